@@ -1,0 +1,9 @@
+//go:build tools
+
+// Package tools names the commands that are built from this module, so that `go mod tidy` keeps what they need.
+package tools
+
+import (
+	_ "github.com/flannel-io/flannel"
+	_ "github.com/flannel-io/flannel/cmd/install_conf"
+)
