@@ -1,0 +1,147 @@
+#!/usr/bin/python
+"""Check a cluster's inventory as a whole, before anything changes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_config
+short_description: Check a cluster's inventory as a whole
+description:
+  - Reads the inventory's files and reports every unknown key, wrong type and key that comes twice, with file and line.
+  - Then checks what must hold between the final values, such as address ranges that do not overlap.
+  - Reports all faults at once and changes nothing. Runs on the control machine, with the Python that runs Ansible.
+author: [The maintainers]
+options:
+  project_dir: {description: The directory with C(roles/) and C(components/)., type: path, required: true}
+  sources: {description: Inventory files and directories., type: list, elements: str, required: true}
+  values: {description: Final values that are checked against each other., type: dict, required: true}
+  hosts: {description: The address of every host by its inventory name., type: dict, required: true}
+  groups: {description: The members of every group., type: dict, required: true}
+attributes:
+  check_mode: {support: full, details: [Only reads.]}
+  diff_mode: {support: none}
+"""
+EXAMPLES = r"""
+- name: Check the inventory
+  cluster_config:
+    project_dir: "{{ cluster_project_dir }}"
+    sources: "{{ ansible_inventory_sources }}"
+    values: {cluster_pod_cidr: "{{ cluster_pod_cidr }}"}
+    hosts: {master1: 10.77.0.11}
+    groups: "{{ groups }}"
+"""
+RETURN = r"""
+kind: {description: C(config) on failure, returned: failure, type: str}
+faults:
+  description: What is wrong, each with C(file), C(line), C(key), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.yunkube import cluster_rules
+from ansible.module_utils.yunkube.config import Fault, check_entry, check_value, display
+from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Inventory, load, read
+
+
+def role_options(roles: Path) -> dict[str, Any]:
+    """Return the options of all roles and all their entry points."""
+    options: dict[str, Any] = {}
+    for file in sorted(roles.glob("*/meta/argument_specs.yml")):
+        for entry_point in ((load(file) or {}).get("argument_specs") or {}).values():
+            options.update(entry_point.get("options") or {})
+    return options
+
+
+def locked_releases(components: Path) -> list[str]:
+    """Return the Kubernetes releases that have a lock file."""
+    return [file.stem.removeprefix("kubernetes-") for file in components.glob("kubernetes-*.yml")]
+
+
+def docker_subnet(inventory: Inventory, roles: Path) -> str:
+    """Return the Docker hosts' network: as the inventory has it, else by default; empty when it is templated."""
+    key = "docker_hosts_subnet"
+    entry = inventory.where(key)
+    defaults = roles / "docker_hosts/defaults/main.yml"
+    value = entry.value if entry else (load(defaults) or {}).get(key) if defaults.exists() else None
+    return value if isinstance(value, str) and "{{" not in value else ""
+
+
+def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
+    """Return file and line where a rule's key is set, or none when it is a default or came by the command line."""
+    kind, _, name = key.partition(" ")
+    if kind == "host" and name:
+        entry = inventory.where("ansible_host", name)
+        found = (entry.file, entry.line) if entry and entry.scope == name else inventory.hosts.get(name)
+    elif kind == "group" and name:
+        found = inventory.groups.get(name) or next(iter(inventory.groups.values()), None)
+    else:
+        entry = inventory.where(key)
+        found = (entry.file, entry.line) if entry else None
+    return (display(found[0], project), found[1]) if found else ("", 0)
+
+
+def faults_of(
+    inventory: Inventory, options: Mapping[str, Any], cluster: cluster_rules.Cluster, project: Path
+) -> Iterator[Fault]:
+    """Yield the faults of the files, then those of the final values whose own type is right."""
+    for problem in inventory.problems:
+        yield Fault(display(problem.file, project), problem.line, problem.key, str(problem.value), "keep one of them")
+    wrong: set[str] = set()
+    for entry in inventory.entries:
+        for fault in check_entry(entry, options, project):
+            wrong.add(entry.key)
+            yield fault
+    for key, value in cluster.values.items():
+        for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
+            wrong.add(key)
+            yield Fault(*place(key, inventory, project), name, message, remedy)
+    for key, message, remedy in cluster_rules.findings(cluster):
+        if key not in wrong:
+            yield Fault(*place(key, inventory, project), key, message, remedy)
+
+
+def in_order(faults: Iterable[Fault]) -> Sequence[Fault]:
+    """Return each fault once, by file and line; those without a file last."""
+    return sorted(dict.fromkeys(faults), key=lambda fault: (not fault.file, fault.file, fault.line))
+
+
+def main() -> None:
+    """Check, and fail with all faults or say nothing."""
+    module = AnsibleModule(
+        argument_spec={
+            "project_dir": {"type": "path", "required": True},
+            "sources": {"type": "list", "elements": "str", "required": True},
+            "values": {"type": "dict", "required": True},
+            "hosts": {"type": "dict", "required": True},
+            "groups": {"type": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    if not HAS_YAML:
+        module.fail_json(msg=missing_required_lib("PyYAML"))
+    project = Path(module.params["project_dir"])
+    inventory = read([path for source in module.params["sources"] if (path := Path(source)).exists()])
+    cluster = cluster_rules.Cluster(
+        values={**module.params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
+        hosts={host: str(address or host) for host, address in module.params["hosts"].items()},
+        groups=module.params["groups"],
+        written={entry.key for entry in inventory.entries},
+        releases=locked_releases(project / "components"),
+    )
+    faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
+    if faults:
+        lines = "\n".join(str(fault) for fault in faults)
+        module.fail_json(msg=lines, kind="config", faults=[fault.as_dict() for fault in faults])
+    for warning in cluster_rules.warnings(cluster):
+        module.warn(warning)
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What must hold between the values of one cluster, whatever file they came from.
+
+Every rule yields (key, message, remedy); the caller finds the file and the line. A key that
+names a host begins with `host `.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from itertools import combinations
+from typing import Any
+
+from ansible.module_utils.yunkube.config import closest
+
+Finding = tuple[str, str, str]
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
+_NODE_PREFIX = 24  # every node takes a /24 of the pods' range
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The final values, templated, and the hosts that they are for."""
+
+    values: Mapping[str, Any]
+    hosts: Mapping[str, str] = field(default_factory=dict)  # inventory name -> address
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    written: Collection[str] = ()  # the keys that the inventory sets; the others are defaults
+    releases: Sequence[str] = ()  # the Kubernetes releases that are locked
+
+    def text(self, key: str) -> str:
+        """Return a value as text, empty when it is not set."""
+        return str(self.values.get(key) or "")
+
+    def network(self, key: str) -> IPv4Network | None:
+        """Return a value as a network when it is one."""
+        try:
+            return IPv4Network(self.text(key))
+        except ValueError:
+            return None
+
+    @property
+    def masters(self) -> Sequence[str]:
+        """The control plane's hosts."""
+        return self.groups.get("masters", ())
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """The workers."""
+        return self.groups.get("nodes", ())
+
+
+def findings(cluster: Cluster) -> Iterator[Finding]:
+    """Yield everything that is wrong, all rules one after another."""
+    for rule in RULES:
+        yield from rule(cluster)
+
+
+def warnings(cluster: Cluster) -> Iterator[str]:
+    """Yield what works and is probably not meant."""
+    if cluster.masters and len(cluster.masters) % 2 == 0:
+        count = len(cluster.masters)
+        yield f"masters has {count} hosts; etcd survives no more losses with {count} members than with {count - 1}"
+    for host in cluster.hosts:
+        if host not in cluster.masters and host not in cluster.nodes:
+            yield f"host {host} is neither in masters nor in nodes and is left alone"
+
+
+def names(cluster: Cluster) -> Iterator[Finding]:
+    """Names that become DNS names must be able to."""
+    name = cluster.text("cluster_name")
+    if not _LABEL.fullmatch(name):
+        yield (
+            "cluster_name",
+            f'"{name}" is not a DNS label',
+            "use at most 63 of a-z, 0-9 and -, a letter or digit at both ends",
+        )
+    domain = cluster.text("cluster_dns_domain")
+    if not _is_domain(domain):
+        yield "cluster_dns_domain", f'"{domain}" is not a domain', "write one such as cluster.local"
+    for host in (*cluster.masters, *cluster.nodes):
+        if not _is_domain(host):
+            yield (
+                f"host {host}",
+                "not a DNS name, which a Kubernetes node's name must be",
+                f"call it {_as_domain(host)}",
+            )
+
+
+def release(cluster: Cluster) -> Iterator[Finding]:
+    """The Kubernetes release must be a locked one."""
+    wanted = cluster.text("cluster_kubernetes_version")
+    if wanted not in cluster.releases:
+        locked = ", ".join(sorted(cluster.releases, key=_version)) or "none"
+        yield "cluster_kubernetes_version", f"{wanted} is not locked", f"write one of those in components/: {locked}"
+
+
+def ranges(cluster: Cluster) -> Iterator[Finding]:
+    """Address ranges must be networks of a useful size, apart from each other."""
+    for key in ("cluster_pod_cidr", "cluster_service_cidr"):
+        yield from _range(key, cluster.text(key))
+    pods, services = cluster.network("cluster_pod_cidr"), cluster.network("cluster_service_cidr")
+    if services and not 12 <= services.prefixlen <= 28:
+        yield "cluster_service_cidr", f"/{services.prefixlen} is out of bounds", "use a prefix from /12 to /28"
+    if pods and not 8 <= pods.prefixlen <= _NODE_PREFIX:
+        yield "cluster_pod_cidr", f"/{pods.prefixlen} is out of bounds", "use a prefix from /8 to /24"
+    elif pods and (room := 2 ** (_NODE_PREFIX - pods.prefixlen)) < (count := len(cluster.masters) + len(cluster.nodes)):
+        yield (
+            "cluster_pod_cidr",
+            f"{pods} has room for {room} hosts and there are {count}",
+            f"use a prefix of /{_NODE_PREFIX - (count - 1).bit_length()} or less",
+        )
+
+
+def overlaps(cluster: Cluster) -> Iterator[Finding]:
+    """No range may meet another one, or hold a host."""
+    keys = ["cluster_pod_cidr", "cluster_service_cidr"]
+    if cluster.text("cluster_provider") == "docker":
+        keys.append("docker_hosts_subnet")
+    keys.sort(key=lambda key: key not in cluster.written)  # so that a fault is where there is a line to edit
+    taken = [(key, network) for key in keys if (network := cluster.network(key))]
+    for (key, network), (other, its) in combinations(taken, 2):
+        if network.overlaps(its):
+            yield key, f"{network} overlaps {other} {its}", "choose ranges that do not meet"
+    for key, network in taken:
+        if key == "docker_hosts_subnet":
+            continue
+        for host, address in cluster.hosts.items():
+            if (ip := _address(address)) and ip in network:
+                yield key, f"{network} holds the address of host {host}, {address}", "choose a range that no host is in"
+
+
+def hosts(cluster: Cluster) -> Iterator[Finding]:
+    """There is a master, and nobody is two things or shares an address."""
+    if not cluster.masters:
+        meant = closest("masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "nodes")])
+        hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
+        yield "group masters", "no host in it", hint
+    for host in cluster.masters:
+        if host in cluster.nodes:
+            yield f"host {host}", "in masters and in nodes", "leave it in one of them"
+    owners: dict[str, str] = {}
+    for host, address in cluster.hosts.items():
+        if address in owners:
+            yield f"host {host}", f"has the address of host {owners[address]}, {address}", "give each host its own"
+        owners.setdefault(address, host)
+
+
+def docker(cluster: Cluster) -> Iterator[Finding]:
+    """Docker hosts live in the network that is made for them."""
+    if cluster.text("cluster_provider") != "docker" or not cluster.text("docker_hosts_subnet"):
+        return
+    yield from _range("docker_hosts_subnet", cluster.text("docker_hosts_subnet"))
+    subnet = cluster.network("docker_hosts_subnet")
+    if not subnet or subnet.num_addresses < 4:
+        return
+    for host in (*cluster.masters, *cluster.nodes):
+        address = cluster.hosts.get(host, "")
+        ip = _address(address)
+        if ip is None or ip not in subnet:
+            remedy = f"give it an ansible_host from {subnet[2]} to {subnet[-2]}"
+            yield f"host {host}", f"{address} is not an address in docker_hosts_subnet {subnet}", remedy
+        elif ip in (subnet[0], subnet[1], subnet[-1]):
+            what = "this machine's own, the gateway" if ip == subnet[1] else "the network's"
+            yield f"host {host}", f"{address} is {what}", f"give it an ansible_host from {subnet[2]} to {subnet[-2]}"
+
+
+def control_plane(cluster: Cluster) -> Iterator[Finding]:
+    """The API has an address, and the host that starts it is a master."""
+    host, endpoint = cluster.text("cluster_control_plane_host"), cluster.text("cluster_control_plane_endpoint")
+    if host and cluster.masters and host not in cluster.masters:
+        yield "cluster_control_plane_host", f"{host} is not in group masters", f"name {', '.join(cluster.masters)}"
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        yield "cluster_control_plane_endpoint", f'"{endpoint}" is not host:port', "write one such as 10.0.0.10:6443"
+
+
+def safety(cluster: Cluster) -> Iterator[Finding]:
+    """Values that would hide faults, or lead nowhere."""
+    if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
+        yield "cluster_ignore_preflight_errors", "all would hide the next fault too", "name the checks to ignore"
+    url = cluster.text("cluster_bundle_url")
+    if url and not url.startswith(("http://", "https://")):
+        yield "cluster_bundle_url", f"{url} is not a URL", "begin it with http:// or https://, or leave it empty"
+
+
+RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
+    names,
+    release,
+    ranges,
+    overlaps,
+    hosts,
+    docker,
+    control_plane,
+    safety,
+)
+
+
+def _range(key: str, text: str) -> Iterator[Finding]:
+    try:
+        IPv4Network(text)
+    except ValueError:
+        try:
+            yield key, f"{text} does not start on its network's address", f"write {IPv4Network(text, strict=False)}"
+        except ValueError:
+            yield key, f'"{text}" is not an IPv4 network', "write one such as 10.244.0.0/16"
+    else:
+        if "/" not in text:
+            yield key, f"{text} has no prefix", "write one such as 10.244.0.0/16"
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, IPv4Address) else None
+
+
+def _is_domain(text: str) -> bool:
+    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def _as_domain(text: str) -> str:
+    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or "node1"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))

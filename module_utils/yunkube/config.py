@@ -1,0 +1,144 @@
+"""Check what a user wrote against what the roles take: names, types, choices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.yunkube.inventory_files import OPAQUE, Entry
+
+_OWN = ("ansible_", "x_")  # Ansible's variables, and the user's own
+_NAMES = {"str": "a string", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
+          "list": "a list", "dict": "a dictionary"}  # fmt: skip
+_PYTHON: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, where, and what to write instead."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return the line that a user reads."""
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
+        return f"{place}{self.key}: {self.message}; {self.remedy}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a program reads."""
+        return asdict(self)
+
+
+def display(file: Path, project: Path) -> str:
+    """Return the path as one would type it in the project."""
+    return str(file.relative_to(project)) if file.is_relative_to(project) else str(file)
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """Return the word that was probably meant."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
+
+
+def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iterator[Fault]:
+    """Yield the faults of one variable: its name, then its value."""
+    if entry.key.startswith(_OWN):
+        return
+    file = display(entry.file, project)
+    for key, message, remedy in check_pair(entry.key, entry.value, options):
+        yield Fault(file, entry.line, key, message, remedy)
+
+
+def check_pair(key: str, value: Any, options: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (key, message, remedy) for a key and its value against the options that are known."""
+    name = f"{parent}{key}"
+    if key in options:
+        yield from check_value(name, value, options[key])
+        return
+    meant = closest(key, options)
+    if meant:
+        yield name, "unknown key", f"did you mean {meant}?"
+    elif parent:
+        yield name, "unknown key", f"known here: {', '.join(sorted(options))}"
+    else:
+        yield name, "unknown key", "see docs/cluster.md; variables of your own start with x_"
+
+
+def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with a value; one that is templated or encrypted is taken as it is."""
+    if value is OPAQUE or (isinstance(value, str) and ("{{" in value or "{%" in value)):
+        return
+    kind = option.get("type", "str")
+    fault = _type_fault(value, kind)
+    if fault:
+        yield name, *fault
+    elif option.get("choices") and not isinstance(value, list) and value not in option["choices"]:
+        choices = [str(choice) for choice in option["choices"]]
+        meant = closest(str(value), choices)
+        hint = f"did you mean {meant}?" if meant else f"write one of {', '.join(choices)}"
+        yield name, f"{value} is not one of {', '.join(choices)}", hint
+    elif kind == "list":
+        element = {**option, "type": option.get("elements", "raw")}
+        for index, item in enumerate(value):
+            yield from check_value(f"{name}[{index}]", item, element)
+    elif kind == "dict" and option.get("options"):
+        yield from _check_dict(name, value, option["options"])
+
+
+def _check_dict(name: str, value: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for key, item in value.items():
+        yield from check_pair(key, item, options, f"{name}.")
+    for key, option in options.items():
+        if option.get("required") and key not in value:
+            yield f"{name}.{key}", "missing", "add it: " + str(option.get("description", "it is required"))
+
+
+def _type_fault(value: Any, kind: str) -> tuple[str, str] | None:
+    """Return (message, remedy) when the value is not of this kind."""
+    if kind not in _PYTHON:
+        return None
+    if value is None:
+        return "has no value", "write one, or remove the line to take the default"
+    if isinstance(value, _PYTHON[kind]) and (kind == "bool" or not isinstance(value, bool)):
+        return None
+    return f"wants {_NAMES[kind]}, not {_describe(value)}", _type_remedy(value, kind)
+
+
+def _type_remedy(value: Any, kind: str) -> str:
+    if kind in ("str", "path") and isinstance(value, float):
+        return "write it in quotes"  # without the value: 1.30 was read as 1.3
+    if kind in ("str", "path") and isinstance(value, int):
+        return f'write it in quotes, "{str(value).lower()}"'
+    if kind in ("int", "float") and isinstance(value, str) and value.strip().isdigit():
+        return f"write {value.strip()} without quotes"
+    if kind == "bool":
+        return "write true or false, without quotes"
+    if kind == "list" and not isinstance(value, (list, dict)):
+        return f"write [{value}]"
+    return f"write {_NAMES[kind]}"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "a number"
+    if isinstance(value, int):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f'the string "{value}"'
+    return "a list" if isinstance(value, list) else "a dictionary"

@@ -1,0 +1,203 @@
+"""Read an inventory's files as a person sees them: every key with its file and line.
+
+Ansible merges these files and forgets where a value came from; a fault must say where.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+try:
+    import yaml
+    from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+    _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    HAS_YAML = True
+except ImportError:  # the module says so in one line
+    _Base = object
+    HAS_YAML = False
+
+_EXTENSIONS = ("", ".yml", ".yaml", ".json")
+_ASSIGNMENT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)=")
+
+
+class Opaque:
+    """A value that is not for reading here: encrypted, or marked as unsafe."""
+
+
+OPAQUE: Final = Opaque()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable as one file sets it."""
+
+    file: Path
+    line: int
+    key: str
+    value: Any
+    scope: str  # the group or host it is set for
+
+
+@dataclass
+class Inventory:
+    """What the files say, before Ansible merges it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    hosts: dict[str, tuple[Path, int]] = field(default_factory=dict)  # where each host is named first
+    groups: dict[str, tuple[Path, int]] = field(default_factory=dict)
+    problems: list[Entry] = field(default_factory=list)  # the value is the message
+
+    def where(self, key: str, scope: str = "all") -> Entry | None:
+        """Return the entry that sets the key: for the scope if there is one, else anywhere, the last one."""
+        found = [entry for entry in self.entries if entry.key == key]
+        return next((entry for entry in reversed(found) if entry.scope == scope), found[-1] if found else None)
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """YAML as Ansible writes it: its tags hide a value."""
+
+
+if HAS_YAML:
+    for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
+        _Loader.add_constructor(_tag, lambda _loader, _node: OPAQUE)
+
+
+def read(sources: list[Path]) -> Inventory:
+    """Read hosts files, group_vars and host_vars of these inventory sources."""
+    inventory = Inventory()
+    directories: list[Path] = []
+    for source in sources:
+        directory = source if source.is_dir() else source.parent
+        for file in sorted(source.iterdir()) if source.is_dir() else [source]:
+            if file.is_file() and not file.name.startswith(".") and file.suffix in {*_EXTENSIONS, ".ini"}:
+                _read_hosts(file, inventory)
+        if directory not in directories:
+            directories.append(directory)
+    for directory in directories:
+        for kind in ("group_vars", "host_vars"):
+            for scope, file in _variable_files(directory / kind):
+                _read_variables(file, scope, inventory)
+    return inventory
+
+
+def load(file: Path) -> Any:
+    """Return a YAML file's content."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader's child
+
+
+def _variable_files(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (scope, file) in the order in which Ansible loads them: all.yml, all/*.yml..."""
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        if path.is_dir():
+            files = (file for file in sorted(path.rglob("*")) if file.is_file())
+            yield from ((path.name, file) for file in files if _is_variable_file(file))
+        elif _is_variable_file(path):
+            yield path.stem, path
+
+
+def _is_variable_file(file: Path) -> bool:
+    return file.suffix in _EXTENSIONS and not file.name.startswith(".") and not file.name.endswith("~")
+
+
+def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if text.startswith("$ANSIBLE_VAULT"):
+        return None, None
+    loader = _Loader(text)
+    try:
+        return loader, loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        inventory.problems.append(Entry(file, line, "YAML", str(error.problem), ""))
+        return None, None
+
+
+def _pairs(node: Node | None, file: Path, inventory: Inventory) -> Iterator[tuple[str, int, Node]]:
+    """Yield the pairs of a mapping with the line of each key; a key that comes twice is noted."""
+    if not isinstance(node, MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in seen and key != "<<":
+            inventory.problems.append(Entry(file, line, key, f"set twice, in line {seen[key]} too", ""))
+        seen[key] = line
+        yield key, line, value_node
+
+
+def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
+    """Return the node's value, noting keys that come twice at any depth."""
+    if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
+        for _ in _pairs(node, file, inventory):
+            pass  # for what it notes
+        loader.flatten_mapping(node)
+        return {str(key.value): _plain(loader, value, file, inventory) for key, value in node.value}
+    if isinstance(node, SequenceNode):
+        return [_plain(loader, item, file, inventory) for item in node.value]
+    if isinstance(node, ScalarNode):
+        try:
+            return loader.construct_object(node)
+        except yaml.YAMLError:  # a tag of somebody else
+            return OPAQUE
+    return OPAQUE
+
+
+def _read_variables(file: Path, scope: str, inventory: Inventory) -> None:
+    loader, root = _compose(file, inventory)
+    _add_variables(loader, root, file, scope, inventory)
+
+
+def _add_variables(loader: Any, node: Node | None, file: Path, scope: str, inventory: Inventory) -> None:
+    for key, line, value in _pairs(node, file, inventory):
+        inventory.entries.append(Entry(file, line, key, _plain(loader, value, file, inventory), scope))
+
+
+def _read_hosts(file: Path, inventory: Inventory) -> None:
+    if file.suffix in ("", ".ini"):
+        _read_ini(file, inventory)
+        return
+    loader, root = _compose(file, inventory)
+    groups = list(_pairs(root, file, inventory))
+    if any(name == "plugin" for name, _, _ in groups):
+        return  # settings of an inventory plugin, which checks them itself
+    for name, line, node in groups:
+        _read_group(loader, name, (file, line), node, inventory)
+
+
+def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inventory: Inventory) -> None:
+    file = place[0]
+    inventory.groups.setdefault(name, place)
+    for section, _, body in _pairs(node, file, inventory):
+        if section == "vars":
+            _add_variables(loader, body, file, name, inventory)
+        elif section == "hosts":
+            for host, line, variables in _pairs(body, file, inventory):
+                inventory.hosts.setdefault(host, (file, line))
+                _add_variables(loader, variables, file, host, inventory)
+        elif section == "children":
+            for child, line, group in _pairs(body, file, inventory):
+                _read_group(loader, child, (file, line), group, inventory)
+
+
+def _read_ini(file: Path, inventory: Inventory) -> None:
+    """Read the keys of an INI inventory; its values have no types, so they stay unread."""
+    scope, section = "ungrouped", ""
+    for line, raw in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        text = raw.strip()
+        if not text or text[0] in "#;":
+            continue
+        if text.startswith("["):
+            scope, _, section = text.strip("[]").partition(":")
+            inventory.groups.setdefault(scope, (file, line))
+        elif section != "children":
+            owner = scope
+            if not section:
+                owner = text.split()[0]
+                inventory.hosts.setdefault(owner, (file, line))
+            keys = _ASSIGNMENT.findall(text) if not section else [text.partition("=")[0].strip()]
+            inventory.entries.extend(Entry(file, line, key, OPAQUE, owner) for key in keys)
