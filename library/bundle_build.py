@@ -1,0 +1,158 @@
+#!/usr/bin/python
+"""Make the bundle of a lock, or see that it is there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bundle_build
+short_description: Make the bundle that hosts install from
+description:
+  - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
+  - It is named by the digest of its lock. Where it is whole, the module only looks at sizes and times and is done.
+  - A file that changed since it was built is found by that, checked, and made anew.
+author: [The maintainers]
+options:
+  lock: {description: The lock file of a Kubernetes release, type: path, required: true}
+  project: {description: The folder that holds C(components/), type: path, required: true}
+  cache: {description: Where results, tools and bundles are kept, type: path, required: true}
+  origin:
+    description: Where the parts come from. C(auto) means C(source) for now; the others are refused.
+    choices: [auto, source, release, mirror]
+    default: auto
+  programs_link: {description: A link to the bundle's programs for the control machine, type: path}
+attributes:
+  check_mode: {support: full, details: [Builds nothing; says whether it would.]}
+"""
+RETURN = r"""
+directory: {description: The bundle's folder, returned: always, type: path}
+seconds: {description: Time of each step that was built, returned: when something was, type: dict}
+"""
+
+import json
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.store import digest_file, locked, write_atomic
+
+
+def stamp(path: Path) -> list[int]:
+    """Return what changes when a file's content does: size and time of modification."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def damaged(bundle: Path) -> list[str] | None:
+    """Return the digests whose file is missing or not what it says; None when there is no bundle at all."""
+    try:
+        index = json.loads((bundle / "index.json").read_text())
+        (bundle / "manifest.json").stat()
+    except FileNotFoundError:
+        return None
+    bad = []
+    for digest, known in index.items():
+        path = bundle / "files" / digest
+        try:
+            if stamp(path) != known and digest_file(path) != digest:
+                bad.append(digest)
+        except FileNotFoundError:
+            bad.append(digest)
+    return bad
+
+
+def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Path], kubectl: Path) -> None:
+    """Lay out the bundle; its manifest comes last, so a bundle with a manifest is whole."""
+    files = bundle / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    (bundle / "bin").mkdir(exist_ok=True)
+    for digest, source in sources.items():
+        part = files / f".{digest}.{os.getpid()}"
+        os.link(source, part)
+        part.replace(files / digest)
+        part.unlink(missing_ok=True)  # rename does nothing where both are one file already
+    link = bundle / "bin/kubectl"
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(kubectl, link.parent))
+    write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
+    write_atomic(bundle / "manifest.json", json.dumps(manifest, indent=1))
+
+
+def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
+    """Let `link` point at the bundle's programs; return whether that changed it."""
+    if link is None or (os.path.islink(link) and os.readlink(link) == str(bundle / "bin")):  # noqa: PTH114, PTH115
+        return False
+    if not check_mode:
+        path = Path(link)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.symlink_to(bundle / "bin")
+        part.replace(path)
+    return True
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "lock": {"type": "path", "required": True},
+            "project": {"type": "path", "required": True},
+            "cache": {"type": "path", "required": True},
+            "origin": {"choices": ["auto", "source", "release", "mirror"], "default": "auto"},
+            "programs_link": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    lock_file, cache = Path(module.params["lock"]), Path(module.params["cache"])
+    if module.params["origin"] in ("release", "mirror"):
+        module.fail_json(
+            msg=f"cluster_bundle_origin: {module.params['origin']} is not supported yet; write source or auto",
+            kind="config",
+        )
+    text = lock_file.read_text()
+    bundle = cache / "bundles" / sha256_text(text)[:16]
+    bad = damaged(bundle)
+    if bad == []:
+        relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
+        module.exit_json(changed=relinked, directory=str(bundle))
+    if module.check_mode:
+        module.exit_json(changed=True, directory=str(bundle))
+    lock = yaml.safe_load(text)
+    builder = Builder(lock, Path(module.params["project"]), cache)
+    if faults := builder.faults():
+        module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
+    progress = Progress(cache / "progress.json", builder.steps)
+    try:
+        with locked(cache / "bundles" / f".{bundle.name}.lock"):
+            bad = damaged(bundle)
+            if bad != []:
+                for digest in bad or []:
+                    _drop(builder, bundle, digest)
+                built = builder.build(progress)
+                manifest, sources = manifest_of(lock, built)
+                write_bundle(bundle, manifest, sources, built["programs"]["kubectl"])
+    except BuildError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"cannot write the bundle under {cache}: {error.strerror}; what was built stays there")
+    finally:
+        progress.close()
+    link_programs(module.params["programs_link"], bundle, check_mode=False)
+    module.exit_json(changed=True, directory=str(bundle), seconds=progress.times, rebuilt=bad or [])
+
+
+def _drop(builder: Builder, bundle: Path, digest: str) -> None:
+    """Forget a damaged file and the result in the store that it is a name of."""
+    path = bundle / "files" / digest
+    inode = path.stat().st_ino if path.exists() else None
+    for other in builder.store.root.glob("*/*"):
+        if inode is not None and other.is_file() and other.stat().st_ino == inode:
+            shutil.rmtree(other.parent)
+    path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+#!/usr/bin/python
+"""Bring a host's programs, packages and images to what the bundle's manifest says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: bundle_install
+short_description: Install programs, packages and images of a bundle on this host
+description:
+  - Compares the host with the manifest's entries and fetches only what differs, over HTTP, as C(<url>/<sha256>).
+  - The digests come with the call, over SSH, so the HTTP server is not trusted with anything. A file whose digest
+    is not the manifest's is fetched once more and then refused.
+  - Programs appear under their path only when whole and verified.
+  - A package that is installed in any version stays as it is.
+author: [The maintainers]
+options:
+  url:
+    description: Where the bundle's files are served. Empty means where this SSH session comes from, at O(port).
+    type: str
+    default: ""
+  port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
+  files: {description: Entries of the manifest, type: list, elements: dict, required: true}
+attributes:
+  check_mode: {support: full, details: [Fetches nothing; says what it would install.]}
+  diff_mode: {support: full}
+"""
+RETURN = r"""
+installed: {description: What was installed or would be, as C(name version), returned: always, type: list}
+paths: {description: Paths of the programs among them, returned: always, type: list}
+bytes: {description: How much was fetched, returned: always, type: int}
+"""
+
+import concurrent.futures
+import errno
+import hashlib
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+import typing as t
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+STATE = Path("/var/lib/yunkube")
+CTR = "/usr/local/bin/ctr"
+PROGRAMS = ("runtime", "cni", "kubernetes")
+Entry = dict[str, t.Any]
+
+
+class InstallError(Exception):
+    """The host cannot be brought there; the text says why and what to do."""
+
+
+class Digests:
+    """Digests of files on this host, remembered as long as size, time and inode stay."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what was remembered."""
+        self.path = path
+        try:
+            self.known: dict[str, list[t.Any]] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            self.known = {}
+
+    def of(self, path: Path) -> str | None:
+        """Return the sha256 of a file, None where there is none."""
+        try:
+            about = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+        known = self.known.get(str(path))
+        if known is None or known[:4] != stamp:
+            with path.open("rb") as stream:
+                known = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
+            self.known[str(path)] = known
+        return str(known[4])
+
+    def save(self) -> None:
+        """Remember for the next call."""
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.known))
+        part.replace(self.path)
+
+
+def control_machine(pid: int | None = None) -> str:
+    """Return the address that this SSH session comes from, out of our own environment or a parent's (sudo drops it)."""
+    pid = pid or os.getpid()
+    while pid > 1:
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            for line in environment:
+                if line.startswith(b"SSH_CONNECTION="):
+                    address = line[15:].split()[0].decode()
+                    return f"[{address}]" if ":" in address else address
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            break
+    raise InstallError("cannot tell the control machine's address from this session: set cluster_bundle_url")
+
+
+class Source:
+    """The server that the files come from."""
+
+    def __init__(self, url: str, port: int) -> None:
+        """Use `url`; where it is empty, the control machine at `port`, past any proxy."""
+        proxies: list[urllib.request.BaseHandler] = [] if url else [urllib.request.ProxyHandler({})]
+        self.url = url.rstrip("/") or f"http://{control_machine()}:{port}"
+        self._open = urllib.request.build_opener(*proxies).open
+        self.bytes = 0
+
+    def fetch(self, entry: Entry, path: Path, tries: int = 3) -> None:
+        """Write an entry's file to `path`, verified."""
+        part = path.with_name(f".{path.name}.part")
+        for left in reversed(range(tries)):
+            try:
+                actual = self._receive(f"{self.url}/{entry['sha256']}", part)
+            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                problem = f"{entry['name']}: cannot fetch it from {self.url}: {getattr(error, 'reason', error)}"
+            else:
+                if actual == entry["sha256"]:
+                    part.chmod(int(entry.get("mode", "0644"), 8))
+                    part.replace(path)
+                    self.bytes += entry["size"]
+                    return
+                problem = (
+                    f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
+                    f" says {entry['sha256'][:16]}…; nothing of it was installed"
+                )
+            part.unlink(missing_ok=True)
+            if left:
+                time.sleep(0.5)
+        raise InstallError(problem)
+
+    def _receive(self, url: str, part: Path) -> str:
+        digest = hashlib.sha256()
+        with self._open(url, timeout=30) as answer, part.open("wb") as stream:
+            while block := answer.read(1 << 20):
+                digest.update(block)
+                stream.write(block)
+        return digest.hexdigest()
+
+
+def missing_programs(entries: list[Entry], digests: Digests) -> list[Entry]:
+    """Return the entries whose file on this host is not there or another."""
+    return [entry for entry in entries if digests.of(Path(entry["path"])) != entry["sha256"]]
+
+
+def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], bool]:
+    """Return the packages that are not installed, and whether an earlier installation was cut off.
+
+    `listing` is dpkg-query's, a line `name state` each.
+    """
+    states = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
+    broken = any(state not in ("installed", "config-files", "not-installed") for state in states.values())
+    return [entry for entry in entries if states.get(entry["package"]) != "installed"], broken
+
+
+def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
+    """Return the images that are not there with the digest wanted; `listing` is ctr's."""
+    rows = re.finditer(r"^(\S+)\s+\S+\s+(sha256:[0-9a-f]{64})\s", listing, re.MULTILINE)
+    present = {(row[1], row[2]) for row in rows}
+    return [entry for entry in entries if (entry["reference"], entry["target"]) not in present]
+
+
+def install_packages(entries: list[Entry], source: Source) -> None:
+    """Fetch and install packages, all in one transaction."""
+    folder = STATE / "packages"
+    folder.mkdir(exist_ok=True)
+    paths = [folder / entry["name"] for entry in entries]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(source.fetch, entries, paths))
+    _run(["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)])
+    shutil.rmtree(folder)
+
+
+def import_images(entries: list[Entry], source: Source) -> None:
+    """Fetch and import images, the next one fetched while one is imported."""
+    folder = STATE / "images"
+    folder.mkdir(exist_ok=True)
+
+    def fetch(entry: Entry) -> Path:
+        path = folder / entry["sha256"]
+        source.fetch(entry, path)
+        return path
+
+    def bring_in(path: Path) -> None:
+        _run([CTR, "--namespace", "k8s.io", "images", "import", "--local", str(path)])
+        path.unlink()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as fetching, concurrent.futures.ThreadPoolExecutor(2) as importing:
+        fetched = [fetching.submit(fetch, entry) for entry in sorted(entries, key=lambda entry: -entry["size"])]
+        imported = [importing.submit(bring_in, one.result()) for one in fetched]
+        for one in imported:
+            one.result()
+    shutil.rmtree(folder)
+
+
+def _run(argv: list[str]) -> str:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise InstallError(f"{Path(argv[0]).name} failed: {' | '.join(lines)}")
+    return done.stdout
+
+
+def _listing(argv: list[str]) -> str:
+    """Return what a program lists; nothing where the program is not there yet."""
+    return _run(argv) if shutil.which(argv[0]) else ""
+
+
+def compare(files: list[Entry], digests: Digests) -> tuple[list[Entry], bool]:
+    """Return the entries that this host lacks, and whether dpkg was interrupted before."""
+    missing = missing_programs([entry for entry in files if entry["kind"] in PROGRAMS], digests)
+    packages = [entry for entry in files if entry["kind"] == "package"]
+    images = [entry for entry in files if entry["kind"] == "image"]
+    broken = False
+    if packages:
+        listing = _listing(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
+        lacking, broken = missing_packages(packages, listing)
+        missing += lacking
+    if images:
+        missing += missing_images(images, _listing([CTR, "--namespace", "k8s.io", "images", "list"]))
+    return missing, broken
+
+
+def install(missing: list[Entry], source: Source, broken: bool) -> None:
+    """Install what is missing."""
+    STATE.mkdir(mode=0o755, exist_ok=True)
+    need = sum(entry["size"] for entry in missing)
+    free = shutil.disk_usage(STATE).free
+    if need > free:
+        raise InstallError(f"needs {need >> 20} MB under {STATE}, {free >> 20} MB are free: make room, then run again")
+    if broken:
+        _run(["dpkg", "--configure", "-a"])
+    programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
+    for entry in programs:
+        Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda entry: source.fetch(entry, Path(entry["path"])), programs))
+    if packages := [entry for entry in missing if entry["kind"] == "package"]:
+        install_packages(packages, source)
+    if images := [entry for entry in missing if entry["kind"] == "image"]:
+        import_images(images, source)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "default": ""},
+            "port": {"type": "int", "default": 8742},
+            "files": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    digests = Digests(STATE / "digests.json")
+    try:
+        missing, broken = compare(module.params["files"], digests)
+        fetched = 0
+        if (missing or broken) and not module.check_mode:
+            source = Source(module.params["url"], module.params["port"])
+            install(missing, source, broken)
+            fetched = source.bytes
+            missing_programs([entry for entry in missing if entry["kind"] in PROGRAMS], digests)
+            digests.save()
+    except InstallError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        module.fail_json(msg=f"no space left on {platform.node()} while fetching: make room, then run again")
+    names = [f"{entry['name']} {entry['version']}" for entry in missing]
+    diff = {"before": "", "after": "".join(f"{name}\n" for name in names), "after_header": f"installed ({machine})"}
+    module.exit_json(
+        changed=bool(missing or broken),
+        installed=names,
+        paths=[entry["path"] for entry in missing if "path" in entry],
+        bytes=fetched,
+        diff=diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
