@@ -187,7 +187,7 @@ def import_images(entries: list[Entry], source: Source) -> None:
     folder.mkdir(exist_ok=True)
 
     def fetch(entry: Entry) -> Path:
-        path = folder / entry["sha256"]
+        path: Path = folder / entry["sha256"]
         source.fetch(entry, path)
         return path
 

@@ -1,0 +1,51 @@
+# Two commands do everything: `make up` brings a cluster up, `make test` proves the project.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup up verify status down test test-full lint unit molecule faults docs bench clean-cache
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
+
+setup: ## make the virtual environment, of pinned and verified packages
+	@./scripts/setup
+
+up: setup ## a real cluster on Docker hosts of this machine
+	@./scripts/deploy.py up
+
+verify: setup ## prove that the cluster works
+	@./scripts/deploy.py verify
+
+status: setup ## nodes, pods, certificates
+	@./scripts/deploy.py status
+
+down: setup ## remove the cluster and its hosts
+	@./scripts/deploy.py down --yes
+
+test: setup ## lint, unit tests, then real clusters
+	@./tests/run
+
+test-full: setup ## the same and what takes longer
+	@./tests/run --full
+
+lint: setup ## ansible-lint, yamllint, ruff, mypy
+	@./tests/run lint
+
+unit: setup ## unit tests
+	@./tests/run unit
+
+molecule: setup ## the scenarios of Molecule
+	@./tests/run molecule
+
+faults: setup ## faults injected into real clusters
+	@./tests/run faults
+
+docs: setup ## write what is generated in docs/
+	@.venv/bin/python scripts/reference
+
+bench: setup ## measure what the README quotes
+	@./bench/run
+
+clean-cache: ## remove everything that was built and fetched
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/yunkube"
