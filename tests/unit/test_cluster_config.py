@@ -1,0 +1,293 @@
+"""What a user hears about a wrong inventory, before anything changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cluster_config
+import pytest
+from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
+from ansible.module_utils.yunkube.inventory_files import read
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = """\
+---
+all:
+  children:
+    masters:
+      hosts:
+        master1: {ansible_host: 10.77.0.11}
+    nodes:
+      hosts:
+        node1: {ansible_host: 10.77.0.21}
+"""
+VALUES = {
+    "cluster_name": "docker",
+    "cluster_provider": "docker",
+    "cluster_kubernetes_version": "1.37.2",
+    "cluster_pod_cidr": "10.244.0.0/16",
+    "cluster_service_cidr": "10.96.0.0/16",
+    "cluster_dns_domain": "cluster.local",
+    "cluster_control_plane_host": "master1",
+    "cluster_control_plane_endpoint": "10.77.0.11:6443",
+    "docker_hosts_subnet": "10.77.0.0/24",
+}
+OPTIONS: dict[str, Any] = {
+    "cluster_name": {"type": "str"},
+    "cluster_provider": {"type": "str", "choices": ["docker", "existing"]},
+    "cluster_pod_cidr": {"type": "str"},
+    "cluster_kubelet_config": {"type": "dict"},
+    "cluster_ignore_preflight_errors": {"type": "list", "elements": "str"},
+    "web_service_replicas": {"type": "int"},
+    "web_service_tls": {"type": "bool"},
+    "web_service_ports": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"name": {"type": "str"}, "port": {"type": "int", "required": True, "description": "The port."}},
+    },
+}
+
+
+def cluster(hosts: dict[str, str] | None = None, groups: dict[str, list[str]] | None = None, **values: Any) -> Cluster:
+    """Return a cluster that is right but for what the test says."""
+    return Cluster(
+        values={**VALUES, **values},
+        hosts=hosts or {"master1": "10.77.0.11", "node1": "10.77.0.21"},
+        groups=groups or {"masters": ["master1"], "nodes": ["node1"]},
+        written=set(values),
+        releases=["1.36.4", "1.37.2"],
+    )
+
+
+def said(tmp_path: Path, text: str, hosts: str = HOSTS, given: Cluster | None = None) -> list[str]:
+    """Return the lines that a user reads for this cluster.yml."""
+    (tmp_path / "group_vars/all").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "hosts.yml").write_text(hosts)
+    (tmp_path / "group_vars/all/cluster.yml").write_text(text)
+    inventory = read([tmp_path])
+    return [
+        str(fault)
+        for fault in cluster_config.in_order(cluster_config.faults_of(inventory, OPTIONS, given or cluster(), tmp_path))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("cluster_pod_cird: 10.0.0.0/16", "cluster_pod_cird: unknown key; did you mean cluster_pod_cidr?"),
+        ("frobnicate: 1", "frobnicate: unknown key; see docs/cluster.md; variables of your own start with x_"),
+        ("cluster_name: 7", 'cluster_name: wants a string, not the number 7; write it in quotes, "7"'),
+        ("cluster_name: 1.30", "cluster_name: wants a string, not a number; write it in quotes"),
+        ("cluster_name: no", 'cluster_name: wants a string, not false; write it in quotes, "false"'),
+        ("cluster_name:", "cluster_name: has no value; write one, or remove the line to take the default"),
+        (
+            "cluster_provider: exsting",
+            "cluster_provider: exsting is not one of docker, existing; did you mean existing?",
+        ),
+        (
+            "cluster_ignore_preflight_errors: Swap",
+            'cluster_ignore_preflight_errors: wants a list, not the string "Swap"; write [Swap]',
+        ),
+        (
+            "cluster_ignore_preflight_errors: [Swap, 1]",
+            'cluster_ignore_preflight_errors[1]: wants a string, not the number 1; write it in quotes, "1"',
+        ),
+        ("cluster_kubelet_config: [a]", "cluster_kubelet_config: wants a dictionary, not a list; write a dictionary"),
+        (
+            'web_service_replicas: "3"',
+            'web_service_replicas: wants a whole number, not the string "3"; write 3 without quotes',
+        ),
+        ("web_service_replicas: true", "web_service_replicas: wants a whole number, not true; write a whole number"),
+        (
+            'web_service_tls: "true"',
+            'web_service_tls: wants true or false, not the string "true"; write true or false, without quotes',
+        ),
+        (
+            "web_service_ports: [{port: 1, nane: x}]",
+            "web_service_ports[0].nane: unknown key; did you mean name?",
+        ),
+        ("web_service_ports: [{name: x}]", "web_service_ports[0].port: missing; add it: The port."),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_place_and_its_remedy(tmp_path: Path, line: str, complaint: str) -> None:
+    assert said(tmp_path, f"---\n\n{line}\n") == [f"group_vars/all/cluster.yml:3: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ansible_user: root",
+        "x_anything: {a: 1}",
+        'cluster_kubelet_config: "{{ x_config }}"',
+        "cluster_name: !unsafe 'a{{b'",
+        "cluster_kubelet_config: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162",
+        "web_service_tls: yes",
+        "x_base: &base {port: 1}\nweb_service_ports: [{<<: *base, name: a}]",
+    ],
+)
+def test_what_may_stand_there_is_left_alone(tmp_path: Path, line: str) -> None:
+    assert said(tmp_path, f"---\n{line}\n") == []
+
+
+def test_a_key_that_comes_twice_is_a_fault_at_any_depth(tmp_path: Path) -> None:
+    text = "---\ncluster_name: a\ncluster_name: b\ncluster_kubelet_config:\n  maxPods: 1\n  maxPods: 2\n"
+    assert said(tmp_path, text) == [
+        "group_vars/all/cluster.yml:3: cluster_name: set twice, in line 2 too; keep one of them",
+        "group_vars/all/cluster.yml:6: maxPods: set twice, in line 5 too; keep one of them",
+    ]
+
+
+def test_all_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/node1.yml").write_text("---\nkubelet_typo: 1\n")
+    hosts = HOSTS.replace("{ansible_host: 10.77.0.21}", "{ansible_host: 10.77.0.11, cluster_nam: x}")
+    twins = cluster(hosts={"master1": "10.77.0.11", "node1": "10.77.0.11"})
+    assert [line.split(";")[0] for line in said(tmp_path, "---\ncluster_name: 1\n", hosts, twins)] == [
+        "group_vars/all/cluster.yml:2: cluster_name: wants a string, not the number 1",
+        "host_vars/node1.yml:2: kubelet_typo: unknown key",
+        "hosts.yml:9: cluster_nam: unknown key",
+        "hosts.yml:9: host node1: has the address of host master1, 10.77.0.11",
+    ]
+
+
+def test_a_file_that_is_encrypted_as_a_whole_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "group_vars/all/vault.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    assert said(tmp_path, "---\ncluster_name: docker\n") == []
+
+
+def test_the_keys_of_an_ini_inventory_are_checked_too(tmp_path: Path) -> None:
+    ini = "[masters]\nmaster1 ansible_host=10.77.0.11 cluster_nam=x\n\n[all:vars]\ncluster_pod_cird=10.0.0.0/8\n"
+    (tmp_path / "hosts").write_text(ini)
+    assert [(entry.key, entry.line, entry.scope) for entry in read([tmp_path]).entries] == [
+        ("ansible_host", 2, "master1"),
+        ("cluster_nam", 2, "master1"),
+        ("cluster_pod_cird", 5, "all"),
+    ]
+
+
+def test_a_cluster_that_is_right_has_no_findings() -> None:
+    assert list(findings(cluster())) == []
+    assert list(warnings(cluster())) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"cluster_name": "My_Cluster"}, '"My_Cluster" is not a DNS label'),
+        ({"cluster_dns_domain": "a..b"}, '"a..b" is not a domain'),
+        ({"cluster_kubernetes_version": "1.99.0"}, "1.99.0 is not locked"),
+        ({"cluster_pod_cidr": "10.244.0.0"}, "10.244.0.0 has no prefix"),
+        ({"cluster_pod_cidr": "10.244.1.0/16"}, "10.244.1.0/16 does not start on its network's address"),
+        ({"cluster_pod_cidr": "fd00::/64"}, '"fd00::/64" is not an IPv4 network'),
+        ({"cluster_pod_cidr": "10.244.0.0/25"}, "/25 is out of bounds"),
+        ({"cluster_pod_cidr": "10.244.0.0/24"}, "10.244.0.0/24 has room for 1 hosts and there are 2"),
+        ({"cluster_service_cidr": "10.96.0.0/29"}, "/29 is out of bounds"),
+        ({"cluster_service_cidr": "10.96.0.0/11"}, "/11 is out of bounds"),
+        ({"cluster_pod_cidr": "10.96.0.0/12"}, "10.96.0.0/12 overlaps cluster_service_cidr 10.96.0.0/16"),
+        ({"cluster_service_cidr": "10.244.0.0/20"}, "10.244.0.0/20 overlaps cluster_pod_cidr 10.244.0.0/16"),
+        ({"docker_hosts_subnet": "10.78.0.0/24"}, "10.77.0.11 is not an address in docker_hosts_subnet 10.78.0.0/24"),
+        ({"cluster_control_plane_host": "node1"}, "node1 is not in group masters"),
+        ({"cluster_control_plane_endpoint": "10.0.0.1"}, '"10.0.0.1" is not host:port'),
+        ({"cluster_ignore_preflight_errors": ["all"]}, "all would hide the next fault too"),
+        ({"cluster_bundle_url": "ftp://x"}, "ftp://x is not a URL"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(changed: dict[str, Any], complaint: str) -> None:
+    found = list(findings(cluster(**changed)))
+    assert complaint in [message for _, message, _ in found]
+    assert all(remedy for _, _, remedy in found)
+
+
+def test_an_unknown_release_names_those_that_are_locked() -> None:
+    [(_, _, remedy)] = findings(cluster(cluster_kubernetes_version="1.99.0"))
+    assert remedy.endswith("1.36.4, 1.37.2")
+
+
+def test_an_overlap_is_reported_where_there_is_a_line_to_edit() -> None:
+    [(key, _, _)] = findings(cluster(cluster_service_cidr="10.244.0.0/16"))
+    assert key == "cluster_service_cidr"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "groups", "complaint"),
+    [
+        ({}, {"nodes": ["node1"], "all": ["node1"]}, ("group masters", "no host in it")),
+        ({}, {"masters": ["master1"], "nodes": ["master1"]}, ("host master1", "in masters and in nodes")),
+        ({"a": "10.77.0.1"}, {"masters": ["a"]}, ("host a", "10.77.0.1 is this machine's own, the gateway")),
+        ({"a": "10.77.0.255"}, {"masters": ["a"]}, ("host a", "10.77.0.255 is the network's")),
+        (
+            {"Node_1": "10.77.0.9"},
+            {"masters": ["Node_1"]},
+            ("host Node_1", "not a DNS name, which a Kubernetes node's name must be"),
+        ),
+        (
+            {"a": "10.244.3.4"},
+            {"masters": ["a"]},
+            ("cluster_pod_cidr", "10.244.0.0/16 holds the address of host a, 10.244.3.4"),
+        ),
+    ],
+)
+def test_hosts_that_cannot_be_are_refused(
+    hosts: dict[str, str], groups: dict[str, list[str]], complaint: tuple[str, str]
+) -> None:
+    assert complaint in [(key, message) for key, message, _ in findings(cluster(hosts, groups))]
+
+
+def test_a_group_that_was_probably_meant_is_named() -> None:
+    remedies = [remedy for _, _, remedy in findings(cluster(groups={"master": ["a"], "nodes": []}))]
+    assert 'did you mean that by group "master"?' in remedies
+
+
+def test_existing_hosts_may_be_anywhere_and_have_names_for_addresses() -> None:
+    given = cluster({"a": "one.example.com"}, {"masters": ["a"]}, cluster_provider="existing")
+    assert [finding for finding in findings(given) if finding[0] != "cluster_control_plane_host"] == []
+
+
+def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> None:
+    given = cluster({"a": "10.77.0.2", "b": "10.77.0.3", "c": "10.77.0.4"}, {"masters": ["a", "b"], "nodes": []})
+    assert [text.split(";")[0] for text in warnings(given)] == [
+        "masters has 2 hosts",
+        "host c is neither in masters nor in nodes and is left alone",
+    ]
+
+
+def test_the_roles_of_the_project_are_read_quickly() -> None:
+    start = time.perf_counter()
+    options = cluster_config.role_options(ROOT / "roles")
+    read([ROOT / "inventory/sample"])
+    assert time.perf_counter() - start < 0.4
+    assert {"cluster_pod_cidr", "cluster_kubelet_config"} <= set(options)
+    assert "1.37.2" in cluster_config.locked_releases(ROOT / "components")
+
+
+@pytest.mark.parametrize("inventory", ["docker", "sample"])
+def test_the_inventories_that_we_ship_are_right(inventory: str) -> None:
+    options = cluster_config.role_options(ROOT / "roles")
+    faults = cluster_config.faults_of(read([ROOT / "inventory" / inventory]), options, cluster(), ROOT)
+    assert [str(fault) for fault in faults] == []
+
+
+def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path) -> None:
+    said(tmp_path, "---\ncluster_pod_cird: 10.0.0.0/16\ncluster_service_cidr: 10.244.0.0/16\n")
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", tmp_path, ROOT / "site.yml"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    file = tmp_path / "group_vars/all/cluster.yml"
+    assert f"{file}:2: cluster_pod_cird: unknown key; did you mean cluster_pod_cidr?" in done.stdout
+    assert f"{file}:3: cluster_service_cidr: 10.244.0.0/16 overlaps cluster_pod_cidr 10.244.0.0/16" in done.stdout
+    assert "changed=0" in done.stdout
+    assert "changed=1" not in done.stdout
