@@ -260,14 +260,8 @@ class Builder:
         for package in packages:
             unpack = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"'
             self._run(["bash", "-o", "pipefail", "-c", unpack, "unpack", str(package), str(root)], "rootfs")
-        for waste in (
-            "usr/share/doc",
-            "usr/share/man",
-            "usr/share/locale",
-            "usr/share/lintian",
-            "usr/share/bash-completion",
-        ):
-            shutil.rmtree(root / "usr/share" / waste, ignore_errors=True)
+        for waste in ("share/doc", "share/man", "share/locale", "share/lintian", "share/bash-completion"):
+            shutil.rmtree(root / "usr" / waste, ignore_errors=True)
         for name in ("iptables", "ip6tables"):  # what the package's own script would choose
             for suffix in ("", "-save", "-restore"):
                 link = root / "usr/sbin" / f"{name}{suffix}"
