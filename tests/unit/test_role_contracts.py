@@ -1,0 +1,182 @@
+"""What every role and every module of the project keeps to."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.basic import AnsibleModule
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/tasks"))
+MODULES = sorted((ROOT / "library").glob("*.py"))
+DEFAULT = re.compile(r"^(\w+):", re.MULTILINE)
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+each_module = pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+
+
+def content(file: Path) -> dict[str, Any]:
+    """Return a YAML file's content, empty when there is none."""
+    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+
+
+def entry_points(role: Path) -> dict[str, Any]:
+    """Return a role's argument specs by entry point."""
+    return content(role / "meta/argument_specs.yml").get("argument_specs") or {}
+
+
+def options(role: Path) -> dict[str, Any]:
+    """Return the inputs of all of a role's entry points."""
+    return {
+        name: option for entry in entry_points(role).values() for name, option in (entry.get("options") or {}).items()
+    }
+
+
+def text(role: Path) -> str:
+    """Return everything that a role runs or renders."""
+    files = (
+        path for path in role.rglob("*") if path.is_file() and path.parts[len(role.parts)] not in ("README.md", "files")
+    )
+    return "\n".join(path.read_text(errors="replace") for path in files)
+
+
+def nested(items: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield options and suboptions."""
+    for name, option in items.items():
+        yield name, option
+        yield from nested(option.get("options") or {})
+
+
+@each_role
+def test_defaults_match_argument_specs(role: Path) -> None:
+    defaults = set(content(role / "defaults/main.yml"))
+    optional = {name for name, option in options(role).items() if not option.get("required")}
+    assert optional <= defaults <= set(options(role))
+
+
+@each_role
+def test_types_live_in_the_spec_and_values_in_the_defaults(role: Path) -> None:
+    for name, option in nested(options(role)):
+        assert "default" not in option, f"{name}: its default belongs to defaults/main.yml"
+        assert option.get("type"), f"{name} has no type"
+        assert option.get("description"), f"{name} has no description"
+
+
+@each_role
+def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
+    assert all(entry.get("short_description") for entry in entry_points(role).values())
+
+
+@each_role
+def test_names_begin_with_the_name_of_the_role(role: Path) -> None:
+    assert all(name.startswith(f"{role.name}_") for name in options(role))
+    derived = [name for file in (role / "vars").glob("*.yml") for name in content(file)]
+    assert all(name.startswith((f"{role.name}_", f"__{role.name}_")) for name in derived)
+
+
+@each_role
+def test_every_default_has_a_reason_over_it(role: Path) -> None:
+    file = role / "defaults/main.yml"
+    lines = file.read_text().splitlines() if file.exists() else []
+    for number, line in enumerate(lines):
+        if DEFAULT.match(line):
+            over = next((above for above in reversed(lines[:number]) if not DEFAULT.match(above)), "")
+            assert over.startswith("#"), f"{file.relative_to(ROOT)}:{number + 1}: say why one would change it"
+
+
+@each_role
+def test_a_role_that_reads_the_cluster_depends_on_it(role: Path) -> None:
+    if role.name == "cluster":
+        return
+    reads = set(re.findall(r"\bcluster_\w+", text(role))) & set(cluster_names())
+    dependencies = content(role / "meta/main.yml").get("dependencies") or []
+    named = {item if isinstance(item, str) else item["role"] for item in dependencies}
+    assert "cluster" in named or not reads, f"reads {sorted(reads)}"
+
+
+def cluster_names() -> list[str]:
+    """Return what the cluster role gives."""
+    cluster = ROOT / "roles/cluster"
+    return [*options(cluster), *content(cluster / "vars/main.yml")]
+
+
+@each_role
+def test_a_role_reads_no_other_roles_inputs(role: Path) -> None:
+    words = set(re.findall(r"\b\w+\b", text(role)))
+    for other in ROLES:
+        if other.name not in ("cluster", role.name):
+            assert not words & set(options(other)), f"reads {sorted(words & set(options(other)))}, of role {other.name}"
+
+
+@each_role
+def test_a_role_is_described(role: Path) -> None:
+    assert (role / "README.md").exists()
+    assert content(role / "meta/main.yml").get("galaxy_info", {}).get("description")
+
+
+class Asked(Exception):  # noqa: N818 - no error, a way out of main() with what was asked for
+    """What a module asks AnsibleModule for."""
+
+    def __init__(self, argument_spec: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Carry the argument spec and the rest."""
+        super().__init__()
+        self.argument_spec = argument_spec
+        self.settings = settings
+
+
+def asked_by(file: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Return what a module asks AnsibleModule for."""
+
+    def refuse(_self: AnsibleModule, argument_spec: dict[str, Any], **settings: Any) -> None:
+        raise Asked(argument_spec, settings)
+
+    monkeypatch.setattr(AnsibleModule, "__init__", refuse)
+    with pytest.raises(Asked) as caught:
+        importlib.import_module(file.stem).main()
+    return caught.value
+
+
+@each_module
+def test_a_module_is_documented_as_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(file.stem)
+    documented = yaml.safe_load(module.DOCUMENTATION)
+    assert documented["module"] == file.stem
+    assert documented["short_description"]
+    compare_options(documented.get("options") or {}, asked_by(file, monkeypatch).argument_spec, file.stem)
+    assert yaml.safe_load(module.RETURN)
+
+
+def compare_options(documented: dict[str, Any], spec: dict[str, Any], where: str) -> None:
+    """Fail where documentation and argument spec differ."""
+    assert set(documented) == set(spec), where
+    for name, option in spec.items():
+        entry = documented[name]
+        assert entry.get("description"), f"{where}.{name} has no description"
+        for key, standard in (
+            ("type", "str"),
+            ("required", False),
+            ("elements", None),
+            ("choices", None),
+            ("default", None),
+        ):
+            assert entry.get(key, standard) == option.get(key, standard), f"{where}.{name}: {key}"
+        if "options" in option or "options" in entry:
+            compare_options(entry.get("options") or {}, option.get("options") or {}, f"{where}.{name}")
+
+
+@each_module
+def test_a_module_works_in_check_mode(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_by(file, monkeypatch).settings.get("supports_check_mode") is True
+    documented = yaml.safe_load(importlib.import_module(file.stem).DOCUMENTATION)
+    assert documented["attributes"]["check_mode"]["support"] in ("full", "partial")
+
+
+@each_module
+def test_a_module_has_unit_tests(file: Path) -> None:
+    assert (ROOT / f"tests/unit/test_{file.stem}.py").exists()

@@ -1,0 +1,176 @@
+"""What the project never does, read from its files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+TASK_FILES = sorted(
+    path for part in ("tasks", "handlers") for path in (ROOT / "roles").glob(f"*/{part}/**/*.yml")
+)  # fmt: skip
+PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))) if path.exists()]
+MODULES = {path.stem for path in (ROOT / "library").glob("*.py")}
+COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
+BLOCKS = ("block", "rescue", "always")
+# Keywords of a task; what is left over is its action.
+KEYWORDS = {
+    "action", "any_errors_fatal", "args", "async", "become", "become_user", "changed_when", "check_mode", "collections",
+    "connection", "delay", "delegate_facts", "delegate_to", "diff", "environment", "failed_when", "ignore_errors",
+    "ignore_unreachable", "listen", "loop", "loop_control", "module_defaults", "name", "no_log", "notify", "poll",
+    "port", "register", "remote_user", "retries", "run_once", "tags", "throttle", "timeout", "until", "vars", "when",
+}  # fmt: skip
+# Host names of package registries, in halves, so that this file does not name them either.
+REGISTRIES = [
+    ".".join(halves)
+    for halves in (
+        ("pypi", "org"), ("files", "pythonhosted", "org"), ("proxy", "golang", "org"), ("sum", "golang", "org"),
+        ("goproxy", "io"), ("goproxy", "cn"), ("deb", "debian", "org"), ("security", "debian", "org"),
+        ("archive", "ubuntu", "com"), ("registry", "npmjs", "org"), ("galaxy", "ansible", "com"),
+        ("index", "crates", "io"),
+    )
+]  # fmt: skip
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with Ansible's tags."""
+
+
+_Loader.add_multi_constructor("!", lambda _loader, _suffix, _node: "tagged")
+
+
+def load(file: Path) -> Any:
+    """Return a YAML file's content."""
+    return yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader's child
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield tasks and blocks, with those inside of them."""
+    for task in tasks or []:
+        yield task
+        for part in BLOCKS:
+            yield from flat(task.get(part) or [])
+
+
+def tasks_of(file: Path) -> list[dict[str, Any]]:
+    """Return the tasks of a role's file or of a playbook's plays."""
+    top = load(file) or []
+    if file in PLAYBOOKS:
+        top = [
+            task
+            for play in top
+            for part in ("pre_tasks", "tasks", "post_tasks", "handlers")
+            for task in play.get(part) or []
+        ]
+    return list(flat(top))
+
+
+def action(task: dict[str, Any]) -> str | None:
+    """Return the module that a task calls, none for a block."""
+    return next(
+        (key for key in task if key not in KEYWORDS and key not in BLOCKS and not key.startswith("with_")), None
+    )
+
+
+each_tasks_file = pytest.mark.parametrize(
+    "file", [*TASK_FILES, *PLAYBOOKS], ids=lambda file: str(file.relative_to(ROOT))
+)
+
+
+@each_tasks_file
+def test_tasks_are_steps_and_not_a_program(file: Path) -> None:
+    for task in tasks_of(file):
+        name = task.get("name", action(task))
+        assert action(task) not in ("ansible.builtin.set_fact", "set_fact"), f"{name}: derive it in vars"
+        assert "ignore_errors" not in task, f"{name}: say which failure is none"
+        assert task.get("failed_when") is not False, f"{name}: say which failure is none"
+        if file in TASK_FILES:
+            assert "tags" not in task, f"{name}: tags belong to plays"
+
+
+@each_tasks_file
+def test_a_module_is_called_by_its_full_name_unless_it_is_ours(file: Path) -> None:
+    for task in tasks_of(file):
+        called = action(task)
+        assert called is None or called.count(".") >= 2 or called in MODULES, task.get("name", called)
+
+
+@each_tasks_file
+def test_a_command_says_when_it_changes_something(file: Path) -> None:
+    for task in tasks_of(file):
+        if action(task) in COMMANDS:
+            assert "changed_when" in task, task["name"]
+
+
+@each_tasks_file
+def test_no_value_is_fetched_from_another_host(file: Path) -> None:
+    assert "hostvars[" not in file.read_text()
+
+
+def test_commands_are_the_exception() -> None:
+    actions = [called for file in TASK_FILES for task in tasks_of(file) if (called := action(task))]
+    commands = [called for called in actions if called in COMMANDS]
+    assert len(commands) * 8 <= len(actions), f"{len(commands)} of {len(actions)}"
+
+
+def test_handlers_have_names_of_their_own() -> None:
+    names = [task["name"] for file in TASK_FILES if "handlers" in file.parts for task in tasks_of(file)]
+    assert len(names) == len(set(names))
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    programs = [
+        path
+        for part in ("library", "module_utils", "scripts", "tests", "bench", "plugins")
+        for path in (ROOT / part).rglob("*.py")
+    ]
+    long = {
+        str(path.relative_to(ROOT)): lines for path in programs if (lines := len(path.read_text().splitlines())) > 450
+    }
+    long |= {
+        str(path.relative_to(ROOT)): lines for path in TASK_FILES if (lines := len(path.read_text().splitlines())) > 120
+    }
+    assert not long
+
+
+def tracked() -> list[Path]:
+    """Return the files under version control."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    named = re.compile("|".join(re.escape(host) for host in REGISTRIES))
+    files = [str(path.relative_to(ROOT)) for path in tracked() if named.search(path.read_text(errors="replace"))]
+    assert files == []
+
+
+def test_an_install_is_a_list_that_one_can_read() -> None:
+    listed = subprocess.run(
+        [BIN / "ansible-playbook", "--list-tasks", "-i", ROOT / "inventory/docker", ROOT / "site.yml"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert listed.returncode == 0, listed.stderr
+    tasks = [line for line in listed.stdout.splitlines() if "TAGS:" in line and not line.startswith("  play #")]
+    assert 5 <= len(tasks) <= 120
+
+
+def test_the_reference_of_cluster_yml_is_up_to_date() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts/reference", "--check"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert checked.returncode == 0, checked.stderr
