@@ -1,0 +1,40 @@
+# Completion of deploy.py for bash: eval "$(./scripts/deploy.py completion bash)"
+
+_yunkube_inventories() {
+  local root
+  root=$(dirname -- "$(dirname -- "$(readlink -f -- "$1")")")
+  if [ -d inventory ]; then
+    compgen -d -- inventory/
+  elif [ -d "$root/inventory" ]; then
+    (cd -- "$root" && compgen -d -- inventory/)
+  fi
+}
+
+_yunkube_deploy() {
+  local command=$1 current=$2 previous=$3 verb="" word
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $word in
+      --) return ;; # kubectl's own arguments
+      up | plan | verify | status | down | kubectl | completion) verb=${verb:-$word} ;;
+    esac
+  done
+  case $previous in
+    -i | --inventory)
+      mapfile -t COMPREPLY < <(compgen -W "$(_yunkube_inventories "$command")" -- "$current"
+        compgen -f -- "$current")
+      return
+      ;;
+    --limit | -e | --timeout) return ;;
+  esac
+  local words
+  case $verb in
+    "") words="up plan verify status down kubectl completion --help" ;;
+    up | plan | verify | status) words="--inventory --limit -e --timeout --json --verbose --help" ;;
+    down) words="--inventory --limit -e --timeout --json --verbose --yes --help" ;;
+    kubectl) words="--inventory --help --" ;;
+    completion) words="bash zsh fish --help" ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+
+complete -F _yunkube_deploy deploy.py ./scripts/deploy.py scripts/deploy.py

@@ -1,0 +1,40 @@
+#compdef deploy.py
+# Completion of deploy.py for zsh: eval "$(./scripts/deploy.py completion zsh)"
+
+_yunkube_deploy() {
+  local -a verbs playbook inventory
+  verbs=(
+    'up:make the cluster, or bring it to what the inventory says'
+    'plan:show what up would change, and change nothing'
+    'verify:prove that the cluster works'
+    'status:tell how nodes, pods and certificates are'
+    'down:take the cluster away'
+    'kubectl:run the cluster'\''s own kubectl against it'
+    'completion:print the completion script of a shell'
+  )
+  inventory=('(-i --inventory)'{-i,--inventory}'[inventory directory or file]:inventory:_files')
+  playbook=(
+    $inventory
+    '--limit[only these hosts or groups]:pattern:'
+    '*-e[a variable for this run]:key=value:'
+    '--timeout[give up after so many seconds]:seconds:'
+    '--json[one event a line on stdout]'
+    '*'{-v,--verbose}'[tell every task]'
+    '(-h --help)'{-h,--help}'[show help]'
+  )
+  if (( CURRENT == 2 )); then
+    _describe command verbs
+    return
+  fi
+  local verb=$words[2]
+  shift words
+  (( CURRENT-- ))
+  case $verb in
+    up|plan|verify|status) _arguments -s $playbook ;;
+    down) _arguments -s $playbook '--yes[do not ask]' ;;
+    kubectl) _arguments $inventory '*::kubectl arguments:' ;;
+    completion) _arguments '1:shell:(bash zsh fish)' ;;
+  esac
+}
+
+compdef _yunkube_deploy deploy.py

@@ -1,0 +1,203 @@
+"""The command line: verbs, options, help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployer.errors import DeployError
+from deployer.verbs import DEFAULT_INVENTORY, VERBS
+
+SHELLS = ("bash", "zsh", "fish")
+
+OVERVIEW = """\
+examples:
+  ./scripts/deploy.py up                        a cluster on Docker hosts of this machine
+  ./scripts/deploy.py up -i inventory/mine      the same on your own hosts
+  ./scripts/deploy.py plan                      what would `up` change?
+  ./scripts/deploy.py kubectl -- get nodes      kubectl of the cluster's own version
+  ./scripts/deploy.py COMMAND --help            options and more examples
+
+exit codes:
+  0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
+  4 a host is unreachable     5 `plan` found changes     124 timeout     130 interrupted
+"""
+
+EXAMPLES = {
+    "up": """\
+examples:
+  ./scripts/deploy.py up
+  ./scripts/deploy.py up -i inventory/mine --limit node3       one host of many
+  ./scripts/deploy.py up -e cluster_dns_domain=k8s.example     a variable for this run
+  ./scripts/deploy.py up --json | jq -r 'select(.type == "failure").message'
+
+Safe to repeat: what is as it should be stays untouched, and a run that was cut short goes on.
+""",
+    "plan": """\
+examples:
+  ./scripts/deploy.py plan                     exit code 0: nothing to do; 5: there would be changes
+  ./scripts/deploy.py plan -i inventory/mine --limit node3
+""",
+    "verify": """\
+examples:
+  ./scripts/deploy.py verify
+  ./scripts/deploy.py verify --json | jq 'select(.type == "summary").table'
+""",
+    "status": """\
+examples:
+  ./scripts/deploy.py status
+  ./scripts/deploy.py status --json | jq 'select(.type == "summary").status.pods_not_ready'
+""",
+    "down": """\
+examples:
+  ./scripts/deploy.py down                     asks first
+  ./scripts/deploy.py down --yes               for scripts
+""",
+    "kubectl": """\
+examples:
+  ./scripts/deploy.py kubectl -- get nodes -o wide
+  ./scripts/deploy.py kubectl -i inventory/mine -- logs -n kube-system ds/kube-proxy
+""",
+    "completion": """\
+examples:
+  eval "$(./scripts/deploy.py completion bash)"        in ~/.bashrc, with the path to the checkout
+  eval "$(./scripts/deploy.py completion zsh)"         in ~/.zshrc
+  ./scripts/deploy.py completion fish | source         in ~/.config/fish/config.fish
+""",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for."""
+
+    verb: str
+    inventory: str = DEFAULT_INVENTORY
+    limit: str = ""
+    json: bool = False
+    verbosity: int = 0
+    yes: bool = False
+    timeout: float | None = None
+    extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra_files: tuple[Path, ...] = ()
+    arguments: tuple[str, ...] = ()
+    shell: str = ""
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Turn the command line into a Request; argparse itself ends on wrong usage, with exit code 2."""
+    argv, passed_on = _split(list(argv))
+    parser = make_parser()
+    options = vars(parser.parse_args(argv))
+    if options.get("arguments") is not None:
+        options["arguments"] = (*options["arguments"], *passed_on)
+    elif passed_on:
+        parser.error(f"{options['verb']} takes nothing after `--`")
+    variables, files = _extra_vars(options.pop("extra", None) or [])
+    return Request(**{**options, "extra_vars": variables, "extra_files": files})
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Part the command line at the first `--`."""
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser, one subparser a verb."""
+    parser = argparse.ArgumentParser(
+        prog="deploy.py",
+        description="Make a Kubernetes cluster of Linux hosts, look after it, and take it away.",
+        epilog=OVERVIEW,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if name != "completion":
+            sub.add_argument(
+                "-i",
+                "--inventory",
+                metavar="PATH",
+                default=DEFAULT_INVENTORY,
+                help="inventory directory or file (%(default)s)",
+            )
+        return sub
+
+    for verb in VERBS.values():
+        sub = add(verb.name, verb.help)
+        sub.add_argument(
+            "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
+        )
+        sub.add_argument(
+            "-e",
+            dest="extra",
+            metavar="KEY=VALUE",
+            action="append",
+            help="a variable for this run, or @FILE with several; secrets belong into a file",
+        )
+        sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
+        sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
+        sub.add_argument(
+            "-v",
+            "--verbose",
+            dest="verbosity",
+            action="count",
+            default=0,
+            help="tell every task; -vv and more: Ansible too",
+        )
+        if verb.name == "down":
+            sub.add_argument("--yes", action="store_true", help="do not ask")
+    kubectl = add("kubectl", "run the cluster's own kubectl against it")
+    kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
+    completion = add("completion", "print the completion script of a shell")
+    completion.add_argument("shell", choices=SHELLS)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if seconds <= 0:
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # argparse says: invalid number of seconds value
+
+
+def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Part `key=value` from `@file`; a value that is a JSON list or object is read as one."""
+    variables: dict[str, Any] = {}
+    files: list[Path] = []
+    for text in texts:
+        if text.startswith("@"):
+            file = Path(text[1:]).expanduser().absolute()
+            if not file.is_file():
+                raise DeployError(f"-e {text}: there is no such file", "give the path of a YAML or JSON file")
+            files.append(file)
+            continue
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
+        try:
+            variables[key] = json.loads(value) if value[:1] in ("[", "{") and value[:2] != "{{" else value
+        except json.JSONDecodeError as error:
+            raise DeployError(
+                f"-e {key}: not valid JSON: {error.msg}", "quote the whole argument in the shell"
+            ) from error
+    return variables, tuple(files)

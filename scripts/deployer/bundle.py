@@ -1,0 +1,42 @@
+"""How far the bundle's builder is, by the file that it keeps while it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from deployer.happenings import BundleProgress
+
+# The longest that one component may take without a word.
+STALE_AFTER = 1800.0
+
+
+def progress_file() -> Path:
+    """Return where the builder writes its progress."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "yunkube" / "progress.json"
+
+
+def read_progress(path: Path, now: float | None = None) -> BundleProgress | None:
+    """Return the progress when it is fresh and its writer is alive, else nothing."""
+    now = time.time() if now is None else now
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        fresh = now - float(told["updated"]) < STALE_AFTER and _alive(int(told["pid"]))
+        seconds = max(0.0, now - float(told["started"]))
+        progress = BundleProgress(str(told["what"]), int(told["done"]), int(told["total"]), round(seconds, 1))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return progress if fresh and progress.done < progress.total else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's, so it is there
+        return True
+    return True

@@ -1,0 +1,58 @@
+"""Parse, dispatch, and turn what a user can act on into two lines and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.arguments import Request, parse
+from deployer.errors import DeployError, Exit
+
+COMPLETION = Path(__file__).parents[1] / "completion"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says and return the exit code; a bug keeps its traceback (and code 1)."""
+    try:
+        return dispatch(parse(argv))
+    except DeployError as error:
+        print(f"deploy.py: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"           {error.hint}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:  # before or after the run, which has its own handler
+        return Exit.INTERRUPTED
+
+
+def dispatch(request: Request) -> int:
+    """Do one verb. Imports stand where they are needed: --help and kubectl are to answer at once."""
+    if request.verb == "completion":
+        sys.stdout.write((COMPLETION / f"deploy.{request.shell}").read_text(encoding="utf-8"))
+        return Exit.OK
+
+    from deployer.cluster import find_cluster  # noqa: PLC0415
+
+    cluster = find_cluster(request.inventory, request.extra_vars)
+    if request.verb == "kubectl":
+        from deployer.kubectl import become_kubectl  # noqa: PLC0415
+
+        become_kubectl(cluster, request)
+    if request.verb == "down" and not request.yes and not confirmed(cluster.name):
+        print("Nothing was changed.")
+        return Exit.USAGE
+
+    from deployer.session import run_verb  # noqa: PLC0415
+
+    return run_verb(request, cluster)
+
+
+def confirmed(cluster: str) -> bool:
+    """Ask on a terminal; without one, only --yes will do."""
+    if not sys.stdin.isatty():
+        raise DeployError("down needs --yes where it cannot ask", "add --yes to take the cluster away")
+    print(f"This takes the cluster {cluster} away, with everything that runs in it.")
+    try:
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

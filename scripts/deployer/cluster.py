@@ -1,0 +1,106 @@
+"""Which cluster an inventory means: its name and state directory, read from group_vars without Ansible."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployer.errors import DeployError
+
+ROOT = Path(__file__).absolute().parents[2]
+
+# As roles/cluster/defaults has them.
+DEFAULT_NAME = "docker"
+DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
+
+_NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads Ansible's own tags (!vault, !unsafe) as nothing: their values are not needed here."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: "")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as the control machine knows it before any play ran."""
+
+    name: str
+    inventory: Path
+    state_dir: Path
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Where the admin kubeconfig is, once there is a cluster."""
+        return self.state_dir / "kubeconfig"
+
+    @property
+    def kubectl(self) -> Path:
+        """The bundle's kubectl, once there is a bundle."""
+        return self.state_dir / "bin" / "kubectl"
+
+
+def find_cluster(inventory: str, extra_vars: Mapping[str, Any], root: Path = ROOT) -> Cluster:
+    """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
+    path = _find_inventory(inventory, root)
+    variables = {**_group_vars_of_all(path), **extra_vars}
+    name = str(variables.get("cluster_name", DEFAULT_NAME))
+    if "{{" in name:
+        raise DeployError(f"cluster_name must be a literal value, not {name}", f"write the name itself in {path}")
+    state_dir = _NAME_REFERENCE.sub(name, str(variables.get("cluster_state_dir", DEFAULT_STATE_DIR)))
+    if "{{" in state_dir:
+        raise DeployError(
+            f"cluster_state_dir may hold {{{{ cluster_name }}}} and no other expression, not {state_dir}",
+            f"write the path itself in {path}",
+        )
+    return Cluster(name, path, Path(state_dir).expanduser().absolute(), variables)
+
+
+def _find_inventory(inventory: str, root: Path) -> Path:
+    """Return the inventory's absolute path: as given, or under the project for a run from elsewhere."""
+    for path in (Path(inventory).expanduser().absolute(), root / inventory):
+        if path.exists():
+            return path
+    there = sorted(f"inventory/{path.name}" for path in (root / "inventory").glob("*") if path.is_dir())
+    hint = f"there are: {', '.join(there)}" if there else "make one: see README.md"
+    raise DeployError(f"no inventory at {inventory}", hint)
+
+
+def _group_vars_of_all(inventory: Path) -> dict[str, Any]:
+    """Return the variables of the group `all`, as far as plain YAML can tell them."""
+    folder = (inventory if inventory.is_dir() else inventory.parent) / "group_vars"
+    files = [folder / "all.yml", folder / "all.yaml", *sorted((folder / "all").glob("*.y*ml"))]
+    merged: dict[str, Any] = {}
+    for file in files:
+        if file.is_file():
+            merged.update(_load(file))
+    return merged
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        place = f"{_shown(file)}:{line}"
+        raise DeployError(f"{place}: not valid YAML: {error.problem}", "mend that line, or the one above it") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise DeployError(f"{_shown(file)}:1: must be `key: value` lines, not a {type(content).__name__}")
+    return content
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a person at this shell would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,159 @@
+"""What a run tells its views, in the order it happens. docs/events.md documents the same for --json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Outcome = Literal["ok", "changed", "skipped", "failed", "unreachable", "ignored"]
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The run begins."""
+
+    verb: str
+    cluster: str
+    inventory: str
+    log: str
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A play begins."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StageEnded:
+    """A play is over; `failed` counts hosts that it lost."""
+
+    name: str
+    seconds: float
+    changed: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class TaskStarted:
+    """A task begins on the first of its hosts."""
+
+    name: str
+    role: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A host answered."""
+
+    host: str
+    task: str
+    outcome: Outcome
+    seconds: float
+    path: str
+
+
+@dataclass(frozen=True)
+class TaskEnded:
+    """Every host of a task answered."""
+
+    name: str
+    path: str
+    seconds: float
+    hosts: Mapping[str, Outcome]
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What a task changed, or would change in check mode."""
+
+    host: str
+    task: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with the configuration or with a host: where, what, and what to do."""
+
+    where: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task failed on a host, or the host could not be reached; a rescue may still follow."""
+
+    host: str
+    task: str
+    path: str
+    message: str
+    remedy: str = ""
+    kind: str = ""
+    faults: tuple[Fault, ...] = ()
+    unreachable: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """A line that Ansible printed outside of any task."""
+
+    level: Literal["warning", "error", "verbose"]
+    text: str
+
+
+@dataclass(frozen=True)
+class BundleProgress:
+    """How far the making of the bundle is."""
+
+    what: str
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HostCount:
+    """How a host's tasks ended."""
+
+    ok: int = 0
+    changed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    rescued: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The run is over."""
+
+    verb: str
+    exit_code: int
+    seconds: float
+    stages: tuple[StageEnded, ...]
+    hosts: Mapping[str, HostCount]
+    failures: tuple[Failure, ...]
+    table: tuple[Mapping[str, Any], ...]
+    status: Mapping[str, Any]
+    log: str
+    next: str
+
+
+Happening = (
+    RunStarted
+    | StageStarted
+    | StageEnded
+    | TaskStarted
+    | Result
+    | TaskEnded
+    | Diff
+    | Failure
+    | Message
+    | BundleProgress
+    | Summary
+)

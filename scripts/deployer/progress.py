@@ -1,0 +1,178 @@
+"""What happened so far: a pure fold over ansible-runner's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from deployer.failures import failure_of, unreachable_of
+from deployer.happenings import (
+    Diff,
+    Failure,
+    Happening,
+    HostCount,
+    Message,
+    Outcome,
+    Result,
+    StageEnded,
+    StageStarted,
+    TaskEnded,
+    TaskStarted,
+)
+
+Event = Mapping[str, Any]
+
+# How the stats event names its counts, by our names.
+STATS = {
+    "ok": "ok",
+    "changed": "changed",
+    "skipped": "skipped",
+    "failed": "failures",
+    "unreachable": "dark",
+    "rescued": "rescued",
+}
+NO_SUCH_HOST = "Could not match supplied host pattern, ignoring: "
+
+
+class Progress:
+    """Feed it events; it yields what views show, and keeps what the end needs."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.stages: list[StageEnded] = []
+        self.hosts: dict[str, HostCount] = {}
+        self.failures: tuple[Failure, ...] = ()
+        self.table: list[Mapping[str, Any]] = []
+        self.status: Mapping[str, Any] = {}
+        self.running: tuple[str, ...] = ()
+        self.unknown_hosts: list[str] = []
+        self.errors: list[str] = []
+        self.finished = False
+        self.started = False
+        self._last: dict[str, Failure] = {}
+        self._stage: tuple[str, float] | None = None
+        self._stage_changed = 0
+        self._stage_failed: set[str] = set()
+        self._task: tuple[TaskStarted, float] | None = None
+        self._outcomes: dict[str, Outcome] = {}
+        self._now = 0.0
+
+    def feed(self, event: Event) -> Iterator[Happening]:
+        """Take one event in and yield what it means."""
+        data: Event = event.get("event_data") or {}
+        if created := event.get("created"):
+            self._now = max(self._now, datetime.fromisoformat(created).timestamp())
+        kind = str(event.get("event"))
+        if kind.startswith("runner_"):
+            yield from self._on_host(kind, data)
+        match kind:
+            case "playbook_on_play_start":
+                yield from self._start_stage(str(data.get("name", "")))
+            case "playbook_on_task_start" | "playbook_on_handler_task_start":
+                yield from self._start_task(data)
+            case "runner_on_file_diff":
+                yield from _diff(event, data)
+            case "playbook_on_stats":
+                yield from self._finish(data)
+            case "verbose" | "warning" | "system_warning" | "deprecated" | "error":
+                yield from self._message(kind, str(event.get("stdout") or "").replace("\r", "").rstrip())
+
+    def _on_host(self, kind: str, data: Event) -> Iterator[Happening]:
+        match kind:
+            case "runner_on_start":
+                self.running = (*self.running, str(data.get("host", "")))
+            case "runner_on_ok":
+                yield self._result(data, "changed" if (data.get("res") or {}).get("changed") else "ok")
+            case "runner_on_skipped":
+                yield self._result(data, "skipped")
+            case "runner_on_failed" if data.get("ignore_errors"):
+                yield self._result(data, "ignored")
+            case "runner_on_failed":
+                # Provisional: a rescue may follow, and only the closing stats tell.
+                yield self._result(data, "failed")
+                yield self._fail(failure_of(data))
+            case "runner_on_unreachable":
+                yield self._result(data, "unreachable")
+                yield self._fail(unreachable_of(data))
+
+    def abort(self) -> Iterator[Happening]:
+        """Close what is open, for a run that was cut short: there will be no stats."""
+        yield from self._end_stage()
+        self.failures = tuple(self._last.values())
+
+    def _start_stage(self, name: str) -> Iterator[Happening]:
+        yield from self._end_stage()
+        self.started = True
+        self._stage = (name, self._now)
+        yield StageStarted(name)
+
+    def _end_stage(self) -> Iterator[Happening]:
+        yield from self._end_task()
+        if self._stage is not None:
+            name, began = self._stage
+            ended = StageEnded(name, round(self._now - began, 1), self._stage_changed, len(self._stage_failed))
+            self._stage, self._stage_changed, self._stage_failed = None, 0, set()
+            self.stages.append(ended)
+            yield ended
+
+    def _start_task(self, data: Event) -> Iterator[Happening]:
+        yield from self._end_task()
+        task = TaskStarted(str(data.get("name", "")), str(data.get("role", "")), str(data.get("task_path", "")))
+        self._task = (task, self._now)
+        yield task
+
+    def _end_task(self) -> Iterator[Happening]:
+        if self._task is not None and self._outcomes:
+            task, began = self._task
+            yield TaskEnded(task.name, task.path, round(self._now - began, 2), dict(self._outcomes))
+        self._task, self._outcomes, self.running = None, {}, ()
+
+    def _result(self, data: Event, outcome: Outcome) -> Result:
+        host = str(data.get("host", ""))
+        self.running = tuple(name for name in self.running if name != host)
+        self._outcomes[host] = outcome
+        self._stage_changed += outcome == "changed"
+        result = data.get("res") or {}
+        if isinstance(table := result.get("table"), list):
+            self.table += [row for row in table if isinstance(row, Mapping)]
+        if isinstance(status := result.get("status"), Mapping) and "nodes" in status:
+            self.status = status
+        seconds = round(float(data.get("duration") or 0), 2)
+        return Result(host, str(data.get("task", "")), outcome, seconds, str(data.get("task_path", "")))
+
+    def _fail(self, failure: Failure) -> Failure:
+        self._stage_failed.add(failure.host)
+        self._last[failure.host] = failure
+        return failure
+
+    def _finish(self, data: Event) -> Iterator[Happening]:
+        yield from self._end_stage()
+        self.finished = True
+        names = sorted(data.get("processed") or {})
+        counts = {ours: data.get(theirs) or {} for ours, theirs in STATS.items()}
+        self.hosts = {
+            host: HostCount(**{key: int(count.get(host, 0)) for key, count in counts.items()}) for host in names
+        }
+        self.failures = tuple(
+            failure for host, failure in self._last.items() if host in counts["failed"] or host in counts["unreachable"]
+        )
+
+    def _message(self, kind: str, text: str) -> Iterator[Happening]:
+        if NO_SUCH_HOST in text:
+            self.unknown_hosts.append(text.split(NO_SUCH_HOST, 1)[1].strip())
+        if not text:
+            return
+        if not self.started:  # a playbook or inventory that does not parse says so line by line
+            self.errors.append(text)
+        level = "error" if kind == "error" or "[ERROR]" in text else "verbose" if kind == "verbose" else "warning"
+        yield Message(level, text)  # type: ignore[arg-type]
+
+
+def _diff(event: Event, data: Event) -> Iterator[Happening]:
+    text = str(event.get("stdout") or "").replace("\r", "").strip("\n")
+    lines = text.splitlines()
+    if lines and lines[0].startswith(("TASK [", "RUNNING HANDLER [")):
+        lines = lines[1:]
+    if lines:
+        yield Diff(str(data.get("host", "")), str(data.get("task", "")), "\n".join(lines))

@@ -1,0 +1,142 @@
+"""One run from the lock to the summary."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from deployer import lock
+from deployer.arguments import Request
+from deployer.bundle import progress_file, read_progress
+from deployer.cluster import ROOT, Cluster
+from deployer.errors import DeployError, Exit
+from deployer.happenings import RunStarted, Summary
+from deployer.logfile import LogFile
+from deployer.progress import Progress
+from deployer.redact import Redactor, secret_values
+from deployer.run import Run, run_playbook
+from deployer.stop import Reason, Stop
+from deployer.verbs import VERBS, Verb, command
+from deployer.views import View, make_view
+
+GO_ON = "Run the same command again: it goes on where it stopped."
+
+
+def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
+    """Run the verb's playbook and show it; the exit code says how it ended."""
+    verb = VERBS[request.verb]
+    if not (root / verb.playbook).is_file():
+        raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+    if not verb.exclusive:
+        return _run(request, cluster, verb, root)
+    with lock.held(cluster.state_dir, verb.name):
+        return _run(request, cluster, verb, root)
+
+
+def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
+    began = time.monotonic()
+    log = LogFile(cluster.state_dir / "logs", verb.name)
+    redactor = Redactor(secret_values(dict(cluster.variables)))
+    progress = Progress()
+    stop = Stop(request.timeout)
+    bundle = progress_file()
+    view = make_view(request.json, request.verbosity > 0, lambda: read_progress(bundle))
+
+    def handle(event: dict[str, Any]) -> None:
+        event = redactor.tree(event)
+        log.event(event)
+        for happening in progress.feed(event):
+            view.show(happening)
+        if progress.unknown_hosts and request.limit and not progress.started:
+            stop.ask("refused")
+
+    try:
+        with stop.on_signals():
+            log.line(f"deploy.py {verb.name}: cluster {cluster.name}, inventory {cluster.inventory}")
+            view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path)))
+            run = Run(
+                project=root,
+                playbook=root / verb.playbook,
+                inventory=cluster.inventory,
+                limit=with_localhost(request.limit),
+                extra_vars=request.extra_vars,
+                extra_files=request.extra_files,
+                check=verb.check,
+                verbosity=max(0, request.verbosity - 1),
+            )
+            status = run_playbook(run, handle, stop, lambda: view.tick(progress.running))
+            for happening in progress.abort() if not progress.finished else ():
+                view.show(happening)
+    finally:
+        view.close()
+    code = exit_code(status, stop.reason, progress, verb)
+    summary = Summary(
+        verb=verb.name,
+        exit_code=code,
+        seconds=round(time.monotonic() - began, 1),
+        stages=tuple(progress.stages),
+        hosts=progress.hosts,
+        failures=progress.failures,
+        table=tuple(progress.table),
+        status=progress.status,
+        log=str(log.path),
+        next=next_step(request, verb, code),
+    )
+    log.line(f"exit code {int(code)} after {summary.seconds}s")
+    log.close()
+    _report(request, view, summary, advice(code, stop.reason, request, progress))
+    return code
+
+
+def _report(request: Request, view: View, summary: Summary, last_words: str) -> None:
+    from deployer.views.summary import print_failures, print_summary  # noqa: PLC0415 - slow to import, and only needed here
+
+    if request.json:
+        view.show(summary)
+    else:
+        print_summary(summary, stages_shown=view.shows_stages)
+    if summary.failures or last_words:
+        print_failures(summary, last_words)
+
+
+def with_localhost(limit: str) -> str:
+    """Keep localhost in the limit: the first stage, which makes hosts and the bundle, runs there."""
+    return f"{limit},localhost" if limit else ""
+
+
+def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Exit:
+    """Choose by what happened, not by Ansible's rc: 4 means two things there."""
+    if reason:
+        return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
+    if any(failure.kind == "config" for failure in progress.failures):
+        return Exit.USAGE
+    if any(failure.unreachable for failure in progress.failures):
+        return Exit.UNREACHABLE
+    if progress.failures:
+        return Exit.FAILED
+    if status == "successful":
+        changes = any(count.changed for count in progress.hosts.values())
+        return Exit.CHANGES if verb.check and changes else Exit.OK
+    return Exit.FAILED if progress.started else Exit.USAGE
+
+
+def advice(code: Exit, reason: Reason, request: Request, progress: Progress) -> str:
+    """Return the last words about a run that did not end well."""
+    if reason == "interrupted":
+        return f"Interrupted. {GO_ON}"
+    if reason == "timeout":
+        return f"Stopped after {request.timeout:g} seconds (--timeout). {GO_ON}"
+    if reason == "refused":
+        return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
+    if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
+        return "\n".join(progress.errors) or "Ansible ended without a reason: see the log."
+    return ""
+
+
+def next_step(request: Request, verb: Verb, code: Exit) -> str:
+    """Return the command to type next, with the inventory of this one."""
+    after = {Exit.OK: verb.next, Exit.CHANGES: "up"}.get(code, "")
+    if verb.check and code == Exit.OK:
+        after = ""
+    return command(after, request.inventory) if after else ""

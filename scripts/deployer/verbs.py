@@ -1,0 +1,39 @@
+"""The verbs: which playbook each runs, and what to type after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_INVENTORY = "inventory/docker"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb that is a playbook."""
+
+    name: str
+    playbook: str
+    help: str
+    next: str
+    check: bool = False
+    # Reading verbs may run beside a run that changes things.
+    exclusive: bool = True
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("up", "site.yml", "make the cluster, or bring it to what the inventory says", "kubectl -- get nodes"),
+        Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
+        Verb("verify", "playbooks/verify.yml", "prove that the cluster works: nodes, DNS, network, Services", ""),
+        Verb("status", "playbooks/status.yml", "tell how nodes, pods and certificates are", "", exclusive=False),
+        Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
+    )
+}
+
+
+def command(words: str, inventory: str) -> str:
+    """Return `words` as a command line for this inventory."""
+    verb, _, rest = words.partition(" ")
+    chosen = "" if inventory == DEFAULT_INVENTORY else f" -i {inventory}"
+    return f"./scripts/deploy.py {verb}{chosen}" + (f" {rest}" if rest else "")

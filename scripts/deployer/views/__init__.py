@@ -1,0 +1,50 @@
+"""The three ways to show a run: plain lines, a live view, JSON lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from deployer.happenings import BundleProgress, Happening
+
+ReadBundle = Callable[[], BundleProgress | None]
+
+
+class View(Protocol):
+    """Shows happenings as they come."""
+
+    # Whether stages and their times are left standing, so that no table need repeat them.
+    shows_stages: bool
+
+    def show(self, happening: Happening) -> None:
+        """Show one."""
+
+    def tick(self, _running: tuple[str, ...], /) -> None:
+        """Called a few times a second, also when nothing happens, with the hosts that are at work."""
+
+    def close(self) -> None:
+        """Leave the screen in order, whatever happened."""
+
+
+def make_view(json: bool, verbose: bool, read_bundle: ReadBundle) -> View:
+    """Choose the view that fits what stdout is."""
+    if json:
+        from deployer.views.jsonlines import JsonView  # noqa: PLC0415 - only what is used
+
+        return JsonView(sys.stdout, read_bundle)
+    if is_live_terminal():
+        from deployer.views.live import LiveView  # noqa: PLC0415 - only what is used
+
+        return LiveView(verbose, read_bundle)
+    from deployer.views.plain import PlainView  # noqa: PLC0415 - only what is used
+
+    return PlainView(sys.stdout, verbose, read_bundle)
+
+
+def is_live_terminal() -> bool:
+    """Say whether stdout is a terminal that can redraw lines, and whose user wants it."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

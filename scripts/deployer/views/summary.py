@@ -1,0 +1,181 @@
+"""The end of a run: tables on stdout, failures on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deployer.happenings import Failure, HostCount, StageEnded, Summary
+from deployer.views import is_live_terminal
+from deployer.views.text import duration
+
+# Wide enough that nothing is cut where there is no terminal to ask.
+PLAIN_WIDTH = 200
+
+Cell = tuple[str, str]  # text and style
+
+
+def print_summary(summary: Summary, stages_shown: bool) -> None:
+    """Print tables; the stages only where the view did not leave them standing."""
+    out = _Printer(sys.stdout)
+    out.rows(_verify_rows(summary.table), ["Check", "Target", "", "Time", "Detail"], right=(3,))
+    _print_status(out, summary.status)
+    if summary.stages and not stages_shown:
+        out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
+    if summary.hosts:
+        heads = ["Host", "Ok", "Changed", "Failed", "Unreachable"]
+        out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
+    out.line("")
+    out.pair("Time", duration(summary.seconds))
+    out.pair("Log", summary.log)
+    if summary.next:
+        out.pair("Next", summary.next)
+
+
+def print_failures(summary: Summary, advice: str, out: TextIO | None = None) -> None:
+    """Print on stderr what failed, last, so that it is what one sees; with cause and remedy."""
+    out = out or sys.stderr
+    lines: list[str] = []
+    for failure in summary.failures:
+        lines += ["", *failure_lines(failure)]
+    if any(failure.unreachable for failure in summary.failures):
+        lines += ["", others_line(summary)]
+    if advice:
+        lines += ["", advice]
+    print("\n".join(lines), file=out, flush=True)
+
+
+def failure_lines(failure: Failure) -> list[str]:
+    """Return a failure as lines: where, why, what to do."""
+    if failure.faults:
+        lines = [f"{failure.host}: {failure.task}: {len(failure.faults)} to mend"]
+        return lines + [
+            f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
+            for fault in failure.faults
+        ]
+    head = f"{failure.host} is unreachable" if failure.unreachable else f"{failure.host}: {failure.task} failed"
+    cause = failure.message.splitlines() or ["no reason was given"]
+    lines = [head, f"  at      {failure.path}", f"  cause   {cause[0]}"]
+    lines += [f"          {line}" for line in cause[1:]]
+    if failure.remedy:
+        lines.append(f"  remedy  {failure.remedy}")
+    return lines
+
+
+def others_line(summary: Summary) -> str:
+    """Say what became of the hosts that could be reached."""
+    fate: list[str] = []
+    for host, count in summary.hosts.items():
+        if not count.unreachable:
+            end = "failed" if count.failed else f"done so far ({count.changed} changed)"
+            fate.append(f"{host} {end}")
+    return "The others: " + (", ".join(fate) if fate else "there are none") + "."
+
+
+def _verify_rows(table: Iterable[Mapping[str, Any]]) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for row in table:
+        good = bool(row.get("ok"))
+        seconds = row.get("seconds")
+        took = f"{float(seconds):.1f}s" if isinstance(seconds, (int, float)) else ""
+        verdict = ("ok", "green") if good else ("FAILED", "bold red")
+        rows.append(
+            [(_str(row, "check"), ""), (_str(row, "target"), ""), verdict, (took, ""), (_str(row, "detail"), "dim")]
+        )
+    return rows
+
+
+def _print_status(out: _Printer, status: Mapping[str, Any]) -> None:
+    for title, key in (("Node", "nodes"), ("Pod not ready", "pods_not_ready"), ("Certificate", "certificates")):
+        items = [item for item in status.get(key) or () if isinstance(item, Mapping)]
+        if items:
+            columns = list(dict.fromkeys(name for item in items for name in item))
+            heads = [title if column == "name" else column.replace("_", " ").capitalize() for column in columns]
+            out.rows([[_status_cell(column, item.get(column)) for column in columns] for item in items], heads)
+    if status and not status.get("pods_not_ready"):
+        out.line("")
+        out.line("Every pod is ready.")
+
+
+def _status_cell(column: str, value: Any) -> Cell:
+    if isinstance(value, bool):
+        bad = column in ("ready", "ok") and not value
+        return ("yes" if value else "no", "bold red" if bad else "green" if column in ("ready", "ok") else "")
+    if isinstance(value, list):
+        return (", ".join(str(item) for item in value), "")
+    return ("" if value is None else str(value), "")
+
+
+def _stage_rows(stages: Iterable[StageEnded]) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for stage in stages:
+        style = "bold red" if stage.failed else ""
+        rows.append([(stage.name, style), (duration(stage.seconds), ""), (_count(stage.changed), "yellow")])
+    return rows
+
+
+def _host_rows(hosts: Mapping[str, HostCount]) -> list[list[Cell]]:
+    return [
+        [
+            (host, "bold red" if count.failed or count.unreachable else ""),
+            (str(count.ok), ""),
+            (_count(count.changed), "yellow"),
+            (_count(count.failed), "bold red"),
+            (_count(count.unreachable), "bold red"),
+        ]
+        for host, count in hosts.items()
+    ]
+
+
+def _count(number: int) -> str:
+    return str(number) if number else "-"
+
+
+def _str(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+class _Printer:
+    """Prints tables with rich on a terminal, and the same without any ANSI elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._live = is_live_terminal()
+        # Rendered into text first: rich fills every line with blanks to the right.
+        self._console = Console(
+            highlight=False,
+            force_terminal=self._live,
+            no_color=not self._live,
+            width=None if self._live else PLAIN_WIDTH,
+        )
+
+    def rows(self, rows: list[list[Cell]], heads: list[str], right: tuple[int, ...] = ()) -> None:
+        """Print a table, or nothing when it is empty."""
+        if not rows:
+            return
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for index, head in enumerate(heads):
+            # The last column may wrap; the others stay whole.
+            last = index == len(heads) - 1
+            table.add_column(head, justify="right" if index in right else "left", no_wrap=not last)
+        for row in rows:
+            table.add_row(*(Text(text, style) for text, style in row))
+        with self._console.capture() as capture:
+            self._console.print(table)
+        self.line("")
+        for line in capture.get().splitlines():
+            self.line(line.rstrip())
+
+    def pair(self, name: str, value: str) -> None:
+        """Print a name and its value."""
+        self.line(f"{name:5} {value}")
+
+    def line(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self._out, flush=True)
