@@ -166,8 +166,8 @@ def compare_options(documented: dict[str, Any], spec: dict[str, Any], where: str
             ("default", None),
         ):
             assert entry.get(key, standard) == option.get(key, standard), f"{where}.{name}: {key}"
-        if "options" in option or "options" in entry:
-            compare_options(entry.get("options") or {}, option.get("options") or {}, f"{where}.{name}")
+        if "options" in option or "suboptions" in entry:
+            compare_options(entry.get("suboptions") or {}, option.get("options") or {}, f"{where}.{name}")
 
 
 @each_module
