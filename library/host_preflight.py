@@ -1,0 +1,369 @@
+#!/usr/bin/python
+"""Look at a host and say what would keep a cluster from running on it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_preflight
+short_description: Find every fault of a host that keeps Kubernetes from running on it
+description:
+  - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
+    nothing, so that the faults of all hosts can be told together.
+  - A host that is a member of the cluster already has proved that it can be; it has no faults.
+author: [The maintainers]
+options:
+  master: {description: Whether the host will run the control plane., type: bool, required: true}
+  architecture: {description: "What the bundle was made for, such as C(amd64).", type: str, required: true}
+  node_ip: {description: The address under which the cluster will know the host., type: str, required: true}
+  cidrs: {description: "The cluster's ranges of addresses, by their name in the inventory.", type: dict, required: true}
+  reserved_cidrs: {description: "Ranges that the hosts' surroundings use, by their meaning.", type: dict, default: {}}
+  control_time: {description: Seconds since 1970 on the control machine., type: float, required: true}
+  max_skew: {description: Seconds by which the host's clock may differ., type: int, default: 30}
+  memory_mb: {description: Memory that the host needs at least., type: int, required: true}
+  cpus: {description: Processors that the host needs at least., type: int, required: true}
+  disk_mb: {description: Free space that the host needs at least, by folder., type: dict, required: true}
+  systems: {description: "Oldest supported version by C(ID) of /etc/os-release.", type: dict, required: true}
+  turn_swap_off: {description: Whether swap will be turned off anyway., type: bool, default: true}
+  kubelet_config: {description: Fields laid over the kubelet's configuration., type: dict, default: {}}
+  kubeadm_ignores: {description: Checks of kubeadm that are ignored., type: list, elements: str, default: []}
+  ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
+attributes:
+  check_mode: {support: full, details: [Changes nothing in any mode.]}
+"""
+
+RETURN = r"""
+faults:
+  description: What is wrong, each a dictionary of C(check), C(message) and C(remedy).
+  returned: always
+  type: list
+hostname: {description: The host's own name., returned: always, type: str}
+machine_id: {description: What stands in /etc/machine-id., returned: always, type: str}
+product_uuid: {description: The firmware's id of the machine, empty where there is none., returned: always, type: str}
+member: {description: Whether the host has joined a cluster., returned: always, type: bool}
+firewall: {description: The active firewall, C(ufw) or C(firewalld), or empty., returned: always, type: str}
+"""
+
+import dataclasses
+import ipaddress
+import os
+import platform
+import re
+import socket
+import struct
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
+# What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
+OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
+# Interfaces that are the cluster's own, left by a node that was here before.
+OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# Boards whose maker did not fill in an id.
+FAKE_UUIDS = (
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong and what to do about it."""
+
+    check: str
+    message: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What was read on the host."""
+
+    hostname: str
+    machine_id: str
+    product_uuid: str
+    member: bool
+    systemd: bool
+    firewall: str
+    system: str  # ID of /etc/os-release
+    system_version: str
+    kernel: str
+    architecture: str
+    memory_mb: int
+    cpus: int
+    swap: bool
+    cgroup_version: int
+    clock: float
+    has_node_ip: bool
+    missing_features: tuple[str, ...]
+    free_mb: dict[str, int]
+    listeners: dict[int, str]  # port: who holds it
+    routes: tuple[tuple[str, ipaddress.IPv4Network], ...]  # interface, destination
+
+
+def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a system on which nobody has tried this."""
+    oldest = needs["systems"].get(host.system)
+    known = ", ".join(f"{name} {version}" for name, version in sorted(needs["systems"].items()))
+    if oldest is None or _version(host.system_version) < _version(oldest):
+        remedy = f"use one of these or newer: {known}; or name it in prepare_host_systems and try"
+        yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
+    if not host.systemd:
+        yield Fault("systemd", "is not run by systemd", "boot it with systemd, which starts containerd and the kubelet")
+    if host.architecture != needs["architecture"]:
+        remedy = f"use a host of {needs['architecture']}"
+        yield Fault("architecture", f"is {host.architecture}, the bundle is for {needs['architecture']}", remedy)
+
+
+def check_kernel(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a kernel that kubeadm or the kubelet would refuse later, or that lacks what pods need."""
+    ignored = "SystemVerification" in needs["kubeadm_ignores"]
+    version = _version(host.kernel)[:2]
+    if version < (5, 4):
+        yield Fault("kernel", f"has kernel {host.kernel}", "install kernel 5.4 or newer; 5.10 or newer is better")
+    elif version[0] == 5 and version not in {(5, 4), (5, 10), (5, 15)} and not ignored:
+        remedy = "use one of these or 6.x, or add SystemVerification to cluster_ignore_preflight_errors"
+        yield Fault("kernel", f"has kernel {host.kernel}; of 5.x kubeadm accepts 5.4, 5.10 and 5.15", remedy)
+    for feature in host.missing_features:
+        remedy = "reboot if the kernel was updated; else install the kernel's package of extra modules"
+        yield Fault("kernel_module", f"has no {feature} for kernel {host.kernel}", remedy)
+    if host.cgroup_version == 1 and (needs["kubelet_config"].get("failCgroupV1", True) or not ignored):
+        remedy = (
+            "boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false in cluster_kubelet_config "
+            "and add SystemVerification to cluster_ignore_preflight_errors"
+        )
+        yield Fault("cgroup", "has cgroup version 1, which the kubelet refuses", remedy)
+
+
+def check_size(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a host that is too small."""
+    if host.memory_mb < needs["memory_mb"]:
+        remedy = f"give it {needs['memory_mb']} MB, or lower prepare_host_memory_mb"
+        yield Fault("memory", f"has {host.memory_mb} MB of memory", remedy)
+    if host.cpus < needs["cpus"]:
+        remedy = f"give it {needs['cpus']}, or lower prepare_host_cpus"
+        yield Fault("cpus", f"has {host.cpus} processor{'s' if host.cpus > 1 else ''}", remedy)
+    for folder, free in sorted(host.free_mb.items()):
+        if free < int(needs["disk_mb"][folder]):
+            remedy = f"free {needs['disk_mb'][folder]} MB, or lower prepare_host_disk_mb"
+            yield Fault("disk", f"has {free} MB free in {folder}", remedy)
+    if host.swap and not needs["turn_swap_off"] and needs["kubelet_config"].get("failSwapOn", True):
+        remedy = "set prepare_host_swap to off, or failSwapOn: false in cluster_kubelet_config"
+        yield Fault("swap", "has swap on, with which the kubelet does not start", remedy)
+
+
+def check_clock(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a clock with which certificates are not valid yet, or no more."""
+    ahead = host.clock - needs["control_time"]
+    if abs(ahead) > needs["max_skew"]:
+        which = "ahead of" if ahead > 0 else "behind"
+        remedy = "synchronise both clocks (chrony, systemd-timesyncd)"
+        yield Fault("clock", f"has a clock {abs(ahead):.0f} s {which} the control machine's", remedy)
+
+
+def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse what would keep packets from arriving: ports that are taken, addresses used twice."""
+    if not host.has_node_ip:
+        remedy = "set cluster_node_ip of this host to one of its own addresses"
+        yield Fault("node_ip", f"has no interface with {needs['node_ip']}", remedy)
+    for port in PORTS["master" if needs["master"] else "node"]:
+        holder = host.listeners.get(port)
+        if holder is not None and not holder.startswith(OWN_PROGRAMS):
+            yield Fault("port", f"port {port} is taken by {holder}", "stop it, or let it use another port")
+    for name, cidr in needs["cidrs"].items():
+        own = ipaddress.ip_network(cidr, strict=False)
+        for interface, route in host.routes:
+            if not interface.startswith(OWN_INTERFACES) and own.overlaps(route):
+                remedy = f"choose another {name}; it cannot be changed later"
+                yield Fault("cidr", f"reaches {route} through {interface}, inside {name} {cidr}", remedy)
+        for meaning, reserved in needs["reserved_cidrs"].items():
+            if own.overlaps(ipaddress.ip_network(reserved)):
+                yield Fault(
+                    "cidr", f"needs {reserved} for {meaning}, {name} {cidr} covers it", f"choose another {name}"
+                )
+
+
+CHECKS = (check_system, check_kernel, check_size, check_clock, check_network)
+
+
+def find_faults(host: Host, needs: dict[str, t.Any]) -> list[Fault]:
+    """Return all that is wrong with a host; nothing of a member's."""
+    if host.member:
+        return []
+    faults = [fault for check in CHECKS for fault in check(host, needs)]
+    return [fault for fault in faults if fault.check not in needs["ignores"]]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+# Reading. Each takes the text or the folder that it reads, so that tests can hand in another's.
+
+
+def read_text(path: str) -> str:
+    """Return a small file, stripped; empty where there is none or it may not be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Return what /etc/os-release says."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {name: value.strip("\"'") for name, value in pairs}
+
+
+def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
+    """Return interface and destination of /proc/net/route, without default routes."""
+    routes = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        # The kernel prints addresses as numbers of its own byte order.
+        address, mask = (socket.inet_ntoa(struct.pack("=L", int(fields[column], 16))) for column in (1, 7))
+        network = ipaddress.IPv4Network((address, mask), strict=False)
+        if network.prefixlen > 0:
+            routes.append((fields[0], network))
+    return tuple(routes)
+
+
+def parse_listeners(text: str) -> dict[int, str]:
+    """Return port and inode of listening sockets in /proc/net/tcp or tcp6."""
+    fields = (line.split() for line in text.splitlines()[1:])
+    return {int(field[1].rpartition(":")[2], 16): field[9] for field in fields if field[3] == "0A"}
+
+
+def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[int, str]:
+    """Return who listens on which of the ports; processes are searched only when a port is taken."""
+    inodes = {
+        inode: port
+        for table in ("net/tcp", "net/tcp6")
+        for port, inode in parse_listeners(read_text(str(proc / table))).items()
+        if port in ports
+    }
+    found = dict.fromkeys(inodes.values(), "a process out of sight")
+    for process in proc.glob("[0-9]*") if inodes else ():
+        try:
+            links = [link.readlink().name for link in (process / "fd").iterdir()]
+        except OSError:  # gone meanwhile
+            continue
+        for inode in {link[8:-1] for link in links if link.startswith("socket:[")} & inodes.keys():
+            found[inodes[inode]] = f"{read_text(str(process / 'comm'))} (process {process.name})"
+    return found
+
+
+def missing_features(kernel: str) -> tuple[str, ...]:
+    """Return what the kernel neither has nor can load."""
+    there = {
+        "overlay": bool(re.search(r"\boverlay$", read_text("/proc/filesystems"), re.MULTILINE)),
+        "br_netfilter": Path("/proc/sys/net/bridge").is_dir(),
+    }
+    listed = "".join(read_text(f"/lib/modules/{kernel}/{name}") for name in ("modules.dep", "modules.builtin"))
+    return tuple(name for name, is_there in there.items() if not is_there and f"/{name}.ko" not in listed)
+
+
+def product_uuid() -> str:
+    """Return the machine's own id; a container shows that of the machine it runs on, which says nothing."""
+    contained = any(Path(path).exists() for path in ("/run/systemd/container", "/.dockerenv", "/run/.containerenv"))
+    uuid = "" if contained else read_text("/sys/class/dmi/id/product_uuid").lower()
+    return uuid if re.fullmatch(r"[0-9a-f-]{36}", uuid) and uuid not in FAKE_UUIDS else ""
+
+
+def active_firewall(module: AnsibleModule) -> str:
+    """Return the firewall that filters now, or nothing."""
+    if re.search(r"^ENABLED=yes", read_text("/etc/ufw/ufw.conf"), re.MULTILINE) and module.get_bin_path("ufw"):
+        return "ufw"
+    if module.get_bin_path("firewall-cmd"):
+        rc, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "firewalld"])
+        return "firewalld" if rc == 0 else ""
+    return ""
+
+
+def has_address(address: str) -> bool:
+    """Tell whether the address is this host's: only then the kernel binds to it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def free_mb(folder: str) -> int:
+    """Return the space that is free where the folder is or will be."""
+    path = Path(folder)
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize >> 20
+
+
+def read_host(module: AnsibleModule) -> Host:
+    """Read everything, once."""
+    needs, kernel, machine = module.params, platform.release(), platform.machine()
+    system = parse_os_release(read_text("/etc/os-release"))
+    return Host(
+        hostname=socket.gethostname().lower(),
+        machine_id=read_text("/etc/machine-id"),
+        product_uuid=product_uuid(),
+        member=Path("/etc/kubernetes/kubelet.conf").exists(),
+        systemd=Path("/run/systemd/system").is_dir(),
+        firewall=active_firewall(module),
+        system=system.get("ID", "an unknown system"),
+        system_version=system.get("VERSION_ID", ""),
+        kernel=kernel,
+        architecture=ARCHITECTURES.get(machine, machine),
+        memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        cpus=len(os.sched_getaffinity(0)),
+        swap=len(read_text("/proc/swaps").splitlines()) > 1,
+        cgroup_version=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
+        clock=time.time(),
+        has_node_ip=has_address(needs["node_ip"]),
+        missing_features=missing_features(kernel),
+        free_mb={folder: free_mb(folder) for folder in needs["disk_mb"]},
+        listeners=find_listeners(PORTS["master"]),
+        routes=parse_routes(read_text("/proc/net/route")),
+    )
+
+
+def main() -> None:
+    """Read, judge, tell."""
+    spec: dict[str, dict[str, t.Any]] = {
+        "master": {"type": "bool", "required": True},
+        "architecture": {"type": "str", "required": True},
+        "node_ip": {"type": "str", "required": True},
+        "cidrs": {"type": "dict", "required": True},
+        "reserved_cidrs": {"type": "dict", "default": {}},
+        "control_time": {"type": "float", "required": True},
+        "max_skew": {"type": "int", "default": 30},
+        "memory_mb": {"type": "int", "required": True},
+        "cpus": {"type": "int", "required": True},
+        "disk_mb": {"type": "dict", "required": True},
+        "systems": {"type": "dict", "required": True},
+        "turn_swap_off": {"type": "bool", "default": True},
+        "kubelet_config": {"type": "dict", "default": {}},
+        "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
+        "ignores": {"type": "list", "elements": "str", "default": []},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    host = read_host(module)
+    module.exit_json(
+        changed=False,
+        faults=[dataclasses.asdict(fault) for fault in find_faults(host, module.params)],
+        hostname=host.hostname,
+        machine_id=host.machine_id,
+        product_uuid=host.product_uuid,
+        member=host.member,
+        firewall=host.firewall,
+    )
+
+
+if __name__ == "__main__":
+    main()
