@@ -91,7 +91,7 @@ def faults_of(
 ) -> Iterator[Fault]:
     """Yield the faults of the files, then those of the final values whose own type is right."""
     for problem in inventory.problems:
-        yield Fault(display(problem.file, project), problem.line, problem.key, str(problem.value), "keep one of them")
+        yield Fault(display(problem.file, project), problem.line, problem.key, *problem.value)
     wrong: set[str] = set()
     for entry in inventory.entries:
         for fault in check_entry(entry, options, project):
@@ -125,8 +125,8 @@ def main() -> None:
     )
     if not HAS_YAML:
         module.fail_json(msg=missing_required_lib("PyYAML"))
-    project = Path(module.params["project_dir"])
-    inventory = read([path for source in module.params["sources"] if (path := Path(source)).exists()])
+    project = Path(module.params["project_dir"]).resolve()
+    inventory = read([path for source in module.params["sources"] if (path := Path(source).resolve()).exists()])
     cluster = cluster_rules.Cluster(
         values={**module.params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
         hosts={host: str(address or host) for host, address in module.params["hosts"].items()},

@@ -145,6 +145,8 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
             yield f"host {host}", "in masters and in nodes", "leave it in one of them"
     owners: dict[str, str] = {}
     for host, address in cluster.hosts.items():
+        if address.startswith("127."):
+            continue  # a forwarded port leads to it, and says nothing of the host's own address
         if address in owners:
             yield f"host {host}", f"has the address of host {owners[address]}, {address}", "give each host its own"
         owners.setdefault(address, host)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube.inventory_files import OPAQUE, Entry
 
-_OWN = ("ansible_", "x_")  # Ansible's variables, and the user's own
+_OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
 _NAMES = {"str": "a string", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
           "list": "a list", "dict": "a dictionary"}  # fmt: skip
 _PYTHON: dict[str, tuple[type, ...]] = {

@@ -50,7 +50,7 @@ class Inventory:
     entries: list[Entry] = field(default_factory=list)
     hosts: dict[str, tuple[Path, int]] = field(default_factory=dict)  # where each host is named first
     groups: dict[str, tuple[Path, int]] = field(default_factory=dict)
-    problems: list[Entry] = field(default_factory=list)  # the value is the message
+    problems: list[Entry] = field(default_factory=list)  # the value is (message, remedy)
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
         """Return the entry that sets the key: for the scope if there is one, else anywhere, the last one."""
@@ -113,7 +113,7 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         return loader, loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        inventory.problems.append(Entry(file, line, "YAML", str(error.problem), ""))
+        inventory.problems.append(Entry(file, line, "YAML", (str(error.problem), "correct it there or just above"), ""))
         return None, None
 
 
@@ -125,7 +125,9 @@ def _pairs(node: Node | None, file: Path, inventory: Inventory) -> Iterator[tupl
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key in seen and key != "<<":
-            inventory.problems.append(Entry(file, line, key, f"set twice, in line {seen[key]} too", ""))
+            inventory.problems.append(
+                Entry(file, line, key, (f"set twice, in line {seen[key]} too", "keep one of them"), "")
+            )
         seen[key] = line
         yield key, line, value_node
 

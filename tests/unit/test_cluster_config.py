@@ -122,6 +122,7 @@ def test_a_wrong_line_is_named_with_its_place_and_its_remedy(tmp_path: Path, lin
     "line",
     [
         "ansible_user: root",
+        "molecule_file: x",
         "x_anything: {a: 1}",
         'cluster_kubelet_config: "{{ x_config }}"',
         "cluster_name: !unsafe 'a{{b'",
@@ -247,6 +248,16 @@ def test_a_group_that_was_probably_meant_is_named() -> None:
 def test_existing_hosts_may_be_anywhere_and_have_names_for_addresses() -> None:
     given = cluster({"a": "one.example.com"}, {"masters": ["a"]}, cluster_provider="existing")
     assert [finding for finding in findings(given) if finding[0] != "cluster_control_plane_host"] == []
+
+
+def test_hosts_behind_forwarded_ports_may_share_an_address() -> None:
+    given = cluster({"master1": "127.0.0.1", "node1": "127.0.0.1"}, cluster_provider="existing")
+    assert list(findings(given)) == []
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    [line] = said(tmp_path, "---\ncluster_name: [a\n\nb: c\n")
+    assert line.startswith("group_vars/all/cluster.yml:4: YAML: ")
 
 
 def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> None:
