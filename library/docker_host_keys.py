@@ -1,0 +1,166 @@
+#!/usr/bin/python
+"""Ansible module: the SSH keys of the hosts that Docker runs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_host_keys
+short_description: Have an SSH key into every host and know every host's own key
+description:
+  - Keeps in one folder C(id_ed25519), the way into all hosts; C(hosts/NAME), the host key of each, made before the
+    host is; and C(known_hosts), so that the first connection is checked like any other.
+  - Keys of hosts that are not named any more are removed.
+options:
+  directory: {description: The folder, type: path, required: true}
+  hosts: {description: Address of each host by its name, type: dict, default: {}}
+  state: {description: C(absent) removes the folder, type: str, choices: [present, absent], default: present}
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full, details: [Names files; of keys only the public ones.]}
+author: [Yunkube]
+"""
+RETURN = r"""
+client_key: {description: The private key's file, returned: always, type: str}
+"""
+
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.store import write_atomic
+
+# Path within the folder, and the comment that the key carries.
+Keys = dict[str, str]
+
+CLIENT = "id_ed25519"
+HOSTS = "hosts"
+
+
+def wanted_keys(hosts: t.Mapping[str, str]) -> Keys:
+    """Return every key that there should be, with its comment."""
+    return {CLIENT: "yunkube", **{f"{HOSTS}/{name}": name for name in hosts}}
+
+
+def known_hosts(hosts: t.Mapping[str, str], public_keys: t.Mapping[str, str]) -> str:
+    """Return the known_hosts file: one line a host, by address."""
+    return "".join(f"{hosts[name]} {public_keys[name]}\n" for name in sorted(hosts))
+
+
+def listing(directory: Path) -> str:
+    """Return what a diff shows: the files, and known_hosts in full."""
+    if not directory.is_dir():
+        return ""
+    names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    known = directory / "known_hosts"
+    return "".join(f"{name}\n" for name in names) + (known.read_text() if known.exists() else "")
+
+
+class KeyFolder:
+    """The folder as it is and what would make it as it should be."""
+
+    def __init__(self, module: AnsibleModule, directory: Path) -> None:
+        """Look at nothing yet."""
+        self.module = module
+        self.directory = directory
+        self.changed = False
+
+    def absent(self) -> None:
+        """Remove the folder."""
+        self.changed = self.directory.exists()
+        if self.changed and not self.module.check_mode:
+            shutil.rmtree(self.directory)
+
+    def present(self, hosts: t.Mapping[str, str]) -> None:
+        """Make what is missing and remove what is not wanted."""
+        self._folder(self.directory)
+        self._folder(self.directory / HOSTS)
+        keys = wanted_keys(hosts)
+        public = {name: self._key(self.directory / name, comment) for name, comment in keys.items()}
+        for path in sorted((self.directory / HOSTS).glob("*")):
+            if f"{HOSTS}/{path.name.removesuffix('.pub')}" not in keys:
+                self._change(path.unlink)
+        self._text(
+            self.directory / "known_hosts", known_hosts(hosts, {name: public[f"{HOSTS}/{name}"] for name in hosts})
+        )
+
+    def _change(self, action: t.Callable[[], object]) -> None:
+        self.changed = True
+        if not self.module.check_mode:
+            action()
+
+    def _folder(self, path: Path) -> None:
+        if not path.is_dir():
+            self._change(lambda: path.mkdir(mode=0o700, parents=True))
+        else:
+            self._mode(path, 0o700)
+
+    def _mode(self, path: Path, mode: int) -> None:
+        if path.stat().st_mode & 0o777 != mode:
+            self._change(lambda: path.chmod(mode))
+
+    def _text(self, path: Path, text: str) -> None:
+        if not path.exists() or path.read_text() != text:
+            self._change(lambda: write_atomic(path, text, 0o600))
+        else:
+            self._mode(path, 0o600)
+
+    def _key(self, path: Path, comment: str) -> str:
+        public = path.with_name(f"{path.name}.pub")
+        if not path.exists():
+            self._change(lambda: self._generate(path, comment))
+        elif not public.exists():
+            self._change(lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
+        else:
+            self._mode(path, 0o600)
+        return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be made)"
+
+    def _generate(self, path: Path, comment: str) -> None:
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        self._ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(part))
+        # The private key last: where it is, its public half is too.
+        part.with_name(f"{part.name}.pub").replace(path.with_name(f"{path.name}.pub"))
+        part.replace(path)
+
+    def _public(self, path: Path) -> str:
+        return self._ssh_keygen("-y", "-f", str(path)).strip()
+
+    def _ssh_keygen(self, *words: str) -> str:
+        program = self.module.get_bin_path("ssh-keygen")
+        if program is None:
+            self.module.fail_json(msg="ssh-keygen is missing; install the package openssh-client", kind="preflight")
+        code, out, err = self.module.run_command([program, *words])
+        if code != 0:
+            self.module.fail_json(msg=f"ssh-keygen failed on {words[-1]}: {err.strip()}; remove a file that is no key")
+        return out
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "hosts": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    directory = Path(module.params["directory"])
+    before = listing(directory)
+    folder = KeyFolder(module, directory)
+    try:
+        if module.params["state"] == "present":
+            folder.present(module.params["hosts"])
+        else:
+            folder.absent()
+    except OSError as error:
+        module.fail_json(msg=f"The keys of the hosts cannot be kept in {directory}: {error}")
+    after = before if module.check_mode else listing(directory)
+    module.exit_json(
+        changed=folder.changed, client_key=str(directory / CLIENT), diff={"before": before, "after": after}
+    )
+
+
+if __name__ == "__main__":
+    main()

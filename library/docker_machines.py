@@ -1,0 +1,315 @@
+#!/usr/bin/python
+"""Ansible module: the hosts of one cluster, as containers of the Docker engine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_machines
+short_description: Have the hosts of a cluster in Docker, each answering over SSH
+description:
+  - Keeps one internal network and one container for each host, all of them labelled with the cluster's name; whatever
+    does not carry the label is never touched.
+  - A stopped host is started, limits of a running one are changed as it runs. A host is made anew only when it could
+    not become what is asked for, and then says why.
+  - Returns when the SSH server of every host answers.
+options:
+  cluster: {description: The cluster's name, type: str, required: true}
+  state: {description: C(absent) removes hosts and network, type: str, choices: [present, absent], default: present}
+  subnet: {description: The network, type: str}
+  hosts: {description: Address of each host by its name, type: dict}
+  image: {description: What a new host is made of, type: str}
+  entry: {description: The program in the image that starts a host, type: str}
+  cgroup_v1_arguments: {description: Arguments of init on cgroup v1, type: list, elements: str, default: []}
+  ssh_dir: {description: The folder that docker_host_keys made, type: path}
+  memory_mb: {description: The most memory of each host, type: int, default: 0}
+  cpus: {description: The most processors of each host, type: float, default: 0}
+  restart_policy: {description: When Docker starts a host again, type: str, default: unless-stopped}
+  boot_timeout_seconds: {description: How long a host may take to answer, type: int, default: 60}
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: [Yunkube]
+notes:
+  - A new image of the same distribution leaves hosts that are there as they are, as a vendor's new image would.
+"""
+RETURN = r"""
+actions: {description: What was done to which host and why, returned: always, type: list, elements: str}
+"""
+
+import ipaddress
+import re
+import socket
+import time
+import typing as t
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
+from ansible.module_utils.yunkube.docker_machine import (
+    HOST_LABEL,
+    Described,
+    Fault,
+    Machine,
+    Step,
+    address_faults,
+    container_name,
+    container_spec,
+    gateway,
+    identity_archive,
+    is_of,
+    name_clashes,
+    network_name,
+    network_spec,
+    plan,
+    routes,
+    ssh_fingerprint,
+    subnet_clashes,
+)
+
+Item = t.TypeVar("Item")
+Result = t.TypeVar("Result")
+
+
+class RefusedError(Exception):
+    """The hosts cannot be what they should be."""
+
+    def __init__(self, kind: str, faults: list[Fault]) -> None:
+        """Keep every fault, and say them in one line."""
+        super().__init__("; ".join(f"{fault['message']}: {fault['remedy']}" for fault in faults))
+        self.kind = kind
+        self.faults = faults
+
+
+class Lab:
+    """What an engine has of one cluster."""
+
+    def __init__(self, engine: Docker, cluster: str) -> None:
+        """See what there is."""
+        self.engine = engine
+        self.cluster = cluster
+        self.containers: list[Described] = engine.get("/containers/json", all=True)
+        self.networks: list[Described] = engine.get("/networks")
+        self.network = next((network for network in self.networks if is_of(cluster, network)), None)
+        self.hosts: dict[str, str] = {
+            container["Labels"][HOST_LABEL]: container["Id"]
+            for container in self.containers
+            if is_of(cluster, container)
+        }
+
+    def describe(self) -> dict[str, Described]:
+        """Return the whole of every host's container, by the host's name."""
+        found = _in_parallel(lambda identity: self.engine.get(f"/containers/{identity}/json"), self.hosts.values())
+        return dict(zip(self.hosts, found, strict=True))
+
+    def why_rebuild(self, subnet: ipaddress.IPv4Network) -> str:
+        """Return why the network and all that hangs on it must be made anew, if it must."""
+        if self.network is None:
+            return "as their network is gone" if self.hosts else ""
+        old = self.network["IPAM"]["Config"][0]["Subnet"]
+        return "" if old == str(subnet) else f"as docker_hosts_subnet changes from {old} to {subnet}"
+
+    def remove(self, names: t.Iterable[str]) -> None:
+        """Remove hosts with all that was on them."""
+        _in_parallel(lambda name: self.engine.delete(f"/containers/{self.hosts[name]}", force=True, v=True), names)
+
+    def remove_network(self) -> None:
+        """Remove the network, on which no host is left."""
+        if self.network:
+            self.engine.delete(f"/networks/{self.network['Id']}")
+
+
+class Keys:
+    """The keys that docker_host_keys made; empty where a check runs before it did."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what all hosts share."""
+        self.folder = folder
+        self.client = _content(folder / "id_ed25519.pub")
+
+    def host(self, name: str) -> bytes:
+        """Return the private key of a host."""
+        return _content(self.folder / "hosts" / name)
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _in_parallel(action: t.Callable[[Item], Result], items: t.Iterable[Item]) -> list[Result]:
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(action, items))
+
+
+def _speaks_ssh(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def carry_out(engine: Docker, machine: Machine, step: Step, keys: Keys) -> None:
+    """Do to one host what its step says."""
+    name = container_name(machine.cluster, machine.name)
+    path = f"/containers/{name}"
+    if step.create:
+        engine.post("/containers/create", container_spec(machine, _bounding_set()), name=name)
+        identity = identity_archive(machine, uuid.uuid4().hex, keys.host(machine.name), keys.client)
+        engine.put(f"{path}/archive", identity, path="/")
+    if step.update:
+        engine.post(f"{path}/update", step.update)
+    if step.start:
+        engine.post(f"{path}/{step.start}")
+
+
+def wait(engine: Docker, machine: Machine, timeout_seconds: float) -> Fault | None:
+    """Return when the SSH server of a host answers, with what is wrong when it does not."""
+    name = container_name(machine.cluster, machine.name)
+    deadline = time.monotonic() + timeout_seconds
+    while not _speaks_ssh(machine.address):
+        state = engine.get(f"/containers/{name}/json")["State"]
+        if not state["Running"] or time.monotonic() > deadline:
+            message = f"{machine.name} ended with code {state['ExitCode']} {state['Error']}".strip()
+            if state["Running"]:
+                message = (
+                    f"the SSH server of {machine.name} ({machine.address}) does not answer after {timeout_seconds} s"
+                )
+            remedy = f"see why with `docker logs {name}` and `docker exec {name} journalctl --boot`"
+            return {"host": machine.name, "check": "boot", "message": message, "remedy": remedy}
+        time.sleep(0.05)
+    return None
+
+
+def _bounding_set() -> int:
+    found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1], 16) if found else 0
+
+
+def wanted_machines(params: t.Mapping[str, t.Any], keys: Keys, info: Described) -> list[Machine]:
+    """Return every host that should be."""
+    arguments = params["cgroup_v1_arguments"] if info["CgroupVersion"] == "1" else []
+    subnet = ipaddress.IPv4Network(params["subnet"])
+    return [
+        Machine(
+            cluster=params["cluster"],
+            name=name,
+            address=address,
+            subnet=subnet,
+            image=params["image"],
+            command=(params["entry"], gateway(subnet), *arguments),
+            ssh=ssh_fingerprint(keys.host(name), keys.client),
+            memory_bytes=params["memory_mb"] << 20,
+            nano_cpus=int(params["cpus"] * 10**9),
+            restart_policy=params["restart_policy"],
+        )
+        for name, address in params["hosts"].items()
+    ]
+
+
+def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> list[str]:
+    """Make network and hosts as they should be, and return what that took."""
+    table = routes(Path("/proc/net/route").read_text())
+    faults = name_clashes(lab.cluster, module.params["hosts"], lab.containers, lab.networks)
+    faults += subnet_clashes(lab.cluster, subnet, lab.networks, table)
+    if faults:
+        raise RefusedError("preflight", faults)
+    info = lab.engine.get("/info")
+    keys = Keys(Path(module.params["ssh_dir"]))
+    machines = wanted_machines(module.params, keys, info)
+    rebuild, found = lab.why_rebuild(subnet), lab.describe()
+    steps = [plan(machine, found.get(machine.name), info["MemTotal"], info["NCPU"], rebuild) for machine in machines]
+    make_network = bool(rebuild) or lab.network is None
+    if not module.check_mode:
+        lab.remove(lab.hosts if rebuild else [step.host for step in steps if step.replace])
+        if make_network:
+            lab.remove_network()
+            lab.engine.post("/networks/create", network_spec(lab.cluster, subnet))
+        timeout = module.params["boot_timeout_seconds"]
+
+        def settle(pair: tuple[Machine, Step]) -> Fault | None:
+            carry_out(lab.engine, *pair, keys)
+            return wait(lab.engine, pair[0], timeout)
+
+        late = [fault for fault in _in_parallel(settle, zip(machines, steps, strict=True)) if fault]
+        if late:
+            raise RefusedError("preflight", late)
+    made = [f"network {network_name(lab.cluster)}: made, {subnet}"] if make_network else []
+    return [*made, *(str(step) for step in steps if step.changes)]
+
+
+def absent(module: AnsibleModule, lab: Lab) -> list[str]:
+    """Remove hosts and network, and return what was removed."""
+    if not module.check_mode:
+        lab.remove(lab.hosts)
+        lab.remove_network()
+    gone = [f"network {network_name(lab.cluster)}: removed"] if lab.network else []
+    return [*(f"{name}: removed" for name in lab.hosts), *gone]
+
+
+def checked_subnet(text: str, hosts: t.Mapping[str, str]) -> ipaddress.IPv4Network:
+    """Return the network, or refuse what the inventory says of it."""
+    try:
+        subnet = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        fault = {
+            "key": "docker_hosts_subnet",
+            "message": f"docker_hosts_subnet: {error}",
+            "remedy": "write it like 10.77.0.0/24",
+        }
+        raise RefusedError("config", [fault]) from error
+    faults = address_faults(hosts, subnet)
+    if faults:
+        raise RefusedError("config", faults)
+    return subnet
+
+
+def run(module: AnsibleModule) -> list[str]:
+    """Do what the module is asked for, and return what that took."""
+    params = module.params
+    wanted = params["state"] == "present"
+    subnet = checked_subnet(params["subnet"], params["hosts"]) if wanted else None
+    try:
+        engine = Docker(socket_path())
+    except DockerError:
+        if subnet and not module.check_mode:
+            raise
+        # A check before the engine is installed; or nothing to remove, as no engine is here.
+        return [str(Step(name, create=True)) for name in params["hosts"]] if subnet else []
+    lab = Lab(engine, params["cluster"])
+    return present(module, lab, subnet) if subnet else absent(module, lab)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "subnet": {"type": "str"},
+            "hosts": {"type": "dict"},
+            "image": {"type": "str"},
+            "entry": {"type": "str"},
+            "cgroup_v1_arguments": {"type": "list", "elements": "str", "default": []},
+            "ssh_dir": {"type": "path"},
+            "memory_mb": {"type": "int", "default": 0},
+            "cpus": {"type": "float", "default": 0},
+            "restart_policy": {"type": "str", "default": "unless-stopped"},
+            "boot_timeout_seconds": {"type": "int", "default": 60},
+        },
+        required_if=[("state", "present", ("subnet", "hosts", "image", "entry", "ssh_dir"))],
+        supports_check_mode=True,
+    )
+    try:
+        actions = run(module)
+    except RefusedError as refused:
+        module.fail_json(msg=str(refused), kind=refused.kind, faults=refused.faults)
+    except DockerError as error:
+        module.fail_json(msg=f"Docker: {error}", kind="preflight")
+    diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)}
+    module.exit_json(changed=bool(actions), actions=actions, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""What a container is that behaves like a machine, and what differs between that and one that is there.
+
+Only thinking: nothing here speaks to an engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import ipaddress
+import tarfile
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+CLUSTER_LABEL = "yunkube.cluster"
+HOST_LABEL = "yunkube.host"
+SSH_LABEL = "yunkube.ssh"
+
+Described = t.Mapping[str, t.Any]  # a container or network as the engine tells of it
+Fault = dict[str, str]
+
+# By their numbers in the kernel. `--privileged` asks for all of them and fails where the engine itself
+# lacks one; so a host is given those that this machine has. The newest three are unknown to old engines.
+CAPABILITIES = (  # noqa: SIM905 # thirty-eight words read better than thirty-eight strings
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
+).split()
+
+# Each host's own, not in its image's layers: an overlay cannot hold another overlay.
+VOLUMES = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One host that should be."""
+
+    cluster: str
+    name: str
+    address: str
+    subnet: ipaddress.IPv4Network
+    image: str
+    command: tuple[str, ...]
+    ssh: str  # fingerprint of the keys it is made with
+    memory_bytes: int = 0
+    nano_cpus: int = 0
+    restart_policy: str = "unless-stopped"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What makes one host as it should be."""
+
+    host: str
+    replace: str = ""  # why what is there has to go
+    create: bool = False
+    update: dict[str, t.Any] = field(default_factory=dict)
+    start: str = ""  # the engine's word for it
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is something to do."""
+        return self.create or bool(self.update) or bool(self.start)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        if self.create:
+            return f"{self.host}: made anew, {self.replace}" if self.replace else f"{self.host}: made"
+        words = [*(["limits changed"] if self.update else []), *(["started"] if self.start else [])]
+        return f"{self.host}: {' and '.join(words) or 'as it should be'}"
+
+
+def network_name(cluster: str) -> str:
+    """Return the name of a cluster's network."""
+    return f"yunkube-{cluster}"
+
+
+def container_name(cluster: str, host: str) -> str:
+    """Return the name of a host's container."""
+    return f"yunkube-{cluster}-{host}"
+
+
+def gateway(subnet: ipaddress.IPv4Network) -> str:
+    """Return this machine's own address on the network: the first one."""
+    return str(subnet[1])
+
+
+def capabilities(bounding: int) -> list[str]:
+    """Return the capabilities of a bounding set, as Docker calls them."""
+    return [name for number, name in enumerate(CAPABILITIES) if bounding >> number & 1]
+
+
+def network_spec(cluster: str, subnet: ipaddress.IPv4Network) -> dict[str, t.Any]:
+    """Return a network as the engine is asked for it."""
+    return {
+        "Name": network_name(cluster),
+        "CheckDuplicate": True,
+        "Driver": "bridge",
+        "Internal": True,
+        "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": gateway(subnet)}]},
+        "Labels": {CLUSTER_LABEL: cluster},
+    }
+
+
+def container_spec(machine: Machine, bounding: int) -> dict[str, t.Any]:
+    """Return a host as the engine is asked for it."""
+    return {
+        "Hostname": machine.name,
+        "Image": machine.image,
+        "Cmd": list(machine.command),
+        "Env": ["container=docker"],
+        "StopSignal": "SIGRTMIN+3",  # systemd's for a clean shutdown
+        "StopTimeout": 30,
+        "Labels": {CLUSTER_LABEL: machine.cluster, HOST_LABEL: machine.name, SSH_LABEL: machine.ssh},
+        "Volumes": {path: {} for path in VOLUMES},
+        "HostConfig": {
+            "NetworkMode": network_name(machine.cluster),
+            "RestartPolicy": {"Name": machine.restart_policy},
+            "Memory": machine.memory_bytes,
+            "MemorySwap": machine.memory_bytes,  # that is: no swap beside it
+            "NanoCpus": machine.nano_cpus,
+            "CapAdd": capabilities(bounding),
+            "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined", "label=disable"],
+            "MaskedPaths": [],
+            "ReadonlyPaths": [],
+            "CgroupnsMode": "private",
+            "Devices": [{"PathOnHost": "/dev/kmsg", "PathInContainer": "/dev/kmsg", "CgroupPermissions": "rwm"}],
+            "DeviceCgroupRules": ["a *:* rwm"],  # privileged pods hand this on
+            "Tmpfs": {"/run": "", "/tmp": "exec"},  # noqa: S108 # a machine's own /tmp
+        },
+        "NetworkingConfig": {
+            "EndpointsConfig": {network_name(machine.cluster): {"IPAMConfig": {"IPv4Address": machine.address}}}
+        },
+    }
+
+
+def ssh_fingerprint(host_key: bytes, client_public_key: bytes) -> str:
+    """Return what tells whether a host still has the keys by which it is reached."""
+    return hashlib.sha256(host_key + client_public_key).hexdigest()[:16]
+
+
+def identity_archive(machine: Machine, machine_id: str, host_key: bytes, client_public_key: bytes) -> bytes:
+    """Return a tar of what makes a host itself, laid over its image before the first start."""
+    gateway_address = gateway(machine.subnet)
+    hosts = f"127.0.0.1 localhost\n{machine.address} {machine.name}\n::1 localhost ip6-localhost ip6-loopback\n"
+    files: list[tuple[str, bytes, int]] = [
+        ("etc/hostname", f"{machine.name}\n".encode(), 0o644),
+        ("etc/hosts", hosts.encode(), 0o644),
+        # Docker's own 127.0.0.11 would be a loop for a DNS server within the host. This address refuses
+        # at once, unless this machine serves names.
+        ("etc/resolv.conf", f"nameserver {gateway_address}\n".encode(), 0o644),
+        ("etc/machine-id", f"{machine_id}\n".encode(), 0o444),
+        ("etc/ssh/ssh_host_ed25519_key", host_key, 0o600),
+        ("root/.ssh/authorized_keys", client_public_key, 0o600),
+    ]
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        folder = tarfile.TarInfo("root/.ssh")
+        folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o700, int(time.time())
+        archive.addfile(folder)
+        for name, content, mode in files:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def plan(machine: Machine, found: Described | None, memory_total: int, cpus_total: int, rebuilt: str = "") -> Step:
+    """Return what makes of a container, if there is one, the host that should be; `rebuilt` is why its network goes."""
+    if found is None:
+        return Step(machine.name, create=True, start="start")
+    reason = rebuilt or _why_replace(machine, found)
+    if reason:
+        return Step(machine.name, replace=reason, create=True, start="start")
+    state = found["State"]
+    return Step(
+        machine.name,
+        update=_limits(machine, found["HostConfig"], memory_total, cpus_total * 10**9),
+        start="unpause" if state["Paused"] else "" if state["Running"] else "start",
+    )
+
+
+def _why_replace(machine: Machine, found: Described) -> str:
+    if found["State"]["Status"] in ("created", "dead"):
+        return "as its making was cut off"
+    networks = found["NetworkSettings"]["Networks"]
+    endpoint = networks.get(network_name(machine.cluster)) or {}
+    address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address", "none")
+    if address != machine.address:
+        return f"as its address changes from {address} to {machine.address}"
+    old, new = (_distribution(image) for image in (found["Config"]["Image"], machine.image))
+    if old != new:
+        return f"as its distribution changes from {old} to {new}"
+    if found["Config"]["Labels"].get(SSH_LABEL) != machine.ssh:
+        return "as the SSH keys that it was made with are gone"
+    return ""
+
+
+def _distribution(image: str) -> str:
+    return image.rpartition(":")[2].partition("-")[0]
+
+
+def _limits(machine: Machine, host_config: Described, memory_total: int, nano_cpus_total: int) -> dict[str, t.Any]:
+    # The engine reads 0 in an update as "leave it", so "no limit" is said as all that there is.
+    memory, cpus = machine.memory_bytes or memory_total, machine.nano_cpus or nano_cpus_total
+    update: dict[str, t.Any] = {}
+    if memory != (host_config["Memory"] or memory_total):
+        update.update(Memory=memory, MemorySwap=memory)
+    if cpus != (host_config["NanoCpus"] or nano_cpus_total):
+        update.update(NanoCpus=cpus)
+    if machine.restart_policy != host_config["RestartPolicy"]["Name"]:
+        update.update(RestartPolicy={"Name": machine.restart_policy})
+    return update
+
+
+def address_faults(hosts: t.Mapping[str, str], subnet: ipaddress.IPv4Network) -> list[Fault]:
+    """Return what is wrong with the addresses that the inventory gives."""
+    faults = []
+    seen: dict[str, str] = {gateway(subnet): "this machine"}
+    for name, address in hosts.items():
+        example = f"write ansible_host: an address of {subnet} from {subnet[2]} on, in the inventory"
+        try:
+            inside = subnet[0] < ipaddress.IPv4Address(address) < subnet[-1]
+        except ValueError:
+            message = (
+                f"{name} has ansible_host {address!r}, which is no IPv4 address"
+                if address
+                else f"{name} has no ansible_host"
+            )
+        else:
+            message = "" if inside else f"{name} has ansible_host {address}, outside of docker_hosts_subnet {subnet}"
+            if address in seen:
+                message = f"{name} has ansible_host {address}, and so has {seen[address]}"
+        seen.setdefault(address, name)
+        if message:
+            faults.append({"key": "ansible_host", "message": message, "remedy": example})
+    return faults
+
+
+def routes(text: str) -> dict[ipaddress.IPv4Network, str]:
+    """Return the networks that a /proc/net/route sends somewhere, and the interface; not the default route."""
+    found = {}
+    for line in text.splitlines()[1:]:
+        interface, destination, _, _, _, _, _, mask, *_ = line.split()
+        address, length = (int.from_bytes(bytes.fromhex(word), "little") for word in (destination, mask))
+        if length:
+            found[ipaddress.IPv4Network((address, length.bit_count()))] = interface
+    return found
+
+
+def name_clashes(
+    cluster: str, hosts: t.Iterable[str], containers: t.Iterable[Described], networks: t.Iterable[Described]
+) -> list[Fault]:
+    """Return what has a name that this cluster needs and is not of this cluster."""
+    wanted = {container_name(cluster, host) for host in hosts}
+    taken = [
+        f"the container {name}"
+        for container in containers
+        for name in sorted({name.lstrip("/") for name in container["Names"]} & wanted)
+        if not is_of(cluster, container)
+    ]
+    taken += [
+        f"the network {network['Name']}"
+        for network in networks
+        if network["Name"] == network_name(cluster) and not is_of(cluster, network)
+    ]
+    remedy = "remove or rename it in Docker, or choose another cluster_name"
+    return [_clash("name", f"{what} exists and Yunkube did not make it", remedy) for what in taken]
+
+
+def subnet_clashes(
+    cluster: str,
+    subnet: ipaddress.IPv4Network,
+    networks: t.Iterable[Described],
+    machine_routes: t.Mapping[ipaddress.IPv4Network, str],
+) -> list[Fault]:
+    """Return which other network of the engine or of this machine the subnet meets."""
+    bridges = {"docker0", *(f"br-{network['Id'][:12]}" for network in networks)}
+    taken = {
+        other: f"this machine's route over {interface}"
+        for other, interface in machine_routes.items()
+        if interface not in bridges
+    }
+    for network in networks:
+        if network["Name"] != network_name(cluster):
+            subnets = [config["Subnet"] for config in network["IPAM"]["Config"] or [] if ":" not in config["Subnet"]]
+            taken.update({ipaddress.IPv4Network(text): f"the Docker network {network['Name']}" for text in subnets})
+    remedy = "choose another docker_hosts_subnet, and every ansible_host within it"
+    return [
+        _clash("subnet", f"docker_hosts_subnet {subnet} meets {other}, {what}", remedy)
+        for other, what in taken.items()
+        if subnet.overlaps(other)
+    ]
+
+
+def is_of(cluster: str, described: Described) -> bool:
+    """Whether Yunkube made this container or network for the cluster."""
+    return (described["Labels"] or {}).get(CLUSTER_LABEL) == cluster
+
+
+def _clash(check: str, message: str, remedy: str) -> Fault:
+    return {"host": "localhost", "check": check, "message": message, "remedy": remedy}

@@ -1,0 +1,49 @@
+"""Programs that the control machine needs, from its distribution's packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+class PackageError(Exception):
+    """A program is missing and cannot be installed here; the message says what to do."""
+
+
+def missing(wanted: t.Mapping[str, t.Sequence[str]], path: str | None = None) -> dict[str, list[str]]:
+    """Return those of the programs, with their packages, that are not on this machine."""
+    search = path or f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+    return {
+        program: list(packages) for program, packages in wanted.items() if shutil.which(program, path=search) is None
+    }
+
+
+def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> list[str]:
+    """Install the packages of the programs that are missing, and return those packages."""
+    absent = missing(wanted)
+    packages = [package for names in absent.values() for package in names]
+    if not packages:
+        return []
+    programs, listed = ", ".join(absent), " ".join(packages)
+    apt = module.get_bin_path("apt-get")
+    if apt is None:
+        raise PackageError(f"{programs} is missing; install it (on Debian the packages are: {listed})")
+    if os.geteuid() != 0:
+        raise PackageError(f"{programs} is missing; install it: sudo apt-get install {listed}")
+    if not any(Path("/var/lib/apt/lists").glob("*Packages*")):
+        _apt(module, apt, "update")
+    _apt(module, apt, "install", "--yes", "--no-install-recommends", *packages)
+    return packages
+
+
+def _apt(module: AnsibleModule, apt: str, *words: str) -> None:
+    argv = [apt, "--quiet", "-o", "DPkg::Lock::Timeout=120", *words]
+    code, out, err = module.run_command(argv, environ_update={"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"})
+    if code != 0:
+        errors = [line for line in (err + out).splitlines() if line.startswith("E:")]
+        raise PackageError(f"{' '.join(['apt-get', *words])} failed: {' '.join(errors) or 'no message'}")
