@@ -1,0 +1,3 @@
+module yunkube/probe
+
+go 1.26

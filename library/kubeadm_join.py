@@ -1,0 +1,174 @@
+#!/usr/bin/python
+"""Make this host a node of the cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm_join
+short_description: Make this host a node of the cluster with kubeadm join
+description:
+  - Without O(config) it only looks, so that a token is minted for a host that needs one and for no other.
+    A host that joined and whose kubelet stands still gets it started.
+  - With O(config) it joins, going on from what an interrupted run left.
+  - Refuses a host that belongs to another cluster, which it learns from the certificate that the API shows.
+author: [Yunkube]
+options:
+  config: {description: "kubeadm's JoinConfiguration, YAML. Goes to kubeadm through memory.", type: str}
+  endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
+  node: {description: Name of the node, type: str, required: true}
+  ignore_preflight_errors: {description: Checks to ignore by name, type: list, elements: str, default: []}
+  timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
+attributes:
+  check_mode: {support: full, details: [Says what it would do.]}
+"""
+RETURN = r"""
+joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}
+ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
+seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
+kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+"""
+
+import re
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.x509 import read_certificate
+
+KUBELET_CONF = "etc/kubernetes/kubelet.conf"
+CA = "etc/kubernetes/pki/ca.crt"
+
+
+class Found(t.NamedTuple):
+    """What is on the host: absent, joined, unknown (to the API) or foreign, and what to say about it."""
+
+    state: str
+    detail: str = ""
+
+
+def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
+    """Judge the host by its kubelet.conf and by what the API says about its node to `ask`."""
+    conf = root / KUBELET_CONF
+    if not conf.exists():
+        return Found("absent")
+    server = read_kubeconfig(str(conf)).server
+    is_master = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
+    if server != f"https://{endpoint}" and not is_master:
+        return Found("foreign", f"this host is a node of another cluster ({server}, not https://{endpoint})")
+    try:
+        ask()
+    except KubeError as error:
+        if error.reason == "OtherCluster" or error.status == 401:
+            return Found("foreign", f"this host is a node of another cluster: {error}")
+        if error.status == 403:
+            return Found("foreign", f"this host joined under another name: {error}")
+        if error.status == 404:
+            return Found("unknown", "the cluster has forgotten this node")
+    return Found("joined")  # also when nobody answers: a silent API is no reason to join again
+
+
+def wrong_ca(root: Path, config: str) -> str:
+    """Say what is wrong when the host keeps another cluster's CA; kubeadm would leave it, and the kubelet trust it."""
+    pins = re.findall(r"sha256:[0-9a-f]{64}", config)
+    path = root / CA
+    if not pins or not path.exists():
+        return ""
+    try:
+        pin = read_certificate(path.read_text()).pin
+    except ValueError as error:
+        return f"/{CA}: {error}"
+    return "" if pin in pins else f"/{CA} is another cluster's CA"
+
+
+class Join:
+    """The module's work on one host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Read the options."""
+        self.module = module
+        self.options = module.params
+        self.root = Path("/")
+
+    def run(self) -> None:
+        """Join, or only look."""
+        found = self._look()
+        if found.state == "absent" and not self.module.check_mode:
+            try:
+                with kubeadm.exclusive(self.options["timeout"]) as lock:
+                    found = self._look()  # an earlier kubeadm may have come to its end
+                    if found.state == "absent" and self.options["config"]:
+                        self._join(lock)
+            except kubeadm.BusyError as error:
+                self.module.fail_json(msg=str(error))
+        if found.state == "absent":
+            self.module.exit_json(changed=bool(self.options["config"]), joined=False)
+        self._keep_running(found)
+
+    def _look(self) -> Found:
+        try:
+            found = look(self.root, self.options["endpoint"], self._ask)
+        except KubeError as error:
+            self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
+        if found.state == "foreign":
+            self._refuse(found.detail)
+        return found
+
+    def _ask(self) -> object:
+        return KubeApi.from_file(str(self.root / KUBELET_CONF), timeout=3).get(f"/api/v1/nodes/{self.options['node']}")
+
+    def _refuse(self, detail: str) -> t.NoReturn:
+        self.module.fail_json(
+            msg=f"{detail}; take it out with `kubeadm reset` on it, or correct the inventory",
+            kind="preflight",
+            faults=[{"check": "other cluster", "message": detail, "remedy": "kubeadm reset"}],
+        )
+
+    def _keep_running(self, found: Found) -> t.NoReturn:
+        stopped = not kubeadm.kubelet_active()
+        leftover = self.root / "etc/kubernetes/bootstrap-kubelet.conf"  # holds a token, and is of no more use
+        changed = stopped or found.state == "unknown" or leftover.exists()
+        if changed and not self.module.check_mode:
+            leftover.unlink(missing_ok=True)
+            if stopped or found.state == "unknown":  # a kubelet registers its node when it starts
+                kubeadm.start_kubelet(again=True)
+        self.module.exit_json(changed=changed, joined=True)
+
+    def _join(self, lock: int) -> t.NoReturn:
+        config = self.options["config"]
+        detail = wrong_ca(self.root, config)
+        if detail:
+            self._refuse(detail)
+        program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
+        ignored = [
+            *self.options["ignore_preflight_errors"],
+            *kubeadm.join_leftovers(self.root, kubeadm.listeners()),
+        ]
+        argv = [program, "join"]
+        if ignored:
+            argv.append(f"--ignore-preflight-errors={','.join(ignored)}")
+        outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
+        if outcome.rc != 0:
+            self.module.fail_json(**kubeadm.failure("join", outcome))
+        self.module.exit_json(changed=True, joined=True, ignored=ignored, seconds=round(outcome.seconds, 1))
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    Join(
+        AnsibleModule(
+            argument_spec={
+                "config": {"type": "str", "no_log": True},
+                "endpoint": {"type": "str", "required": True},
+                "node": {"type": "str", "required": True},
+                "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+                "timeout": {"type": "int", "default": 360},
+            },
+            supports_check_mode=True,
+        )
+    ).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""A small client of the Kubernetes API: HTTPS and JSON with the standard library alone.
+
+Modules use it on a host of the control plane, with a kubeconfig that kubeadm wrote. One connection is
+kept open for all requests, so that a module's ten questions cost one handshake.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import time
+import typing as t
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+FIELD_MANAGER = "yunkube"
+
+Json = dict[str, t.Any]
+
+_FIELD = re.compile(
+    r'"?(server|certificate-authority-data|certificate-authority|client-certificate-data|client-certificate'
+    r'|client-key-data|client-key)"?:\s*"?([^\s",]+)'
+)
+
+
+class KubeError(Exception):
+    """The API said no, or nothing at all; `status` is 0 when no answer came."""
+
+    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
+        """Say what happened in one line."""
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def silent(self) -> bool:
+        """True when nobody answered, so that asking again may help."""
+        return self.status == 0
+
+
+class Kubeconfig(t.NamedTuple):
+    """What a kubeconfig of kubeadm says: one cluster, one user."""
+
+    server: str
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+def parse_kubeconfig(text: str) -> Kubeconfig:
+    """Read the kubeconfig that kubeadm writes, without a YAML parser: it holds one cluster and one user."""
+    fields = dict(reversed(_FIELD.findall(text)))
+
+    def content(name: str) -> bytes:
+        if f"{name}-data" in fields:
+            return base64.b64decode(fields[f"{name}-data"])
+        return Path(fields[name]).read_bytes()
+
+    try:
+        return Kubeconfig(
+            fields["server"], content("certificate-authority"), content("client-certificate"), content("client-key")
+        )
+    except KeyError as error:
+        raise KubeError(f"the kubeconfig has no {error.args[0]}") from error
+    except OSError as error:
+        raise KubeError(f"the kubeconfig names {error.filename}, which cannot be read: {error.strerror}") from error
+
+
+def read_kubeconfig(path: str = ADMIN_CONF) -> Kubeconfig:
+    """Read a kubeconfig file."""
+    try:
+        return parse_kubeconfig(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise KubeError(f"{path} is not there: this host is not a master yet") from error
+    except OSError as error:
+        raise KubeError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _client_context(config: Kubeconfig) -> ssl.SSLContext:
+    """Trust the cluster's CA alone and show the client certificate; the key never touches a disk."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=config.ca.decode())
+    memory = os.memfd_create("client")
+    try:
+        os.write(memory, config.certificate + b"\n" + config.key)
+        context.load_cert_chain(f"/proc/self/fd/{memory}")
+    finally:
+        os.close(memory)
+    return context
+
+
+class KubeApi:
+    """One API server, spoken to as one user."""
+
+    def __init__(self, config: Kubeconfig, timeout: float = 10) -> None:
+        """Prepare; nothing is sent before the first request."""
+        self.server = config.server
+        self._context = _client_context(config)
+        self._timeout = timeout
+        self._connection: http.client.HTTPSConnection | None = None
+        self._kinds: dict[str, dict[str, Json]] = {}
+
+    @classmethod
+    def from_file(cls, path: str = ADMIN_CONF, timeout: float = 10) -> KubeApi:
+        """Use the kubeconfig at `path`."""
+        return cls(read_kubeconfig(path), timeout)
+
+    def get(self, path: str, **query: str) -> Json:
+        """Read an object or a list."""
+        return self.request("GET", path, query=query)
+
+    def find(self, path: str) -> Json | None:
+        """Read an object that may not be there."""
+        try:
+            return self.get(path)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def items(self, path: str, **query: str) -> list[Json]:
+        """Read a list's items."""
+        return t.cast("list[Json]", self.get(path, **query).get("items") or [])
+
+    def post(self, path: str, body: Json, **query: str) -> Json:
+        """Create an object."""
+        return self.request("POST", path, body, query=query)
+
+    def patch(self, path: str, body: Json, kind: str = "application/merge-patch+json", **query: str) -> Json:
+        """Change an object."""
+        return self.request("PATCH", path, body, kind=kind, query=query)
+
+    def delete(self, path: str, **options: t.Any) -> bool:
+        """Delete an object or a collection; False when it was not there."""
+        try:
+            self.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None)
+        except KubeError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def apply(self, manifest: Json, *, dry_run: bool = False) -> Json:
+        """Apply a manifest on the server's side: fields that it names become ours, others stay as they are."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self.patch(self.path_of(manifest), manifest, "application/apply-patch+yaml", **query)
+
+    def path_of(self, manifest: Json) -> str:
+        """Return the path of the object that a manifest describes, asking the API how its kind is called."""
+        version, kind = manifest["apiVersion"], manifest["kind"]
+        metadata = manifest["metadata"]
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if version not in self._kinds:
+            found = self.get(root)["resources"]
+            self._kinds[version] = {entry["kind"]: entry for entry in found if "/" not in entry["name"]}
+        resource = self._kinds[version].get(kind)
+        if resource is None:
+            raise KubeError(f"the API knows no kind {kind} in {version}", status=404, reason="NotFound")
+        place = f"/namespaces/{metadata.get('namespace', 'default')}" if resource["namespaced"] else ""
+        return f"{root}{place}/{resource['name']}/{quote(metadata['name'])}"
+
+    def watch(self, path: str, seconds: float, **query: str) -> t.Iterator[Json]:
+        """Yield the events of a path as they come, for so many seconds; on a connection of its own."""
+        deadline = time.monotonic() + seconds
+        query = {**query, "watch": "1", "timeoutSeconds": str(max(1, int(seconds)))}
+        connection = self._connect(timeout=seconds + 1)
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}", headers={"Accept": "application/json"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise _refusal(response.status, response.read(), "GET", path)
+            while time.monotonic() < deadline and (line := response.readline()):
+                yield t.cast("Json", json.loads(line))
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silence(error) from error
+        finally:
+            connection.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        kind: str = "application/json",
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        """Send one request and return the answer's JSON; `/livez` and the like come as {"text": ...}."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        data = None if body is None else json.dumps(body).encode()
+        status, content = self._exchange(method, target, data, {"Accept": "application/json", "Content-Type": kind})
+        if status >= 300:
+            raise _refusal(status, content, method, path)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            return {"text": content.decode(errors="replace")}
+        return answer if isinstance(answer, dict) else {"text": str(answer)}
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def _exchange(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        for last in (False, True):
+            fresh = self._connection is None
+            try:
+                self._connection = self._connection or self._connect(self._timeout)
+                self._connection.request(method, target, data, headers)
+                response = self._connection.getresponse()
+                return response.status, response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                # A kept connection may have been closed by the other side; a POST may have been heard.
+                if fresh or last or method == "POST" or isinstance(error, TimeoutError):
+                    raise self._silence(error) from error
+        raise AssertionError("the second round returns or raises")
+
+    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
+        where = urlsplit(self.server)
+        connection = http.client.HTTPSConnection(
+            where.hostname or "", where.port or 443, timeout=timeout, context=self._context
+        )
+        with contextlib.suppress(AttributeError):
+            # Small requests on a kept connection: do not wait to fill a packet.
+            connection._create_connection = _without_delay  # type: ignore[attr-defined]  # noqa: SLF001
+        return connection
+
+    def _silence(self, error: Exception) -> KubeError:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return KubeError(
+                f"{self.server} shows a certificate that this cluster's CA did not sign: {error.verify_message}",
+                reason="OtherCluster",
+            )
+        return KubeError(f"{self.server} does not answer: {str(error) or type(error).__name__}")
+
+
+def _without_delay(*args: t.Any, **kwargs: t.Any) -> socket.socket:
+    connection = socket.create_connection(*args, **kwargs)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _refusal(status: int, content: bytes, method: str, path: str) -> KubeError:
+    """Make an error of a Status object, or of whatever came instead."""
+    try:
+        answer = json.loads(content)
+        message, reason = str(answer["message"]), str(answer.get("reason") or "")
+    except (ValueError, KeyError, TypeError):
+        message, reason = content.decode(errors="replace").strip()[:200] or f"HTTP status {status}", ""
+    return KubeError(f"{method} {path}: {message}", status, reason)

@@ -1,0 +1,217 @@
+"""Run kubeadm so that nothing is lost when whoever started it is killed, and say why it failed.
+
+kubeadm gets a session of its own and holds the lock itself: a module that comes after a killed one waits
+for the kubeadm that is still running, and only then looks at what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+RUN = Path("/run/yunkube")
+MANIFESTS = "etc/kubernetes/manifests"
+COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+
+# Who may hold a port that kubeadm wants free: the process that an earlier run of kubeadm started.
+# The kernel keeps 15 letters of a process's name.
+PORTS = {
+    6443: "kube-apiserver",
+    10250: "kubelet",
+    10257: "kube-controller",
+    10259: "kube-scheduler",
+    2379: "etcd",
+    2380: "etcd",
+}
+
+Json = dict[str, t.Any]
+
+_CHECK = re.compile(r"\[ERROR ([^\]]+)\]: (.+)")
+_ERROR = re.compile(
+    r"^(?:error(?: execution phase [\w/-]+)?|E\d{4} [\d:.]+\s+\d+ [\w.]+:\d+\]):?\s*(.+)", re.IGNORECASE
+)
+_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+
+
+class Outcome(t.NamedTuple):
+    """What one run of kubeadm came to."""
+
+    rc: int
+    output: str
+    seconds: float
+
+
+class BusyError(Exception):
+    """Another kubeadm runs on this host, and did not end in time."""
+
+
+@contextlib.contextmanager
+def exclusive(seconds: float, folder: Path = RUN) -> t.Iterator[int]:
+    """Be the only one who runs kubeadm here; yield the lock for kubeadm to hold as well."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(folder / "kubeadm.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise BusyError(f"another kubeadm still runs on this host after {seconds:.0f} s") from None
+                time.sleep(0.2)
+        yield lock
+    finally:
+        os.close(lock)  # not unlocked: kubeadm's own copy of the lock counts until it ends
+
+
+def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: Path = RUN) -> Outcome:
+    """Run kubeadm with a configuration that never touches a disk, and wait for its end."""
+    memory = os.memfd_create("kubeadm")
+    log = folder / "kubeadm.log"
+    started = time.monotonic()
+    try:
+        os.write(memory, config.encode())
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            process = subprocess.Popen(
+                [*argv, "--config", f"/proc/self/fd/{memory}"],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,  # a file, so that a broken pipe cannot end kubeadm half way
+                stderr=subprocess.STDOUT,
+                pass_fds=(lock, memory),
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "LC_ALL": "C",
+                    "PATH": f"/usr/local/bin:/usr/local/sbin:{os.environ.get('PATH', '')}",
+                },
+            )
+        try:
+            rc = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            rc = 124
+        return Outcome(rc, _TOKEN.sub("(token)", log.read_text(errors="replace")), time.monotonic() - started)
+    finally:
+        os.close(memory)
+        log.unlink(missing_ok=True)
+
+
+def write_patches(patches: Json, folder: Path = RUN) -> None:
+    """Write kubeadm's patches, {target: strategic merge patch}, where the configuration names them."""
+    place = folder / "patches"
+    place.mkdir(mode=0o700, exist_ok=True)
+    for stale in place.iterdir():
+        stale.unlink()
+    for target, patch in patches.items():
+        (place / f"{target}0+strategic.json").write_text(json.dumps(patch))
+
+
+def preflight_faults(output: str) -> list[Json]:
+    """Return kubeadm's failed checks, [{check, message, remedy}]."""
+    return [
+        {
+            "check": check,
+            "message": message.strip(),
+            "remedy": f"mend it, or accept it by adding {check} to cluster_ignore_preflight_errors",
+        }
+        for check, message in _CHECK.findall(output)
+    ]
+
+
+def cause(outcome: Outcome) -> str:
+    """Return the one line that says why kubeadm failed."""
+    if outcome.rc == 124:
+        return f"it had not ended after {outcome.seconds:.0f} s and was stopped"
+    faults = preflight_faults(outcome.output)
+    if faults:
+        return "; ".join(f"{fault['check']}: {fault['message']}" for fault in faults)
+    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
+    errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
+    return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
+
+
+def kubelet_active() -> bool:
+    """Say whether systemd runs the kubelet."""
+    return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
+
+
+def start_kubelet(*, again: bool = False) -> None:
+    """Start the kubelet, or start it again."""
+    subprocess.run(["systemctl", "restart" if again else "start", "kubelet"], check=False, capture_output=True)
+
+
+def kubelet_journal(lines: int = 20) -> list[str]:
+    """Return the last lines of the kubelet's journal."""
+    argv = ["journalctl", "--unit", "kubelet", "--lines", str(lines), "--no-pager", "--output", "cat"]
+    try:
+        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+
+
+def failure(verb: str, outcome: Outcome) -> Json:
+    """Return what `fail_json` takes after kubeadm failed."""
+    result: Json = {
+        "msg": f"kubeadm {verb}: {cause(outcome)}",
+        "rc": outcome.rc,
+        "kubeadm_output": outcome.output.splitlines()[-40:],
+    }
+    faults = preflight_faults(outcome.output)
+    if faults:
+        result.update(kind="preflight", faults=faults)
+    elif not kubelet_active() or "kubelet is not" in outcome.output:
+        result["kubelet_journal"] = kubelet_journal()
+    return result
+
+
+def listeners(proc: Path = Path("/proc")) -> dict[int, str]:
+    """Return who listens on the TCP ports that kubeadm asks for, {port: name of the process}."""
+    sockets: dict[str, int] = {}
+    for table in ("net/tcp", "net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (proc / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                port = int(fields[1].rpartition(":")[2], 16)
+                if fields[3] == "0A" and port in PORTS:
+                    sockets[f"socket:[{fields[9]}]"] = port
+    found: dict[int, str] = {}
+    for process in proc.glob("[0-9]*") if sockets else ():
+        with contextlib.suppress(OSError):
+            for handle in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    name = str(handle.readlink())
+                    if name in sockets:
+                        found[sockets[name]] = (process / "comm").read_text().strip()
+    return found
+
+
+def init_leftovers(root: Path, listening: dict[int, str]) -> list[str]:
+    """Name the checks that fail because an earlier `kubeadm init` of this cluster got so far, and only those."""
+    manifests = [name for name in COMPONENTS if (root / MANIFESTS / f"{name}.yaml").exists()]
+    checks = [f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in manifests]
+    etcd_is_ours = (root / "etc/kubernetes/pki/etcd/ca.crt").exists() and "etcd" in manifests
+    if etcd_is_ours and any((root / "var/lib/etcd").glob("*")):
+        checks.append("DirAvailable--var-lib-etcd")
+    return checks + _held_ports(listening, [*(name[:15] for name in manifests), "kubelet"])
+
+
+def join_leftovers(root: Path, listening: dict[int, str]) -> list[str]:
+    """Name the checks that fail because an earlier `kubeadm join` got so far, and only those."""
+    files = ("etc/kubernetes/bootstrap-kubelet.conf", "etc/kubernetes/pki/ca.crt")
+    checks = [f"FileAvailable--{name.replace('/', '-')}" for name in files if (root / name).exists()]
+    if not checks:
+        return []
+    return list(dict.fromkeys(checks + init_leftovers(root, listening)))
+
+
+def _held_ports(listening: dict[int, str], owners: list[str]) -> list[str]:
+    return [f"Port-{port}" for port, name in PORTS.items() if listening.get(port) == name and name in owners]

@@ -1,0 +1,74 @@
+"""The little of X.509 that the standard library does not read: a public key's pin and a certificate's end."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import re
+import typing as t
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Certificate(t.NamedTuple):
+    """What we look at of a certificate."""
+
+    not_after: dt.datetime
+    public_key: bytes  # SubjectPublicKeyInfo, in DER
+
+    @property
+    def pin(self) -> str:
+        """The public key's digest, as `kubeadm join` takes it."""
+        return f"sha256:{hashlib.sha256(self.public_key).hexdigest()}"
+
+
+def read_certificate(pem: str) -> Certificate:
+    """Read the first certificate of a PEM text."""
+    found = _PEM.search(pem)
+    if found is None:
+        raise ValueError("no certificate in the text")
+    try:
+        return _certificate(base64.b64decode(found.group(1)))
+    except (IndexError, UnicodeDecodeError) as error:
+        raise ValueError("the certificate is cut short") from error
+
+
+class _Value(t.NamedTuple):
+    tag: int
+    start: int  # of the header
+    body: int
+    end: int
+
+
+def _value(data: bytes, start: int) -> _Value:
+    """Read the header of the DER value at `start`."""
+    length, body = data[start + 1], start + 2
+    if length & 0x80:
+        size = length & 0x7F
+        length, body = int.from_bytes(data[body : body + size], "big"), body + size
+    if body + length > len(data):
+        raise IndexError("the value ends after the data")
+    return _Value(data[start], start, body, body + length)
+
+
+def _children(data: bytes, parent: _Value) -> list[_Value]:
+    found, start = [], parent.body
+    while start < parent.end:
+        found.append(_value(data, start))
+        start = found[-1].end
+    return found
+
+
+def _certificate(data: bytes) -> Certificate:
+    # Certificate ::= {tbs, ...}; tbs ::= {[0] version, serial, signature, issuer, validity, subject, key, ...}
+    fields = _children(data, _children(data, _value(data, 0))[0])
+    if fields[0].tag == 0xA0:  # absent in version 1
+        fields = fields[1:]
+    end = _children(data, fields[3])[1]
+    return Certificate(_time(end.tag, data[end.body : end.end].decode("ascii")), data[fields[5].start : fields[5].end])
+
+
+def _time(tag: int, text: str) -> dt.datetime:
+    layout = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"  # UTCTime ends in 2049, GeneralizedTime later
+    return dt.datetime.strptime(text, layout).replace(tzinfo=dt.UTC)
