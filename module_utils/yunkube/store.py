@@ -79,7 +79,10 @@ class Store:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             make(part)
-            os.sync()
+            for path in part.rglob("*"):
+                if path.is_file() and not path.is_symlink():
+                    with path.open("rb") as stream:
+                        os.fsync(stream.fileno())
             part.rename(folder)
         return folder
 
