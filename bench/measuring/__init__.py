@@ -1,0 +1,1 @@
+"""The measurements that README and docs/numbers.md quote; each one command, `bench/run NAME`."""

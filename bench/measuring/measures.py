@@ -1,0 +1,152 @@
+"""What is measured. Each function does one measurement and returns its result."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from measuring import lab
+from measuring.results import spread
+
+FLOOR = lab.ROOT / "bench" / "floor"
+PLAYBOOK = lab.ROOT / ".venv" / "bin" / "ansible-playbook"
+OWN_MODULES = {path.stem for part in ("library", "roles/*/action_plugins") for path in lab.ROOT.glob(f"{part}/*.py")}
+Result = dict[str, Any]
+
+
+def up(repeat: int) -> Result:
+    """Bare hosts to a proved cluster, against the floor; in turns, so that both meet the same machine."""
+    floors: list[dict[str, float]] = []
+    runs: list[lab.Run] = []
+    for _ in range(repeat):
+        floors.append(_floor())
+        runs.append(_cold_up())
+    pairs = [run.seconds / floor["total"] for run, floor in zip(runs, floors, strict=True)]
+    return {
+        "up": spread([run.seconds for run in runs]),
+        "floor": spread([floor["total"] for floor in floors]),
+        "ratio": spread([round(ratio, 2) for ratio in pairs]),
+        "floor_steps": floors[-1],
+        **_profile(runs),
+    }
+
+
+def floor_http(repeat: int) -> Result:
+    """Measure the floor with artifacts fetched over HTTP: what would be left if Ansible cost nothing."""
+    floors = [_floor("--http") for _ in range(repeat)]
+    return {"floor": spread([floor["total"] for floor in floors]), "floor_steps": floors[-1]}
+
+
+def scale(repeat: int) -> Result:
+    """One more node, in turns."""
+    pairs = [(_cold_up(1), _cold_up(2)) for _ in range(repeat)]
+    return {
+        "one": spread([one.seconds for one, _ in pairs]),
+        "two": spread([two.seconds for _, two in pairs]),
+        "ratio": spread([round(two.seconds / one.seconds, 2) for one, two in pairs]),
+        **_profile([two for _, two in pairs]),
+    }
+
+
+def noop(repeat: int) -> Result:
+    """A second `up`, and `plan`, on a cluster to which there is nothing to do."""
+    with lab.cluster() as inventory:
+        lab.deploy("up", inventory)
+        ups = [lab.deploy("up", inventory) for _ in range(repeat)]
+        plans = [lab.deploy("plan", inventory) for _ in range(repeat)]
+    return {
+        "up": spread([run.seconds for run in ups]),
+        "plan": spread([run.seconds for run in plans]),
+        "changed": {"up": max(run.changed for run in ups), "plan": max(run.changed for run in plans)},
+        **_profile(ups),
+    }
+
+
+def tasks(_repeat: int) -> Result:
+    """How many tasks the way from bare hosts to a cluster has, as Ansible lists them and as the files hold them."""
+    site = str(lab.ROOT / "site.yml")
+    with lab.cluster() as inventory:
+        command = [str(PLAYBOOK), "-i", str(inventory), "--list-tasks", site]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=lab.ROOT).stdout
+        skipped = {host: count["skipped"] for host, count in lab.deploy("up", inventory).hosts.items()}
+    actions = [action for role in _roles() for action in _actions(role)]
+    shell = [action for action in actions if action.rpartition(".")[2] in ("command", "shell", "raw", "script")]
+    return {
+        "listed": len(re.findall(r"(?m)^ +\S.*TAGS: \[.*\]$", listed)) - len(re.findall(r"(?m)^ +play #", listed)),
+        "in_files": len(actions),
+        "command_or_shell": len(shell),
+        "skipped": skipped,
+    }
+
+
+def build(_repeat: int) -> Result:
+    """Make the bundle with an empty cache: every program compiled."""
+    with tempfile.TemporaryDirectory(prefix="yunkube-bench-cache-") as cache, lab.cluster() as inventory:
+        began = time.monotonic()
+        # The address keeps the server of another cache out of this.
+        command = [str(PLAYBOOK), "-i", str(inventory), "-e", "cluster_bundle_url=http://127.0.0.1", "bench/bundle.yml"]
+        subprocess.run(command, check=True, cwd=lab.ROOT, env=os.environ | {"XDG_CACHE_HOME": cache})
+        seconds = time.monotonic() - began
+        [manifest] = Path(cache).glob("yunkube/bundles/*/manifest.json")
+        files = [path.stat().st_size for path in (manifest.parent / "files").iterdir()]
+        subprocess.run(["chmod", "-R", "u+w", cache], check=True)  # Go's module cache is read-only
+    return {"minutes": round(seconds / 60, 1), "files": len(files), "megabytes": round(sum(files) / 1e6)}
+
+
+MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, build)}
+
+
+def _cold_up(nodes: int = 1) -> lab.Run:
+    with lab.cluster(nodes) as inventory:
+        return lab.deploy("up", inventory)
+
+
+def _floor(*arguments: str) -> dict[str, float]:
+    done = subprocess.run([str(FLOOR), *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise lab.MeasureError(f"{FLOOR} ended with {done.returncode}: {done.stdout}{done.stderr}")
+    steps = re.findall(r"(?m)^(.*?) +([\d.]+) s +([\d.]+) s$", done.stdout)
+    return {name: float(seconds) for name, seconds, _ in steps} | {"total": float(steps[-1][2])}
+
+
+def _profile(runs: list[lab.Run]) -> Result:
+    """Where the time went in the middle one of some runs."""
+    middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+    return {
+        "stages": middle.stages,
+        "slowest": middle.slowest(),
+        "outside": round(statistics.median(run.outside for run in runs), 2),
+    }
+
+
+def _roles() -> list[Path]:
+    """Return the roles of the way to a cluster on Docker hosts: those that site.yml comes to."""
+    text = "".join(path.read_text() for path in _stages())
+    names = set(re.findall(r"(?m)^ +(?:- role|name): (\w+)$", text)) | {"docker_hosts"}
+    return [folder for name in sorted(names) if (folder := lab.ROOT / "roles" / name).is_dir()]
+
+
+def _stages() -> list[Path]:
+    plays = yaml.safe_load((lab.ROOT / "site.yml").read_text())
+    return [lab.ROOT / play["ansible.builtin.import_playbook"] for play in plays]
+
+
+def _actions(role: Path) -> list[str]:
+    """Return the module of every task in a role's files, those of another verb aside."""
+    files = [path for part in ("tasks", "handlers") for path in (role / part).glob("*.yml") if path.stem != "absent"]
+    return [action for path in files for task in yaml.safe_load(path.read_text()) or [] for action in _of_task(task)]
+
+
+def _of_task(task: dict[str, Any]) -> list[str]:
+    if "block" in task:
+        inner = [each for part in ("block", "rescue", "always") for each in task.get(part, [])]
+        return [action for each in inner for action in _of_task(each)]
+    return [key for key in task if "." in key or key in OWN_MODULES]

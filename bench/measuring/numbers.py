@@ -1,0 +1,113 @@
+"""docs/numbers.md, written from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from measuring.lab import ROOT
+
+PAGE = ROOT / "docs" / "numbers.md"
+Results = dict[str, Any]
+
+HEAD = """\
+# Numbers
+
+Written by `bench/run`; each line is measured anew by its command. Seconds are the middle of several runs, with
+the least and the greatest in brackets. Controller and hosts share one machine.
+
+The floor (`bench/floor`) is a plain shell script that makes the same hosts, cluster and proof of the same artifacts,
+checks nothing and can do nothing else: the ratio says what everything that Yunkube adds costs. The floor pushes its
+artifacts over SSH, as one does by hand, where Yunkube's hosts fetch theirs; in `floor_http` they fetch too.
+
+| figure | target | measured | holds | command | date | machine |
+|---|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    measure: str
+    what: str
+    target: str
+    value: Callable[[Results], tuple[str, float]]  # as it is written, and what is compared
+    limit: float | None = None
+
+
+def _seconds(key: str) -> Callable[[Results], tuple[str, float]]:
+    return lambda result: (_spread(result[key], " s"), result[key]["median"])
+
+
+def _ratio(result: Results) -> tuple[str, float]:
+    return _spread(result["ratio"], ""), result["ratio"]["median"]
+
+
+def _count(key: str) -> Callable[[Results], tuple[str, float]]:
+    return lambda result: (str(result[key]), result[key])
+
+
+def _spread(spread: dict[str, float], unit: str) -> str:
+    return f"{spread['median']:g}{unit} ({spread['min']:g} to {spread['max']:g})"
+
+
+def _changes(result: Results) -> tuple[str, float]:
+    changes = sum(result["changed"].values())
+    return str(changes), changes
+
+
+def _commands(result: Results) -> tuple[str, float]:
+    commands, actions = result["command_or_shell"], result["in_files"]
+    return f"{commands} of {actions}", commands / actions
+
+
+def _skipped(result: Results) -> tuple[str, float]:
+    skipped = result["skipped"]
+    return ", ".join(f"{host} {count}" for host, count in skipped.items()), max(skipped.values())
+
+
+def _minutes(result: Results) -> tuple[str, float]:
+    return f"{result['minutes']} min, {result['megabytes']} MB", result["minutes"]
+
+
+FIGURES = (
+    Figure("up", "`up` of bare hosts, one master and one node, warm bundle, proved", "", _seconds("up")),
+    Figure("up", "the floor: the same by shell", "", _seconds("floor")),
+    Figure("up", "`up` divided by the floor, pair by pair", "≤ 1.5, aim 1.0", _ratio, 1.5),
+    Figure("floor_http", "the floor with artifacts fetched over HTTP", "", _seconds("floor")),
+    Figure("scale", "`up` with two nodes divided by `up` with one", "≤ 1.15", _ratio, 1.15),
+    Figure("noop", "second `up`, nothing to do", "≤ 12 s, aim 6", _seconds("up"), 12),
+    Figure("noop", "`plan`, nothing to do", "≤ 12 s, aim 6", _seconds("plan"), 12),
+    Figure("noop", "changes that a second `up` and `plan` report, all hosts", "0", _changes, 0),
+    Figure("tasks", "tasks that `ansible-playbook --list-tasks site.yml` lists", "≤ 120", _count("listed"), 120),
+    Figure("tasks", "tasks in the files of the roles that it comes to", "≤ 120", _count("in_files"), 120),
+    Figure("tasks", "`command` and `shell` among them", "≤ 1 in 8", _commands, 1 / 8),
+    Figure("tasks", "tasks skipped on each host by a first `up`", "≤ 40", _skipped, 40),
+    Figure("build", "bundle built with an empty cache", "≤ 20 min", _minutes, 20),
+)
+
+
+def write(results: Results) -> None:
+    """Write the page."""
+    lines = [_line(figure, results[figure.measure]) for figure in FIGURES if figure.measure in results]
+    PAGE.write_text(HEAD + "".join(lines) + "".join(_where(results, name) for name in ("up", "noop")), encoding="utf-8")
+
+
+def _line(figure: Figure, result: Results) -> str:
+    text, value = figure.value(result)
+    holds = "" if figure.limit is None else "yes" if value <= figure.limit else "**no**"
+    machine = result["machine"]
+    where = f"{machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, load {machine['load']}"
+    cells = (figure.what, figure.target, text, holds, f"`bench/run {figure.measure}`", result["time"][:10], where)
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _where(results: Results, name: str) -> str:
+    """Say where the time of a run goes."""
+    if name not in results:
+        return ""
+    title = {"up": "a first `up`", "noop": "an `up` with nothing to do"}[name]
+    rows = "".join(f"| {task} | {seconds} |\n" for task, seconds in results[name]["slowest"].items())
+    return f"\n## Where the seconds of {title} go\n\n| task | seconds |\n|---|---|\n{rows}"
