@@ -33,7 +33,7 @@ def dispatch(request: Request) -> int:
 
     from deployer.cluster import find_cluster  # noqa: PLC0415
 
-    cluster = find_cluster(request.inventory, request.extra_vars)
+    cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)
     if request.verb == "kubectl":
         from deployer.kubectl import become_kubectl  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,12 @@ class Cluster:
         return self.state_dir / "bin" / "kubectl"
 
 
-def find_cluster(inventory: str, extra_vars: Mapping[str, Any], root: Path = ROOT) -> Cluster:
+def find_cluster(
+    inventory: str, extra_vars: Mapping[str, Any], extra_files: Sequence[Path] = (), root: Path = ROOT
+) -> Cluster:
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
     path = _find_inventory(inventory, root)
-    variables = {**_group_vars_of_all(path), **extra_vars}
+    variables = _merged([*_group_vars_files(path), *extra_files]) | dict(extra_vars)
     name = str(variables.get("cluster_name", DEFAULT_NAME))
     if "{{" in name:
         raise DeployError(f"cluster_name must be a literal value, not {name}", f"write the name itself in {path}")
@@ -75,20 +77,27 @@ def _find_inventory(inventory: str, root: Path) -> Path:
     raise DeployError(f"no inventory at {inventory}", hint)
 
 
-def _group_vars_of_all(inventory: Path) -> dict[str, Any]:
-    """Return the variables of the group `all`, as far as plain YAML can tell them."""
+def _group_vars_files(inventory: Path) -> list[Path]:
+    """Return the files that hold the variables of the group `all`, in Ansible's order."""
     folder = (inventory if inventory.is_dir() else inventory.parent) / "group_vars"
     files = [folder / "all.yml", folder / "all.yaml", *sorted((folder / "all").glob("*.y*ml"))]
+    return [file for file in files if file.is_file()]
+
+
+def _merged(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the variables of all files, as far as plain YAML can tell them; later ones win."""
     merged: dict[str, Any] = {}
     for file in files:
-        if file.is_file():
-            merged.update(_load(file))
+        merged |= _load(file)
     return merged
 
 
 def _load(file: Path) -> dict[str, Any]:
+    text = file.read_text(encoding="utf-8")
+    if text.startswith("$ANSIBLE_VAULT;"):  # Ansible opens it; what is needed here stands elsewhere
+        return {}
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         place = f"{_shown(file)}:{line}"

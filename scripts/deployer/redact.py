@@ -85,4 +85,4 @@ def secret_values(variables: dict[str, Any]) -> tuple[str, ...]:
             found.add(value)
 
     walk("", variables)
-    return tuple(sorted(found, key=len, reverse=True))
+    return tuple(sorted(found, key=lambda value: (-len(value), value)))

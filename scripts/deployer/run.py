@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         tick()
         return stop.poll()
 
+    command = _command()
     # A fresh directory each time: what a run leaves in it (extravars, the environment) would
     # become part of the next one. mkdtemp makes it 0700.
     with tempfile.TemporaryDirectory(prefix="yunkube-") as private:
@@ -51,10 +53,10 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
             runner = ansible_runner.run(
                 private_data_dir=private,
                 project_dir=str(run.project),
-                playbook=str(run.playbook),
                 inventory=str(run.inventory),
                 limit=run.limit or None,
-                cmdline=shlex.join(_arguments(run)) or None,
+                binary=command[0],
+                cmdline=shlex.join([*command[1:], *_arguments(run)]),
                 extravars=dict(run.extra_vars),
                 verbosity=run.verbosity or None,
                 envvars=_environment(run.project),
@@ -69,8 +71,15 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         return str(runner.status)
 
 
+def _command() -> list[str]:
+    """Return how ansible-playbook is started: so that it ends when this process is killed."""
+    setpriv = shutil.which("setpriv")
+    playbook = str(Path(sys.executable).parent / "ansible-playbook")
+    return [setpriv, "--pdeathsig", "INT", playbook] if setpriv else [playbook]
+
+
 def _arguments(run: Run) -> list[str]:
-    arguments = ["--check", "--diff"] if run.check else []
+    arguments = [str(run.playbook), *(["--check", "--diff"] if run.check else [])]
     for file in run.extra_files:
         arguments += ["-e", f"@{file}"]
     return arguments

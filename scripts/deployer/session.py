@@ -130,7 +130,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress) -> 
     if reason == "refused":
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
     if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
-        return "\n".join(progress.errors) or "Ansible ended without a reason: see the log."
+        return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from deployer.happenings import BundleProgress, Happening
 
@@ -34,7 +34,7 @@ def make_view(json: bool, verbose: bool, read_bundle: ReadBundle) -> View:
         from deployer.views.jsonlines import JsonView  # noqa: PLC0415 - only what is used
 
         return JsonView(sys.stdout, read_bundle)
-    if is_live_terminal():
+    if is_live_terminal(sys.stdout):
         from deployer.views.live import LiveView  # noqa: PLC0415 - only what is used
 
         return LiveView(verbose, read_bundle)
@@ -43,8 +43,8 @@ def make_view(json: bool, verbose: bool, read_bundle: ReadBundle) -> View:
     return PlainView(sys.stdout, verbose, read_bundle)
 
 
-def is_live_terminal() -> bool:
-    """Say whether stdout is a terminal that can redraw lines, and whose user wants it."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+def is_live_terminal(stream: TextIO) -> bool:
+    """Say whether this is a terminal that can redraw lines, and whose user wants it."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return False
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"

@@ -30,6 +30,7 @@ from deployer.views.text import duration, enumerate_names, task_lines
 
 REDRAWS_PER_SECOND = 8
 BAR = 20
+NAME = 46
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class LiveView:
     def _note(self, happening: Happening) -> None:
         match happening:
             case StageStarted():
-                self._now = Now(stage=happening.name, since=time.monotonic())
+                self._now = Now(stage=happening.name, since=time.monotonic(), bundle=self._now.bundle)
             case StageEnded():
-                self._now = Now(stage="", since=time.monotonic())
+                self._now = Now(stage="Finishing", since=time.monotonic())
             case TaskStarted():
                 self._now = replace(self._now, task=happening.name)
 
@@ -116,7 +117,7 @@ class LiveView:
         grid.add_column(width=1)
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         grid.add_column(justify="right", no_wrap=True)
-        grid.add_row(self._spinner, Text(now.stage, "bold"), Text(f"{duration(clock - now.since)}", "cyan"))
+        grid.add_row(self._spinner, Text(now.stage, "bold"), Text(duration(clock - now.since), "cyan"))
         where = enumerate_names(now.hosts, most=3)
         doing = Text.assemble((where, "cyan"), "  " if where else "", now.task)
         grid.add_row("", doing, Text(f"total {duration(clock - self._began)}", "dim"))
@@ -128,8 +129,8 @@ class LiveView:
 def stage_line(stage: StageEnded) -> Text:
     """Return the line that stands for a finished stage; 80 columns are enough for it."""
     mark = ("✗", "bold red") if stage.failed else ("✓", "green")
-    name = stage.name if len(stage.name) <= 50 else stage.name[:49] + "…"
-    line = Text.assemble(mark, f" {name:50} ", (f"{duration(stage.seconds):>8}", "cyan"))
+    name = stage.name if len(stage.name) <= NAME else stage.name[: NAME - 1] + "…"
+    line = Text.assemble(mark, f" {name:{NAME}} ", (f"{duration(stage.seconds):>8}", "cyan"))
     if stage.changed:
         line.append(f"  {stage.changed} changed", "yellow")
     if stage.failed:

@@ -37,17 +37,17 @@ def print_summary(summary: Summary, stages_shown: bool) -> None:
         out.pair("Next", summary.next)
 
 
-def print_failures(summary: Summary, advice: str, out: TextIO | None = None) -> None:
+def print_failures(summary: Summary, advice: str) -> None:
     """Print on stderr what failed, last, so that it is what one sees; with cause and remedy."""
-    out = out or sys.stderr
-    lines: list[str] = []
+    console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=not is_live_terminal(sys.stderr))
     for failure in summary.failures:
-        lines += ["", *failure_lines(failure)]
+        head, *lines = failure_lines(failure)
+        console.print(Text("\n" + head, "bold red"))
+        console.print(Text("\n".join(lines)))
     if any(failure.unreachable for failure in summary.failures):
-        lines += ["", others_line(summary)]
+        console.print(Text("\n" + others_line(summary)))
     if advice:
-        lines += ["", advice]
-    print("\n".join(lines), file=out, flush=True)
+        console.print(Text("\n" + advice))
 
 
 def failure_lines(failure: Failure) -> list[str]:
@@ -146,7 +146,7 @@ class _Printer:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._live = is_live_terminal()
+        self._live = is_live_terminal(out)
         # Rendered into text first: rich fills every line with blanks to the right.
         self._console = Console(
             highlight=False,

@@ -1,0 +1,163 @@
+"""Which cluster an inventory means, what the command line asks for, and the small promises around a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from deployer import bundle, lock
+from deployer.arguments import SHELLS, make_parser, parse
+from deployer.cluster import find_cluster
+from deployer.errors import DeployError
+from deployer.happenings import Failure, Happening, HostCount, Summary
+from deployer.logfile import KEPT, LogFile
+from deployer.verbs import VERBS, command
+from deployer.views.jsonlines import type_name
+
+ROOT = Path(__file__).parents[2]
+
+
+def inventory(root: Path, **files: str) -> Path:
+    folder = root / "inventory" / "mine" / "group_vars" / "all"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / f"{name}.yml").write_text(text)
+    return folder.parents[1]
+
+
+def test_name_and_state_directory_come_from_the_group_vars(tmp_path: Path) -> None:
+    path = inventory(tmp_path, cluster="cluster_name: prod\n", paths="cluster_state_dir: ~/k8s/{{ cluster_name }}\n")
+    cluster = find_cluster(str(path), {})
+    assert (cluster.name, cluster.state_dir) == ("prod", Path("~/k8s/prod").expanduser())
+
+
+def test_extra_variables_win_and_defaults_are_those_of_the_role(tmp_path: Path) -> None:
+    path = inventory(
+        tmp_path, cluster="x_secret: !vault |\n  $ANSIBLE_VAULT;1.1\n", vault="$ANSIBLE_VAULT;1.1;AES256\n61\n"
+    )
+    assert find_cluster(str(path), {}).name == "docker"
+    assert find_cluster(str(path), {"cluster_name": "other"}).state_dir.name == "other"
+
+
+def test_an_inventory_of_the_project_is_found_from_elsewhere(tmp_path: Path) -> None:
+    path = inventory(tmp_path, cluster="")
+    assert find_cluster("inventory/mine", {}, root=tmp_path).inventory == path
+    with pytest.raises(DeployError, match="no inventory at inventory/nine") as error:
+        find_cluster("inventory/nine", {}, root=tmp_path)
+    assert "inventory/mine" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b\nc: [\n", r"cluster\.yml:3: not valid YAML"),
+        ("- a\n", r"cluster\.yml:1: must be `key: value` lines"),
+        ("cluster_name: '{{ x }}'\n", "must be a literal"),
+        ("cluster_state_dir: '{{ x }}/y'\n", "no other expression"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DeployError, match=message):
+        find_cluster(str(inventory(tmp_path, cluster=text)), {})
+
+
+def test_extra_variables_are_words_unless_they_are_json_lists_or_objects() -> None:
+    request = parse(["up", "-e", "a=1.37", "-e", "b=[1, 2]", "-e", "c={{ d }}"])
+    assert request.extra_vars == {"a": "1.37", "b": [1, 2], "c": "{{ d }}"}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["up", "-e", "novalue"], ["up", "-e", "a={no"], ["up", "-e", "@/nonexistent"]],
+    ids=lambda argv: str(argv[-1]),
+)
+def test_extra_variables_that_make_no_sense_are_refused(argv: list[str]) -> None:
+    with pytest.raises(DeployError):
+        parse(argv)
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["sideways"], ["up", "--timeout", "0"], ["up", "--", "x"], ["completion", "tcsh"]]
+)
+def test_wrong_usage_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse(argv)
+    assert error.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_kubectl_gets_what_follows_the_dashes_word_for_word() -> None:
+    request = parse(["kubectl", "-i", "inventory/mine", "--", "exec", "-it", "pod", "--", "sh", "-c", "a b"])
+    assert request.arguments == ("exec", "-it", "pod", "--", "sh", "-c", "a b")
+    assert request.inventory == "inventory/mine"
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "kubectl", "completion"])
+def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([verb, "--help"])
+    assert f"deploy.py {verb}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
+    script = (ROOT / "scripts" / "completion" / f"deploy.{shell}").read_text()
+    subparsers = make_parser()._subparsers
+    assert subparsers is not None
+    verbs = subparsers._group_actions[0].choices
+    assert isinstance(verbs, dict)
+    options = {option for verb in verbs.values() for option in verb._option_string_actions if option.startswith("--")}
+    words = set(re.findall(r"[\w-]+", script))
+    assert set(verbs) <= words
+    assert {option.removeprefix("--") for option in options - {"--help"}} <= {word.removeprefix("--") for word in words}
+
+
+def test_the_next_step_keeps_the_inventory() -> None:
+    assert command("kubectl -- get nodes", "inventory/docker") == "./scripts/deploy.py kubectl -- get nodes"
+    assert command("up", "inventory/mine") == "./scripts/deploy.py up -i inventory/mine"
+
+
+def test_a_second_run_on_the_cluster_is_told_who_holds_it(tmp_path: Path) -> None:
+    with lock.held(tmp_path, "up"), pytest.raises(DeployError, match=rf"`up` \(pid {os.getpid()}\) .* since 20"):  # noqa: SIM117
+        with lock.held(tmp_path, "down"):
+            pass
+    with lock.held(tmp_path, "down"):
+        assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_only_the_last_logs_are_kept_and_only_the_owner_reads_them(tmp_path: Path) -> None:
+    for _ in range(KEPT + 3):
+        log = LogFile(tmp_path / "logs", "up")
+        log.close()
+    assert len(list((tmp_path / "logs").iterdir())) == KEPT
+    assert log.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_bundle_progress_is_shown_while_its_writer_lives(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    told = '{"what": "build kubelet", "done": 3, "total": 19, "started": 100, "updated": 150, "pid": %d}'
+    file.write_text(told % os.getpid())
+    progress = bundle.read_progress(file, now=160)
+    assert progress is not None
+    assert (progress.what, progress.done, progress.seconds) == ("build kubelet", 3, 60)
+    assert bundle.read_progress(file, now=1e6) is None, "stale"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    file.write_text(told % ended.pid)
+    assert bundle.read_progress(file, now=160) is None, "its writer is dead"
+    file.write_text("{")
+    assert bundle.read_progress(file, now=160) is None
+
+
+def test_the_schema_of_json_events_is_documented() -> None:
+    document = (ROOT / "docs" / "events.md").read_text()
+    for kind in get_args(Happening):
+        assert f"`{type_name(kind)}`" in document
+    for kind in (*get_args(Happening), HostCount, Failure, Summary):
+        assert all(f"`{field.name}`" in document for field in fields(kind)), kind

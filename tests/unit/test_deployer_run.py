@@ -1,0 +1,232 @@
+"""deploy.py as a person runs it: a checkout of its own, real playbooks on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLAYBOOKS = ROOT / "tests" / "support" / "playbooks"
+
+Result = subprocess.CompletedProcess[str]
+Deploy = Callable[..., Result]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with this project's scripts and configuration, and an inventory of its own."""
+    checkout = tmp_path / "checkout"
+    all_hosts = checkout / "inventory" / "docker" / "group_vars" / "all"
+    all_hosts.mkdir(parents=True)
+    (checkout / "playbooks").mkdir()
+    shutil.copytree(ROOT / "scripts", checkout / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "ansible.cfg", checkout)
+    shutil.copy(ROOT / "requirements.lock", checkout)
+    (checkout / ".venv").symlink_to((ROOT / ".venv").resolve())
+    shutil.copy(PLAYBOOKS / "hosts.yml", checkout / "inventory" / "docker")
+    (all_hosts / "cluster.yml").write_text(f"cluster_name: test\ncluster_state_dir: {tmp_path}/state\n")
+    return checkout
+
+
+def environment() -> dict[str, str]:
+    keep = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    return keep | {"XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start(checkout: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, checkout / "scripts" / "deploy.py", *arguments],
+        cwd=checkout,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def deploy(checkout: Path) -> Deploy:
+    """Run deploy.py with the named playbook as site.yml."""
+
+    def run(playbook: str, *arguments: str) -> Result:
+        shutil.copy(PLAYBOOKS / f"{playbook}.yml", checkout / "site.yml")
+        process = start(checkout, *arguments)
+        out, err = process.communicate(timeout=60)
+        return Result(process.args, process.returncode, out, err)
+
+    return run
+
+
+def the_log(tmp_path: Path) -> str:
+    (log,) = (tmp_path / "state" / "logs").iterdir()
+    assert log.stat().st_mode & 0o777 == 0o600
+    return log.read_text()
+
+
+def processes_with(text: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Deploy, tmp_path: Path) -> None:
+    file = tmp_path / "written"
+    plan = deploy("works", "plan", "-e", f"x_file={file}")
+    assert plan.returncode == 5
+    assert "+word" in plan.stdout
+    assert not file.exists()
+    first = deploy("works", "up", "-e", f"x_file={file}")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert file.read_text() == "word\n"
+    assert "changed  a: Write a file" in first.stdout
+    assert "Next  ./scripts/deploy.py kubectl -- get nodes" in first.stdout
+    assert "\x1b" not in first.stdout
+    again = deploy("works", "plan", "-e", f"x_file={file}")
+    assert again.returncode == 0
+    assert "Write a file" not in again.stdout
+
+
+def test_json_is_one_event_a_line_and_nothing_else(deploy: Deploy, tmp_path: Path) -> None:
+    result = deploy("works", "up", "--json", "-e", f"x_file={tmp_path / 'written'}")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [events[0]["type"], events[-1]["type"]] == ["run_started", "summary"]
+    assert {"stage_started", "task_started", "result", "task_ended", "stage_ended"} <= {
+        event["type"] for event in events
+    }
+    assert events[-1]["hosts"]["a"]["changed"] == 1
+    assert all({"time", "elapsed"} <= event.keys() for event in events)
+
+
+def test_a_failed_task_ends_with_3_and_its_secret_is_nowhere(deploy: Deploy, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text("x_password: canary-4711\n")
+    result = deploy("fails", "up", "-vv", "-e", f"@{secrets}")
+    assert result.returncode == 3
+    assert "a: Fail failed" in result.stderr
+    assert "site.yml:6" in result.stderr
+    assert "cannot log in with [redacted], token [redacted]" in result.stderr
+    everything = result.stdout + result.stderr + the_log(tmp_path)
+    assert "cannot log in" in the_log(tmp_path)
+    assert "canary-4711" not in everything
+    assert "0123456789abcdef" not in everything
+
+
+def test_an_unreachable_host_ends_with_4_and_the_others_are_told_about(deploy: Deploy) -> None:
+    result = deploy("far", "up")
+    assert result.returncode == 4
+    assert "far is unreachable" in result.stderr
+    assert "nothing listens on 127.0.0.1 port 1" in result.stderr
+    assert "The others: a done so far (0 changed), c done so far (0 changed)." in result.stderr
+
+
+def test_a_playbook_that_does_not_parse_ends_with_2_and_its_place(deploy: Deploy) -> None:
+    result = deploy("does_not_parse", "up")
+    assert result.returncode == 2
+    assert "conflicting action statements" in result.stderr
+    assert "site.yml:5:7" in result.stderr
+
+
+def test_a_limit_that_matches_nothing_ends_with_2_and_runs_nothing(deploy: Deploy, tmp_path: Path) -> None:
+    result = deploy("works", "up", "--limit", "nodeone", "-e", f"x_file={tmp_path / 'written'}")
+    assert result.returncode == 2
+    assert "No host matches --limit nodeone" in result.stderr
+    assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_130_and_leaves_no_process(checkout: Path, tmp_path: Path, signum: int) -> None:
+    shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
+    seconds = f"77.{os.getpid()}{signum}"
+    process = start(checkout, "up", "-e", f"x_seconds={seconds}")
+    wait_until(lambda: processes_with(f"sleep {seconds}"))
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Run the same command again: it goes on where it stopped." in err
+    assert not processes_with(seconds) + processes_with(str(checkout))
+    assert "exit code 130" in the_log(tmp_path)
+
+
+def test_a_run_that_was_killed_leaves_no_process_behind_for_long(checkout: Path) -> None:
+    shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
+    seconds = f"76.{os.getpid()}"
+    process = start(checkout, "up", "-e", f"x_seconds={seconds}")
+    wait_until(lambda: processes_with(f"sleep {seconds}"))
+    process.kill()
+    process.communicate(timeout=20)
+    wait_until(lambda: not processes_with(seconds) + processes_with(str(checkout)))
+
+
+def test_a_run_that_takes_too_long_ends_with_124(deploy: Deploy) -> None:
+    seconds = f"78.{os.getpid()}"
+    result = deploy("sleeps", "up", "--timeout", "3", "-e", f"x_seconds={seconds}")
+    assert result.returncode == 124
+    assert "Stopped after 3 seconds" in result.stderr
+    assert not processes_with(seconds)
+
+
+def test_two_runs_on_one_cluster_are_refused_with_2(checkout: Path, deploy: Deploy) -> None:
+    shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
+    first = start(checkout, "up", "-e", f"x_seconds=79.{os.getpid()}")
+    assert first.stdout is not None
+    first.stdout.readline()
+    second = deploy("works", "up")
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=20)
+    assert second.returncode == 2
+    assert f"(pid {first.pid})" in second.stderr
+
+
+def test_nothing_of_a_run_stays_in_the_temporary_directory(
+    deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    assert deploy("works", "up", "-e", f"x_file={tmp_path / 'written'}").returncode == 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_down_asks_and_where_it_cannot_it_refuses(deploy: Deploy) -> None:
+    result = deploy("works", "down")
+    assert result.returncode == 2
+    assert "--yes" in result.stderr
+
+
+def test_kubectl_becomes_the_clusters_own(deploy: Deploy, tmp_path: Path) -> None:
+    early = deploy("works", "kubectl", "--", "get", "nodes")
+    assert early.returncode == 3
+    assert "there is no cluster test yet" in early.stderr
+    assert "./scripts/deploy.py up" in early.stderr
+    stub = tmp_path / "state" / "bin" / "kubectl"
+    stub.parent.mkdir(parents=True)
+    stub.write_text('#!/bin/sh\necho "$KUBECONFIG" "$@"\nexit 7\n')
+    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "state" / "kubeconfig").touch()
+    result = deploy("works", "kubectl", "--", "get", "pods", "-A")
+    assert result.returncode == 7
+    assert result.stdout == f"{tmp_path}/state/kubeconfig get pods -A\n"

@@ -1,0 +1,106 @@
+"""What ssh says, and what a person is told: one case per message that ssh is known for."""
+
+from __future__ import annotations
+
+import pytest
+from deployer.unreachable import explain_unreachable
+
+PREFIX = "Task failed: Failed to connect to the host via ssh: "
+CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Offending ED25519 key in /root/.local/state/yunkube/docker/ssh/known_hosts:2
+Host key for 10.77.0.21 has changed and you have requested strict checking.
+Host key verification failed."""
+OPEN = """@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @
+Permissions 0644 for '/root/key' are too open.
+This private key will be ignored.
+root@10.77.0.21: Permission denied (publickey)."""
+
+
+CASES = [
+    (
+        "root@10.77.0.21: Permission denied (publickey).",
+        "refused the key that was tried for root@10.77.0.21",
+        "authorized_keys",
+    ),
+    (
+        CHANGED,
+        "/root/.local/state/yunkube/docker/ssh/known_hosts:2",
+        "ssh-keygen -f /root/.local/state/yunkube/docker/ssh/known_hosts -R '10.77.0.21'",
+    ),
+    (
+        (
+            "No ED25519 host key is known for 10.77.0.21 and you have requested strict checking.\n"
+            "Host key verification failed."
+        ),
+        "host key is not known",
+        "ssh-keyscan 10.77.0.21",
+    ),
+    (
+        "Host key verification failed.",
+        "host key is not known",
+        "ssh-keyscan node1",
+    ),
+    (
+        OPEN,
+        "others may read it",
+        "chmod 600 /root/key",
+    ),
+    (
+        (
+            "Warning: Identity file /root/nokey not accessible: No such file or directory.\n"
+            "root@n: Permission denied (publickey)."
+        ),
+        "/root/nokey is not there",
+        "ansible_ssh_private_key_file",
+    ),
+    (
+        "ssh: connect to host 10.77.0.21 port 2222: Connection refused",
+        "nothing listens on 10.77.0.21 port 2222",
+        "ansible_port",
+    ),
+    (
+        "ssh: connect to host 10.77.0.21 port 22: No route to host",
+        "no way to 10.77.0.21",
+        "ip route",
+    ),
+    (
+        "ssh: connect to host 10.77.0.21 port 22: Connection timed out",
+        "10.77.0.21 did not answer in time",
+        "firewall",
+    ),
+    (
+        "ssh: Could not resolve hostname nodeone: Name or service not known",
+        "no address is known for the name nodeone",
+        "ansible_host of node1",
+    ),
+    (
+        ("kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 10.77.0.21 port 22"),
+        "closed the connection",
+        "try again",
+    ),
+    (
+        "Failed to create temporary directory. In some cases, you may have been able to authenticate",
+        "no file can be written",
+        "df -h",
+    ),
+    (
+        "something new\nnobody has seen",
+        "nobody has seen",
+        "ssh -v",
+    ),
+    (
+        "",
+        "ssh gave no reason",
+        "ssh -v",
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "cause", "remedy"), CASES, ids=[case[1] for case in CASES])
+def test_ssh_is_explained(message: str, cause: str, remedy: str) -> None:
+    explained = explain_unreachable("node1", PREFIX + message)
+    assert cause in explained.cause
+    assert remedy in explained.remedy
+    assert "\n" not in explained.cause
