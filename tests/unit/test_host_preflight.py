@@ -1,0 +1,184 @@
+"""A host's faults are all found at once, each with its remedy; a fit host and a member have none."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import ipaddress
+import typing as t
+from pathlib import Path
+
+import pytest
+from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_os_release, parse_routes
+
+PLUGIN = Path(__file__).resolve().parents[2] / "roles/prepare_host/action_plugins/host_preflight_report.py"
+
+NEEDS: dict[str, t.Any] = {
+    "master": True,
+    "architecture": "amd64",
+    "node_ip": "10.0.0.11",
+    "cidrs": {"cluster_pod_cidr": "10.244.0.0/16", "cluster_service_cidr": "10.96.0.0/16"},
+    "reserved_cidrs": {},
+    "control_time": 1000.0,
+    "max_skew": 30,
+    "memory_mb": 1700,
+    "cpus": 2,
+    "disk_mb": {"/": 1024},
+    "systems": {"debian": "12", "ubuntu": "22.04"},
+    "turn_swap_off": True,
+    "kubelet_config": {},
+    "kubeadm_ignores": [],
+    "ignores": [],
+}
+
+FIT = Host(
+    hostname="master1",
+    machine_id="1",
+    product_uuid="",
+    member=False,
+    systemd=True,
+    firewall="",
+    system="debian",
+    system_version="12",
+    kernel="6.1.0-40-amd64",
+    architecture="amd64",
+    memory_mb=2000,
+    cpus=2,
+    swap=True,
+    cgroup_version=2,
+    clock=1000.5,
+    has_node_ip=True,
+    missing_features=(),
+    free_mb={"/": 5000},
+    listeners={6443: "kube-apiserver (process 5)"},
+    routes=(
+        ("eth0", ipaddress.IPv4Network("10.0.0.0/24")),
+        ("cni0", ipaddress.IPv4Network("10.244.0.0/24")),
+        ("flannel.1", ipaddress.IPv4Network("10.244.1.0/24")),
+    ),
+)
+
+
+def checks(host: Host, **needs: t.Any) -> list[str]:
+    """Names of the checks that fail."""
+    return [fault.check for fault in find_faults(host, NEEDS | needs)]
+
+
+def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> None:
+    assert find_faults(FIT, NEEDS) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "words"),
+    [
+        ({"memory_mb": 1600}, "memory", "has 1600 MB"),
+        ({"cpus": 1}, "cpus", "has 1 processor$"),
+        ({"free_mb": {"/": 10}}, "disk", "10 MB free in /"),
+        ({"clock": 900.0}, "clock", "100 s behind"),
+        ({"clock": 1100.0}, "clock", "100 s ahead"),
+        ({"listeners": {2379: "nginx (process 7)"}}, "port", "port 2379 is taken by nginx"),
+        ({"missing_features": ("br_netfilter",)}, "kernel_module", "has no br_netfilter"),
+        ({"system": "arch", "system_version": ""}, "system", "runs arch"),
+        ({"system_version": "11"}, "system", "runs debian 11"),
+        ({"kernel": "4.19.0-1"}, "kernel", "has kernel 4.19.0-1"),
+        ({"kernel": "5.14.0-427.el9"}, "kernel", "kubeadm accepts 5.4, 5.10 and 5.15"),
+        ({"architecture": "arm64"}, "architecture", "is arm64"),
+        ({"cgroup_version": 1}, "cgroup", "version 1"),
+        ({"systemd": False}, "systemd", "not run by systemd"),
+        ({"has_node_ip": False}, "node_ip", "no interface with 10.0.0.11"),
+        ({"routes": (("tun0", ipaddress.IPv4Network("10.96.8.0/24")),)}, "cidr", "10.96.8.0/24 through tun0"),
+    ],
+)
+def test_each_fault_is_named(change: dict[str, t.Any], check: str, words: str) -> None:
+    (fault,) = find_faults(dataclasses.replace(FIT, **change), NEEDS)
+    assert fault.check == check
+    assert fault.remedy
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(fault.message)
+
+
+def test_all_faults_are_found_at_once_and_none_of_a_member() -> None:
+    poor = dataclasses.replace(FIT, memory_mb=1, cpus=1, clock=0.0)
+    assert checks(poor) == ["memory", "cpus", "clock"]
+    assert checks(poor, ignores=["clock"]) == ["memory", "cpus"]
+    assert checks(dataclasses.replace(poor, member=True)) == []
+
+
+def test_what_the_kubelet_is_told_to_accept_is_no_fault() -> None:
+    assert checks(FIT, turn_swap_off=False) == ["swap"]
+    assert checks(FIT, turn_swap_off=False, kubelet_config={"failSwapOn": False}) == []
+    old = dataclasses.replace(FIT, cgroup_version=1)
+    assert checks(old, kubelet_config={"failCgroupV1": False}) == ["cgroup"]  # kubeadm refuses it too
+    accepted = {"kubelet_config": {"failCgroupV1": False}, "kubeadm_ignores": ["SystemVerification"]}
+    assert checks(old, **accepted) == []
+
+
+def test_ports_of_the_control_plane_do_not_matter_on_a_node() -> None:
+    host = dataclasses.replace(FIT, listeners={6443: "nginx (process 7)"})
+    assert checks(host) == ["port"]
+    assert checks(host, master=False) == []
+
+
+def test_addresses_of_the_provider_are_reserved() -> None:
+    cidrs = {"cluster_pod_cidr": "100.100.0.0/16"}
+    assert checks(FIT, cidrs=cidrs) == []
+    assert checks(FIT, cidrs=cidrs, reserved_cidrs={"the cloud": "100.64.0.0/10"}) == ["cidr"]
+
+
+def test_the_kernels_tables_are_read() -> None:
+    routes = "Iface\tDestination\tGateway\n"
+    routes += "eth0\t00000000\t0100500A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    routes += "eth0\t0000500A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+    assert parse_routes(routes) == (("eth0", ipaddress.IPv4Network("10.80.0.0/24")),)
+    sockets = "  sl  local_address\n"
+    sockets += "   0: 00000000:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n"
+    sockets += "   1: 0100007F:192B 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n"
+    assert parse_listeners(sockets) == {6443: "4711"}
+    assert parse_os_release('ID=debian\nVERSION_ID="12"\n\n') == {"ID": "debian", "VERSION_ID": "12"}
+
+
+def test_who_holds_a_port_is_found_by_its_socket(tmp_path: Path) -> None:
+    line = "   0: 00000000:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {} 1 0\n"
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/tcp").write_text("  sl\n" + line.format(4711))
+    assert find_listeners([6443], tmp_path) == {6443: "a process out of sight"}
+    (tmp_path / "42/fd").mkdir(parents=True)
+    (tmp_path / "42/comm").write_text("nginx\n")
+    (tmp_path / "42/fd/3").symlink_to("socket:[4711]")
+    assert find_listeners([6443], tmp_path) == {6443: "nginx (process 42)"}
+    assert find_listeners([10250], tmp_path) == {}
+
+
+@pytest.fixture(name="all_faults")
+def _all_faults() -> t.Callable[..., list[dict[str, str]]]:
+    spec = importlib.util.spec_from_file_location("host_preflight_report", PLUGIN)
+    assert spec is not None
+    assert spec.loader is not None
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    return t.cast("t.Callable[..., list[dict[str, str]]]", plugin.all_faults)
+
+
+def report(**given: t.Any) -> dict[str, t.Any]:
+    """What host_preflight returns."""
+    return {"faults": [], "hostname": "", "machine_id": "", "product_uuid": "", **given}
+
+
+def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
+    own = {"check": "memory", "message": "has 1 MB", "remedy": "more"}
+    reports = {
+        "a": report(machine_id="1", hostname="a"),
+        "b": report(machine_id="2", hostname="b", faults=[own]),
+        "c": report(machine_id="1", hostname="c"),
+    }
+    found = [(fault["host"], fault["check"], fault["message"]) for fault in all_faults(reports)]
+    assert found == [
+        ("a", "machine_id", "has machine-id 1, as has c"),
+        ("b", "memory", "has 1 MB"),
+        ("c", "machine_id", "has machine-id 1, as has a"),
+    ]
+    assert [fault["host"] for fault in all_faults(reports, ["machine_id"])] == ["b"]
+
+
+def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
+    assert all_faults({"a": report(), "b": report()}) == []

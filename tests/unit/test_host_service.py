@@ -1,0 +1,45 @@
+"""A service runs what its files say, whoever changed them and whatever was killed in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from host_service import changed_after, needed_actions, parse_show, started_at
+
+ENABLED = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "stale", "may_start", "actions"),
+    [
+        ({}, False, True, ["enable", "start"]),
+        ({}, False, False, ["enable"]),
+        (ENABLED, False, True, []),
+        (ENABLED, True, True, ["restart"]),
+        (ENABLED, True, False, []),
+        (ENABLED | {"NeedDaemonReload": "yes"}, True, True, ["daemon-reload", "restart"]),
+        (ENABLED | {"ActiveState": "failed"}, True, True, ["start"]),
+        (ENABLED | {"ActiveState": "activating"}, False, True, []),
+    ],
+)
+def test_only_what_is_needed_is_asked_of_systemd(
+    unit: dict[str, str], stale: bool, may_start: bool, actions: list[str]
+) -> None:
+    assert needed_actions(unit, stale=stale, may_start=may_start) == actions
+
+
+def test_the_start_of_a_process_is_read() -> None:
+    shown = parse_show("ActiveState=active\nExecMainStartTimestamp=Mon 2026-11-23 23:07:54.414592 UTC\n")
+    assert started_at(shown) == pytest.approx(1795475274.414592)
+    assert started_at({"ExecMainStartTimestamp": "n/a"}) == started_at({}) == 0.0
+
+
+def test_a_file_put_in_place_counts_whatever_its_own_date(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    path.write_text("")
+    os.utime(path, (0, 0))
+    put = path.stat().st_ctime
+    assert changed_after([str(path), str(tmp_path / "gone")], put - 1) == [str(path)]
+    assert changed_after([str(path)], put + 1) == []

@@ -1,0 +1,82 @@
+"""Settings are written for the boot and made now, once, and only shown in check mode."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import host_settings
+import pytest
+from host_settings import Settings, modules_text, sysctls_text, without_swap
+
+
+class Module:
+    """As much of a module as Settings uses; remembers what was run."""
+
+    def __init__(self, *, check_mode: bool = False) -> None:
+        self.check_mode = check_mode
+        self.ran: list[list[str]] = []
+
+    def run_command(self, argv: list[str]) -> tuple[int, str, str]:
+        self.ran.append(argv)
+        return 0, "", ""
+
+
+def settings(module: Module) -> Settings:
+    """Settings on a stand-in."""
+    return Settings(t.cast("t.Any", module))
+
+
+@pytest.fixture(name="sysctls")
+def _sysctls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "net/ipv4").mkdir(parents=True)
+    (tmp_path / "net/ipv4/ip_forward").write_text("0\n")
+    (tmp_path / "net/ipv4/ping_group_range").write_text("1\t0\n")
+    monkeypatch.setattr(host_settings, "sysctl_path", lambda name: tmp_path / name.replace(".", "/"))
+    return tmp_path
+
+
+def test_swap_is_commented_out_of_fstab_once() -> None:
+    before = "/dev/vda1 / ext4 defaults 0 1\n/swapfile\tnone\tswap sw 0 0\n# /dev/old none swap sw 0 0\n"
+    after = without_swap(before)
+    assert after.splitlines()[1] == "# /swapfile\tnone\tswap sw 0 0"
+    assert without_swap(after) == after
+    assert after.splitlines()[0] == before.splitlines()[0]
+
+
+def test_the_files_of_the_boot_are_in_the_words_of_systemd() -> None:
+    assert modules_text(["overlay", "br_netfilter"]).splitlines()[1:] == ["overlay", "br_netfilter"]
+    assert sysctls_text({"net.b": 1, "net.a": "2 3"}).splitlines()[1:] == ["net.a = 2 3", "net.b = 1"]
+
+
+def test_a_value_is_set_when_it_differs_in_more_than_spaces(sysctls: Path) -> None:
+    made = settings(Module())
+    made.set_sysctl("net.ipv4.ip_forward", "1")
+    made.set_sysctl("net.ipv4.ping_group_range", "1 0")
+    assert made.changes == ["net.ipv4.ip_forward set to 1"]
+    assert (sysctls / "net/ipv4/ip_forward").read_text() == "1"
+
+
+def test_check_mode_says_what_it_would_do_and_does_nothing(sysctls: Path, tmp_path: Path) -> None:
+    module = Module(check_mode=True)
+    made = settings(module)
+    made.set_sysctl("net.ipv4.ip_forward", "1")
+    made.set_sysctl("net.bridge.not-there-yet", "1")
+    made.write(tmp_path / "new/file", "text\n")
+    made.load("no_such_module")
+    assert len(made.changes) == len(made.diff) == 4
+    assert (sysctls / "net/ipv4/ip_forward").read_text() == "0\n"
+    assert not (tmp_path / "new").exists()
+    assert module.ran == []
+
+
+def test_a_feature_of_the_kernel_is_not_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(host_settings.FEATURES, "br_netfilter", tmp_path)
+    module = Module()
+    made = settings(module)
+    made.load("br_netfilter")
+    made.load("proc")  # a file system that every kernel lists
+    assert made.changes == []
+    assert module.ran == []
+    made.load("no_such_module")
+    assert module.ran == [["modprobe", "no_such_module"]]
