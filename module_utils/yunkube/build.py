@@ -367,10 +367,10 @@ def manifest_of(lock: Lock, built: dict[str, t.Any]) -> tuple[dict[str, t.Any], 
     files: list[dict[str, t.Any]] = []
     sources: dict[str, Path] = {}
 
-    def entry(path: Path, **about: t.Any) -> None:
-        digest = digest_file(path)
-        sources[digest] = path
-        files.append(about | {"sha256": digest, "size": path.stat().st_size})
+    def entry(source: Path, **about: t.Any) -> None:
+        digest = digest_file(source)
+        sources[digest] = source
+        files.append(about | {"sha256": digest, "size": source.stat().st_size})
 
     for file in lock["files"]:
         about = {key: file[key] for key in ("kind", "purpose", "path")} | {"mode": "0755"}
