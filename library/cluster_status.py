@@ -44,6 +44,7 @@ from ansible.module_utils.yunkube.kubeadm import COMPONENTS, kubelet_active
 from ansible.module_utils.yunkube.x509 import read_certificate
 
 SOON = 30  # days before its end from which a certificate is worth a warning
+RUNTIME = "unix:///run/containerd/containerd.sock"
 ROLE = "node-role.kubernetes.io/"
 
 
@@ -54,7 +55,7 @@ def node_row(node: Json | None, name: str, version: str, now: dt.datetime) -> Js
     problem = node_problem(node, version)
     status = node["status"]
     labels = node["metadata"].get("labels") or {}
-    made = dt.datetime.fromisoformat(node["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    made = dt.datetime.fromisoformat(node["metadata"]["creationTimestamp"])
     return {
         "name": name,
         "ready": not problem or not problem.startswith("not ready"),
@@ -87,7 +88,17 @@ def what_the_host_knows(root: Path) -> str:
         return f"the control plane is not complete: no static pod of {', '.join(missing)}"
     if not kubelet_active():
         return "kubelet is not running: see `journalctl -u kubelet`"
-    argv = ["crictl", "ps", "--all", "--name", "^(kube-apiserver|etcd)$", "--output", "table"]
+    argv = [
+        "/usr/local/bin/crictl",
+        "--runtime-endpoint",
+        RUNTIME,
+        "ps",
+        "--all",
+        "--name",
+        "^(kube-apiserver|etcd)$",
+        "--output",
+        "table",
+    ]
     try:
         listed = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()[1:]
     except (OSError, subprocess.TimeoutExpired):
@@ -97,7 +108,7 @@ def what_the_host_knows(root: Path) -> str:
     ]
     down = [name for name in ("etcd", "kube-apiserver") if name not in running]
     if down:
-        return f"kubelet runs, {' and '.join(down)} {'does' if len(down) == 1 else 'do'} not: see `crictl ps -a` and `crictl logs`"
+        return f"kubelet runs, but not {' and '.join(down)}: see `crictl ps -a` and `crictl logs`"
     return "kubelet, etcd and kube-apiserver run; the API may be starting"
 
 

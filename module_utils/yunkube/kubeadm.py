@@ -35,7 +35,7 @@ Json = dict[str, t.Any]
 
 _CHECK = re.compile(r"\[ERROR ([^\]]+)\]: (.+)")
 _ERROR = re.compile(
-    r"^(?:error(?: execution phase [\w/-]+)?|E\d{4} [\d:.]+\s+\d+ [\w.]+:\d+\]):?\s*(.+)", re.IGNORECASE
+    r"^(?:(?:error: )?error execution phase [\w/-]+|error|E\d{4} [\d:.]+\s+\d+ [\w.]+:\d+\]):?\s*(.+)", re.IGNORECASE
 )
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 

@@ -1,0 +1,239 @@
+"""A Kubernetes API of one's own: real TLS with client certificates, objects in memory.
+
+It knows what our modules use: discovery, get, list, create, server-side apply with dry run, delete, watch.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import ssl
+import subprocess
+import threading
+import typing as t
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+Json = dict[str, t.Any]
+
+# apiVersion -> kind -> (plural, namespaced)
+KINDS: dict[str, dict[str, tuple[str, bool]]] = {
+    "v1": {
+        "Namespace": ("namespaces", False),
+        "Node": ("nodes", False),
+        "ConfigMap": ("configmaps", True),
+        "Secret": ("secrets", True),
+        "Service": ("services", True),
+        "Pod": ("pods", True),
+        "ServiceAccount": ("serviceaccounts", True),
+        "Event": ("events", True),
+    },
+    "apps/v1": {"DaemonSet": ("daemonsets", True), "Deployment": ("deployments", True)},
+    "rbac.authorization.k8s.io/v1": {
+        "ClusterRole": ("clusterroles", False),
+        "ClusterRoleBinding": ("clusterrolebindings", False),
+    },
+}
+PLURALS = {plural: kind for kinds in KINDS.values() for kind, (plural, _) in kinds.items()}
+
+
+def make_certificates(folder: Path) -> None:
+    """Make a CA, a server's and a client's certificate, as kubeadm does with elliptic keys."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=kubernetes", "-days", "3650")
+    (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    (folder / "client.ext").write_text("extendedKeyUsage=clientAuth\n")
+    for name, subject in (
+        ("server", "/CN=kube-apiserver"),
+        ("client", "/O=kubeadm:cluster-admins/CN=kubernetes-admin"),
+    ):
+        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
+        signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "365", "-extfile", f"{name}.ext")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signed)
+
+
+def kubeconfig(folder: Path, server: str) -> str:
+    """Return a kubeconfig as kubeadm writes it."""
+    ca, certificate, key = (
+        base64.b64encode((folder / name).read_bytes()).decode() for name in ("ca.crt", "client.crt", "client.key")
+    )
+    return (
+        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {ca}\n    server: {server}\n"
+        "  name: test\ncontexts:\n- context:\n    cluster: test\n    user: kubernetes-admin\n"
+        "  name: kubernetes-admin@test\ncurrent-context: kubernetes-admin@test\nkind: Config\nusers:\n"
+        f"- name: kubernetes-admin\n  user:\n    client-certificate-data: {certificate}\n    client-key-data: {key}\n"
+    )
+
+
+class FakeKubeApi:
+    """The server: `objects` by path, `refuse` for answers of one's choice, `log` of what was asked."""
+
+    def __init__(self, folder: Path, authority: Path | None = None) -> None:
+        """Start on a free port; with `authority`, under the CA of that folder."""
+        self.folder = authority or folder
+        if authority is None:
+            make_certificates(folder)
+        self.objects: dict[str, Json] = {}
+        self.refuse: dict[str, tuple[int, str]] = {}  # "METHOD path" -> status, message
+        self.log: list[str] = []
+        self.connections = 0
+        self.created: t.Callable[[FakeKubeApi, str, Json], None] = lambda _api, _path, _body: None
+        self._version = 0
+        fake = self
+
+        class Handler(_Handler):
+            api = fake
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "server.crt", self.folder / "server.key")
+        context.load_verify_locations(self.folder / "ca.crt")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, host:port."""
+        return f"127.0.0.1:{self._server.server_port}"
+
+    @property
+    def kubeconfig(self) -> str:
+        """A kubeconfig for it."""
+        return kubeconfig(self.folder, f"https://{self.address}")
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def put(self, path: str, **content: t.Any) -> Json:
+        """Have an object at a path, with what every object has."""
+        parts = path.strip("/").split("/")
+        version = "/".join(parts[1:3]) if parts[0] == "apis" else parts[1]
+        metadata: Json = {"name": parts[-1], **content.pop("metadata", {})}
+        if "namespaces" in parts[:-2]:
+            metadata["namespace"] = parts[parts.index("namespaces") + 1]
+        self._version += 1
+        metadata["resourceVersion"] = str(self._version)
+        metadata.setdefault("uid", f"uid-{self._version}")
+        metadata.setdefault("generation", 1)
+        metadata.setdefault("creationTimestamp", "2026-11-23T00:00:00Z")
+        self.objects[path] = {"apiVersion": version, "kind": PLURALS[parts[-2]], **content, "metadata": metadata}
+        return self.objects[path]
+
+
+def merged(base: t.Any, over: t.Any) -> t.Any:
+    """Lay one value over another, as an apply does in simple cases."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
+    return copy.deepcopy(over)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    api: FakeKubeApi
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.api.connections += 1
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        self._handle("GET")
+
+    def do_POST(self) -> None:
+        self._handle("POST")
+
+    def do_PATCH(self) -> None:
+        self._handle("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._handle("DELETE")
+
+    def _handle(self, method: str) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        where = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(where.query).items()}
+        self.api.log.append(f"{method} {self.path}")
+        if not self.connection.getpeercert():
+            self._say(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
+        elif f"{method} {where.path}" in self.api.refuse:
+            status, message = self.api.refuse[f"{method} {where.path}"]
+            self._say(status, {"kind": "Status", "message": message, "reason": "Refused"})
+        else:
+            self._say(*getattr(self, f"_{method.lower()}")(where.path, query, body))
+
+    def _say(self, status: int, answer: Json) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _get(self, path: str, query: dict[str, str], _body: Json) -> tuple[int, Json]:
+        version = path.removeprefix("/apis/").removeprefix("/api/")
+        if version in KINDS:
+            listed = [{"name": p, "kind": k, "namespaced": n} for k, (p, n) in KINDS[version].items()]
+            return 200, {"kind": "APIResourceList", "resources": [*listed, {"name": "pods/log", "kind": "Pod"}]}
+        if path == "/version":
+            return 200, {"gitVersion": "v1.37.2"}
+        if path in self.api.objects:
+            return 200, self.api.objects[path]
+        if path.rpartition("/")[2] in PLURALS:
+            items = [found for key, found in list(self.api.objects.items()) if self._listed(path, key, query)]
+            return 200, {"kind": "List", "items": items}
+        return 404, {"kind": "Status", "message": f"{path} not found", "reason": "NotFound"}
+
+    def _listed(self, path: str, key: str, query: dict[str, str]) -> bool:
+        folder = key.rpartition("/")[0]
+        plural = path.rpartition("/")[2]
+        everywhere = folder.endswith(f"/{plural}") and "/namespaces/" not in path and plural != "namespaces"
+        if folder != path and not everywhere:
+            return False
+        labels = self.api.objects[key]["metadata"].get("labels") or {}
+        chosen = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        return chosen.items() <= labels.items()
+
+    def _post(self, path: str, _query: dict[str, str], body: Json) -> tuple[int, Json]:
+        target = f"{path}/{body['metadata']['name']}"
+        if target in self.api.objects:
+            return 409, {"kind": "Status", "message": "already exists", "reason": "AlreadyExists"}
+        made = self.api.put(target, **{key: value for key, value in body.items() if key not in ("kind", "apiVersion")})
+        self.api.created(self.api, target, made)
+        return 201, made
+
+    def _patch(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json]:
+        if "apply-patch" in self.headers["Content-Type"] and not query.get("fieldManager"):
+            return 400, {"kind": "Status", "message": "fieldManager is required", "reason": "BadRequest"}
+        space = path.partition("/namespaces/")[2].split("/")
+        if len(space) > 1 and f"/api/v1/namespaces/{space[0]}" not in self.api.objects:
+            return 404, {"kind": "Status", "message": f'namespaces "{space[0]}" not found', "reason": "NotFound"}
+        before = self.api.objects.get(path)
+        after = merged(before or {}, body)
+        if before is not None and before == after:
+            return 200, before
+        if query.get("dryRun"):
+            after["metadata"].setdefault("managedFields", [{"manager": query["fieldManager"]}])
+            return 200, after
+        made = self.api.put(path, **{key: value for key, value in after.items() if key not in ("kind", "apiVersion")})
+        return (200 if before else 201), made
+
+    def _delete(self, path: str, _query: dict[str, str], _body: Json) -> tuple[int, Json]:
+        if path not in self.api.objects:
+            return 404, {"kind": "Status", "message": f"{path} not found", "reason": "NotFound"}
+        for key in [key for key in self.api.objects if key == path or key.startswith(f"{path}/")]:
+            del self.api.objects[key]
+        return 200, {"kind": "Status", "status": "Success"}

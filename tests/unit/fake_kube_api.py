@@ -1,0 +1,1 @@
+../support/fake_kube_api.py

@@ -1,0 +1,92 @@
+"""What kubeadm_join makes of what it finds."""
+
+from __future__ import annotations
+
+import subprocess
+import typing as t
+from pathlib import Path
+
+import kubeadm_join
+import pytest
+from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube.kube_api import KubeError
+from ansible.module_utils.yunkube.x509 import read_certificate
+
+ENDPOINT = "10.0.0.1:6443"
+CONFIG = (
+    "clusters:\n- cluster:\n    certificate-authority-data: eA==\n    server: https://10.0.0.1:6443\n"
+    "users:\n- user:\n    client-certificate-data: eA==\n    client-key-data: eA==\n"
+)
+
+
+def answer(status: int = 0, reason: str = "") -> t.Callable[[], object]:
+    """Return an API that says no."""
+
+    def ask() -> object:
+        raise KubeError("GET node: no", status, reason)
+
+    return ask
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Path:
+    """Return a host with a kubelet.conf."""
+    (tmp_path / "etc/kubernetes/pki").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/kubelet.conf").write_text(CONFIG)
+    return tmp_path
+
+
+def test_a_bare_host_has_not_joined(tmp_path: Path) -> None:
+    assert kubeadm_join.look(tmp_path, ENDPOINT, dict).state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("ask", "state"),
+    [
+        (dict, "joined"),
+        (answer(), "joined"),  # a silent API is no reason to join again
+        (answer(404), "unknown"),
+        (answer(401), "foreign"),
+        (answer(403), "foreign"),
+        (answer(0, "OtherCluster"), "foreign"),
+    ],
+)
+def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], object], state: str) -> None:
+    assert kubeadm_join.look(joined, ENDPOINT, ask).state == state
+
+
+def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
+    found = kubeadm_join.look(joined, "10.9.9.9:6443", dict)
+    assert found.state == "foreign"
+    assert "https://10.0.0.1:6443, not https://10.9.9.9:6443" in found.detail
+
+
+def test_a_masters_kubelet_may_ask_its_own_api_server(joined: Path) -> None:
+    (joined / kubeadm.MANIFESTS).mkdir()
+    (joined / kubeadm.MANIFESTS / "kube-apiserver.yaml").touch()
+    assert kubeadm_join.look(joined, "lb.example.org:6443", dict).state == "joined"
+
+
+def test_leftovers_of_a_join_are_ignored_by_name(tmp_path: Path) -> None:
+    assert kubeadm.join_leftovers(tmp_path, {10250: "kubelet"}) == []
+    (tmp_path / "etc/kubernetes/pki").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/pki/ca.crt").touch()
+    (tmp_path / "etc/kubernetes/bootstrap-kubelet.conf").touch()
+    assert kubeadm.join_leftovers(tmp_path, {10250: "kubelet"}) == [
+        "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+        "FileAvailable--etc-kubernetes-pki-ca.crt",
+        "Port-10250",
+    ]
+
+
+def test_another_clusters_ca_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "etc/kubernetes/pki/ca.crt"
+    path.parent.mkdir(parents=True)
+    assert kubeadm_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}") == ""
+    made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *made, "-out", str(path), "-subj", "/CN=k"], check=True, capture_output=True
+    )
+    pin = read_certificate(path.read_text()).pin
+    assert kubeadm_join.wrong_ca(tmp_path, f'caCertHashes: ["{pin}"]') == ""
+    assert "another cluster's CA" in kubeadm_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}")

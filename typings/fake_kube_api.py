@@ -1,0 +1,1 @@
+../tests/support/fake_kube_api.py
