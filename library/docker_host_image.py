@@ -138,14 +138,22 @@ def _run(module: AnsibleModule, argv: list[str]) -> None:
 
 def main() -> None:
     """Run the module."""
-    file_spec = {"path": {"required": True}, "content": {"required": True}, "mode": {"default": "0644"}}
     module = AnsibleModule(
         argument_spec={
             "distribution": {"type": "str", "required": True},
             "suite": {"type": "str", "required": True},
             "packages": {"type": "list", "elements": "str", "required": True},
             "masked_units": {"type": "list", "elements": "str", "default": []},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "mode": {"type": "str", "default": "0644"},
+                },
+            },
             "cache_dir": {"type": "path", "required": True},
         },
         supports_check_mode=True,

@@ -9,7 +9,7 @@ short_description: Have an SSH key into every host and know every host's own key
 description:
   - Keeps in one folder C(id_ed25519), the way into all hosts; C(hosts/NAME), the host key of each, made before the
     host is; and C(known_hosts), so that the first connection is checked like any other.
-  - Keys of hosts that are not named any more are removed.
+  - Hosts that are not named any more are not known any more; their keys stay, as the hosts may.
 options:
   directory: {description: The folder, type: path, required: true}
   hosts: {description: Address of each host by its name, type: dict, default: {}}
@@ -78,9 +78,6 @@ class KeyFolder:
         self._folder(self.directory / HOSTS)
         keys = wanted_keys(hosts)
         public = {name: self._key(self.directory / name, comment) for name, comment in keys.items()}
-        for path in sorted((self.directory / HOSTS).glob("*")):
-            if f"{HOSTS}/{path.name.removesuffix('.pub')}" not in keys:
-                self._change(path.unlink)
         self._text(
             self.directory / "known_hosts", known_hosts(hosts, {name: public[f"{HOSTS}/{name}"] for name in hosts})
         )

@@ -48,6 +48,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
 from ansible.module_utils.yunkube.docker_machine import (
+    AUTHORIZED_KEYS,
     HOST_LABEL,
     Described,
     Fault,
@@ -59,12 +60,12 @@ from ansible.module_utils.yunkube.docker_machine import (
     gateway,
     identity_archive,
     is_of,
+    keys_archive,
     name_clashes,
     network_name,
     network_spec,
     plan,
     routes,
-    ssh_fingerprint,
     subnet_clashes,
 )
 
@@ -98,10 +99,13 @@ class Lab:
             if is_of(cluster, container)
         }
 
-    def describe(self) -> dict[str, Described]:
-        """Return the whole of every host's container, by the host's name."""
-        found = _in_parallel(lambda identity: self.engine.get(f"/containers/{identity}/json"), self.hosts.values())
-        return dict(zip(self.hosts, found, strict=True))
+    def plan(self, machine: Machine, info: Described, rebuild: str) -> Step:
+        """Return what makes one host as it should be."""
+        identity = self.hosts.get(machine.name)
+        if identity is None:
+            return plan(machine, None, b"", info)
+        found = self.engine.get(f"/containers/{identity}/json")
+        return plan(machine, found, self.engine.read_file(identity, AUTHORIZED_KEYS), info, rebuild)
 
     def why_rebuild(self, subnet: ipaddress.IPv4Network) -> str:
         """Return why the network and all that hangs on it must be made anew, if it must."""
@@ -118,19 +122,6 @@ class Lab:
         """Remove the network, on which no host is left."""
         if self.network:
             self.engine.delete(f"/networks/{self.network['Id']}")
-
-
-class Keys:
-    """The keys that docker_host_keys made; empty where a check runs before it did."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read what all hosts share."""
-        self.folder = folder
-        self.client = _content(folder / "id_ed25519.pub")
-
-    def host(self, name: str) -> bytes:
-        """Return the private key of a host."""
-        return _content(self.folder / "hosts" / name)
 
 
 def _content(path: Path) -> bytes:
@@ -150,18 +141,21 @@ def _speaks_ssh(address: str) -> bool:
         return False
 
 
-def carry_out(engine: Docker, machine: Machine, step: Step, keys: Keys) -> None:
+def carry_out(engine: Docker, machine: Machine, step: Step) -> None:
     """Do to one host what its step says."""
     name = container_name(machine.cluster, machine.name)
     path = f"/containers/{name}"
     if step.create:
         engine.post("/containers/create", container_spec(machine, _bounding_set()), name=name)
-        identity = identity_archive(machine, uuid.uuid4().hex, keys.host(machine.name), keys.client)
-        engine.put(f"{path}/archive", identity, path="/")
+        engine.put(f"{path}/archive", identity_archive(machine, uuid.uuid4().hex), path="/")
+    if step.create or step.rekey:
+        engine.put(f"{path}/archive", keys_archive(machine), path="/")
     if step.update:
         engine.post(f"{path}/update", step.update)
     if step.start:
         engine.post(f"{path}/{step.start}")
+    if step.rekey and step.start != "start":
+        engine.execute(name, "systemctl", "restart", "ssh")
 
 
 def wait(engine: Docker, machine: Machine, timeout_seconds: float) -> Fault | None:
@@ -187,8 +181,9 @@ def _bounding_set() -> int:
     return int(found[1], 16) if found else 0
 
 
-def wanted_machines(params: t.Mapping[str, t.Any], keys: Keys, info: Described) -> list[Machine]:
-    """Return every host that should be."""
+def wanted_machines(params: t.Mapping[str, t.Any], info: Described) -> list[Machine]:
+    """Return every host that should be. Keys are empty where a check runs before they are made."""
+    folder = Path(params["ssh_dir"])
     arguments = params["cgroup_v1_arguments"] if info["CgroupVersion"] == "1" else []
     subnet = ipaddress.IPv4Network(params["subnet"])
     return [
@@ -199,7 +194,7 @@ def wanted_machines(params: t.Mapping[str, t.Any], keys: Keys, info: Described) 
             subnet=subnet,
             image=params["image"],
             command=(params["entry"], gateway(subnet), *arguments),
-            ssh=ssh_fingerprint(keys.host(name), keys.client),
+            keys=(_content(folder / "hosts" / name), _content(folder / "id_ed25519.pub")),
             memory_bytes=params["memory_mb"] << 20,
             nano_cpus=int(params["cpus"] * 10**9),
             restart_policy=params["restart_policy"],
@@ -216,10 +211,9 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
     if faults:
         raise RefusedError("preflight", faults)
     info = lab.engine.get("/info")
-    keys = Keys(Path(module.params["ssh_dir"]))
-    machines = wanted_machines(module.params, keys, info)
-    rebuild, found = lab.why_rebuild(subnet), lab.describe()
-    steps = [plan(machine, found.get(machine.name), info["MemTotal"], info["NCPU"], rebuild) for machine in machines]
+    machines = wanted_machines(module.params, info)
+    rebuild = lab.why_rebuild(subnet)
+    steps = _in_parallel(lambda machine: lab.plan(machine, info, rebuild), machines)
     make_network = bool(rebuild) or lab.network is None
     if not module.check_mode:
         lab.remove(lab.hosts if rebuild else [step.host for step in steps if step.replace])
@@ -229,7 +223,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         timeout = module.params["boot_timeout_seconds"]
 
         def settle(pair: tuple[Machine, Step]) -> Fault | None:
-            carry_out(lab.engine, *pair, keys)
+            carry_out(lab.engine, *pair)
             return wait(lab.engine, pair[0], timeout)
 
         late = [fault for fault in _in_parallel(settle, zip(machines, steps, strict=True)) if fault]

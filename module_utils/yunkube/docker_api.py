@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import socket
+import tarfile
 import typing as t
 from pathlib import Path
 from urllib.parse import urlencode
@@ -70,6 +72,22 @@ class Docker:
             if error.status != http.HTTPStatus.NOT_FOUND:
                 raise
             return None
+
+    def read_file(self, container: str, path: str) -> bytes:
+        """Return what a file of a container holds, nothing when it is not there."""
+        query = urlencode({"path": path})
+        response, data = self._send("GET", f"{self._prefix}/containers/{container}/archive?{query}", None, {})
+        if response.status != http.HTTPStatus.OK:
+            return b""
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            entry = archive.next()
+            stream = archive.extractfile(entry) if entry else None
+            return stream.read() if stream else b""
+
+    def execute(self, container: str, *argv: str) -> None:
+        """Run a program in a running container to its end."""
+        made = self.post(f"/containers/{container}/exec", {"Cmd": list(argv)})
+        self.post(f"/exec/{made['Id']}/start", {"Detach": False})
 
     def post(self, path: str, body: Body = None, /, **query: object) -> t.Any:
         """Make or change something."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 CLUSTER_LABEL = "yunkube.cluster"
 HOST_LABEL = "yunkube.host"
-SSH_LABEL = "yunkube.ssh"
+AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
 Described = t.Mapping[str, t.Any]  # a container or network as the engine tells of it
 Fault = dict[str, str]
@@ -43,7 +43,7 @@ class Machine:
     subnet: ipaddress.IPv4Network
     image: str
     command: tuple[str, ...]
-    ssh: str  # fingerprint of the keys it is made with
+    keys: tuple[bytes, bytes]  # its own private one, and the public half of the way in
     memory_bytes: int = 0
     nano_cpus: int = 0
     restart_policy: str = "unless-stopped"
@@ -57,19 +57,20 @@ class Step:
     replace: str = ""  # why what is there has to go
     create: bool = False
     update: dict[str, t.Any] = field(default_factory=dict)
+    rekey: bool = False
     start: str = ""  # the engine's word for it
 
     @property
     def changes(self) -> bool:
         """Whether there is something to do."""
-        return self.create or bool(self.update) or bool(self.start)
+        return self.create or bool(self.update) or self.rekey or bool(self.start)
 
     def __str__(self) -> str:
         """Say it in one line."""
         if self.create:
             return f"{self.host}: made anew, {self.replace}" if self.replace else f"{self.host}: made"
-        words = [*(["limits changed"] if self.update else []), *(["started"] if self.start else [])]
-        return f"{self.host}: {' and '.join(words) or 'as it should be'}"
+        words = {"limits changed": self.update, "SSH keys replaced": self.rekey, "started": self.start}
+        return f"{self.host}: {', '.join(word for word, done in words.items() if done) or 'as it should be'}"
 
 
 def network_name(cluster: str) -> str:
@@ -113,7 +114,7 @@ def container_spec(machine: Machine, bounding: int) -> dict[str, t.Any]:
         "Env": ["container=docker"],
         "StopSignal": "SIGRTMIN+3",  # systemd's for a clean shutdown
         "StopTimeout": 30,
-        "Labels": {CLUSTER_LABEL: machine.cluster, HOST_LABEL: machine.name, SSH_LABEL: machine.ssh},
+        "Labels": {CLUSTER_LABEL: machine.cluster, HOST_LABEL: machine.name},
         "Volumes": {path: {} for path in VOLUMES},
         "HostConfig": {
             "NetworkMode": network_name(machine.cluster),
@@ -136,39 +137,57 @@ def container_spec(machine: Machine, bounding: int) -> dict[str, t.Any]:
     }
 
 
-def ssh_fingerprint(host_key: bytes, client_public_key: bytes) -> str:
-    """Return what tells whether a host still has the keys by which it is reached."""
-    return hashlib.sha256(host_key + client_public_key).hexdigest()[:16]
+def authorized_key(machine: Machine) -> bytes:
+    """Return the line that lets us into a host. It tells the host's own key as well, so one look tells of both."""
+    host_key, client_key = machine.keys
+    return client_key.strip() + b" host-key:" + hashlib.sha256(host_key).hexdigest()[:16].encode() + b"\n"
 
 
-def identity_archive(machine: Machine, machine_id: str, host_key: bytes, client_public_key: bytes) -> bytes:
-    """Return a tar of what makes a host itself, laid over its image before the first start."""
-    gateway_address = gateway(machine.subnet)
+def keys_archive(machine: Machine) -> bytes:
+    """Return a tar of the keys of a host: its own, and who may come in."""
+    files = {
+        "etc/ssh/ssh_host_ed25519_key": (machine.keys[0], 0o600),
+        "root/.ssh": (None, 0o700),
+        AUTHORIZED_KEYS.lstrip("/"): (authorized_key(machine), 0o600),
+    }
+    return _archive(files)
+
+
+def identity_archive(machine: Machine, machine_id: str) -> bytes:
+    """Return a tar of what else makes a host itself."""
     hosts = f"127.0.0.1 localhost\n{machine.address} {machine.name}\n::1 localhost ip6-localhost ip6-loopback\n"
-    files: list[tuple[str, bytes, int]] = [
-        ("etc/hostname", f"{machine.name}\n".encode(), 0o644),
-        ("etc/hosts", hosts.encode(), 0o644),
-        # Docker's own 127.0.0.11 would be a loop for a DNS server within the host. This address refuses
-        # at once, unless this machine serves names.
-        ("etc/resolv.conf", f"nameserver {gateway_address}\n".encode(), 0o644),
-        ("etc/machine-id", f"{machine_id}\n".encode(), 0o444),
-        ("etc/ssh/ssh_host_ed25519_key", host_key, 0o600),
-        ("root/.ssh/authorized_keys", client_public_key, 0o600),
-    ]
+    # Docker's own 127.0.0.11 would be a loop for a DNS server within the host. This address refuses at
+    # once, unless this machine serves names.
+    resolv_conf = f"nameserver {gateway(machine.subnet)}\n"
+    return _archive(
+        {
+            "etc/hostname": (f"{machine.name}\n".encode(), 0o644),
+            "etc/hosts": (hosts.encode(), 0o644),
+            "etc/resolv.conf": (resolv_conf.encode(), 0o644),
+            "etc/machine-id": (f"{machine_id}\n".encode(), 0o444),
+        }
+    )
+
+
+def _archive(files: t.Mapping[str, tuple[bytes | None, int]]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        folder = tarfile.TarInfo("root/.ssh")
-        folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o700, int(time.time())
-        archive.addfile(folder)
-        for name, content, mode in files:
+        for name, (content, mode) in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.mtime = len(content), mode, int(time.time())
-            archive.addfile(entry, io.BytesIO(content))
+            entry.mode, entry.mtime = mode, int(time.time())
+            if content is None:
+                entry.type = tarfile.DIRTYPE
+            else:
+                entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content or b""))
     return stream.getvalue()
 
 
-def plan(machine: Machine, found: Described | None, memory_total: int, cpus_total: int, rebuilt: str = "") -> Step:
-    """Return what makes of a container, if there is one, the host that should be; `rebuilt` is why its network goes."""
+def plan(machine: Machine, found: Described | None, authorized: bytes, info: Described, rebuilt: str = "") -> Step:
+    """Return what makes of a container, if there is one, the host that should be.
+
+    `authorized` is what the host lets in, `info` what the engine tells of itself, `rebuilt` why the network goes.
+    """
     if found is None:
         return Step(machine.name, create=True, start="start")
     reason = rebuilt or _why_replace(machine, found)
@@ -177,7 +196,8 @@ def plan(machine: Machine, found: Described | None, memory_total: int, cpus_tota
     state = found["State"]
     return Step(
         machine.name,
-        update=_limits(machine, found["HostConfig"], memory_total, cpus_total * 10**9),
+        update=_limits(machine, found["HostConfig"], info["MemTotal"], info["NCPU"] * 10**9),
+        rekey=authorized_key(machine) not in authorized.splitlines(keepends=True),
         start="unpause" if state["Paused"] else "" if state["Running"] else "start",
     )
 
@@ -193,8 +213,6 @@ def _why_replace(machine: Machine, found: Described) -> str:
     old, new = (_distribution(image) for image in (found["Config"]["Image"], machine.image))
     if old != new:
         return f"as its distribution changes from {old} to {new}"
-    if found["Config"]["Labels"].get(SSH_LABEL) != machine.ssh:
-        return "as the SSH keys that it was made with are gone"
     return ""
 
 
