@@ -50,6 +50,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 STATE = Path("/var/lib/yunkube")
 CTR = "/usr/local/bin/ctr"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 PROGRAMS = ("runtime", "cni", "kubernetes")
 Entry = dict[str, t.Any]
 
@@ -212,23 +213,26 @@ def _run(argv: list[str]) -> str:
     return done.stdout
 
 
-def _listing(argv: list[str]) -> str:
-    """Return what a program lists; nothing where the program is not there yet."""
-    return _run(argv) if shutil.which(argv[0]) else ""
+def list_images(check_mode: bool) -> str:
+    """Return what ctr lists; nothing where containerd is not there yet, or would be started before the real run."""
+    if not shutil.which(CTR) or (check_mode and not Path(CONTAINERD_SOCKET).exists()):
+        return ""
+    return _run([CTR, "--namespace", "k8s.io", "images", "list"])
 
 
-def compare(files: list[Entry], digests: Digests) -> tuple[list[Entry], bool]:
+def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[list[Entry], bool]:
     """Return the entries that this host lacks, and whether dpkg was interrupted before."""
     missing = missing_programs([entry for entry in files if entry["kind"] in PROGRAMS], digests)
     packages = [entry for entry in files if entry["kind"] == "package"]
     images = [entry for entry in files if entry["kind"] == "image"]
     broken = False
     if packages:
-        listing = _listing(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        lacking, broken = missing_packages(packages, listing)
+        lacking, broken = missing_packages(
+            packages, _run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
+        )
         missing += lacking
     if images:
-        missing += missing_images(images, _listing([CTR, "--namespace", "k8s.io", "images", "list"]))
+        missing += missing_images(images, list_images(check_mode))
     return missing, broken
 
 
@@ -265,7 +269,7 @@ def main() -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     digests = Digests(STATE / "digests.json")
     try:
-        missing, broken = compare(module.params["files"], digests)
+        missing, broken = compare(module.params["files"], digests, module.check_mode)
         fetched = 0
         if (missing or broken) and not module.check_mode:
             source = Source(module.params["url"], module.params["port"])
