@@ -1,0 +1,153 @@
+"""Run the parts of the test suite, those that do not disturb each other side by side; `tests/run --help`."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "artifacts/tests"
+SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Commands that follow each other, whatever the one before came to."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a part came to."""
+
+    passed: int
+    failed: int
+
+
+PARTS = {
+    "lint": [
+        Part(
+            "lint",
+            (
+                ("ruff", "check"),
+                ("ruff", "format", "--check"),
+                ("mypy",),
+                ("yamllint", "--strict", "."),
+                ("ansible-lint", "--offline"),
+            ),
+            600,
+        )
+    ],
+    "unit": [Part("unit", (("pytest", "tests/unit"),), 900)],
+    "molecule": [Part(f"molecule {name}", (("molecule", "test", "--scenario-name", name),), 900) for name in SCENARIOS],
+    "faults": [Part("faults", (("pytest", "--durations=0", "tests/faults"),), 1200)],
+}
+# Lanes run side by side, the parts of a lane one after another: real clusters want the machine for themselves.
+LANES = (("lint", "unit"), ("molecule", "faults"))
+
+
+class Suite:
+    """One run of some parts."""
+
+    def __init__(self, full: bool) -> None:
+        """Prepare the place for results."""
+        self.environment = os.environ | {
+            "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+        }
+        if full:
+            self.environment["YUNKUBE_FULL"] = "1"
+        shutil.rmtree(RESULTS, ignore_errors=True)
+        RESULTS.mkdir(parents=True)
+        self._printing = threading.Lock()
+
+    def lane(self, parts: list[Part]) -> list[Outcome]:
+        """Run parts one after another."""
+        return [self.run(part) for part in parts]
+
+    def run(self, part: Part) -> Outcome:
+        """Run one part, show what it printed when it is over, and count its tests."""
+        started = time.monotonic()
+        log, report = RESULTS / f"{part.name.replace(' ', '-')}.log", f"{part.name.replace(' ', '-')}"
+        self._say(f"-- {part.name} …")
+        codes = []
+        with log.open("w") as stream:
+            for number, command in enumerate(part.commands):
+                environment = self.environment | {
+                    "PYTEST_ADDOPTS": f"--junitxml={RESULTS / report}-{number}.xml -o junit_family=xunit2"
+                }
+                stream.write(f"$ {' '.join(command)}\n")
+                stream.flush()
+                codes.append(self._call(command, environment, stream.fileno(), part.seconds))
+        outcome = count([*RESULTS.glob(f"{report}-*.xml")])
+        if any(codes) and not outcome.failed:  # a linter, or what stands around the tests
+            outcome = Outcome(outcome.passed, 1)
+        said = "FAILED" if outcome.failed else "ok"
+        self._say(
+            log.read_text(errors="replace").rstrip(), f"== {part.name}: {said}, {time.monotonic() - started:.0f} s"
+        )
+        return outcome
+
+    def _call(self, command: tuple[str, ...], environment: dict[str, str], output: int, seconds: int) -> int:
+        try:
+            return subprocess.run(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                check=False, timeout=seconds,
+            ).returncode  # fmt: skip
+        except subprocess.TimeoutExpired:
+            os.write(output, f"{command[0]} was stopped after {seconds} s\n".encode())
+            return 124
+
+    def _say(self, *texts: str) -> None:
+        with self._printing:
+            sys.stdout.write("\n".join(texts) + "\n")
+            sys.stdout.flush()
+
+
+def count(reports: list[Path]) -> Outcome:
+    """Add up the tests of pytest's reports."""
+    passed = failed = 0
+    for report in reports:
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 - our own file
+            numbers = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
+            bad = numbers["failures"] + numbers["errors"]
+            failed += bad
+            passed += numbers["tests"] - bad - numbers["skipped"]
+    return Outcome(passed, failed)
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="tests/run", description="Prove the project.", allow_abbrev=False)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them by default")
+    parser.add_argument("--full", action="store_true", help="also what takes longer or disturbs other containers")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    chosen = options.parts or list(PARTS)
+    lanes = [[part for name in lane if name in chosen for part in PARTS[name]] for lane in LANES]
+    started = time.monotonic()
+    suite = Suite(options.full)
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        outcomes = [outcome for done in pool.map(suite.lane, lanes) for outcome in done]
+    failed = sum(outcome.failed for outcome in outcomes)
+    seconds = time.monotonic() - started
+    sys.stdout.write(f"All of it took {seconds:.0f} s; logs and reports are in {RESULTS.relative_to(ROOT)}.\n\n")
+    sys.stdout.write(f"{sum(outcome.passed for outcome in outcomes)} passed, {failed} failed\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
