@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from deployer.happenings import BundleProgress
+from deployer.stop import is_alive
 
 # The longest that one component may take without a word.
 STALE_AFTER = 1800.0
@@ -24,19 +25,9 @@ def read_progress(path: Path, now: float | None = None) -> BundleProgress | None
     now = time.time() if now is None else now
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        fresh = now - float(told["updated"]) < STALE_AFTER and _alive(int(told["pid"]))
+        fresh = now - float(told["updated"]) < STALE_AFTER and is_alive(int(told["pid"]))
         seconds = max(0.0, now - float(told["started"]))
         progress = BundleProgress(str(told["what"]), int(told["done"]), int(told["total"]), round(seconds, 1))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return progress if fresh and progress.done < progress.total else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's, so it is there
-        return True
-    return True

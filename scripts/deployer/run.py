@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ansible_runner
 
-from deployer.stop import Stop
+from deployer.stop import Stop, is_alive
 
 # How often, in seconds, the run looks up: for Ctrl-C, the timeout, the live view.
 TICK = 0.2
@@ -25,6 +26,7 @@ class Run:
     """A playbook with everything it is run with."""
 
     project: Path
+    scratch: Path
     playbook: Path
     inventory: Path
     limit: str = ""
@@ -46,9 +48,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         return stop.poll()
 
     command = _command()
-    # A fresh directory each time: what a run leaves in it (extravars, the environment) would
-    # become part of the next one. mkdtemp makes it 0700.
-    with tempfile.TemporaryDirectory(prefix="yunkube-") as private:
+    with _private_directory(run.scratch) as private:
         try:
             runner = ansible_runner.run(
                 private_data_dir=private,
@@ -69,6 +69,20 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         finally:
             stop.sweep()
         return str(runner.status)
+
+
+@contextlib.contextmanager
+def _private_directory(scratch: Path) -> Iterator[str]:
+    """Give a fresh directory, 0700: what one run leaves (extravars, the environment) would be part of the next.
+
+    It is named by this process, so that what a killed run could not remove goes with the next.
+    """
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in scratch.iterdir():
+        if not is_alive(int(old.name.partition("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=scratch) as private:
+        yield private
 
 
 def _command() -> list[str]:

@@ -57,6 +57,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
             view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path)))
             run = Run(
                 project=root,
+                scratch=cluster.state_dir / "run",
                 playbook=root / verb.playbook,
                 inventory=cluster.inventory,
                 limit=with_localhost(request.limit),
