@@ -22,7 +22,7 @@ options:
     type: list
     elements: dict
     default: []
-    options:
+    suboptions:
       path: {description: Absolute path within the image, type: str, required: true}
       content: {description: What it holds, type: str, required: true}
       mode: {description: Its permissions, type: str, default: "0644"}

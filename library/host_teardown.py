@@ -28,6 +28,7 @@ removed: {description: What was there and is gone, returned: always, type: list,
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import typing as t
@@ -61,7 +62,7 @@ def without_chains(saved: str, prefixes: t.Sequence[str]) -> str:
     jumps: list[str] = []
     chains: list[str] = []
     for line in saved.splitlines():
-        words = line.split()
+        words = shlex.split(line, comments=True)
         if line.startswith("*"):
             table, jumps, chains = line, [], []
         elif line.startswith(":") and _is_ours(words[0][1:], prefixes):

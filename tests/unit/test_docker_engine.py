@@ -1,0 +1,117 @@
+"""When an engine can be had and what is said when not."""
+
+from __future__ import annotations
+
+import http.server
+import socketserver
+import threading
+import typing as t
+from pathlib import Path
+
+import docker_engine
+import pytest
+from ansible.module_utils.yunkube import system_packages
+from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
+
+CASE = {
+    "answer": "no answer",
+    "forbidden": False,
+    "elsewhere": False,
+    "installed": False,
+    "may_install": True,
+    "root": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ({}, ""),
+        ({"installed": True}, ""),
+        ({"forbidden": True}, "no answer"),
+        ({"elsewhere": True}, "no answer"),
+        ({"may_install": False}, "There is no Docker engine here"),
+        ({"installed": True, "root": False}, "no answer; start it: sudo systemctl start docker"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(case: dict[str, bool], message: str) -> None:
+    assert docker_engine.refusal(**{**CASE, **case}) == message  # type: ignore[arg-type]
+
+
+def test_the_line_that_matters_is_found_in_the_log() -> None:
+    log = 'level=info msg="up"\nfailed to start daemon: no space left\nlevel=info msg="bye"\n'
+    assert docker_engine.last_line(log) == "failed to start daemon: no space left"
+    assert docker_engine.last_line("") == "it wrote nothing"
+
+
+def test_pid_files_of_processes_that_are_gone_or_others_are_removed(tmp_path: Path) -> None:
+    for pid, program in {"10": "dockerd", "11": "bash"}.items():
+        (tmp_path / "proc" / pid).mkdir(parents=True)
+        (tmp_path / "proc" / pid / "comm").write_text(f"{program}\n")
+    files = {str(tmp_path / name): "dockerd" for name in ("alive", "other", "gone", "missing")}
+    for name, pid in {"alive": "10", "other": "11", "gone": "12"}.items():
+        (tmp_path / name).write_text(pid)
+    docker_engine.forget_stale_pids(files, tmp_path / "proc")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["alive"]
+
+
+def test_an_engine_elsewhere_is_refused() -> None:
+    assert socket_path({}) == "/var/run/docker.sock"
+    assert socket_path({"DOCKER_HOST": "unix:///run/user/1/docker.sock"}) == "/run/user/1/docker.sock"
+    with pytest.raises(DockerError, match="unset it"):
+        socket_path({"DOCKER_HOST": "tcp://build:2375"})
+
+
+def test_missing_programs_are_named_with_their_packages() -> None:
+    wanted = {"sh": ["dash"], "no-such-program": ["some-package"]}
+    assert system_packages.missing(wanted) == {"no-such-program": ["some-package"]}
+
+
+class Engine(http.server.BaseHTTPRequestHandler):
+    """Speaks as an engine does."""
+
+    def do_GET(self) -> None:  # the library's name
+        ping = self.path == "/_ping"
+        self._answer(200 if ping else 404, b"OK" if ping else b'{"message": "No such\\nimage"}\n')
+
+    def do_POST(self) -> None:  # the library's name
+        self._answer(200, b'{"status": "half"}\r\n{"error": "unexpected EOF"}\r\n')
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Api-Version", "1.41")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the library's name
+        """Say nothing."""
+
+    def address_string(self) -> str:
+        return "socket"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> t.Iterator[Docker]:
+    path = str(tmp_path / "docker.sock")
+    with socketserver.ThreadingUnixStreamServer(path, Engine) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield Docker(path)
+        server.shutdown()
+
+
+def test_an_answer_that_something_is_missing_is_no_fault_where_it_may_be(engine: Docker) -> None:
+    assert engine.find("/images/x/json") is None
+    with pytest.raises(DockerError, match=r"^No such image$") as error:
+        engine.get("/images/x/json")
+    assert error.value.status == 404
+
+
+def test_a_stream_that_ends_in_an_error_is_a_fault(engine: Docker) -> None:
+    with pytest.raises(DockerError, match="unexpected EOF"):
+        engine.post("/images/create", b"tar")
+
+
+def test_no_engine_is_said_with_its_socket(tmp_path: Path) -> None:
+    with pytest.raises(DockerError, match=str(tmp_path)):
+        Docker(str(tmp_path / "docker.sock"))
