@@ -116,10 +116,10 @@ def read_status(root: Path, wanted: Wanted, now: dt.datetime) -> Json:
     """Return everything that can be said."""
     status: Json = {"nodes": [], "workloads": [], "pods": [], "certificates": []}
     try:
-        api = KubeApi.from_file(str(root / "etc/kubernetes/admin.conf"), timeout=5)
-        version = str(api.get("/version").get("gitVersion", "")).removeprefix("v")
-        seen = see(api, wanted)
-        pods = api.items("/api/v1/pods")
+        with KubeApi.from_file(str(root / "etc/kubernetes/admin.conf"), timeout=5) as api:
+            version = str(api.get("/version").get("gitVersion", "")).removeprefix("v")
+            seen = see(api, wanted)
+            pods = api.items("/api/v1/pods")
         status["api"] = {"answers": True, "server": api.server, "version": version, "detail": ""}
     except KubeError as error:
         hint = what_the_host_knows(root) if error.silent else "it answers, but not well"

@@ -206,6 +206,14 @@ class KubeApi:
             return {"text": content.decode(errors="replace")}
         return answer if isinstance(answer, dict) else {"text": str(answer)}
 
+    def __enter__(self) -> t.Self:
+        """Be closed at the end of a `with`."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Let the connection go."""
+        self.close()
+
     def close(self) -> None:
         """Let the connection go."""
         if self._connection:

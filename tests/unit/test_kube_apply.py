@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import typing as t
 from pathlib import Path
@@ -30,7 +29,7 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
 def change(fake: FakeKubeApi, manifests: list[Json], state: str = "present", *, dry_run: bool = False) -> list[str]:
     """Apply through a fresh connection; return what changed."""
     api = KubeApi(parse_kubeconfig(fake.kubeconfig))
-    with contextlib.closing(api):
+    with api:
         changes = kube_apply.change_all(api, copy.deepcopy(manifests), state, dry_run=dry_run)
     return [entry.name for entry in changes]
 

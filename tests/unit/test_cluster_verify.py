@@ -1,0 +1,167 @@
+"""What verify asks, how it sums up, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+import typing as t
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cluster_verify
+import pytest
+from ansible.module_utils.yunkube import kube_probe
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted
+from ansible.module_utils.yunkube.kube_probe import Pod, Question, Row
+from fake_kube_api import FakeKubeApi
+
+PODS = [Pod("master1", "10.244.0.5", "10.0.0.11"), Pod("node1", "10.244.1.5", "10.0.0.21")]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
+    server = FakeKubeApi(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+    client = KubeApi(parse_kubeconfig(fake.kubeconfig))
+    yield client
+    client.close()
+
+
+def asked(pods: list[Pod], here: str = "master1") -> list[Question]:
+    return kube_probe.questions(pods, "ns", "cluster.local", "10.96.0.9", 30080, here)
+
+
+def test_every_node_is_asked_everything() -> None:
+    made: dict[str, list[str]] = {}
+    for question in asked(PODS):
+        made.setdefault(question.check, []).append(question.target)
+    assert made == {
+        "DNS": ["master1", "node1"],
+        "pod to pod": ["master1 to node1", "node1 to master1"],
+        "Service": ["master1 to 10.96.0.9", "node1 to 10.96.0.9"],
+        "Service by name": ["master1 to probe.ns.svc.cluster.local", "node1 to probe.ns.svc.cluster.local"],
+        "NodePort from a host": ["master1 to 10.0.0.21:30080"],
+        "NodePort from a pod": ["master1 to 10.0.0.21:30080", "node1 to 10.0.0.11:30080"],
+    }
+
+
+def test_a_single_node_is_asked_what_can_be_asked() -> None:
+    checks = [question.check for question in asked(PODS[:1])]
+    assert "pod to pod" not in checks
+    assert "NodePort from a host" in checks
+
+
+def test_in_a_large_cluster_each_pod_asks_the_next() -> None:
+    pods = [Pod(f"n{number}", f"10.244.{number}.2", f"10.0.0.{number}") for number in range(20)]
+    assert sum(question.check == "pod to pod" for question in asked(pods)) == 20
+
+
+def test_the_probes_and_their_namespace_go_away_also_after_a_failure(fake: FakeKubeApi, api: KubeApi) -> None:
+    fake.put("/api/v1/namespaces/yunkube-verify-old", metadata={"labels": kube_probe.LABELS})
+    fake.put("/api/v1/namespaces/mine")
+    during: list[str] = []
+
+    def fail() -> None:
+        with kube_probe.probes(api, ["node1"], "probe:1") as namespace:
+            during.extend(fake.objects)
+            assert namespace.startswith("yunkube-verify-")
+            raise RuntimeError("in between")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert "/api/v1/namespaces/yunkube-verify-old" not in during
+    assert any(path.endswith("/pods/probe-node1") for path in during)
+    assert list(fake.objects) == ["/api/v1/namespaces/mine"]
+
+
+def test_a_probe_that_does_not_start_says_why(fake: FakeKubeApi, api: KubeApi) -> None:
+    def status(_fake: FakeKubeApi, path: str, body: Json) -> None:
+        if path.endswith("/pods/probe-master1"):
+            body["status"] = {"podIP": "10.244.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
+        elif path.endswith("/pods/probe-node1"):
+            waiting = {"waiting": {"reason": "ErrImagePull", "message": "no way out"}}
+            body["status"] = {"containerStatuses": [{"name": "probe", "state": waiting}]}
+
+    fake.created = status
+    addresses = {"master1": "10.0.0.11", "node1": "10.0.0.21"}
+    with kube_probe.probes(api, sorted(addresses), "probe:1") as namespace:
+        pods, rows = kube_probe.wait_for_pods(api, namespace, addresses, 0.2)
+    assert pods == PODS[:1]
+    assert [(row.target, row.ok) for row in rows] == [("master1", True), ("node1", False)]
+    assert rows[1].detail == "container probe waits: ErrImagePull: no way out"
+
+
+class _Probe(BaseHTTPRequestHandler):
+    """Answers well from the third time on."""
+
+    asked = 0
+
+    def log_message(self, *_arguments: t.Any) -> None:
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        well = self.asked > 2 and "never" not in self.path
+        content = json.dumps({"ok": well, **({} if well else {"error": "refused"})}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def test_a_question_is_repeated_until_it_is_answered_well_or_the_time_is_over() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Probe)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    rows = kube_probe.ask_all([Question("a", "x", f"{url}/"), Question("b", "y", f"{url}/never")], 0.8)
+    server.shutdown()
+    server.server_close()
+    assert rows[0].ok
+    assert (rows[1].ok, rows[1].detail) == (False, "refused")
+    assert "does not answer this host" in kube_probe.fetch(f"{url}/")
+
+
+def test_the_table_sums_up_what_went_well_and_tells_what_did_not() -> None:
+    rows = [
+        Row("node", "master1", ok=True, seconds=1.0),
+        Row("node", "node1", ok=True, seconds=2.0),
+        Row("DNS", "master1", ok=True, seconds=0.1),
+        Row("DNS", "node1", ok=False, seconds=9.0, detail="no such host"),
+        Row("NodePort from a host", "here to there", ok=True, seconds=0.1),
+    ]
+    assert cluster_verify.summed_up(rows) == [
+        Row("node", "2 of 2", ok=True, seconds=2.0),
+        rows[3],
+        Row("DNS", "1 of 2", ok=True, seconds=0.1),
+        rows[4],
+    ]
+    assert cluster_verify.as_lines(rows[3:4]) == ["FAILED  DNS  node1    9.0 s  no such host"]
+
+
+def seen(boot: str = "b1", restarts: int = 0) -> Seen:
+    node = {"metadata": {"name": "n", "uid": "u"}, "status": {"nodeInfo": {"bootID": boot, "kubeletVersion": "v1"}}}
+    pod = {"metadata": {"uid": "p"}, "status": {"containerStatuses": [{"restartCount": restarts}]}}
+    return Seen([node], {}, [pod])
+
+
+def test_a_restart_of_a_host_or_of_a_system_pod_is_worth_a_new_proof() -> None:
+    assert cluster_verify.fingerprint(seen()) == cluster_verify.fingerprint(seen())
+    assert cluster_verify.fingerprint(seen()) != cluster_verify.fingerprint(seen(boot="b2"))
+    assert cluster_verify.fingerprint(seen()) != cluster_verify.fingerprint(seen(restarts=1))
+
+
+def test_nodes_and_workloads_get_a_row_each_and_a_pod_when_it_does_not_run() -> None:
+    wanted = Wanted(("node1", "node2"), workloads=("DaemonSet a/b",), namespaces=("a",))
+    problems = [Problem("node", "node2", "not in the cluster"), Problem("pod", "a/x", "waits")]
+    rows = cluster_verify.health_rows(Seen([], {}, []), wanted, problems, 1.0)
+    assert [(row.check, row.target, row.ok) for row in rows] == [
+        ("node", "node1", True),
+        ("node", "node2", False),
+        ("workload", "DaemonSet a/b", True),
+        ("pod", "a/x", False),
+    ]
