@@ -28,12 +28,13 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StageEnded:
-    """A play is over; `failed` counts hosts that it lost."""
+    """A play is over, or was cut short; `failed` counts hosts that had a failure."""
 
     name: str
     seconds: float
     changed: int
     failed: int
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Message:
-    """A line that Ansible printed outside of any task."""
+    """A line that Ansible printed outside of any task, or a notice of the deployer."""
 
-    level: Literal["warning", "error", "verbose"]
+    level: Literal["notice", "warning", "error", "verbose"]
     text: str
 
 

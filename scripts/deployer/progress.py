@@ -98,7 +98,7 @@ class Progress:
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""
-        yield from self._end_stage()
+        yield from self._end_stage(cut_short=True)
         self.failures = tuple(self._last.values())
 
     def _start_stage(self, name: str) -> Iterator[Happening]:
@@ -107,11 +107,13 @@ class Progress:
         self._stage = (name, self._now)
         yield StageStarted(name)
 
-    def _end_stage(self) -> Iterator[Happening]:
+    def _end_stage(self, *, cut_short: bool = False) -> Iterator[Happening]:
         yield from self._end_task()
         if self._stage is not None:
             name, began = self._stage
-            ended = StageEnded(name, round(self._now - began, 1), self._stage_changed, len(self._stage_failed))
+            ended = StageEnded(
+                name, round(self._now - began, 1), self._stage_changed, len(self._stage_failed), cut_short
+            )
             self._stage, self._stage_changed, self._stage_failed = None, 0, set()
             self.stages.append(ended)
             yield ended

@@ -11,7 +11,7 @@ from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
-from deployer.happenings import RunStarted, Summary
+from deployer.happenings import Message, RunStarted, Summary
 from deployer.logfile import LogFile
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
@@ -51,6 +51,14 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
         if progress.unknown_hosts and request.limit and not progress.started:
             stop.ask("refused")
 
+    told: list[Reason] = []
+
+    def tick() -> None:
+        view.tick(progress.running)
+        if stop.reason and not told:
+            told.append(stop.reason)
+            view.show(Message("notice", "Stopping; Ctrl-C again ends it at once."))
+
     try:
         with stop.on_signals():
             log.line(f"deploy.py {verb.name}: cluster {cluster.name}, inventory {cluster.inventory}")
@@ -66,7 +74,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
                 check=verb.check,
                 verbosity=max(0, request.verbosity - 1),
             )
-            status = run_playbook(run, handle, stop, lambda: view.tick(progress.running))
+            status = run_playbook(run, handle, stop, tick)
             for happening in progress.abort() if not progress.finished else ():
                 view.show(happening)
     finally:

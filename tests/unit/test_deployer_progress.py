@@ -95,6 +95,7 @@ def test_a_run_that_was_cut_short_keeps_its_failures_and_closes_its_stage(events
     happenings = list(progress.abort())
     assert not progress.finished
     assert isinstance(happenings[-1], StageEnded)
+    assert happenings[-1].cut_short
     assert "a" in {failure.host for failure in progress.failures}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -26,7 +28,7 @@ from deployer.happenings import (
 )
 from deployer.views import ReadBundle
 from deployer.views.plain import first_line
-from deployer.views.text import duration, enumerate_names, task_lines
+from deployer.views.text import duration, enumerate_names, is_told, task_lines
 
 REDRAWS_PER_SECOND = 8
 BAR = 20
@@ -61,6 +63,7 @@ class LiveView:
         self._live = Live(
             self, console=self._console, refresh_per_second=REDRAWS_PER_SECOND, transient=True, redirect_stderr=False
         )
+        self._unquiet = quiet_terminal()
         self._live.start()
 
     def show(self, happening: Happening) -> None:
@@ -95,7 +98,7 @@ class LiveView:
             case Failure():
                 where = f" {happening.host}: {happening.task}: "
                 yield Text.assemble(("  ✗", "bold red"), (where, "bold"), first_line(happening.message))
-            case Message() if self._verbose and happening.level != "verbose":
+            case Message() if is_told(happening, self._verbose):
                 yield Text(happening.text, "dim")
 
     def tick(self, running: tuple[str, ...]) -> None:
@@ -108,6 +111,7 @@ class LiveView:
     def close(self) -> None:
         """Take the moving lines away."""
         self._live.stop()
+        self._unquiet()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the moving lines, each cut to the terminal's width."""
@@ -126,15 +130,29 @@ class LiveView:
         yield grid
 
 
+def quiet_terminal() -> Callable[[], None]:
+    """Stop the terminal from echoing, for a ^C or a key would tear the moving lines; return what undoes it."""
+    if not sys.stdin.isatty():
+        return lambda: None
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    silent = termios.tcgetattr(terminal)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
+    return lambda: termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
 def stage_line(stage: StageEnded) -> Text:
     """Return the line that stands for a finished stage; 80 columns are enough for it."""
-    mark = ("✗", "bold red") if stage.failed else ("✓", "green")
+    mark = ("✗", "bold red") if stage.failed else ("-", "yellow") if stage.cut_short else ("✓", "green")
     name = stage.name if len(stage.name) <= NAME else stage.name[: NAME - 1] + "…"
     line = Text.assemble(mark, f" {name:{NAME}} ", (f"{duration(stage.seconds):>8}", "cyan"))
     if stage.changed:
         line.append(f"  {stage.changed} changed", "yellow")
     if stage.failed:
         line.append(f"  {stage.failed} failed", "red")
+    if stage.cut_short:
+        line.append("  cut short", "yellow")
     return line
 
 

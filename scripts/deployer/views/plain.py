@@ -7,7 +7,7 @@ from typing import TextIO
 
 from deployer.happenings import Diff, Failure, Happening, Message, RunStarted, StageStarted, TaskEnded
 from deployer.views import ReadBundle
-from deployer.views.text import task_lines
+from deployer.views.text import is_told, task_lines
 
 
 class PlainView:
@@ -39,7 +39,7 @@ class PlainView:
             case Failure():
                 word = "no way" if happening.unreachable else "FAILED"
                 self._line(f"  {word:8} {happening.host}: {happening.task}: {first_line(happening.message)}")
-            case Message() if self._verbose and happening.level != "verbose":
+            case Message() if is_told(happening, self._verbose):
                 self._print(happening.text)
 
     def tick(self, _running: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.happenings import Outcome, TaskEnded
+from deployer.happenings import Message, Outcome, TaskEnded
 
 # What is worth a line unless --verbose asks for all.
 TOLD: tuple[Outcome, ...] = ("changed",)
@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02d}s"
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def is_told(message: Message, verbose: bool) -> bool:
+    """Say whether a message is shown: notices always, Ansible's warnings when asked for."""
+    return message.level == "notice" or (verbose and message.level != "verbose")
 
 
 def task_lines(task: TaskEnded, verbose: bool) -> list[tuple[Outcome, str]]:
