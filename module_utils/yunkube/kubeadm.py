@@ -37,6 +37,7 @@ _CHECK = re.compile(r"\[ERROR ([^\]]+)\]: (.+)")
 _ERROR = re.compile(
     r"^(?:(?:error: )?error execution phase [\w/-]+|error|E\d{4} [\d:.]+\s+\d+ [\w.]+:\d+\]):?\s*(.+)", re.IGNORECASE
 )
+_KUBELET_ERROR = re.compile(r'^[EF]\d{4} .*?\] "(.+?)"(?: .*?err="(.+?)"(?:\s|$))?')
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 
 
@@ -158,6 +159,12 @@ def kubelet_journal(lines: int = 20) -> list[str]:
         return []
 
 
+def kubelet_cause(journal: list[str]) -> str:
+    """Return the last error of a kubelet that ended, or nothing."""
+    found = [match for line in journal if (match := _KUBELET_ERROR.match(line))]
+    return ": ".join(part for part in found[-1].groups() if part) if found else ""
+
+
 def failure(verb: str, outcome: Outcome) -> Json:
     """Return what `fail_json` takes after kubeadm failed."""
     result: Json = {
@@ -170,6 +177,9 @@ def failure(verb: str, outcome: Outcome) -> Json:
         result.update(kind="preflight", faults=faults)
     elif not kubelet_active() or "kubelet is not" in outcome.output:
         result["kubelet_journal"] = kubelet_journal()
+        why = kubelet_cause(result["kubelet_journal"])
+        if why:  # what kubeadm saw follows from it
+            result["msg"] = f"kubeadm {verb}: the kubelet does not stay up: {why} ({cause(outcome)})"
     return result
 
 
