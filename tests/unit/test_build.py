@@ -1,0 +1,158 @@
+"""A build makes the same bytes of the same lock, and takes of the packages what is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, closure, manifest_of, sha256_text
+from ansible.module_utils.yunkube.store import digest_file
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = yaml.safe_load((ROOT / "components/kubernetes-1.37.2.yml").read_text())
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
+Lock = dict[str, t.Any]
+
+
+def part(name: str) -> Lock:
+    """A component of the lock."""
+    return next(one for one in LOCK["components"] if one["name"] == name)
+
+
+def package(name: str, depends: str = "", provides: str = "") -> dict[str, str]:
+    """The control fields of a package."""
+    return {"Package": name, "Depends": depends, "Provides": provides}
+
+
+def test_a_closure_is_what_is_needed_and_nothing_else() -> None:
+    packages = {
+        Path("a.deb"): package("a", "b (>= 1.2), c:any | d"),
+        Path("b.deb"): package("b", "virtual"),
+        Path("c.deb"): package("c", "a"),  # a circle
+        Path("e.deb"): package("e", provides="virtual (= 3)"),
+        Path("f.deb"): package("f", "a"),
+    }
+    assert closure(["a"], packages) == [Path("a.deb"), Path("b.deb"), Path("c.deb"), Path("e.deb")]
+    assert closure(["f"], packages) == sorted(packages)
+
+
+def test_what_a_package_needs_before_it_is_unpacked_belongs_to_it() -> None:
+    packages = {Path("a.deb"): package("a") | {"Pre-Depends": "b"}, Path("b.deb"): package("b")}
+    assert closure(["a"], packages) == [Path("a.deb"), Path("b.deb")]
+
+
+def test_the_components_are_those_that_the_lock_names(tmp_path: Path) -> None:
+    assert Builder(LOCK, ROOT, tmp_path).faults() == []
+
+
+def test_an_edited_component_is_named(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "components", tmp_path / "components")
+    (tmp_path / part("pause")["directory"] / "pause.c").write_text("int main(void) { return 1; }\n")
+    (fault,) = Builder(LOCK, tmp_path, tmp_path / "cache").faults()
+    assert fault.startswith("components/pause: its files have the digest ")
+
+
+def build_twice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, go: str = "") -> tuple[list[Path], Lock]:
+    """Build a component in two places that share nothing; return both folders."""
+    component = part(name)
+    folders = []
+    for place in ("first", "second/deeper"):
+        project = tmp_path / place / "checkout"
+        shutil.copytree(ROOT / component["directory"], project / component["directory"])
+        builder = Builder(LOCK, project, tmp_path / place / "cache")
+        builder.go = go
+        monkeypatch.chdir(project)
+        folders.append(builder.component(component))
+    return folders, component
+
+
+def digests(folder: Path, component: Lock) -> dict[str, str]:
+    """Return the digest of each program."""
+    return {program: digest_file(folder / program) for program in component["programs"]}
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no C compiler here")
+def test_a_c_program_is_built_the_same_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, second), component = build_twice("pause", tmp_path, monkeypatch)
+    assert first != second
+    assert digests(first, component) == digests(second, component)
+    said = subprocess.run([first / "pause", "-v"], capture_output=True, text=True, check=True, timeout=10)
+    assert component["version"] in said.stdout
+
+
+def go_tool() -> Path | None:
+    """The Go tools of the cache, as a build leaves them there."""
+    return next((path for path in sorted(CACHE.glob("store/go-*/go/bin/go"))), None)
+
+
+@pytest.mark.skipif(not os.environ.get("YUNKUBE_FULL"), reason="compiles Go's library twice: tests/run --full")
+@pytest.mark.skipif(go_tool() is None, reason="no bundle was built here yet, so there are no Go tools")
+def test_a_go_program_is_built_the_same_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each place has a cache of its own, and with it Go's: the second build compiles everything again.
+    (first, second), component = build_twice("probe", tmp_path, monkeypatch, str(go_tool()))
+    assert first != second
+    assert digests(first, component) == digests(second, component)
+
+
+def test_a_failed_tool_is_told_with_its_last_words_and_its_log(tmp_path: Path) -> None:
+    broken = {"name": "broken", "version": "1", "language": "c", "directory": "src", "programs": {"broken": "broken.c"}}
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/broken.c").write_text("int main(void) { return missing; }\n")
+    with pytest.raises(BuildError, match=r"broken: gcc failed: .*missing.*logs/build-broken\.log"):
+        Builder(LOCK, tmp_path, tmp_path / "cache").component(broken | {"sum": ""})
+
+
+def test_progress_is_told_while_something_is_built_and_not_after(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    progress = Progress(file, 2)
+    seen: list[Lock] = []
+
+    def work() -> Path:
+        seen.append(json.loads(file.read_text()))
+        return tmp_path
+
+    progress.step("etcd", work)
+    progress.step("runc", work)
+    assert [(told["what"], told["done"], told["total"]) for told in seen] == [
+        ("build etcd", 0, 2),
+        ("build runc", 1, 2),
+    ]
+    assert list(progress.times) == ["etcd", "runc"]
+    progress.close()
+    assert not file.exists()
+
+
+def test_a_manifest_names_every_file_with_digest_size_and_place(tmp_path: Path) -> None:
+    kubelet = tmp_path / "kubelet"
+    kubelet.write_text("kubelet")
+    image = tmp_path / "image"
+    image.mkdir()
+    (image / "image.tar").write_text("image")
+    (image / "digest").write_text("sha256:abc")
+    lock = {
+        "kubernetes": "1.37.2",
+        "architecture": "amd64",
+        "components": [{"version": "1.37.2", "programs": {"kubelet": "cmd"}}],
+        "files": [
+            {
+                "program": "kubelet",
+                "kind": "kubernetes",
+                "purpose": ["master", "node"],
+                "path": "/usr/local/bin/kubelet",
+            }
+        ],
+        "images": [{"reference": "registry.k8s.io/pause:3.10.2", "purpose": ["node"]}],
+    }
+    built = {"programs": {"kubelet": kubelet}, "images": {"registry.k8s.io/pause:3.10.2": image}, "packages": {}}
+    manifest, sources = manifest_of(lock, built)
+    program, archive = manifest["files"]
+    assert (program["path"], program["mode"], program["size"]) == ("/usr/local/bin/kubelet", "0755", 7)
+    assert program["sha256"] == sha256_text("kubelet")
+    assert (archive["name"], archive["version"], archive["target"]) == ("registry.k8s.io/pause", "3.10.2", "sha256:abc")
+    assert sources == {program["sha256"]: kubelet, archive["sha256"]: image / "image.tar"}

@@ -1,0 +1,94 @@
+"""A bundle is whole, or says which of its files is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.yunkube.build import sha256_text
+from bundle_build import damaged, link_programs, write_bundle
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    """Results of a store, by digest."""
+    store = tmp_path / "store"
+    store.mkdir()
+    paths = {}
+    for name in ("kubectl", "kubelet"):
+        (store / name).write_text(name)
+        paths[sha256_text(name)] = store / name
+    return paths
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, sources: dict[str, Path]) -> Path:
+    """A whole bundle."""
+    folder = tmp_path / "bundles/one"
+    write_bundle(folder, {"files": []}, sources, sources[sha256_text("kubectl")])
+    return folder
+
+
+def test_a_bundle_is_whole_after_it_was_written(bundle: Path, sources: dict[str, Path]) -> None:
+    assert damaged(bundle) == []
+    assert {path.name for path in (bundle / "files").iterdir()} == set(sources)
+    assert (bundle / "bin/kubectl").read_text() == "kubectl"
+
+
+def test_a_bundle_takes_no_room_beside_the_store(bundle: Path, sources: dict[str, Path]) -> None:
+    assert all((bundle / "files" / digest).samefile(path) for digest, path in sources.items())
+
+
+def test_writing_it_again_is_harmless(bundle: Path, sources: dict[str, Path]) -> None:
+    write_bundle(bundle, {"files": [1]}, sources, sources[sha256_text("kubectl")])
+    assert damaged(bundle) == []
+    assert json.loads((bundle / "manifest.json").read_text()) == {"files": [1]}
+
+
+def test_no_bundle_is_not_a_damaged_one(tmp_path: Path) -> None:
+    assert damaged(tmp_path / "none") is None
+
+
+def test_a_bundle_without_its_manifest_is_none(bundle: Path) -> None:
+    (bundle / "manifest.json").unlink()
+    assert damaged(bundle) is None
+
+
+def test_a_changed_file_is_found_by_its_time_and_named(bundle: Path) -> None:
+    path = bundle / "files" / sha256_text("kubelet")
+    path.write_text("KUBELET")  # the same size
+    os.utime(path, ns=(time.time_ns() + 1_000_000, time.time_ns() + 1_000_000))
+    assert damaged(bundle) == [path.name]
+
+
+def test_a_file_that_was_only_touched_is_whole(bundle: Path) -> None:
+    os.utime(bundle / "files" / sha256_text("kubelet"), (1, 1))
+    assert damaged(bundle) == []
+
+
+def test_a_missing_file_is_named(bundle: Path) -> None:
+    (bundle / "files" / sha256_text("kubelet")).unlink()
+    assert damaged(bundle) == [sha256_text("kubelet")]
+
+
+def test_a_warm_look_reads_no_file(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: t.Any) -> None:
+        raise AssertionError("it read a file")
+
+    monkeypatch.setattr("bundle_build.digest_file", refuse)
+    assert damaged(bundle) == []
+
+
+def test_the_link_to_the_programs_follows_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    link = str(tmp_path / "state/bin")
+    assert link_programs(link, bundle, check_mode=True)
+    assert not Path(link).exists()
+    assert link_programs(link, bundle, check_mode=False)
+    assert not link_programs(link, bundle, check_mode=False)
+    assert Path(link, "kubectl").read_text() == "kubectl"
+    assert link_programs(link, tmp_path / "bundles/two", check_mode=False)
+    assert not link_programs(None, bundle, check_mode=False)
