@@ -49,6 +49,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
 from ansible.module_utils.yunkube.docker_machine import (
     AUTHORIZED_KEYS,
+    CLUSTER_LABEL,
     HOST_LABEL,
     Described,
     Fault,
@@ -59,6 +60,7 @@ from ansible.module_utils.yunkube.docker_machine import (
     container_spec,
     gateway,
     identity_archive,
+    inotify_warning,
     is_of,
     keys_archive,
     name_clashes,
@@ -164,9 +166,10 @@ def wait(engine: Docker, machine: Machine, timeout_seconds: float) -> Fault | No
     deadline = time.monotonic() + timeout_seconds
     while not _speaks_ssh(machine.address):
         state = engine.get(f"/containers/{name}/json")["State"]
-        if not state["Running"] or time.monotonic() > deadline:
+        ended = state["Restarting"] or not state["Running"]
+        if ended or time.monotonic() > deadline:
             message = f"{machine.name} ended with code {state['ExitCode']} {state['Error']}".strip()
-            if state["Running"]:
+            if not ended:
                 message = (
                     f"the SSH server of {machine.name} ({machine.address}) does not answer after {timeout_seconds} s"
                 )
@@ -229,6 +232,11 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         late = [fault for fault in _in_parallel(settle, zip(machines, steps, strict=True)) if fault]
         if late:
             raise RefusedError("preflight", late)
+    if any(step.start for step in steps):
+        others = sum(CLUSTER_LABEL in container["Labels"] for container in lab.containers) - len(lab.hosts)
+        limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+        if warning := inotify_warning(limit, others + len(machines)):
+            module.warn(warning)
     made = [f"network {network_name(lab.cluster)}: made, {subnet}"] if make_network else []
     return [*made, *(str(step) for step in steps if step.changes)]
 

@@ -107,7 +107,7 @@ class Host:
         params = module.params
         self.kubeadm = shutil.which("kubeadm", path="/usr/local/bin:/usr/bin") if _any_exists(JOINED) else None
         self.services = [name for name in params["services"] if self._is_there(name)]
-        self.paths = [path for path in params["paths"] if Path(path).exists() or Path(path).is_symlink()]
+        self.paths = [path for path in params["paths"] if is_left(Path(path))]
         self.links = [link for link in params["links"] if Path("/sys/class/net", link).exists()]
         self.filters = self._filters(params["chain_prefixes"])
         tables = self._output("nft", "list", "tables").splitlines()
@@ -202,6 +202,13 @@ def end_pods() -> None:
                 Path(folder_name).rmdir()
             except OSError:  # a process that is still ending; the next start of the host removes it
                 break
+
+
+def is_left(path: Path) -> bool:
+    """Whether there is something to remove: an empty folder that is a disk of its own is not."""
+    if path.is_mount():
+        return any(path.iterdir())
+    return path.exists() or path.is_symlink()
 
 
 def _any_exists(paths: t.Iterable[str]) -> bool:

@@ -17,6 +17,9 @@ CLUSTER_LABEL = "yunkube.cluster"
 HOST_LABEL = "yunkube.host"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
+# What systemd, kubelet, containerd and the pods of a small cluster use on one host, measured.
+INOTIFY_INSTANCES = 15
+
 Described = t.Mapping[str, t.Any]  # a container or network as the engine tells of it
 Fault = dict[str, str]
 
@@ -266,6 +269,17 @@ def routes(text: str) -> dict[ipaddress.IPv4Network, str]:
         if length:
             found[ipaddress.IPv4Network((address, length.bit_count()))] = interface
     return found
+
+
+def inotify_warning(limit: int, hosts: int) -> str:
+    """Return what to do where the kernel lets root watch too little for so many hosts, or nothing."""
+    if hosts * INOTIFY_INSTANCES <= limit:
+        return ""
+    return (
+        f"fs.inotify.max_user_instances is {limit} on this machine, enough for {limit // INOTIFY_INSTANCES} hosts, and "
+        f"there are {hosts}: units and pods may fail with 'too many open files'; "
+        f"sudo sysctl fs.inotify.max_user_instances={max(1024, hosts * 2 * INOTIFY_INSTANCES)}"
+    )
 
 
 def name_clashes(

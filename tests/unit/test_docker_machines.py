@@ -214,3 +214,9 @@ def test_init_gets_arguments_for_cgroup_v1_only_there(version: str, words: tuple
     (machine,) = docker_machines.wanted_machines(params, {**INFO, "CgroupVersion": version})
     assert machine.command == words
     assert (machine.memory_bytes, machine.nano_cpus) == (512 << 20, 1_500_000_000)
+
+
+def test_more_hosts_than_the_kernel_can_watch_are_warned_of() -> None:
+    assert machines.inotify_warning(128, 8) == ""
+    assert "enough for 8 hosts, and there are 9" in machines.inotify_warning(128, 9)
+    assert "max_user_instances=1024" in machines.inotify_warning(128, 9)

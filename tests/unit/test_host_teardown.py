@@ -68,3 +68,10 @@ def test_a_folder_is_emptied_and_links_in_it_are_not_followed(tmp_path: Path) ->
     teardown._empty(folder)
     assert list(folder.iterdir()) == []
     assert (kept / "file").exists()
+
+
+def test_what_is_left_is_what_there_is_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    assert teardown.is_left(tmp_path)
+    assert teardown.is_left(tmp_path / "dangling")
+    assert not teardown.is_left(tmp_path / "gone")
