@@ -1,30 +1,42 @@
 #!/usr/bin/python
-"""Have a systemd service enabled and running what its files say now."""
+"""Write the files of a systemd service, and have it enabled and running what they say."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_service
-short_description: Enable a service, start it, and restart it when its files are newer than its process
+short_description: Write a service's files, enable it, start it, and restart it when they are newer than its process
 description:
-  - Makes systemd read changed units, enables and starts the service.
-  - Restarts it when one of its files changed after its process started. That is what the host itself says, so a run
+  - Writes the files that differ, each in one step, makes systemd read changed units, enables and starts the service.
+  - Restarts it when something that it reads changed after its process started. The host itself says that, so a run
     that is killed between a change and the restart is made good by the next one, where a handler would be forgotten.
 author: [The maintainers]
 options:
   name: {description: "The unit, such as C(containerd.service).", type: str, required: true}
-  files: {description: What the process reads when it starts., type: list, elements: path, default: []}
+  files:
+    description: The files, in the order in which they are written; missing parent folders are made (0755).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Where the file stands., type: path, required: true}
+      content: {description: The whole text., type: str, required: true}
+      mode: {description: "Permissions as an octal string, such as C('0644').", type: str, default: "0644"}
+      restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
+  programs: {description: What else the process is made of., type: list, elements: path, default: []}
   changed_paths:
-    description: What this run changed; in check mode these files are still the old ones, so they are named here.
+    description: Programs that this run changed; in check mode they are still the old ones, so they are named here.
     type: list
     elements: path
     default: []
   start_condition: {description: The service is started only where this path exists., type: path}
 attributes:
   check_mode: {support: full, details: [A unit that is not there yet would be enabled and started.]}
+  diff_mode: {support: full}
 """
 
 RETURN = r"""
+changed_paths: {description: The files that were (or would be) written., returned: always, type: list}
 actions: {description: What was (or would be) asked of systemd., returned: always, type: list}
 """
 
@@ -33,6 +45,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.files import FILES_SPEC, bring
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ExecMainStartTimestamp")
 RUNNING = ("active", "activating", "reloading")
@@ -106,7 +119,8 @@ def main() -> None:
     """Compare, then ask systemd."""
     spec: dict[str, dict[str, t.Any]] = {
         "name": {"type": "str", "required": True},
-        "files": {"type": "list", "elements": "path", "default": []},
+        "files": FILES_SPEC,
+        "programs": {"type": "list", "elements": "path", "default": []},
         "changed_paths": {"type": "list", "elements": "path", "default": []},
         "start_condition": {"type": "path"},
     }
@@ -114,17 +128,25 @@ def main() -> None:
     params = module.params
     condition = params["start_condition"]
     may_start = condition is None or Path(condition).exists()
+    try:
+        written, diff = bring(params["files"], check_mode=module.check_mode)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: {error.strerror}")
     systemd = Systemd(module)
     unit = systemd.show()
     if unit.get("LoadState") == "not-found" and not module.check_mode:  # systemd has not read the new unit yet
         systemd.do("daemon-reload")
         unit = systemd.show()
-    stale = changed_after(params["files"], started_at(unit)) + sorted({*params["files"]} & {*params["changed_paths"]})
+    read_at_start = [file["path"] for file in params["files"] if file["restart"]] + params["programs"]
+    stale = changed_after(read_at_start, started_at(unit))
+    stale += {*read_at_start} & {*written, *params["changed_paths"]}
     actions = needed_actions(unit, stale=bool(stale), may_start=may_start)
     if not module.check_mode:
         for action in actions:
             systemd.do(action)
-    module.exit_json(changed=bool(actions), actions=actions)
+    module.exit_json(changed=bool(written or actions), actions=actions, changed_paths=written, diff=diff)
 
 
 if __name__ == "__main__":

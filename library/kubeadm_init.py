@@ -25,6 +25,10 @@ options:
       - They are written to C(/run/yunkube/patches), which the configuration must name (C(patches.directory)).
     type: dict
     default: {}
+  kubeconfig_server:
+    description: Under which address the API server stands in the kubeconfig that C(kubeconfig_digest) is of.
+    type: str
+    default: ""
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
   boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
 attributes:
@@ -32,12 +36,15 @@ attributes:
 """
 RETURN = r"""
 state: {description: "What was found: complete, stopped, silent, partial or absent", returned: always, type: str}
+kubeconfig_digest: {description: "sha256 of admin.conf with O(kubeconfig_server) in it", returned: always, type: str}
 missing: {description: What a partial control plane lacked, returned: always, type: list, elements: str}
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
 """
 
+import hashlib
+import re
 import time
 import typing as t
 from pathlib import Path
@@ -88,6 +95,14 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     if missing:
         return Found("partial", "", missing)
     return Found("complete" if kubelet_runs else "stopped")
+
+
+def kubeconfig_digest(path: Path, server: str) -> str:
+    """Return the sha256 of a kubeconfig in which the API server stands under `server`; empty where there is none."""
+    if not path.exists():
+        return ""
+    text = re.sub(r"(?m)^(\s*server:) .*$", rf"\1 {server}", path.read_text())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Init:
@@ -164,7 +179,10 @@ class Init:
         return missing_steps(KubeApi.from_file(timeout=5))
 
     def _done(self, found: Found, *, changed: bool, **more: t.Any) -> t.NoReturn:
-        self.module.exit_json(changed=changed, state=found.state, missing=list(found.missing), **more)
+        digest = kubeconfig_digest(self.root / "etc/kubernetes/admin.conf", self.options["kubeconfig_server"])
+        self.module.exit_json(
+            changed=changed, state=found.state, missing=list(found.missing), kubeconfig_digest=digest, **more
+        )
 
 
 def main() -> None:
@@ -176,6 +194,7 @@ def main() -> None:
                 "endpoint": {"type": "str", "required": True},
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
                 "patches": {"type": "dict", "default": {}},
+                "kubeconfig_server": {"type": "str", "default": ""},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},
             },
