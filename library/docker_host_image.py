@@ -170,10 +170,12 @@ def main() -> None:
             module.exit_json(changed=True, image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
         with locked(archive.with_suffix(".lock")):
+            if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
+                module.exit_json(changed=False, image=image)
             if not archive.exists():
                 build(module, recipe, archive)
-        with archive.open("rb") as stream:
-            engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
+            with archive.open("rb") as stream:
+                engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, PackageError, OSError) as error:
         module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
     module.exit_json(changed=True, image=image, diff=diff)
