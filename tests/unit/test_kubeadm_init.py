@@ -160,11 +160,11 @@ def test_the_cause_is_kubeadms_own_error_line(output: str, cause: str) -> None:
 
 def test_a_kubelet_that_ends_is_the_cause() -> None:
     journal = [
-        "E1123 23:48:11.567789   12136 manager.go:340] Registration of the raw container factory failed: too many open files",
-        'E1123 23:48:11.567898   12136 kubelet.go:1833] "Failed to start cAdvisor" err="inotify_init: too many open files"',
+        "E1123 23:48:11.567789   12136 manager.go:340] Registration of the raw container failed",
+        'E1123 23:48:11.567898   12 kubelet.go:1833] "Failed to start cAdvisor" err="inotify_init: too many files"',
         "kubelet.service: Main process exited, code=exited, status=1/FAILURE",
     ]
-    assert kubeadm.kubelet_cause(journal) == "Failed to start cAdvisor: inotify_init: too many open files"
+    assert kubeadm.kubelet_cause(journal) == "Failed to start cAdvisor: inotify_init: too many files"
     assert kubeadm.kubelet_cause(journal[2:]) == ""
 
 
