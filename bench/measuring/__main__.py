@@ -29,6 +29,8 @@ def main() -> int:
     unknown = set(options.names) - set(MEASURES)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(MEASURES)}")
+    if warning := results.busy():
+        print(f"bench/run: {warning}", file=sys.stderr)
     for name in options.names or USUAL:
         began = time.monotonic()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ class Run:
     """What one run of deploy.py told."""
 
     seconds: float
+    cpu_seconds: float  # of the control machine's part, which other work on the machine changes less
     stages: dict[str, float]
     hosts: dict[str, dict[str, int]]
     tasks: list[tuple[str, float]] = field(repr=False)
@@ -75,7 +77,8 @@ def write_hosts(inventory: Path, nodes: int) -> None:
 def _rename(variables: Path) -> None:
     """Give the copied inventory its own name, state directory and subnet."""
     for path in variables.glob("*.yml"):
-        path.write_text(path.read_text().replace("/yunkube/docker/", f"/yunkube/{NAME}/"))
+        text = path.read_text().replace("/yunkube/docker/", f"/yunkube/{NAME}/")
+        path.write_text(text.replace("10.77.0.", f"{NETWORK}."))
     settings = variables / "cluster.yml"
     text = re.sub(r"(?m)^(cluster_name|docker_hosts_subnet):.*\n", "", settings.read_text())
     settings.write_text(f"{text}\ncluster_name: {NAME}\ndocker_hosts_subnet: {NETWORK}.0/24\n")
@@ -97,7 +100,7 @@ def _docker(*arguments: str) -> str:
 
 def deploy(verb: str, inventory: Path) -> Run:
     """Run a verb of deploy.py and time it from outside."""
-    began = time.monotonic()
+    began, cpu = time.monotonic(), _cpu_seconds()
     command = [str(ROOT / "scripts" / "deploy.py"), verb, "-i", str(inventory), "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     seconds = time.monotonic() - began
@@ -108,7 +111,13 @@ def deploy(verb: str, inventory: Path) -> Run:
         raise MeasureError(f"`{' '.join(command)}` ended with {done.returncode}: {'; '.join(causes) or done.stderr}")
     tasks = [(_place(event), float(event["seconds"])) for event in events if event["type"] == "task_ended"]
     stages = {stage["name"]: round(stage["seconds"], 2) for stage in summary["stages"]}
-    return Run(round(seconds, 2), stages, summary["hosts"], tasks)
+    return Run(round(seconds, 2), round(_cpu_seconds() - cpu, 2), stages, summary["hosts"], tasks)
+
+
+def _cpu_seconds() -> float:
+    """Return the processor time of all that was started from here and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _place(event: dict[str, Any]) -> str:

@@ -123,6 +123,7 @@ def _profile(runs: list[lab.Run]) -> Result:
     return {
         "stages": middle.stages,
         "slowest": middle.slowest(),
+        "cpu_seconds": spread([run.cpu_seconds for run in runs]),
         "outside": round(statistics.median(run.outside for run in runs), 2),
     }
 

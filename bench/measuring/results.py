@@ -34,6 +34,12 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {name: round(value, 2) for name, value in numbers.items()} | {"all": values}
 
 
+def busy() -> str:
+    """Say so when other work on this machine would spoil what is measured."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"the machine is busy (load {load:.1f} on {cores} cores): times will be too long" if load > cores else ""
+
+
 def store(name: str, result: dict[str, Any]) -> Path:
     """Put the result of one measurement into today's file, in place of an earlier one."""
     now = datetime.now(UTC)
