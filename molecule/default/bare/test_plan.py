@@ -8,7 +8,7 @@ import pytest
 from scenario import Cluster
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://masters:nodes"]
+testinfra_hosts = ["ansible://all"]
 
 # What a host writes itself when it boots, and what reaching it leaves.
 OF_THE_BOOT = (

@@ -13,7 +13,7 @@ import pytest
 from scenario import Cluster, service_up
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://masters:nodes"]
+testinfra_hosts = ["ansible://all"]
 
 TOKEN = r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b"
 
@@ -56,8 +56,9 @@ def test_the_kernel_is_set_up_now_and_at_boot(host: Host) -> None:
     settings = dict(re.findall(r"^(\S+)\s*=\s*(\S+)$", written, re.MULTILINE))
     assert settings["net.ipv4.ip_forward"] == settings["net.bridge.bridge-nf-call-iptables"] == "1"
     assert host.check_output("sysctl -n " + shlex.join(settings)).split() == list(settings.values())
-    modules = host.file("/etc/modules-load.d/kubernetes.conf").content_string.split()
-    assert {"overlay", "br_netfilter"} <= set(modules)
+    assert "overlay" in host.file("/proc/filesystems").content_string
+    # A kernel that has everything built in, and no way to load a module, has none to list.
+    assert host.file("/etc/modules-load.d/kubernetes.conf").exists == host.file("/proc/modules").exists
 
 
 def test_only_root_reads_what_the_kubelet_speaks_to_the_api_with(host: Host) -> None:

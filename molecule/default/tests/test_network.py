@@ -9,7 +9,7 @@ import re
 from scenario import Cluster
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://masters:nodes"]
+testinfra_hosts = ["ansible://all"]
 
 
 def test_flannel_uses_the_hosts_own_part_of_the_pod_network(cluster: Cluster, host: Host, name: str) -> None:

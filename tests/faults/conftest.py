@@ -1,0 +1,61 @@
+"""One cluster's hosts for all faults, and how long each took."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laboratory import STATE, Lab, docker
+
+
+def clear(lab: Lab) -> None:
+    """Remove what this run or a killed one left: strangers first, they may stand in the way."""
+    for kind, remove in (("ps --all", "rm --force --volumes"), ("network ls", "network rm")):
+        for stranger in docker(*kind.split(), "--quiet", "--filter", "label=yunkube.test=faults").split():
+            docker(*remove.split(), stranger)
+    down = lab.deploy("down", "--yes")
+    assert down.code == 0, down.errors
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    lab = Lab.at(tmp_path_factory.mktemp("clear"))
+    clear(lab)
+    yield
+    clear(lab)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Lab:
+    """An inventory to spoil, without hosts."""
+    return Lab.at(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A cluster of two hosts that starts bare and goes from fault to fault."""
+    lab = Lab.at(tmp_path_factory.mktemp("lab"))
+    lab.make_hosts()
+    return lab
+
+
+@pytest.fixture(scope="session")
+def manifest(lab: Lab) -> Any:
+    """What the bundle consists of."""
+    del lab  # it makes the bundle
+    return json.loads(((STATE / "bin").resolve().parent / "manifest.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _time(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    with capsys.disabled():
+        sys.stdout.write(f"\n{time.monotonic() - started:6.1f} s  {request.node.name} ")

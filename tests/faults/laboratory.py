@@ -1,0 +1,205 @@
+"""A cluster that things are done to: hosts in Docker, deploy.py as a user runs it, and ways to break both."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = Path("~/.local/state/yunkube/faults").expanduser()
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
+GATEWAY = "10.82.0.1"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of deploy.py came to."""
+
+    code: int
+    events: list[Json]
+    errors: str
+
+    @property
+    def summary(self) -> Json:
+        """The last event, empty when there was no run."""
+        return self.events[-1] if self.events and self.events[-1]["type"] == "summary" else {}
+
+    @property
+    def failures(self) -> list[Json]:
+        """What failed in the end."""
+        return list(self.summary.get("failures", []))
+
+    @property
+    def faults(self) -> str:
+        """Every fault of every failure, a line each."""
+        found = [fault for failure in self.failures for fault in failure["faults"]]
+        return "\n".join(f"{fault['where']}: {fault['message']}; {fault['remedy']}" for fault in found)
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """How much was changed on each host."""
+        return {host: count["changed"] for host, count in self.summary["hosts"].items()}
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """Return what docker prints."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=120)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def containers() -> set[str]:
+    """Return the names of everything that is called like a host of this cluster."""
+    return set(docker("ps", "--all", "--filter", "name=^yunkube-faults-", "--format", "{{.Names}}").split())
+
+
+@dataclass
+class Lab:
+    """The inventory of one cluster, and its hosts."""
+
+    inventory: Path
+    variables: Json = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, folder: Path) -> Lab:
+        """Copy the inventory that users start from, under a name and on a network of this test's own."""
+        inventory = folder / "inventory"
+        shutil.copytree(ROOT / "inventory/docker", inventory)
+        for file in inventory.rglob("*.yml"):
+            text = file.read_text().replace("10.77.0.", "10.82.0.").replace("yunkube/docker/", "yunkube/faults/")
+            file.write_text(text.replace("cluster_name: docker", "cluster_name: faults"))
+        lab = cls(inventory)
+        lab.write("docker_hosts_subnet: 10.82.0.0/24\n")
+        return lab
+
+    def write(self, text: str) -> None:
+        """Append to cluster.yml."""
+        with (self.inventory / "group_vars/all/cluster.yml").open("a") as stream:
+            stream.write(text)
+
+    def argv(self, verb: str, **variables: str) -> list[str]:
+        """Return the command line of a run."""
+        extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
+        return [str(ROOT / "scripts/deploy.py"), verb, "-i", str(self.inventory), "--json", *extra]
+
+    def deploy(self, verb: str, *options: str, seconds: int = 240, **variables: str) -> Result:
+        """Run deploy.py to its end."""
+        argv = [*self.argv(verb, **variables), *options]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds)
+        return Result(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
+
+    def kill_when(self, happened: Callable[[], bool], seconds: int = 180) -> None:
+        """Run `up` and kill it, with all that it started, as soon as something has happened."""
+        process = subprocess.Popen(
+            self.argv("up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + seconds
+            while not happened():
+                assert process.poll() is None, f"up ended with {process.returncode} before it could be killed"
+                assert time.monotonic() < deadline, "what was waited for did not happen"
+                time.sleep(0.05)
+        finally:
+            for pid in [process.pid, *descendants(process.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+    def make_hosts(self) -> None:
+        """Have bare hosts."""
+        argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), str(ROOT / "playbooks/hosts.yml")]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def run(self, host: str, script: str, *options: str) -> str:
+        """Run a shell's script on a host, past SSH; return what it prints."""
+        return docker("exec", *options, f"yunkube-faults-{host}", "sh", "-c", script)
+
+    def succeeds(self, host: str, script: str) -> bool:
+        """Say whether a shell's script succeeds on a host."""
+        argv = ["docker", "exec", f"yunkube-faults-{host}", "sh", "-c", script]
+        return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process started, and those that they started."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+class BundleServer(http.server.ThreadingHTTPServer):
+    """Serves the bundle on the hosts' network, and misbehaves as it is told."""
+
+    daemon_threads = True
+
+    def __init__(self, files: Path) -> None:
+        """Serve files by their names, which are their digests."""
+        super().__init__((GATEWAY, 0), _Handler)
+        self.files = files
+        self.damaged: set[str] = set()
+        self.bytes_left = 1 << 60
+        self.gone = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where hosts find it."""
+        return f"http://{GATEWAY}:{self.server_port}"
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Answer nobody any more once it is gone."""
+        del request, client_address
+        return not self.gone.is_set()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: BundleServer
+
+    def do_GET(self) -> None:
+        """Send a file: whole, with one byte changed, or until the server is gone."""
+        path = self.server.files / self.path.strip("/")
+        self.send_response(200)
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.end_headers()
+        with path.open("rb") as stream, contextlib.suppress(ConnectionError):
+            if path.name in self.server.damaged:
+                self.wfile.write(bytes([stream.read(1)[0] ^ 1]))
+            while block := stream.read(1 << 20):
+                self.server.bytes_left -= len(block)
+                if self.server.bytes_left < 0:
+                    self.server.gone.set()
+                    return
+                self.wfile.write(block)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving(files: Path) -> Iterator[BundleServer]:
+    """Run a bundle server."""
+    with BundleServer(files) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,55 @@
+"""A fault in cluster.yml is told with its line and its remedy, before anything is made."""
+
+from __future__ import annotations
+
+import pytest
+from laboratory import Lab, containers, docker
+
+FAULTS = {
+    "a misspelt key": ("cluster_pod_cird: 10.1.0.0/16", ["cluster_pod_cird", "cluster_pod_cidr"]),
+    "a wrong type": ("docker_hosts_memory_mb: plenty", ["docker_hosts_memory_mb", "plenty"]),
+    "ranges that overlap": ("cluster_pod_cidr: 10.96.64.0/18", ["cluster_pod_cidr", "10.96.0.0/16"]),
+    "an unknown release": ('cluster_kubernetes_version: "1.2.3"', ["cluster_kubernetes_version", "1.37.2"]),
+}
+
+
+def write(lab: Lab, line: str) -> None:
+    """Set a key in cluster.yml, in place of the line that sets it."""
+    file = lab.inventory / "group_vars/all/cluster.yml"
+    key = line.partition(":")[0]
+    kept = [old for old in file.read_text().splitlines() if not old.startswith(f"{key}:")]
+    file.write_text("\n".join([*kept, line, ""]))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_is_named_with_its_line_and_its_remedy(bare: Lab, fault: str) -> None:
+    line, words = FAULTS[fault]
+    write(bare, line)
+    result = bare.deploy("up")
+    assert result.code == 2, result.errors
+    for word in words:
+        assert word in result.faults
+        assert word in result.errors  # what a person reads
+    number = (bare.inventory / "group_vars/all/cluster.yml").read_text().splitlines().index(line) + 1
+    assert f"cluster.yml:{number}" in result.faults
+    assert [failure["kind"] for failure in result.failures] == ["config"]
+
+
+def test_all_of_them_are_told_at_once_and_nothing_is_made(bare: Lab) -> None:
+    for line, _words in FAULTS.values():
+        write(bare, line)
+    result = bare.deploy("up")
+    assert result.code == 2
+    for _line, words in FAULTS.values():
+        assert words[0] in result.faults
+    assert len(result.failures) == 1
+    assert containers() == set()
+    assert docker("network", "ls", "--quiet", "--filter", "name=^yunkube-faults$") == ""
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(bare: Lab) -> None:
+    bare.write("cluster_dns_domain: [cluster.local\n")
+    result = bare.deploy("up")
+    assert result.code == 2
+    assert "cluster.yml:" in result.errors
+    assert containers() == set()

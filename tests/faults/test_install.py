@@ -1,0 +1,98 @@
+"""Whatever cuts an install short, the next `up` goes on and ends with a healthy cluster.
+
+The tests follow each other on the same two hosts, from bare to Ready.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from laboratory import STATE, Lab, containers, serving
+
+
+def bundle_files() -> Path:
+    """Where the bundle's files are; nothing here writes to them."""
+    return (STATE / "bin").resolve().parent / "files"
+
+
+def digest_of(manifest: Any, name: str) -> str:
+    """Return the digest of a file of the bundle."""
+    return next(str(entry["sha256"]) for entry in manifest["files"] if entry["name"] == name)
+
+
+def test_a_damaged_file_is_named_and_never_installed(lab: Lab, manifest: Any) -> None:
+    with serving(bundle_files()) as server:
+        server.damaged.add(digest_of(manifest, "kubelet"))
+        result = lab.deploy("up", cluster_bundle_url=server.url)
+    assert result.code == 3, result.errors
+    assert {failure["host"] for failure in result.failures} == {"master1", "node1"}
+    for failure in result.failures:
+        assert failure["message"].startswith("kubelet: the file at http://10.82.0.1:")
+        assert "damaged" in failure["message"]
+    for host in ("master1", "node1"):
+        assert lab.succeeds(host, "test -x /usr/local/bin/containerd")  # what came before it
+        assert not lab.succeeds(host, "test -e /usr/local/bin/kubelet")
+
+
+def test_a_full_disk_is_named_with_its_host_and_what_is_needed(lab: Lab) -> None:
+    lab.run("node1", "mount -t tmpfs -o size=20m tmpfs /var/lib/yunkube")
+    try:
+        result = lab.deploy("up", "--limit", "node1")
+    finally:
+        lab.run("node1", "umount /var/lib/yunkube")
+    assert result.code == 3, result.errors
+    (failure,) = result.failures
+    assert failure["host"] == "node1"
+    assert "make room" in failure["message"]
+
+
+def test_a_server_that_goes_away_half_way_leaves_nothing_half(lab: Lab) -> None:
+    with serving(bundle_files()) as server:
+        server.bytes_left = 150 << 20
+        result = lab.deploy("up", cluster_bundle_url=server.url)
+        assert server.gone.is_set()
+    assert result.code == 3, result.errors
+    assert "cannot fetch it from http://10.82.0.1:" in result.failures[0]["message"]
+    for host in ("master1", "node1"):
+        assert lab.run(host, "find / -xdev -name '.*.part' -path '*bin*'") == ""
+
+
+def test_killed_while_images_are_imported(lab: Lab) -> None:
+    lab.kill_when(lambda: lab.succeeds("master1", "pgrep --full 'images import'"))
+    assert not lab.succeeds("master1", "test -e /etc/kubernetes/admin.conf")
+
+
+def test_killed_during_kubeadm_init(lab: Lab) -> None:
+    lab.kill_when(
+        lambda: lab.succeeds("master1", "pgrep --full '[k]ubeadm init' && test -e /etc/kubernetes/manifests/etcd.yaml")
+    )
+    assert not (STATE / "kubeconfig").exists()
+
+
+def test_killed_between_init_and_join(lab: Lab) -> None:
+    lab.kill_when((STATE / "kubeconfig").exists)
+    assert not lab.succeeds("node1", "test -e /etc/kubernetes/kubelet.conf")
+
+
+def test_up_then_ends_with_a_healthy_cluster(lab: Lab) -> None:
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    verified = lab.deploy("verify")
+    assert verified.code == 0, verified.errors
+    assert verified.summary["table"]
+    assert all(row["ok"] for row in verified.summary["table"])
+
+
+def test_and_another_up_changes_nothing(lab: Lab) -> None:
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    assert result.changed == {"localhost": 0, "master1": 0, "node1": 0}
+
+
+def test_down_leaves_nothing_of_it_on_this_machine(lab: Lab) -> None:
+    result = lab.deploy("down", "--yes")
+    assert result.code == 0, result.errors
+    assert containers() == set()
+    assert not (STATE / "kubeconfig").exists()
+    assert not (STATE / "ssh/id_ed25519").exists()
