@@ -102,6 +102,7 @@ class Lab:
 
     def kill_when(self, happened: Callable[[], bool], seconds: int = 180) -> None:
         """Run `up` and kill it, with all that it started, as soon as something has happened."""
+        assert not happened(), "it had happened before"
         process = subprocess.Popen(
             self.argv("up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

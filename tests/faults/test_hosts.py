@@ -103,7 +103,7 @@ def test_every_fault_of_every_host_is_told_at_once_and_nothing_is_installed(lab:
         result = lab.deploy("up")
     finally:
         lab.run("node1", "cp /root/os-release /usr/lib/os-release")
-        lab.run("master1", "pkill --full create_server")
+        lab.run("master1", "pkill --full [c]reate_server")
     assert result.code == 3, result.errors
     assert "plan9" in result.faults.lower()
     assert "6443" in result.faults
