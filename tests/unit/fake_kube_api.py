@@ -1,1 +1,0 @@
-../support/fake_kube_api.py

@@ -1,1 +1,0 @@
-../tests/support/fake_kube_api.py
