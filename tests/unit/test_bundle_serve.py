@@ -141,6 +141,14 @@ def test_it_runs_once_and_outlives_who_started_it(cache: Path) -> None:
 def test_it_ends_when_nobody_asks_any_more(cache: Path) -> None:
     pid = run(cache, free_port(), idle_seconds=1)["pid"]
     deadline = time.monotonic() + 20
-    while (status := Path(f"/proc/{pid}/status")).exists() and "State:\tZ" not in status.read_text():
-        assert time.monotonic() < deadline, "it still runs"
+    while runs(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
+    if runs(pid):
+        os.kill(pid, signal.SIGTERM)
+        pytest.fail("it still ran after 20 s")
+
+
+def runs(pid: int) -> bool:
+    """Say whether a process is there, and not only waiting to be buried."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
