@@ -105,6 +105,8 @@ def _environment(project: Path) -> dict[str, str]:
         "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG") or str(project / "ansible.cfg"),
         # ansible-runner switches it off unless it is told.
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or "True",
+        # ansible-runner puts its own folder in place of that of ansible.cfg.
+        "ANSIBLE_CALLBACK_PLUGINS": str(project / "plugins/callback"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),

@@ -35,7 +35,7 @@ def test_a_distribution_has_ansibles_names(text: str, facts: tuple[str, ...]) ->
 
 
 def test_the_address_is_that_of_the_best_default_route() -> None:
-    routes = [
+    routes: list[dict[str, t.Any]] = [
         {"dst": "default", "dev": "wlan0", "gateway": "192.168.0.1", "metric": 600},
         {"dst": "default", "dev": "eth0", "gateway": "10.0.0.1", "metric": 100, "prefsrc": "10.0.0.6"},
         {"dst": "10.0.0.0/24", "dev": "eth0"},

@@ -1,0 +1,58 @@
+"""The cache of packed modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def plugin() -> t.Any:
+    """The plugin, loaded as Ansible loads it: by its path."""
+    spec = importlib.util.spec_from_file_location("module_cache", PROJECT / "plugins/callback/module_cache.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_other_code_is_another_folder(plugin: t.Any, tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library/one.py").write_text("1")
+    first = plugin.digest_of_code(tmp_path, "2.19.1")
+    assert plugin.digest_of_code(tmp_path, "2.19.1") == first
+    assert plugin.digest_of_code(tmp_path, "2.19.2") != first
+    (tmp_path / "library/one.py").write_text("2")
+    assert plugin.digest_of_code(tmp_path, "2.19.1") != first
+
+
+def test_a_folder_that_others_may_write_is_not_used(plugin: t.Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    plugin.link(tmp_path / "run", tmp_path / "cache")
+    assert not (tmp_path / "run/ansiballz_cache").exists()
+
+
+def test_a_run_leaves_its_packed_modules_and_the_next_uses_them(tmp_path: Path) -> None:
+    playbook = tmp_path / "play.yml"
+    task = "{ansible.builtin.stat: {path: /}, name: Look}"
+    playbook.write_text(f"- {{hosts: localhost, gather_facts: false, tasks: [{task}]}}\n")
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")}
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", str(playbook)]
+    times = []
+    for _ in range(2):
+        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=60)
+        packed = list(tmp_path.glob("yunkube/modules/*/*stat*none"))
+        assert packed
+        times.append(packed[0].stat().st_mtime_ns)
+    assert times[0] == times[1]
