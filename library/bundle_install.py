@@ -19,7 +19,13 @@ options:
     type: str
     default: ""
   port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
-  files: {description: Entries of the manifest, type: list, elements: dict, required: true}
+  files:
+    description:
+      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(kinds), C(purpose) and
+        C(distribution) instead, and the action plugin of this name picks the entries.
+    type: list
+    elements: dict
+    required: true
 attributes:
   check_mode: {support: full, details: [Fetches nothing; says what it would install.]}
   diff_mode: {support: full}
@@ -27,6 +33,8 @@ attributes:
 RETURN = r"""
 installed: {description: What was installed or would be, as C(name version), returned: always, type: list}
 paths: {description: Paths of the programs among them, returned: always, type: list}
+programs: {description: Path of each program that was asked for by its name, returned: always, type: dict}
+chosen: {description: How many entries were asked for, returned: always, type: int}
 bytes: {description: How much was fetched, returned: always, type: int}
 """
 
@@ -135,7 +143,8 @@ class Source:
                     f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
-            part.unlink(missing_ok=True)
+            finally:
+                part.unlink(missing_ok=True)
             if left:
                 time.sleep(0.5)
         raise InstallError(problem)
@@ -146,6 +155,8 @@ class Source:
             while block := answer.read(1 << 20):
                 digest.update(block)
                 stream.write(block)
+            if answer.length:  # what is still to come; read() does not complain
+                raise ConnectionError(f"the connection ended {answer.length} bytes too early")
         return digest.hexdigest()
 
 

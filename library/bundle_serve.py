@@ -100,6 +100,8 @@ def who_serves(address: str, port: int) -> dict[str, t.Any] | None:
         return None
     except (OSError, ValueError, http.client.HTTPException):
         return {}
+    finally:
+        connection.close()
     return said if isinstance(said, dict) and "cache" in said else {}
 
 

@@ -219,7 +219,6 @@ def test_a_full_disk_is_told_before_anything_is_fetched(web: Web, tmp_path: Path
     assert not (tmp_path / "kubelet").exists()
 
 
-@pytest.mark.xfail(reason="the part that was fetched stays, and takes the room that is missing")
 def test_a_disk_that_fills_up_leaves_nothing_half(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_source: Source, _url: str, part: Path) -> str:
         part.write_bytes(b"half")

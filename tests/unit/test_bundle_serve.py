@@ -74,7 +74,6 @@ def test_nothing_is_taken(port: int, method: str) -> None:
     assert ask(port, f"/{NAME}", method)[0] == 501
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its connection is left open
 def test_it_says_whose_files_it_serves(port: int, cache: Path) -> None:
     said = who_serves("127.0.0.1", port)
     assert said is not None
