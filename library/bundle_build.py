@@ -20,11 +20,14 @@ options:
     choices: [auto, source, release, mirror]
     default: auto
   programs_link: {description: A link to the bundle's programs for the control machine, type: path}
+  address: {description: Address of the server that C(served) tells of; empty for none, type: str, default: ""}
+  port: {description: Port of that server, type: int, default: 8742}
 attributes:
   check_mode: {support: full, details: [Builds nothing; says whether it would.]}
 """
 RETURN = r"""
 directory: {description: The bundle's folder, returned: always, type: path}
+served: {description: Whether a server gives out the bundles of this cache already, returned: always, type: bool}
 seconds: {description: Time of each step that was built, returned: when something was, type: dict}
 """
 
@@ -37,6 +40,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.bundle_server import who_serves
 from ansible.module_utils.yunkube.store import digest_file, locked, write_atomic
 
 
@@ -81,6 +85,12 @@ def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Pa
     write_atomic(bundle / "manifest.json", json.dumps(manifest, indent=1))
 
 
+def served(params: dict[str, t.Any]) -> bool:
+    """Return whether somebody gives out what lies in this cache."""
+    said = who_serves(params["address"], params["port"]) if params["address"] else None
+    return said is not None and said.get("cache") == params["cache"]
+
+
 def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
     """Let `link` point at the bundle's programs; return whether that changed it."""
     if link is None or (os.path.islink(link) and os.readlink(link) == str(bundle / "bin")):  # noqa: PTH114, PTH115
@@ -103,6 +113,8 @@ def main() -> None:
             "cache": {"type": "path", "required": True},
             "origin": {"choices": ["auto", "source", "release", "mirror"], "default": "auto"},
             "programs_link": {"type": "path"},
+            "address": {"type": "str", "default": ""},
+            "port": {"type": "int", "default": 8742},
         },
         supports_check_mode=True,
     )
@@ -117,9 +129,9 @@ def main() -> None:
     bad = damaged(bundle)
     if bad == []:
         relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
-        module.exit_json(changed=relinked, directory=str(bundle))
+        module.exit_json(changed=relinked, directory=str(bundle), served=served(module.params))
     if module.check_mode:
-        module.exit_json(changed=True, directory=str(bundle))
+        module.exit_json(changed=True, directory=str(bundle), served=served(module.params))
     lock = yaml.safe_load(text)
     builder = Builder(lock, Path(module.params["project"]), cache)
     if faults := builder.faults():
@@ -141,7 +153,13 @@ def main() -> None:
     finally:
         progress.close()
     link_programs(module.params["programs_link"], bundle, check_mode=False)
-    module.exit_json(changed=True, directory=str(bundle), seconds=progress.times, rebuilt=bad or [])
+    module.exit_json(
+        changed=True,
+        directory=str(bundle),
+        served=served(module.params),
+        seconds=progress.times,
+        rebuilt=bad or [],
+    )
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:

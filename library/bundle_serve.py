@@ -34,6 +34,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.bundle_server import who_serves
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -88,21 +89,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         self.end_headers()
-
-
-def who_serves(address: str, port: int) -> dict[str, t.Any] | None:
-    """Return what the server at the port says of itself; None when nobody answers, {} for a stranger."""
-    connection = http.client.HTTPConnection("127.0.0.1" if address == "0.0.0.0" else address, port, timeout=3)  # noqa: S104
-    try:
-        connection.request("GET", "/healthz")
-        said = json.loads(connection.getresponse().read())
-    except ConnectionRefusedError:
-        return None
-    except (OSError, ValueError, http.client.HTTPException):
-        return {}
-    finally:
-        connection.close()
-    return said if isinstance(said, dict) and "cache" in said else {}
 
 
 def serve(server: Server, idle_seconds: int) -> t.NoReturn:

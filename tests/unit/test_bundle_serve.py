@@ -17,10 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_serve import Server, who_serves
+from ansible.module_utils.yunkube.bundle_server import who_serves
+from bundle_serve import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"image" * 100_000
+# Run a module with the project's module_utils in place.
+AS_ANSIBLE_DOES = f"""
+import runpy, sys, ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+runpy.run_path(sys.argv.pop(), run_name="__main__")
+"""
 NAME = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -107,7 +114,7 @@ def run(cache: Path, port: int, idle_seconds: int = 60, **more: bool) -> dict[st
     """Run the module as Ansible does on this machine, and return what it answers."""
     options = {"cache": str(cache), "address": "127.0.0.1", "port": port, "idle_seconds": idle_seconds} | more
     done = subprocess.run(
-        [sys.executable, ROOT / "library/bundle_serve.py"],
+        [sys.executable, "-c", AS_ANSIBLE_DOES, ROOT / "library/bundle_serve.py"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
         capture_output=True,
         text=True,
