@@ -111,6 +111,27 @@ def in_order(faults: Iterable[Fault]) -> Sequence[Fault]:
     return sorted(dict.fromkeys(faults), key=lambda fault: (not fault.file, fault.file, fault.line))
 
 
+def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
+    """Return the faults of what the module was called with, and what is allowed and still worth a word."""
+    project = Path(params["project_dir"]).resolve()
+    inventory = read([path for source in params["sources"] if (path := Path(source).resolve()).exists()])
+    cluster = cluster_rules.Cluster(
+        values={**params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
+        hosts={host: str(address or host) for host, address in params["hosts"].items()},
+        groups=params["groups"],
+        written={entry.key for entry in inventory.entries},
+        releases=locked_releases(project / "components"),
+    )
+    faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
+    return faults, list(cluster_rules.warnings(cluster))
+
+
+def failure(faults: Sequence[Fault]) -> dict[str, Any]:
+    """Return the result that tells of the faults."""
+    lines = "\n".join(str(fault) for fault in faults)
+    return {"msg": lines, "kind": "config", "faults": [fault.as_dict() for fault in faults]}
+
+
 def main() -> None:
     """Check, and fail with all faults or say nothing."""
     module = AnsibleModule(
@@ -125,20 +146,10 @@ def main() -> None:
     )
     if not HAS_YAML:
         module.fail_json(msg=missing_required_lib("PyYAML"))
-    project = Path(module.params["project_dir"]).resolve()
-    inventory = read([path for source in module.params["sources"] if (path := Path(source).resolve()).exists()])
-    cluster = cluster_rules.Cluster(
-        values={**module.params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
-        hosts={host: str(address or host) for host, address in module.params["hosts"].items()},
-        groups=module.params["groups"],
-        written={entry.key for entry in inventory.entries},
-        releases=locked_releases(project / "components"),
-    )
-    faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
+    faults, warnings = judge(module.params)
     if faults:
-        lines = "\n".join(str(fault) for fault in faults)
-        module.fail_json(msg=lines, kind="config", faults=[fault.as_dict() for fault in faults])
-    for warning in cluster_rules.warnings(cluster):
+        module.fail_json(**failure(faults))
+    for warning in warnings:
         module.warn(warning)
     module.exit_json(changed=False)
 

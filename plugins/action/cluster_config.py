@@ -1,0 +1,33 @@
+"""Check the inventory in Ansible's own process: the module of this name would be a process more in every run."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import ansible.module_utils
+from ansible.plugins.action import ActionBase
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Does what the module does."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Check, and fail with all faults or say nothing."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        sys.path.append(str(PROJECT / "library"))
+        from cluster_config import failure, judge  # noqa: PLC0415 - after the paths that it needs
+
+        # What came out of templates carries marks of where it came from; plain values are wanted.
+        faults, warnings = judge(json.loads(json.dumps(self._task.args)))
+        if faults:
+            return result | failure(faults) | {"failed": True}
+        return result | {"changed": False, "warnings": list(warnings)}
