@@ -43,6 +43,7 @@ seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: 
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
 """
 
+import base64
 import hashlib
 import re
 import time
@@ -52,6 +53,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import kubeadm
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
+
+SECRETS = "/api/v1/namespaces/kube-system/secrets"
+TOKEN_DESCRIPTION = "made by kubeadm init and used by nobody"  # noqa: S105 - as in the configuration of role master
 
 # What `kubeadm init` makes last of all; with them there, it came to its end.
 LAST_STEPS = {
@@ -95,6 +99,13 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     if missing:
         return Found("partial", "", missing)
     return Found("complete" if kubelet_runs else "stopped")
+
+
+def take_back_tokens(api: KubeApi) -> None:
+    """Delete the token that kubeadm init cannot be kept from making; every host gets one of its own."""
+    for secret in api.items(SECRETS, fieldSelector="type=bootstrap.kubernetes.io/token"):
+        if base64.b64decode(secret["data"].get("description", "")).decode() == TOKEN_DESCRIPTION:
+            api.delete(f"{SECRETS}/{secret['metadata']['name']}")
 
 
 def kubeconfig_digest(path: Path, server: str) -> str:
@@ -173,6 +184,7 @@ class Init:
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("init", outcome))
+        take_back_tokens(KubeApi.from_file(timeout=5))
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))
 
     def _ask(self) -> tuple[str, ...]:
