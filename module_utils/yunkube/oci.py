@@ -13,6 +13,8 @@ import tarfile
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.store import digest_file
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -127,8 +129,7 @@ def _json(value: object) -> bytes:
 def _digest(content: bytes | Path) -> str:
     if isinstance(content, bytes):
         return "sha256:" + hashlib.sha256(content).hexdigest()
-    with content.open("rb") as stream:
-        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+    return "sha256:" + digest_file(content)
 
 
 def _descriptor(media_type: str, content: bytes) -> dict[str, t.Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import typing as t
 from pathlib import Path
 
 import pytest
+from load_plugin import load_plugin
 
-PROJECT = Path(__file__).resolve().parents[2]
 BOTH = ["master", "node"]
 ENTRIES = [
     {"name": "containerd", "kind": "runtime", "purpose": BOTH},
@@ -22,12 +21,7 @@ ENTRIES = [
 @pytest.fixture(scope="module")
 def plugin() -> t.Any:
     """The plugin, loaded as Ansible loads it: by its path."""
-    spec = importlib.util.spec_from_file_location("action", PROJECT / "plugins/action/bundle_install.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_plugin("action/bundle_install")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from load_plugin import load_plugin
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -17,12 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def plugin() -> t.Any:
     """The plugin, loaded as Ansible loads it: by its path."""
-    spec = importlib.util.spec_from_file_location("module_cache", PROJECT / "plugins/callback/module_cache.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_plugin("callback/module_cache")
 
 
 def test_other_code_is_another_folder(plugin: t.Any, tmp_path: Path) -> None:
