@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status down test test-full lint unit molecule faults docs bench clean-cache
+.PHONY: help setup up verify status down test test-full lint unit molecule faults lifecycle docs bench clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -40,6 +40,9 @@ molecule: setup ## the scenarios of Molecule
 
 faults: setup ## faults injected into real clusters
 	@./tests/run faults
+
+lifecycle: setup ## clusters planned, grown, shrunk, cut off and taken away
+	@./tests/run lifecycle
 
 docs: setup ## write what is generated in docs/
 	@.venv/bin/python scripts/reference

@@ -46,7 +46,8 @@ PARTS = {
                 ("mypy",),
                 # Each with its own conftest.py, so each by itself.
                 ("env", "MYPYPATH=molecule", "mypy", "molecule"),
-                ("env", "MYPYPATH=tests/faults", "mypy", "tests/faults", "tests/parts.py"),
+                ("env", "MYPYPATH=tests/support", "mypy", "tests/faults", "tests/parts.py"),
+                ("env", "MYPYPATH=tests/support", "mypy", "tests/lifecycle"),
                 ("yamllint", "--strict", "."),
                 ("ansible-lint", "--offline"),
             ),
@@ -55,10 +56,14 @@ PARTS = {
     ],
     "unit": [Part("unit", (("pytest", "tests/unit"),), 900)],
     "molecule": [Part(f"molecule {name}", (("molecule", "test", "--scenario-name", name),), 900) for name in SCENARIOS],
-    "faults": [Part("faults", (("pytest", "--durations=0", "tests/faults"),), 1200)],
+    "faults": [Part("faults", (("pytest", "tests/faults"),), 1200)],
+    "lifecycle": [
+        Part(f"lifecycle {path.stem.removeprefix('test_')}", (("pytest", f"tests/lifecycle/{path.name}"),), 900)
+        for path in sorted((ROOT / "tests/lifecycle").glob("test_*.py"))
+    ],
 }
 # Lanes run side by side, the parts of a lane one after another: real clusters want the machine for themselves.
-LANES = (("lint", "unit"), ("molecule", "faults"))
+LANES = (("lint", "unit"), ("molecule", "faults", "lifecycle"))
 
 
 class Suite:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -11,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laboratory import STATE, Lab, docker
+from laboratory import Lab, docker
+
+OURS = ("faults", "10.82.0")
 
 
 def clear(lab: Lab) -> None:
-    """Remove what this run or a killed one left: strangers first, they may stand in the way."""
+    """Remove what was left: strangers first, they may stand in the way."""
     for kind, remove in (("ps --all", "rm --force --volumes"), ("network ls", "network rm")):
         for stranger in docker(*kind.split(), "--quiet", "--filter", "label=yunkube.test=faults").split():
             docker(*remove.split(), stranger)
-    down = lab.deploy("down", "--yes")
-    assert down.code == 0, down.errors
-    shutil.rmtree(STATE, ignore_errors=True)
+    lab.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    lab = Lab.at(tmp_path_factory.mktemp("clear"))
+    lab = Lab.at(tmp_path_factory.mktemp("clear"), *OURS)
     clear(lab)
     yield
     clear(lab)
@@ -35,13 +34,13 @@ def _nothing_before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def bare(tmp_path: Path) -> Lab:
     """An inventory to spoil, without hosts."""
-    return Lab.at(tmp_path)
+    return Lab.at(tmp_path, *OURS)
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """A cluster of two hosts that starts bare and goes from fault to fault."""
-    lab = Lab.at(tmp_path_factory.mktemp("lab"))
+    lab = Lab.at(tmp_path_factory.mktemp("lab"), *OURS)
     lab.make_hosts()
     return lab
 
@@ -49,8 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture(scope="session")
 def manifest(lab: Lab) -> Any:
     """What the bundle consists of."""
-    del lab  # it makes the bundle
-    return json.loads(((STATE / "bin").resolve().parent / "manifest.json").read_text())
+    return json.loads((lab.bundle / "manifest.json").read_text())
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from laboratory import Lab, containers, docker
+from laboratory import Lab, docker
 
 FAULTS = {
     "a misspelt key": ("cluster_pod_cird: 10.1.0.0/16", ["cluster_pod_cird", "cluster_pod_cidr"]),
@@ -43,7 +43,7 @@ def test_all_of_them_are_told_at_once_and_nothing_is_made(bare: Lab) -> None:
     for _line, words in FAULTS.values():
         assert words[0] in result.faults
     assert len(result.failures) == 1
-    assert containers() == set()
+    assert bare.containers() == set()
     assert docker("network", "ls", "--quiet", "--filter", "name=^yunkube-faults$") == ""
 
 
@@ -52,4 +52,4 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(bare: Lab) -> None:
     result = bare.deploy("up")
     assert result.code == 2
     assert "cluster.yml:" in result.errors
-    assert containers() == set()
+    assert bare.containers() == set()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from laboratory import STATE, Lab, containers, docker
+from laboratory import Lab, docker
 
 LABEL = "yunkube.test=faults"
 
@@ -27,7 +27,7 @@ def test_a_network_of_somebody_else_is_not_touched(bare: Lab, strange_network: s
         docker("network", "inspect", "--format", "{{.Id}} {{len .Containers}}", "yunkube-faults")
         == f"{strange_network} 0"
     )
-    assert containers() == set()
+    assert bare.containers() == set()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_container_of_somebody_else_is_not_touched(bare: Lab, strange_containe
     assert "yunkube-faults-node1" in result.errors
     state = docker("inspect", "--format", "{{.Id}} {{.State.Status}}", "yunkube-faults-node1")
     assert state == f"{strange_container} created"
-    assert containers() == {"yunkube-faults-node1"}  # refused before the others were made
+    assert bare.containers() == {"yunkube-faults-node1"}  # refused before the others were made
     assert docker("network", "ls", "--quiet", "--filter", "name=^yunkube-faults$") == ""
 
 
@@ -66,7 +66,7 @@ def test_a_host_that_is_off_is_named_and_the_others_are_told_about(lab: Lab) -> 
 def test_a_wrong_key_is_told_apart_from_a_host_that_is_off(lab: Lab, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
-    common = f"-o UserKnownHostsFile={STATE}/ssh/known_hosts -o IdentitiesOnly=yes -o ControlPath=none"
+    common = f"-o UserKnownHostsFile={lab.state}/ssh/known_hosts -o IdentitiesOnly=yes -o ControlPath=none"
     result = lab.deploy(
         "plan", cluster_provider="existing", ansible_ssh_private_key_file=str(key), ansible_ssh_common_args=common
     )
@@ -81,7 +81,7 @@ def test_a_changed_host_key_stops_the_run(lab: Lab, tmp_path: Path) -> None:
     key, known = tmp_path / "key", tmp_path / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
     public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
-    lines = (STATE / "ssh/known_hosts").read_text().splitlines()
+    lines = (lab.state / "ssh/known_hosts").read_text().splitlines()
     known.write_text(
         "".join(f"10.82.0.21 {public}\n" if line.startswith("10.82.0.21 ") else f"{line}\n" for line in lines)
     )

@@ -5,15 +5,9 @@ The tests follow each other on the same two hosts, from bare to Ready.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from laboratory import STATE, Lab, containers, serving
-
-
-def bundle_files() -> Path:
-    """Where the bundle's files are; nothing here writes to them."""
-    return (STATE / "bin").resolve().parent / "files"
+from laboratory import Lab, serving
 
 
 def digest_of(manifest: Any, name: str) -> str:
@@ -22,7 +16,7 @@ def digest_of(manifest: Any, name: str) -> str:
 
 
 def test_a_damaged_file_is_named_and_never_installed(lab: Lab, manifest: Any) -> None:
-    with serving(bundle_files()) as server:
+    with serving(lab) as server:
         server.damaged.add(digest_of(manifest, "kubelet"))
         result = lab.deploy("up", cluster_bundle_url=server.url)
     assert result.code == 3, result.errors
@@ -48,7 +42,7 @@ def test_a_full_disk_is_named_with_its_host_and_what_is_needed(lab: Lab) -> None
 
 
 def test_a_server_that_goes_away_half_way_leaves_nothing_half(lab: Lab) -> None:
-    with serving(bundle_files()) as server:
+    with serving(lab) as server:
         server.bytes_left = 150 << 20
         result = lab.deploy("up", cluster_bundle_url=server.url)
         assert server.gone.is_set()
@@ -67,11 +61,11 @@ def test_killed_during_kubeadm_init(lab: Lab) -> None:
     lab.kill_when(
         lambda: lab.succeeds("master1", "pgrep --full '[k]ubeadm init' && test -e /etc/kubernetes/manifests/etcd.yaml")
     )
-    assert not (STATE / "kubeconfig").exists()
+    assert not (lab.state / "kubeconfig").exists()
 
 
 def test_killed_between_init_and_join(lab: Lab) -> None:
-    lab.kill_when((STATE / "kubeconfig").exists)
+    lab.kill_when((lab.state / "kubeconfig").exists)
     assert not lab.succeeds("node1", "test -e /etc/kubernetes/kubelet.conf")
 
 
@@ -93,6 +87,6 @@ def test_and_another_up_changes_nothing(lab: Lab) -> None:
 def test_down_leaves_nothing_of_it_on_this_machine(lab: Lab) -> None:
     result = lab.deploy("down", "--yes")
     assert result.code == 0, result.errors
-    assert containers() == set()
-    assert not (STATE / "kubeconfig").exists()
-    assert not (STATE / "ssh/id_ed25519").exists()
+    assert lab.containers() == set()
+    assert not (lab.state / "kubeconfig").exists()
+    assert not (lab.state / "ssh/id_ed25519").exists()

@@ -12,14 +12,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-STATE = Path("~/.local/state/yunkube/faults").expanduser()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
-GATEWAY = "10.82.0.1"
 Json = dict[str, Any]
 
 
@@ -60,29 +58,57 @@ def docker(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-def containers() -> set[str]:
-    """Return the names of everything that is called like a host of this cluster."""
-    return set(docker("ps", "--all", "--filter", "name=^yunkube-faults-", "--format", "{{.Names}}").split())
-
-
 @dataclass
 class Lab:
     """The inventory of one cluster, and its hosts."""
 
     inventory: Path
-    variables: Json = field(default_factory=dict)
+    name: str
+    network: str  # the first three bytes of its /24
 
     @classmethod
-    def at(cls, folder: Path) -> Lab:
+    def at(cls, folder: Path, name: str, network: str, masters: int = 1, nodes: int = 1) -> Lab:
         """Copy the inventory that users start from, under a name and on a network of this test's own."""
-        inventory = folder / "inventory"
-        shutil.copytree(ROOT / "inventory/docker", inventory)
-        for file in inventory.rglob("*.yml"):
-            text = file.read_text().replace("10.77.0.", "10.82.0.").replace("yunkube/docker/", "yunkube/faults/")
-            file.write_text(text.replace("cluster_name: docker", "cluster_name: faults"))
-        lab = cls(inventory)
-        lab.write("docker_hosts_subnet: 10.82.0.0/24\n")
+        lab = cls(folder / "inventory", name, network)
+        shutil.copytree(ROOT / "inventory/docker", lab.inventory)
+        for file in lab.inventory.rglob("*.yml"):
+            text = file.read_text().replace("10.77.0.", f"{network}.").replace("yunkube/docker/", f"yunkube/{name}/")
+            file.write_text(text.replace("cluster_name: docker", f"cluster_name: {name}"))
+        lab.write(f"docker_hosts_subnet: {network}.0/24\n")
+        lab.declare(masters, nodes)
         return lab
+
+    @property
+    def state(self) -> Path:
+        """What the control machine keeps for the cluster."""
+        return Path("~/.local/state/yunkube").expanduser() / self.name
+
+    @property
+    def gateway(self) -> str:
+        """The control machine, as the hosts see it."""
+        return f"{self.network}.1"
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle that the hosts install from, once it was made."""
+        return (self.state / "bin").resolve().parent
+
+    def containers(self) -> set[str]:
+        """Return the names of everything that is called like a host of this cluster."""
+        return set(docker("ps", "--all", "--filter", f"name=^yunkube-{self.name}-", "--format", "{{.Names}}").split())
+
+    def declare(self, masters: int, nodes: int) -> None:
+        """Write hosts.yml: master1, master2, ... at .11 and on, node1, node2, ... at .21 and on."""
+
+        def group(kind: str, count: int, first: int) -> Json:
+            hosts = {
+                f"{kind}{number}": {"ansible_host": f"{self.network}.{first + number}"}
+                for number in range(1, count + 1)
+            }
+            return {"hosts": hosts}
+
+        children = {"masters": group("master", masters, 10), "nodes": group("node", nodes, 20)}
+        (self.inventory / "hosts.yml").write_text(json.dumps({"all": {"children": children}}, indent=1))
 
     def write(self, text: str) -> None:
         """Append to cluster.yml."""
@@ -118,6 +144,12 @@ class Lab:
                     os.kill(pid, signal.SIGKILL)
             process.wait()
 
+    def clear(self) -> None:
+        """Remove what this run or a killed one left."""
+        down = self.deploy("down", "--yes", cluster_provider="docker")
+        assert down.code == 0, down.errors
+        shutil.rmtree(self.state, ignore_errors=True)
+
     def make_hosts(self) -> None:
         """Have bare hosts."""
         argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), str(ROOT / "playbooks/hosts.yml")]
@@ -126,11 +158,11 @@ class Lab:
 
     def run(self, host: str, script: str, *options: str) -> str:
         """Run a shell's script on a host, past SSH; return what it prints."""
-        return docker("exec", *options, f"yunkube-faults-{host}", "sh", "-c", script)
+        return docker("exec", *options, f"yunkube-{self.name}-{host}", "sh", "-c", script)
 
     def succeeds(self, host: str, script: str) -> bool:
         """Say whether a shell's script succeeds on a host."""
-        argv = ["docker", "exec", f"yunkube-faults-{host}", "sh", "-c", script]
+        argv = ["docker", "exec", f"yunkube-{self.name}-{host}", "sh", "-c", script]
         return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode == 0
 
 
@@ -151,9 +183,9 @@ class BundleServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files: Path) -> None:
+    def __init__(self, files: Path, address: str) -> None:
         """Serve files by their names, which are their digests."""
-        super().__init__((GATEWAY, 0), _Handler)
+        super().__init__((address, 0), _Handler)
         self.files = files
         self.damaged: set[str] = set()
         self.bytes_left = 1 << 60
@@ -162,7 +194,7 @@ class BundleServer(http.server.ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where hosts find it."""
-        return f"http://{GATEWAY}:{self.server_port}"
+        return f"http://{self.server_address[0]!s}:{self.server_port}"
 
     def verify_request(self, request: object, client_address: object) -> bool:
         """Answer nobody any more once it is gone."""
@@ -194,9 +226,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(files: Path) -> Iterator[BundleServer]:
-    """Run a bundle server."""
-    with BundleServer(files) as server:
+def serving(lab: Lab) -> Iterator[BundleServer]:
+    """Run a server of the lab's bundle on its network; nothing here writes to the bundle."""
+    with BundleServer(lab.bundle / "files", lab.gateway) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
         thread.start()
         try:

@@ -1,0 +1,28 @@
+"""A cluster of its own for each module, on bare hosts that Docker makes, and how long each test took."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from laboratory import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Bare hosts, as the module's LAB says: name, network, number of masters and of nodes."""
+    lab = Lab.at(tmp_path_factory.mktemp("lab"), *request.module.LAB)
+    lab.clear()
+    lab.make_hosts()
+    yield lab
+    lab.clear()
+
+
+@pytest.fixture(autouse=True)
+def _time(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    with capsys.disabled():
+        sys.stdout.write(f"\n{time.monotonic() - started:6.1f} s  {request.node.name} ")
