@@ -139,10 +139,29 @@ class Lab:
                 assert time.monotonic() < deadline, "what was waited for did not happen"
                 time.sleep(0.05)
         finally:
-            for pid in [process.pid, *descendants(process.pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.wait()
+            kill(process)
+
+    def disturbed(
+        self, tasks: int, disturb: Callable[[subprocess.Popen[str]], None], seconds: int = 240
+    ) -> tuple[str, int]:
+        """Run `up`, call `disturb` when so many tasks have begun; return the last one's name and the exit code.
+
+        A run of fewer tasks ends undisturbed, and the name is empty.
+        """
+        process = subprocess.Popen(
+            self.argv("up"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, text=True
+        )
+        assert process.stdout is not None
+        name = ""
+        begun = 0
+        with process, killing_after(process, seconds):
+            for line in process.stdout:
+                event = json.loads(line)
+                begun += event["type"] == "task_started"
+                if begun == tasks and not name:
+                    name = str(event["name"])
+                    disturb(process)
+        return name, process.returncode
 
     def clear(self) -> None:
         """Remove what this run or a killed one left."""
@@ -164,6 +183,25 @@ class Lab:
         """Say whether a shell's script succeeds on a host."""
         argv = ["docker", "exec", f"yunkube-{self.name}-{host}", "sh", "-c", script]
         return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process with all that it started, as a crash would."""
+    for pid in [process.pid, *descendants(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def killing_after(process: subprocess.Popen[Any], seconds: float) -> Iterator[None]:
+    """Kill a process that has not ended after so long."""
+    timer = threading.Timer(seconds, kill, [process])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,0 +1,73 @@
+"""Whatever stops an `up`, and whenever, the next one ends with the cluster that an undisturbed one makes.
+
+How many times and what happens is drawn from a seed, which is printed: YUNKUBE_DISTURBANCES and YUNKUBE_SEED set them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+from laboratory import Lab, docker, kill
+
+LAB = ("resume", "10.89.0", 1, 1)
+TASKS = 30  # of a whole `up`, as `bench/run tasks` counts them
+COUNT = int(os.environ.get("YUNKUBE_DISTURBANCES", "6"))
+SEED = int(os.environ.get("YUNKUBE_SEED", str(random.SystemRandom().randrange(1_000_000))))
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What happens to an `up`, on which host, and how long after a task began."""
+
+    what: str
+    host: str
+    seconds: float
+
+    def happen(self, lab: Lab, process: subprocess.Popen[str]) -> None:
+        """Let it happen."""
+        time.sleep(self.seconds)
+        match self.what:
+            case "the control machine crashes":
+                kill(process)
+            case "a host loses its power":
+                docker("restart", "--time", "0", f"yunkube-{lab.name}-{self.host}")
+            case "a host is cut off until the run gives up":
+                lab.run(self.host, "ip link set eth0 down")
+                try:
+                    process.wait(120)
+                finally:
+                    lab.run(self.host, "ip link set eth0 up")
+
+
+# The first is what happens most.
+KINDS = ("the control machine crashes",) * 2 + ("a host loses its power", "a host is cut off until the run gives up")
+
+
+def test_up_goes_on_after_disturbances_at_random_moments(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    draw = random.Random(SEED)  # noqa: S311 - to be drawn again, not to be secret
+    with capsys.disabled():
+        sys.stdout.write(f"\nYUNKUBE_SEED={SEED} YUNKUBE_DISTURBANCES={COUNT}")
+    for number in range(COUNT):
+        # One in each part of the way, so that what came before does not use all of them up.
+        tasks = int((number + draw.random()) * TASKS / COUNT) + 1
+        drawn = Disturbance(draw.choice(KINDS), draw.choice(("master1", "node1")), round(draw.uniform(0, 2), 1))
+        name, code = lab.disturbed(tasks, functools.partial(drawn.happen, lab))
+        with capsys.disabled():
+            sys.stdout.write(f"\n  {drawn.seconds} s into {name!r}: {drawn.what} ({drawn.host}): exit code {code}")
+        assert code in ((-9,) if drawn.what == KINDS[0] else (0, 3, 4))
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    assert all(row["ok"] for row in result.summary["table"])
+
+
+def test_and_another_up_changes_nothing(lab: Lab) -> None:
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    assert result.changed == {"localhost": 0, "master1": 0, "node1": 0}
