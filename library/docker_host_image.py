@@ -44,7 +44,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
 from ansible.module_utils.yunkube.store import digest_of, locked
-from ansible.module_utils.yunkube.system_packages import PackageError, install
+from ansible.module_utils.yunkube.system_packages import APT_INDEXES, PackageError, debian_archive, install
 
 REPOSITORY = "yunkube-host"
 
@@ -66,15 +66,6 @@ class ImageError(Exception):
 def image_tag(distribution: str, recipe: object) -> str:
     """Return the tag that a recipe has: another recipe, another tag."""
     return f"{distribution}-{digest_of(recipe)[:12]}"
-
-
-def debian_mirror(index_targets: str) -> str | None:
-    """Return Debian's mirror out of `origin|label|uri` lines, None when apt knows none."""
-    for line in index_targets.splitlines():
-        origin, label, uri = line.split("|", 2)
-        if (origin, label) == ("Debian", "Debian"):
-            return uri
-    return None
 
 
 def failure_line(output: str) -> str:
@@ -123,9 +114,8 @@ def build(module: AnsibleModule, recipe: t.Mapping[str, t.Any], archive: Path) -
 
 def _debootstrap(module: AnsibleModule, recipe: t.Mapping[str, t.Any], root: Path) -> list[str]:
     argv = ["debootstrap", "--variant=minbase", f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
-    targets = ["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"]
     apt = module.get_bin_path("apt-get")
-    mirror = debian_mirror(module.run_command([apt, *targets])[1]) if apt else None
+    mirror = debian_archive(module.run_command([apt, *APT_INDEXES])[1]) if apt else None
     return [*argv, mirror] if mirror else argv
 
 

@@ -30,6 +30,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.os_release import parse_os_release
 
 # ID and ID_LIKE of /etc/os-release, as Ansible calls the family and what installs its packages.
 FAMILIES = {
@@ -41,10 +42,8 @@ FAMILIES = {
 NAMES = {"rhel": "RedHat", "centos": "CentOS", "almalinux": "AlmaLinux", "opensuse-leap": "openSUSE Leap"}
 
 
-def parse_os_release(text: str) -> dict[str, str]:
+def distribution(said: dict[str, str]) -> dict[str, str]:
     """Return what /etc/os-release says of the distribution, under Ansible's names."""
-    pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    said = {name: value.strip("\"'") for name, value in pairs.items()}
     identity = said.get("ID", "linux")
     likes = [identity, *said.get("ID_LIKE", "").split()]
     family, manager = next((FAMILIES[like] for like in likes if like in FAMILIES), (identity.capitalize(), "unknown"))
@@ -83,7 +82,7 @@ def default_ipv4(routes: list[dict[str, t.Any]], interfaces: list[dict[str, t.An
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    facts: dict[str, t.Any] = dict(parse_os_release(Path("/etc/os-release").read_text()))
+    facts: dict[str, t.Any] = dict(distribution(parse_os_release(Path("/etc/os-release").read_text())))
     answers = []
     for what in ("route", "address"):
         program = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")

@@ -55,6 +55,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.os_release import parse_os_release
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
@@ -212,12 +213,6 @@ def read_text(path: str) -> str:
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""
-
-
-def parse_os_release(text: str) -> dict[str, str]:
-    """Return what /etc/os-release says."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {name: value.strip("\"'") for name, value in pairs}
 
 
 def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube import oci
 from ansible.module_utils.yunkube.store import Store, digest_file, digest_of, digest_tree, write_atomic
+from ansible.module_utils.yunkube.system_packages import APT_INDEXES, debian_archive
 
 Lock = dict[str, t.Any]
 RECIPE = 1  # part of every key: raise it when the steps below change what they make
@@ -325,13 +326,11 @@ def _quoted(text: str) -> str:
 
 def archive_of_debian() -> str:
     """Return the address of Debian's archive that this machine's apt uses."""
-    argv = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-    for line in said.splitlines():
-        origin, _, uri = line.rpartition(" ")
-        if origin == "Debian" and "security" not in uri:
-            return uri
-    raise BuildError("apt on this machine has no index of Debian's archive: check its sources and run apt-get update")
+    said = subprocess.run(["apt-get", *APT_INDEXES], capture_output=True, text=True, check=False).stdout
+    archive = debian_archive(said)
+    if archive is None:
+        raise BuildError("apt on this machine has no index of Debian's archive: check its sources, run apt-get update")
+    return archive
 
 
 def control(package: Path) -> dict[str, str]:

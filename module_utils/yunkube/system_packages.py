@@ -10,6 +10,9 @@ from pathlib import Path
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+# What apt-get prints of its indexes, for debian_archive to read.
+APT_INDEXES = ("indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages")
+
 
 class PackageError(Exception):
     """A program is missing and cannot be installed here; the message says what to do."""
@@ -39,6 +42,15 @@ def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> l
         _apt(module, apt, "update")
     _apt(module, apt, "install", "--yes", "--no-install-recommends", *packages)
     return packages
+
+
+def debian_archive(listing: str) -> str | None:
+    """Return the address of Debian's archive out of apt's indexes, `origin|label|uri` a line; None when it has none."""
+    for line in listing.splitlines():
+        origin, label, uri = line.split("|", 2)
+        if (origin, label) == ("Debian", "Debian"):
+            return uri
+    return None
 
 
 def _apt(module: AnsibleModule, apt: str, *words: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 from laboratory import Lab
+from timing import _time  # noqa: F401 - pytest finds it by its name
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +17,3 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     lab.make_hosts()
     yield lab
     lab.clear()
-
-
-@pytest.fixture(autouse=True)
-def _time(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    with capsys.disabled():
-        sys.stdout.write(f"\n{time.monotonic() - started:6.1f} s  {request.node.name} ")

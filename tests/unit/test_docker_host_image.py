@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import docker_host_image as image
+from ansible.module_utils.yunkube.system_packages import debian_archive
 
 
 def test_another_recipe_has_another_tag() -> None:
@@ -16,9 +17,9 @@ def test_another_recipe_has_another_tag() -> None:
 
 def test_the_mirror_is_the_one_that_apt_uses() -> None:
     lines = "Debian|Debian-Security|http://a.example/security/\nDebian|Debian|http://b.example/debian/\n"
-    assert image.debian_mirror(lines) == "http://b.example/debian/"
-    assert image.debian_mirror("Ubuntu|Ubuntu|http://c.example/ubuntu/\n") is None
-    assert image.debian_mirror("") is None
+    assert debian_archive(lines) == "http://b.example/debian/"
+    assert debian_archive("Ubuntu|Ubuntu|http://c.example/ubuntu/\n") is None
+    assert debian_archive("") is None
 
 
 def test_the_line_that_names_the_fault_is_found() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from host_facts import default_ipv4, parse_os_release
+from ansible.module_utils.yunkube.os_release import parse_os_release
+from host_facts import default_ipv4, distribution
 
 INTERFACES: list[dict[str, t.Any]] = [
     {"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},
@@ -30,7 +31,7 @@ INTERFACES: list[dict[str, t.Any]] = [
     ],
 )
 def test_a_distribution_has_ansibles_names(text: str, facts: tuple[str, ...]) -> None:
-    found = parse_os_release(text)
+    found = distribution(parse_os_release(text))
     assert tuple(found[key] for key in ("distribution", "distribution_major_version", "os_family", "pkg_mgr")) == facts
 
 

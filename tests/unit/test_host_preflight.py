@@ -9,7 +9,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_os_release, parse_routes
+from ansible.module_utils.yunkube.os_release import parse_os_release
+from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_routes
 
 PLUGIN = Path(__file__).resolve().parents[2] / "roles/prepare_host/action_plugins/host_preflight_report.py"
 
