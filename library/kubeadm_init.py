@@ -21,10 +21,12 @@ options:
   ignore_preflight_errors: {description: Checks to ignore by name, type: list, elements: str, default: []}
   patches:
     description:
-      - "kubeadm's patches: a dictionary of target (C(etcd), C(corednsdeployment)...) and strategic merge patch."
+      - "kubeadm's patches, each a dictionary of target (C(etcd), C(corednsdeployment)...) and strategic merge patch."
+      - Later ones come on top of earlier ones.
       - They are written to C(/run/yunkube/patches), which the configuration must name (C(patches.directory)).
-    type: dict
-    default: {}
+    type: list
+    elements: dict
+    default: []
   kubeconfig_server:
     description: Under which address the API server stands in the kubeconfig that C(kubeconfig_digest) is of.
     type: str
@@ -205,7 +207,7 @@ def main() -> None:
                 "config": {"type": "str", "required": True},
                 "endpoint": {"type": "str", "required": True},
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
-                "patches": {"type": "dict", "default": {}},
+                "patches": {"type": "list", "elements": "dict", "default": []},
                 "kubeconfig_server": {"type": "str", "default": ""},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},

@@ -16,6 +16,14 @@ options:
   config: {description: "kubeadm's JoinConfiguration, YAML. Goes to kubeadm through memory.", type: str}
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
   node: {description: Name of the node, type: str, required: true}
+  patches:
+    description:
+      - "kubeadm's patches, each a dictionary of target (C(kubeletconfiguration)...) and strategic merge patch."
+      - Later ones come on top of earlier ones.
+      - They are written to C(/run/yunkube/patches), which the configuration must name (C(patches.directory)).
+    type: list
+    elements: dict
+    default: []
   ignore_preflight_errors: {description: Checks to ignore by name, type: list, elements: str, default: []}
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
 attributes:
@@ -148,6 +156,7 @@ class Join:
         argv = [program, "join"]
         if ignored:
             argv.append(f"--ignore-preflight-errors={','.join(ignored)}")
+        kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("join", outcome))
@@ -162,6 +171,7 @@ def main() -> None:
                 "config": {"type": "str", "no_log": True},
                 "endpoint": {"type": "str", "required": True},
                 "node": {"type": "str", "required": True},
+                "patches": {"type": "list", "elements": "dict", "default": []},
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
                 "timeout": {"type": "int", "default": 360},
             },

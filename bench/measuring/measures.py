@@ -70,6 +70,36 @@ def noop(repeat: int) -> Result:
     }
 
 
+def add(repeat: int) -> Result:
+    """One host more, to 2, 3, ... 9 that are there: does it cost more when the cluster is large?"""
+    rounds = [_adds() for _ in range(repeat)]
+    seconds = {count: spread([adds[count].seconds for adds in rounds]) for count in rounds[0]}
+    return {
+        **{f"to_{count}": middle for count, middle in seconds.items()},
+        "ratio": spread([round(adds[9].seconds / adds[2].seconds, 2) for adds in rounds]),
+        "results_on_old_hosts": {
+            f"to_{count}": max(_on_old_hosts(adds[count], count) for adds in rounds) for count in seconds
+        },
+        **_profile([adds[9] for adds in rounds]),
+    }
+
+
+def _adds() -> dict[int, lab.Run]:
+    """Return what adding a host took, by the number of hosts that were there."""
+    with lab.cluster() as inventory:
+        lab.deploy("up", inventory)
+        runs: dict[int, lab.Run] = {}
+        for there in range(2, 10):
+            lab.write_hosts(inventory, there)
+            runs[there] = lab.deploy("add", inventory, f"node{there}")
+        return runs
+
+
+def _on_old_hosts(run: lab.Run, there: int) -> int:
+    new = ("localhost", f"node{there}")
+    return sum(sum(count.values()) for host, count in run.hosts.items() if host not in new)
+
+
 def tasks(_repeat: int) -> Result:
     """How many tasks the way from bare hosts to a cluster has, as Ansible lists them and as the files hold them."""
     site = str(lab.ROOT / "site.yml")
@@ -101,7 +131,7 @@ def build(_repeat: int) -> Result:
     return {"minutes": round(seconds / 60, 1), "files": len(files), "megabytes": round(sum(files) / 1e6)}
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, build)}
+MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, build)}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:

@@ -66,7 +66,8 @@ class Progress:
 
     def _write(self) -> None:
         now = time.time()
-        what, since = min(self._running.items(), key=lambda item: item[1], default=("bundle", now))
+        what = ", ".join(self._running) or "bundle"
+        since = min(self._running.values(), default=now)
         state = {"what": f"build {what}", "done": self.done, "total": self.total}
         write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
 

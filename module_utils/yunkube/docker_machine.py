@@ -18,7 +18,7 @@ HOST_LABEL = "yunkube.host"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
 # What systemd, kubelet, containerd and the pods of a small cluster use on one host, measured.
-INOTIFY_INSTANCES = 15
+INOTIFY_INSTANCES = 14
 
 Described = t.Mapping[str, t.Any]  # a container or network as the engine tells of it
 Fault = dict[str, str]

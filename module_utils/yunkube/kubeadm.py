@@ -106,14 +106,15 @@ def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: P
         log.unlink(missing_ok=True)
 
 
-def write_patches(patches: Json, folder: Path = RUN) -> None:
-    """Write kubeadm's patches, {target: strategic merge patch}, where the configuration names them."""
+def write_patches(patches: t.Sequence[Json], folder: Path = RUN) -> None:
+    """Write kubeadm's patches, {target: strategic merge patch} each, where the configuration names them."""
     place = folder / "patches"
     place.mkdir(mode=0o700, exist_ok=True)
     for stale in place.iterdir():
         stale.unlink()
-    for target, patch in patches.items():
-        (place / f"{target}0+strategic.json").write_text(json.dumps(patch))
+    for number, layer in enumerate(patches):
+        for target, patch in layer.items():
+            (place / f"{target}{number}+strategic.json").write_text(json.dumps(patch))
 
 
 def preflight_faults(output: str) -> list[Json]:

@@ -217,6 +217,6 @@ def test_init_gets_arguments_for_cgroup_v1_only_there(version: str, words: tuple
 
 
 def test_more_hosts_than_the_kernel_can_watch_are_warned_of() -> None:
-    assert machines.inotify_warning(128, 8) == ""
-    assert "enough for 8 hosts, and there are 9" in machines.inotify_warning(128, 9)
-    assert "max_user_instances=1024" in machines.inotify_warning(128, 9)
+    assert machines.inotify_warning(128, 9) == ""
+    assert "enough for 9 hosts, and there are 10" in machines.inotify_warning(128, 10)
+    assert "max_user_instances=1024" in machines.inotify_warning(128, 10)

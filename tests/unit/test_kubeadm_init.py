@@ -212,6 +212,9 @@ def test_a_kubeadm_whose_module_was_killed_is_waited_for(tmp_path: Path) -> None
 
 
 def test_patches_are_kubeadms_files_and_stale_ones_go(tmp_path: Path) -> None:
-    kubeadm.write_patches({"etcd": {"spec": 1}}, tmp_path)
-    kubeadm.write_patches({"corednsdeployment": {"spec": 2}}, tmp_path)
-    assert [path.name for path in (tmp_path / "patches").iterdir()] == ["corednsdeployment0+strategic.json"]
+    kubeadm.write_patches([{"etcd": {"spec": 1}}], tmp_path)
+    kubeadm.write_patches([{"corednsdeployment": {"spec": 2}}, {"corednsdeployment": {"spec": 3}}], tmp_path)
+    assert sorted(path.name for path in (tmp_path / "patches").iterdir()) == [
+        "corednsdeployment0+strategic.json",
+        "corednsdeployment1+strategic.json",
+    ]
