@@ -26,6 +26,7 @@ attributes:
   check_mode: {support: full, details: [Builds nothing; says whether it would.]}
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 directory: {description: The bundle's folder, returned: always, type: path}
 served: {description: Whether a server gives out the bundles of this cache already, returned: always, type: bool}
 seconds: {description: Time of each step that was built, returned: when something was, type: dict}
@@ -129,9 +130,11 @@ def main() -> None:
     bad = damaged(bundle)
     if bad == []:
         relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
-        module.exit_json(changed=relinked, directory=str(bundle), served=served(module.params))
+        changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
+        module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served(module.params))
+    making = [f"{'make' if bad is None else 'mend'} the bundle of {lock_file.stem}"]
     if module.check_mode:
-        module.exit_json(changed=True, directory=str(bundle), served=served(module.params))
+        module.exit_json(changed=True, changes=making, directory=str(bundle), served=served(module.params))
     lock = yaml.safe_load(text)
     builder = Builder(lock, Path(module.params["project"]), cache)
     if faults := builder.faults():
@@ -155,6 +158,7 @@ def main() -> None:
     link_programs(module.params["programs_link"], bundle, check_mode=False)
     module.exit_json(
         changed=True,
+        changes=making,
         directory=str(bundle),
         served=served(module.params),
         seconds=progress.times,

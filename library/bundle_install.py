@@ -31,7 +31,7 @@ attributes:
   diff_mode: {support: full}
 """
 RETURN = r"""
-installed: {description: What was installed or would be, as C(name version), returned: always, type: list}
+changes: {description: "What was installed or would be, in words", returned: always, type: list, elements: str}
 paths: {description: Paths of the programs among them, returned: always, type: list}
 programs: {description: Path of each program that was asked for by its name, returned: always, type: dict}
 chosen: {description: How many entries were asked for, returned: always, type: int}
@@ -42,61 +42,27 @@ import concurrent.futures
 import errno
 import hashlib
 import http.client
-import json
 import os
 import platform
-import re
 import shutil
-import subprocess
 import time
-import typing as t
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-STATE = Path("/var/lib/yunkube")
-CTR = "/usr/local/bin/ctr"
-CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
-PROGRAMS = ("runtime", "cni", "kubernetes")
-Entry = dict[str, t.Any]
-
-
-class InstallError(Exception):
-    """The host cannot be brought there; the text says why and what to do."""
-
-
-class Digests:
-    """Digests of files on this host, remembered as long as size, time and inode stay."""
-
-    def __init__(self, path: Path) -> None:
-        """Read what was remembered."""
-        self.path = path
-        try:
-            self.known: dict[str, list[t.Any]] = json.loads(path.read_text())
-        except (FileNotFoundError, ValueError):
-            self.known = {}
-
-    def of(self, path: Path) -> str | None:
-        """Return the sha256 of a file, None where there is none."""
-        try:
-            about = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
-        known = self.known.get(str(path))
-        if known is None or known[:4] != stamp:
-            with path.open("rb") as stream:
-                known = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
-            self.known[str(path)] = known
-        return str(known[4])
-
-    def save(self) -> None:
-        """Remember for the next call."""
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.known))
-        part.replace(self.path)
+from ansible.module_utils.yunkube.bundle_files import (
+    CTR,
+    PROGRAMS,
+    STATE,
+    Digests,
+    Entry,
+    InstallError,
+    compare,
+    in_words,
+    missing_programs,
+    run_program,
+)
 
 
 def control_machine(pid: int | None = None) -> str:
@@ -160,28 +126,6 @@ class Source:
         return digest.hexdigest()
 
 
-def missing_programs(entries: list[Entry], digests: Digests) -> list[Entry]:
-    """Return the entries whose file on this host is not there or another."""
-    return [entry for entry in entries if digests.of(Path(entry["path"])) != entry["sha256"]]
-
-
-def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], bool]:
-    """Return the packages that are not installed, and whether an earlier installation was cut off.
-
-    `listing` is dpkg-query's, a line `name state` each.
-    """
-    states = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
-    broken = any(state not in ("installed", "config-files", "not-installed") for state in states.values())
-    return [entry for entry in entries if states.get(entry["package"]) != "installed"], broken
-
-
-def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
-    """Return the images that are not there with the digest wanted; `listing` is ctr's."""
-    rows = re.finditer(r"^(\S+)\s+\S+\s+(sha256:[0-9a-f]{64})\s", listing, re.MULTILINE)
-    present = {(row[1], row[2]) for row in rows}
-    return [entry for entry in entries if (entry["reference"], entry["target"]) not in present]
-
-
 def install_packages(entries: list[Entry], source: Source) -> None:
     """Fetch and install packages, all in one transaction."""
     folder = STATE / "packages"
@@ -189,7 +133,7 @@ def install_packages(entries: list[Entry], source: Source) -> None:
     paths = [folder / entry["name"] for entry in entries]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(source.fetch, entries, paths))
-    _run(["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)])
+    run_program(["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)])
     shutil.rmtree(folder)
 
 
@@ -204,7 +148,7 @@ def import_images(entries: list[Entry], source: Source) -> None:
         return path
 
     def bring_in(path: Path) -> None:
-        _run([CTR, "--namespace", "k8s.io", "images", "import", "--local", str(path)])
+        run_program([CTR, "--namespace", "k8s.io", "images", "import", "--local", str(path)])
         path.unlink()
 
     with concurrent.futures.ThreadPoolExecutor(1) as fetching, concurrent.futures.ThreadPoolExecutor(2) as importing:
@@ -215,38 +159,6 @@ def import_images(entries: list[Entry], source: Source) -> None:
     shutil.rmtree(folder)
 
 
-def _run(argv: list[str]) -> str:
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise InstallError(f"{Path(argv[0]).name} failed: {' | '.join(lines)}")
-    return done.stdout
-
-
-def list_images(check_mode: bool) -> str:
-    """Return what ctr lists; nothing where containerd is not there yet, or would be started before the real run."""
-    if not shutil.which(CTR) or (check_mode and not Path(CONTAINERD_SOCKET).exists()):
-        return ""
-    return _run([CTR, "--namespace", "k8s.io", "images", "list"])
-
-
-def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[list[Entry], bool]:
-    """Return the entries that this host lacks, and whether dpkg was interrupted before."""
-    missing = missing_programs([entry for entry in files if entry["kind"] in PROGRAMS], digests)
-    packages = [entry for entry in files if entry["kind"] == "package"]
-    images = [entry for entry in files if entry["kind"] == "image"]
-    broken = False
-    if packages:
-        lacking, broken = missing_packages(
-            packages, _run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        )
-        missing += lacking
-    if images:
-        missing += missing_images(images, list_images(check_mode))
-    return missing, broken
-
-
 def install(missing: list[Entry], source: Source, broken: bool) -> None:
     """Install what is missing."""
     STATE.mkdir(mode=0o755, exist_ok=True)
@@ -255,7 +167,7 @@ def install(missing: list[Entry], source: Source, broken: bool) -> None:
     if need > free:
         raise InstallError(f"needs {need >> 20} MB under {STATE}, {free >> 20} MB are free: make room, then run again")
     if broken:
-        _run(["dpkg", "--configure", "-a"])
+        run_program(["dpkg", "--configure", "-a"])
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     for entry in programs:
         Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
@@ -295,10 +207,11 @@ def main() -> None:
             raise
         module.fail_json(msg=f"no space left on {platform.node()} while fetching: make room, then run again")
     names = [f"{entry['name']} {entry['version']}" for entry in missing]
+    changes = in_words(missing, broken)
     diff = {"before": "", "after": "".join(f"{name}\n" for name in names), "after_header": f"installed ({machine})"}
     module.exit_json(
-        changed=bool(missing or broken),
-        installed=names,
+        changed=bool(changes),
+        changes=changes,
         paths=[entry["path"] for entry in missing if "path" in entry],
         bytes=fetched,
         diff=diff,

@@ -20,7 +20,7 @@ attributes:
 author: [Yunkube]
 """
 RETURN = r"""
-installed: {description: Packages that were installed, returned: when changed, type: list, elements: str}
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 """
 
 import os
@@ -127,9 +127,9 @@ def main() -> None:
             root=os.geteuid() == 0,
         )
     else:
-        module.exit_json(changed=False)
+        module.exit_json(changed=False, changes=[])
     if refused and not module.params["install"] and missing(PROGRAM):
-        module.exit_json(changed=False, msg=refused)
+        module.exit_json(changed=False, changes=[], msg=refused)
     if refused:
         module.fail_json(msg=refused, kind="preflight")
     packages = [name for names in missing(PROGRAM).values() for name in names]
@@ -140,7 +140,9 @@ def main() -> None:
         except (EngineError, PackageError, OSError) as error:
             module.fail_json(msg=str(error), kind="preflight")
     before = "Docker engine: not installed\n" if packages else "Docker engine: stopped\n"
-    module.exit_json(changed=True, installed=packages, diff={"before": before, "after": "Docker engine: running\n"})
+    changes = [f"install the Docker engine ({', '.join(packages)})"] if packages else []
+    diff = {"before": before, "after": "Docker engine: running\n"}
+    module.exit_json(changed=True, changes=[*changes, "start the Docker engine"], diff=diff)
 
 
 if __name__ == "__main__":

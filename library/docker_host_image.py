@@ -33,6 +33,7 @@ attributes:
 author: [Yunkube]
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 image: {description: The image's name and tag, returned: always, type: str}
 """
 
@@ -155,20 +156,20 @@ def main() -> None:
     try:
         engine = _engine(module)
         if engine and engine.find(f"/images/{image}/json"):
-            module.exit_json(changed=False, image=image)
+            module.exit_json(changed=False, changes=[], image=image)
         if engine is None or module.check_mode:
-            module.exit_json(changed=True, image=image, diff=diff)
+            module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
         with locked(archive.with_suffix(".lock")):
             if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
-                module.exit_json(changed=False, image=image)
+                module.exit_json(changed=False, changes=[], image=image)
             if not archive.exists():
                 build(module, recipe, archive)
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, PackageError, OSError) as error:
         module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
-    module.exit_json(changed=True, image=image, diff=diff)
+    module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
 
 
 def _engine(module: AnsibleModule) -> Docker | None:

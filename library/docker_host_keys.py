@@ -20,6 +20,7 @@ attributes:
 author: [Yunkube]
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 client_key: {description: The private key's file, returned: always, type: str}
 """
 
@@ -64,13 +65,12 @@ class KeyFolder:
         """Look at nothing yet."""
         self.module = module
         self.directory = directory
-        self.changed = False
+        self.changes: list[str] = []
 
     def absent(self) -> None:
         """Remove the folder."""
-        self.changed = self.directory.exists()
-        if self.changed and not self.module.check_mode:
-            shutil.rmtree(self.directory)
+        if self.directory.exists():
+            self._change(f"remove {self.directory}", lambda: shutil.rmtree(self.directory))
 
     def present(self, hosts: t.Mapping[str, str]) -> None:
         """Make what is missing and remove what is not wanted."""
@@ -82,33 +82,33 @@ class KeyFolder:
             self.directory / "known_hosts", known_hosts(hosts, {name: public[f"{HOSTS}/{name}"] for name in hosts})
         )
 
-    def _change(self, action: t.Callable[[], object]) -> None:
-        self.changed = True
+    def _change(self, words: str, action: t.Callable[[], object]) -> None:
+        self.changes.append(words)
         if not self.module.check_mode:
             action()
 
     def _folder(self, path: Path) -> None:
         if not path.is_dir():
-            self._change(lambda: path.mkdir(mode=0o700, parents=True))
+            self._change(f"make {path}", lambda: path.mkdir(mode=0o700, parents=True))
         else:
             self._mode(path, 0o700)
 
     def _mode(self, path: Path, mode: int) -> None:
         if path.stat().st_mode & 0o777 != mode:
-            self._change(lambda: path.chmod(mode))
+            self._change(f"give {path} the mode {mode:04o}", lambda: path.chmod(mode))
 
     def _text(self, path: Path, text: str) -> None:
         if not path.exists() or path.read_text() != text:
-            self._change(lambda: write_atomic(path, text, 0o600))
+            self._change(f"write {path}", lambda: write_atomic(path, text, 0o600))
         else:
             self._mode(path, 0o600)
 
     def _key(self, path: Path, comment: str) -> str:
         public = path.with_name(f"{path.name}.pub")
         if not path.exists():
-            self._change(lambda: self._generate(path, comment))
+            self._change(f"make the key {path}", lambda: self._generate(path, comment))
         elif not public.exists():
-            self._change(lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
+            self._change(f"write {public}", lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
         else:
             self._mode(path, 0o600)
         return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be made)"
@@ -155,7 +155,10 @@ def main() -> None:
         module.fail_json(msg=f"The keys of the hosts cannot be kept in {directory}: {error}")
     after = before if module.check_mode else listing(directory)
     module.exit_json(
-        changed=folder.changed, client_key=str(directory / CLIENT), diff={"before": before, "after": after}
+        changed=bool(folder.changes),
+        changes=folder.changes,
+        client_key=str(directory / CLIENT),
+        diff={"before": before, "after": after},
     )
 
 

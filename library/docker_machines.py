@@ -33,7 +33,7 @@ notes:
   - A new image of the same distribution leaves hosts that are there as they are, as a vendor's new image would.
 """
 RETURN = r"""
-actions: {description: What was done to which host and why, returned: always, type: list, elements: str}
+changes: {description: "What was (or would be) done to which host and why", returned: always, type: list, elements: str}
 """
 
 import ipaddress
@@ -237,7 +237,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
         if warning := inotify_warning(limit, others + len(machines)):
             module.warn(warning)
-    made = [f"network {network_name(lab.cluster)}: made, {subnet}"] if make_network else []
+    made = [f"make network {network_name(lab.cluster)}, {subnet}"] if make_network else []
     return [*made, *(str(step) for step in steps if step.changes)]
 
 
@@ -246,8 +246,8 @@ def absent(module: AnsibleModule, lab: Lab) -> list[str]:
     if not module.check_mode:
         lab.remove(lab.hosts)
         lab.remove_network()
-    gone = [f"network {network_name(lab.cluster)}: removed"] if lab.network else []
-    return [*(f"{name}: removed" for name in lab.hosts), *gone]
+    gone = [f"remove network {network_name(lab.cluster)}"] if lab.network else []
+    return [*(f"remove host {name}" for name in lab.hosts), *gone]
 
 
 def checked_subnet(text: str, hosts: t.Mapping[str, str]) -> ipaddress.IPv4Network:
@@ -304,13 +304,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        actions = run(module)
+        changes = run(module)
     except RefusedError as refused:
         module.fail_json(msg=str(refused), kind=refused.kind, faults=refused.faults)
     except DockerError as error:
         module.fail_json(msg=f"Docker: {error}", kind="preflight")
-    diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)}
-    module.exit_json(changed=bool(actions), actions=actions, diff=diff)
+    diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ description:
 author: [The maintainers]
 options:
   firewall: {description: The firewall that is active., type: str, choices: [ufw, firewalld], required: true}
-  state: {description: Open it or turn it off., type: str, choices: [open, "off"], default: open}
+  state: {description: "Open it, turn it off or leave it.", type: str, choices: [open, "off", leave], default: open}
   master: {description: Whether the host runs the control plane., type: bool, required: true}
   sources: {description: Networks of the cluster's hosts., type: list, elements: str, required: true}
   pod_cidr: {description: Addresses of pods., type: str, required: true}
@@ -22,128 +22,21 @@ attributes:
 """
 
 RETURN = r"""
-rules: {description: The rules that were (or would be) added., returned: always, type: list}
+changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """
 
-import dataclasses
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
-
-
-@dataclasses.dataclass(frozen=True)
-class Opening:
-    """Ports of one protocol, for one network or (empty) for everyone."""
-
-    ports: str  # "6443" or "30000-32767"
-    protocol: str
-    source: str = ""
-
-
-def openings(*, master: bool, sources: t.Iterable[str]) -> list[Opening]:
-    """Return what a host of a cluster lets in."""
-    found = [Opening("30000-32767", protocol) for protocol in ("tcp", "udp")]  # NodePorts
-    found += [Opening("6443", "tcp")] if master else []
-    for source in sources:
-        found += [Opening("2379-2380", "tcp", source)] if master else []  # etcd
-        # kubelet; flannel's vxlan; flannel's wireguard
-        found += [Opening("10250", "tcp", source), Opening("8472", "udp", source), Opening("51820", "udp", source)]
-    return found
-
-
-def ufw_rules(allowed: t.Iterable[Opening], pod_cidr: str) -> list[list[str]]:
-    """Return rules in ufw's words, as `ufw show added` repeats them."""
-    rules = [["allow", "from", pod_cidr], ["route", "allow", "from", pod_cidr], ["route", "allow", "to", pod_cidr]]
-    for one in allowed:
-        ports = one.ports.replace("-", ":")
-        rules.append(
-            ["allow", "from", one.source, "to", "any", "port", ports, "proto", one.protocol]
-            if one.source
-            else ["allow", f"{ports}/{one.protocol}"]
-        )
-    return rules
-
-
-def firewalld_options(allowed: t.Iterable[Opening], pod_cidr: str) -> list[tuple[str, str, str]]:
-    """Return zone (empty is the default one), kind and value as firewall-cmd's options name them."""
-    options = [("trusted", "source", pod_cidr)]
-    for one in allowed:
-        rule = (
-            f'rule family="ipv4" source address="{one.source}" port port="{one.ports}" protocol="{one.protocol}" accept'
-        )
-        options.append(("", "rich-rule", rule) if one.source else ("", "port", f"{one.ports}/{one.protocol}"))
-    return options
-
-
-class Firewall:
-    """Runs a firewall's commands for one call of the module."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        """Speak for this call."""
-        self.module = module
-
-    def run(self, argv: list[str]) -> str:
-        """Run a command that must succeed."""
-        rc, out, err = self.module.run_command(argv, environ_update={"LC_ALL": "C"})
-        if rc != 0:
-            self.module.fail_json(msg=f"{' '.join(argv)} failed: {(err or out).strip()}")
-        return out
-
-    def succeeds(self, argv: list[str]) -> bool:
-        """Tell whether a command that only asks says yes."""
-        return self.module.run_command(argv)[0] == 0
-
-    def open_ufw(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
-        """Add the rules that ufw does not list."""
-        listed = self.run(["ufw", "show", "added"])
-        known = {line.split(" comment ")[0] for line in listed.splitlines()}
-        wanted = [rule for rule in ufw_rules(allowed, pod_cidr) if " ".join(["ufw", *rule]) not in known]
-        if not self.module.check_mode:
-            for rule in wanted:
-                self.run(["ufw", *rule, "comment", "Yunkube"])
-        return [" ".join(rule) for rule in wanted]
-
-    def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
-        """Add what firewalld does not have, to what filters now and to what it reads at the next start."""
-        added = []
-        for zone, kind, value in firewalld_options(allowed, pod_cidr):
-            for lasting in ([], ["--permanent"]):
-                argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
-                if self.succeeds([*argv, f"--query-{kind}={value}"]):
-                    continue
-                added.append(" ".join(filter(None, [zone, kind, value, *lasting])))
-                if not self.module.check_mode:
-                    self.run([*argv, f"--add-{kind}={value}"])
-        return added
-
-    def turn_off(self, firewall: str) -> list[str]:
-        """Turn the firewall off, now and at boot."""
-        if not self.module.check_mode:
-            self.run(["ufw", "disable"] if firewall == "ufw" else ["systemctl", "disable", "--now", "firewalld"])
-        return [f"{firewall} turned off"]
+from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, open_firewall
 
 
 def main() -> None:
     """Compare, then change."""
-    spec: dict[str, dict[str, t.Any]] = {
-        "firewall": {"type": "str", "choices": ["ufw", "firewalld"], "required": True},
-        "state": {"type": "str", "choices": ["open", "off"], "default": "open"},
-        "master": {"type": "bool", "required": True},
-        "sources": {"type": "list", "elements": "str", "required": True},
-        "pod_cidr": {"type": "str", "required": True},
-    }
+    spec = {**FIREWALL_SPEC, "firewall": {"type": "str", "choices": ["ufw", "firewalld"], "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    params, firewall = module.params, Firewall(module)
-    allowed = openings(master=params["master"], sources=params["sources"])
-    if params["state"] == "off":
-        rules = firewall.turn_off(params["firewall"])
-    elif params["firewall"] == "ufw":
-        rules = firewall.open_ufw(allowed, params["pod_cidr"])
-    else:
-        rules = firewall.open_firewalld(allowed, params["pod_cidr"])
-    header = f"{params['firewall']}, rules added"
-    diff = {"before_header": header, "after_header": header, "before": "", "after": "".join(f"{r}\n" for r in rules)}
-    module.exit_json(changed=bool(rules), rules=rules, diff=diff)
+    active = module.params["firewall"]
+    changes = open_firewall(module, active, module.params)
+    diff = {"before_header": active, "after_header": active, "before": "", "after": "".join(f"{c}\n" for c in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
 
 
 if __name__ == "__main__":

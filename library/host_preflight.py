@@ -55,6 +55,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.firewall import active_firewall
 from ansible.module_utils.yunkube.os_release import parse_os_release
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
@@ -268,16 +269,6 @@ def product_uuid() -> str:
     contained = any(Path(path).exists() for path in ("/run/systemd/container", "/.dockerenv", "/run/.containerenv"))
     uuid = "" if contained else read_text("/sys/class/dmi/id/product_uuid").lower()
     return uuid if re.fullmatch(r"[0-9a-f-]{36}", uuid) and uuid not in FAKE_UUIDS else ""
-
-
-def active_firewall(module: AnsibleModule) -> str:
-    """Return the firewall that filters now, or nothing."""
-    if re.search(r"^ENABLED=yes", read_text("/etc/ufw/ufw.conf"), re.MULTILINE) and module.get_bin_path("ufw"):
-        return "ufw"
-    if module.get_bin_path("firewall-cmd"):
-        rc, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "firewalld"])
-        return "firewalld" if rc == 0 else ""
-    return ""
 
 
 def has_address(address: str) -> bool:

@@ -23,140 +23,16 @@ attributes:
 """
 
 RETURN = r"""
-changes: {description: What was (or would be) changed, one line each., returned: always, type: list}
+changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """
 
-import re
-import typing as t
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.store import write_atomic
-
-HEADER = "# Written by Yunkube for Kubernetes; changes here are overwritten.\n"
-FSTAB = Path("/etc/fstab")
-# Where a feature shows that is no loaded module: built into the kernel, or given to a container.
-FEATURES = {"br_netfilter": Path("/proc/sys/net/bridge")}
-
-
-def is_loaded(name: str) -> bool:
-    """Tell whether the kernel has the feature, as a module or of its own."""
-    if name in FEATURES:
-        return FEATURES[name].exists()
-    listed = re.search(rf"\b{re.escape(name)}$", Path("/proc/filesystems").read_text(), re.MULTILINE)
-    return listed is not None or Path("/sys/module", name).exists()
-
-
-def modules_text(modules: list[str]) -> str:
-    """Return the file that loads modules at boot."""
-    return HEADER + "".join(f"{name}\n" for name in modules)
-
-
-def sysctls_text(values: dict[str, t.Any]) -> str:
-    """Return the file that sets sysctl values at boot."""
-    return HEADER + "".join(f"{name} = {value}\n" for name, value in sorted(values.items()))
-
-
-def without_swap(fstab: str) -> str:
-    """Return fstab with its swap commented out."""
-    return re.sub(r"^([^#\s]\S*\s+\S+\s+swap\s)", r"# \1", fstab, flags=re.MULTILINE)
-
-
-def sysctl_path(name: str, root: Path = Path("/proc/sys")) -> Path:
-    """Return where the kernel shows a value."""
-    return root / name.replace(".", "/")
-
-
-def read_sysctl(path: Path) -> str | None:
-    """Return a value in single spaces; None where the kernel has no such value (yet)."""
-    try:
-        return " ".join(path.read_text().split())
-    except FileNotFoundError:
-        return None
-
-
-class Settings:
-    """Compares what is with what should be, changes it unless only asked, and remembers what it did."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        """Work for one call of the module."""
-        self.module = module
-        self.changes: list[str] = []
-        self.diff: list[dict[str, str]] = []
-
-    def write(self, path: Path, wanted: str) -> None:
-        """Give a file its text."""
-        there = path.read_text() if path.exists() else ""
-        if there == wanted:
-            return
-        self._note(f"{path} written", str(path), there, wanted)
-        if not self.module.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, wanted)
-
-    def load(self, name: str) -> None:
-        """Load a kernel module."""
-        if is_loaded(name):
-            return
-        self._note(f"kernel module {name} loaded", "kernel modules", "", f"{name}\n")
-        if not self.module.check_mode:
-            self._run(["modprobe", name], f"the kernel does not load {name}")
-
-    def set_sysctl(self, name: str, wanted: str) -> None:
-        """Set a value of the running kernel."""
-        path = sysctl_path(name)
-        value = read_sysctl(path)
-        if value == wanted:
-            return
-        self._note(f"{name} set to {wanted}", name, f"{value or '(not there)'}\n", f"{wanted}\n")
-        if not self.module.check_mode:
-            path.write_text(wanted)
-
-    def turn_swap_off(self) -> None:
-        """Turn off all swap, now and in fstab."""
-        areas = Path("/proc/swaps").read_text().splitlines()[1:]
-        if areas:
-            self._note("swap turned off", "swap", "".join(f"{area.split()[0]}\n" for area in areas), "")
-            if not self.module.check_mode:
-                self._run(["swapoff", "--all"], "swap stays on")
-        if FSTAB.exists():
-            self.write(FSTAB, without_swap(FSTAB.read_text()))
-
-    def _note(self, change: str, header: str, before: str, after: str) -> None:
-        self.changes.append(change)
-        self.diff.append({"before_header": header, "after_header": header, "before": before, "after": after})
-
-    def _run(self, argv: list[str], failure: str) -> None:
-        rc, out, err = self.module.run_command(argv)
-        if rc != 0:
-            self.module.fail_json(msg=f"{failure}: {(err or out).strip()}", changes=self.changes)
-
-
-def apply(settings: Settings, params: dict[str, t.Any]) -> None:
-    """Bring everything to what was asked for, files first: a killed run then comes back right after a reboot."""
-    loadable = Path("/proc/modules").exists()
-    if params["modules"] and loadable:
-        settings.write(Path(params["modules_file"]), modules_text(params["modules"]))
-    if params["sysctls"]:
-        settings.write(Path(params["sysctls_file"]), sysctls_text(params["sysctls"]))
-    for name in params["modules"]:
-        settings.load(name)
-    for name, value in sorted(params["sysctls"].items()):
-        settings.set_sysctl(name, str(value))
-    if params["swap"] == "off":
-        settings.turn_swap_off()
+from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
 
 
 def main() -> None:
     """Compare, then change."""
-    spec: dict[str, dict[str, t.Any]] = {
-        "modules": {"type": "list", "elements": "str", "default": []},
-        "modules_file": {"type": "path", "required": True},
-        "sysctls": {"type": "dict", "default": {}},
-        "sysctls_file": {"type": "path", "required": True},
-        "swap": {"type": "str", "choices": ["off", "leave"], "default": "leave"},
-    }
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=SETTINGS_SPEC, supports_check_mode=True)
     settings = Settings(module)
     try:
         apply(settings, module.params)

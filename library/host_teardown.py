@@ -23,7 +23,7 @@ attributes:
 author: [Yunkube]
 """
 RETURN = r"""
-removed: {description: What was there and is gone, returned: always, type: list, elements: str}
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 """
 
 import json
@@ -243,7 +243,7 @@ def main() -> None:
         except (TeardownError, OSError) as error:
             module.fail_json(msg=f"{error}; run the same again when that is mended")
     diff = {"before": "".join(f"{line}\n" for line in found), "after": ""}
-    module.exit_json(changed=bool(found), removed=found, diff=diff)
+    module.exit_json(changed=bool(found), changes=[f"remove {line}" for line in found], diff=diff)
 
 
 if __name__ == "__main__":

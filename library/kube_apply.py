@@ -24,7 +24,7 @@ EXAMPLES = r"""
     resources: "{{ lookup('ansible.builtin.template', 'flannel.yaml.j2') | from_yaml_all }}"
 """
 RETURN = r"""
-objects: {description: Names of the objects that changed, returned: always, type: list, elements: str}
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 """
 
 import json
@@ -32,6 +32,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.words import counted
 
 # What the server writes into every object and what says nothing about its content.
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
@@ -126,6 +127,12 @@ def without_api(manifests: list[Json], state: str) -> list[Change]:
     return [Change(name_of(manifest), {}, content_of(manifest)) for manifest in manifests]
 
 
+def in_words(changes: list[Change], state: str) -> list[str]:
+    """Name the objects that change, in one line."""
+    names = [change.name for change in changes]
+    return [f"{'delete' if state == 'absent' else 'apply'} {counted(names, 'object')}"] if names else []
+
+
 def as_diff(changes: list[Change]) -> list[Json]:
     """Return the changes as Ansible shows them."""
     return [
@@ -154,7 +161,7 @@ def main() -> None:
         changes = without_api(manifests, state)
     module.exit_json(
         changed=bool(changes),
-        objects=[change.name for change in changes],
+        changes=in_words(changes, state),
         **({"diff": as_diff(changes)} if module._diff else {}),  # noqa: SLF001
     )
 

@@ -37,6 +37,7 @@ attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 state: {description: "What was found: complete, stopped, silent, partial or absent", returned: always, type: str}
 kubeconfig_digest: {description: "sha256 of admin.conf with O(kubeconfig_server) in it", returned: always, type: str}
 missing: {description: What a partial control plane lacked, returned: always, type: list, elements: str}
@@ -103,6 +104,19 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     return Found("complete" if kubelet_runs else "stopped")
 
 
+def in_words(found: Found, config: str) -> list[str]:
+    """Say what is to be done about what was found."""
+    version = re.search(r"^kubernetesVersion: *\W*v([\d.]+)", config, re.MULTILINE)
+    init = f"kubeadm init {version[1]}" if version else "kubeadm init"
+    lacking = f", which lacks {', '.join(found.missing)}" if found.missing else ""
+    return {
+        "absent": [f"run {init}"],
+        "partial": [f"run {init} again, to finish a control plane{lacking or ' that is not whole'}"],
+        "silent": ["wait for the control plane to answer, and finish it where it does not"],
+        "stopped": ["start kubelet"],
+    }.get(found.state, [])
+
+
 def take_back_tokens(api: KubeApi) -> None:
     """Delete the token that kubeadm init cannot be kept from making; every host gets one of its own."""
     for secret in api.items(SECRETS, fieldSelector="type=bootstrap.kubernetes.io/token"):
@@ -147,7 +161,7 @@ class Init:
         if found.state == "complete":
             self._done(found, changed=False)
         if self.module.check_mode:
-            self._done(found, changed=True, msg=f"would finish a control plane that is {found.state}")
+            self._done(found, changed=True)
         try:
             with kubeadm.exclusive(self.options["timeout"]) as lock:
                 self._settle(self.look(), lock)
@@ -161,7 +175,7 @@ class Init:
         if started or found.state == "silent":
             found = self._wait()
         if found.state == "complete":  # an earlier run, or the start of the host, came to its end meanwhile
-            self._done(found, changed=started)
+            self._done(found._replace(state="stopped") if started else found, changed=started)
         self._init(found, lock)
 
     def _wait(self) -> Found:
@@ -195,7 +209,12 @@ class Init:
     def _done(self, found: Found, *, changed: bool, **more: t.Any) -> t.NoReturn:
         digest = kubeconfig_digest(self.root / "etc/kubernetes/admin.conf", self.options["kubeconfig_server"])
         self.module.exit_json(
-            changed=changed, state=found.state, missing=list(found.missing), kubeconfig_digest=digest, **more
+            changed=changed,
+            changes=in_words(found, self.options["config"]) if changed else [],
+            state=found.state,
+            missing=list(found.missing),
+            kubeconfig_digest=digest,
+            **more,
         )
 
 

@@ -30,6 +30,7 @@ attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
@@ -111,7 +112,8 @@ class Join:
             except kubeadm.BusyError as error:
                 self.module.fail_json(msg=str(error))
         if found.state == "absent":
-            self.module.exit_json(changed=bool(self.options["config"]), joined=False)
+            changes = [self._joining()] if self.options["config"] else []
+            self.module.exit_json(changed=bool(changes), changes=changes, joined=False)
         self._keep_running(found)
 
     def _look(self) -> Found:
@@ -136,12 +138,20 @@ class Join:
     def _keep_running(self, found: Found) -> t.NoReturn:
         stopped = not kubeadm.kubelet_active()
         leftover = self.root / "etc/kubernetes/bootstrap-kubelet.conf"  # holds a token, and is of no more use
-        changed = stopped or found.state == "unknown" or leftover.exists()
-        if changed and not self.module.check_mode:
+        changes = ["start kubelet"] if stopped else []
+        if found.state == "unknown":
+            changes = [f"{'start' if stopped else 'restart'} kubelet, as the cluster has forgotten this node"]
+        if leftover.exists():
+            changes.append(f"remove {leftover}")
+        if changes and not self.module.check_mode:
             leftover.unlink(missing_ok=True)
             if stopped or found.state == "unknown":  # a kubelet registers its node when it starts
                 kubeadm.start_kubelet(again=True)
-        self.module.exit_json(changed=changed, joined=True)
+        self.module.exit_json(changed=bool(changes), changes=changes, joined=True)
+
+    def _joining(self) -> str:
+        master = re.search(r"^controlPlane:", self.options["config"], re.MULTILINE)
+        return f"join the cluster as a {'master' if master else 'node'}"
 
     def _join(self, lock: int) -> t.NoReturn:
         config = self.options["config"]
@@ -160,7 +170,9 @@ class Join:
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("join", outcome))
-        self.module.exit_json(changed=True, joined=True, ignored=ignored, seconds=round(outcome.seconds, 1))
+        self.module.exit_json(
+            changed=True, changes=[self._joining()], joined=True, ignored=ignored, seconds=round(outcome.seconds, 1)
+        )
 
 
 def main() -> None:

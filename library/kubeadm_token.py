@@ -24,6 +24,7 @@ attributes:
   check_mode: {support: full, details: [Mints nothing; the values come back empty.]}
 """
 RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 token: {description: The bootstrap token, returned: when state is present, type: str}
 token_id: {description: Its public half, returned: when state is present, type: str}
 ca_cert_hash: {description: Pin of the cluster's CA, returned: when state is present, type: str}
@@ -130,13 +131,15 @@ def main() -> None:
         required_if=[("state", "absent", ["token_id"])],
         supports_check_mode=True,
     )
+    minting = f"make a token for {module.params['host']}"
     if module.check_mode:
-        module.exit_json(changed=True, token="", token_id="", ca_cert_hash="", certificate_key="")
+        module.exit_json(changed=True, changes=[minting], token="", token_id="", ca_cert_hash="", certificate_key="")
     try:
         api = KubeApi.from_file()
         if module.params["state"] == "absent":
-            module.exit_json(changed=api.delete(f"{SECRETS}/bootstrap-token-{module.params['token_id']}"))
-        module.exit_json(changed=True, **mint(module, api))
+            gone = api.delete(f"{SECRETS}/bootstrap-token-{module.params['token_id']}")
+            module.exit_json(changed=gone, changes=[f"take the token of {module.params['host']} back"] if gone else [])
+        module.exit_json(changed=True, changes=[minting], **mint(module, api))
     except (KubeError, kubeadm.BusyError, ValueError) as error:
         module.fail_json(msg=f"no token for {module.params['host']}: {error}")
 

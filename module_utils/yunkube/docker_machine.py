@@ -13,6 +13,8 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible.module_utils.yunkube.words import joined
+
 CLUSTER_LABEL = "yunkube.cluster"
 HOST_LABEL = "yunkube.host"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
@@ -71,9 +73,9 @@ class Step:
     def __str__(self) -> str:
         """Say it in one line."""
         if self.create:
-            return f"{self.host}: made anew, {self.replace}" if self.replace else f"{self.host}: made"
-        words = {"limits changed": self.update, "SSH keys replaced": self.rekey, "started": self.start}
-        return f"{self.host}: {', '.join(word for word, done in words.items() if done) or 'as it should be'}"
+            return f"make host {self.host} anew, {self.replace}" if self.replace else f"make host {self.host}"
+        words = {"change the limits of": self.update, "replace the SSH keys of": self.rekey, "start": self.start}
+        return f"{joined([word for word, due in words.items() if due]) or 'leave'} host {self.host}"
 
 
 def network_name(cluster: str) -> str:

@@ -49,7 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         entries = manifest_of(str(Path(args.pop("manifest")).expanduser()))
         chosen = select(entries, args.pop("kinds"), args.pop("purpose"), args.pop("distribution", ""))
         if not chosen:
-            return result | {"changed": False, "installed": [], "paths": [], "programs": {}, "chosen": 0, "bytes": 0}
+            return result | {"changed": False, "changes": [], "paths": [], "programs": {}, "chosen": 0, "bytes": 0}
         args["files"] = chosen
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         result["programs"] = {entry["name"]: entry["path"] for entry in chosen if "path" in entry}

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import bundle_install
 import pytest
-from bundle_install import (
+from ansible.module_utils.yunkube import bundle_files
+from ansible.module_utils.yunkube.bundle_files import (
     Digests,
     InstallError,
-    Source,
     compare,
-    control_machine,
-    install,
     missing_images,
     missing_packages,
     missing_programs,
 )
+from bundle_install import Source, control_machine, install
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"\x7fELF program" * 1000
 
 
@@ -156,6 +156,40 @@ def test_an_image_is_missing_without_its_name_or_with_another_digest() -> None:
     assert missing_images([here], "") == [here]
 
 
+def test_what_is_missing_is_said_in_a_line_for_each_kind() -> None:
+    runtime = [{"kind": "runtime", "name": name, "version": "2"} for name in ("containerd", "runc")]
+    plugins = [{"kind": "cni", "name": name, "version": "1"} for name in ("bridge", "loopback", "portmap")]
+    packages = [{"kind": "package", "package": name} for name in ("socat", "ipset")]
+    images = [{"kind": "image", "name": "registry.k8s.io/pause", "version": "3.10"}]
+    assert in_words([*runtime, *plugins, *packages, *images], broken=False) == [
+        "install 2 packages: ipset, socat",
+        "install containerd 2, runc 2 and 3 CNI plugins",
+        "import image pause 3.10",
+    ]
+    assert in_words(plugins[:1], broken=True) == [
+        "finish an installation of packages that was cut off",
+        "install CNI plugin bridge",
+    ]
+
+
+def test_of_many_packages_the_first_are_named() -> None:
+    packages = [{"kind": "package", "package": f"p{number}"} for number in range(20)]
+    assert in_words(packages, broken=False) == ["install 20 packages: p0, p1, p10, p11, p12, p13, p14, 13 more"]
+
+
+def test_images_are_not_said_to_be_gone_while_containerd_is_only_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = {"kind": "image", "reference": "pause:3", "target": "sha256:0"}
+    store = tmp_path / "meta.db"
+    monkeypatch.setattr(bundle_files, "IMAGE_STORE", store)
+    monkeypatch.setattr(bundle_files, "CTR", "/bin/true")
+    monkeypatch.setattr(bundle_files, "CONTAINERD_SOCKET", str(tmp_path / "no.sock"))
+    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([image], False)
+    store.touch()
+    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([], False)
+
+
 def test_a_file_is_fetched_verified_and_executable(web: Web, tmp_path: Path) -> None:
     source = Source(web.url, 0)
     source.fetch(program(tmp_path / "kubelet"), tmp_path / "kubelet")
@@ -235,7 +269,8 @@ def test_a_disk_that_fills_up_leaves_nothing_half(web: Web, tmp_path: Path, monk
 )
 def test_the_control_machine_is_where_the_session_comes_from(connection: str, address: str) -> None:
     # A shell of the session, and in it a program whose environment was cleared, as sudo does.
-    ask = "import bundle_install; print(bundle_install.control_machine())"
+    ours = f"import ansible.module_utils as ours; ours.__path__.append('{ROOT / 'module_utils'}')"
+    ask = f"{ours}; import bundle_install; print(bundle_install.control_machine())"
     inner = f'env -i PYTHONPATH={":".join(sys.path)} {sys.executable} -c "{ask}"; true'
     argv = ["env", f"SSH_CONNECTION={connection}", "sh", "-c", inner]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)

@@ -31,7 +31,7 @@ class Module(SimpleNamespace):
 def present(folder: Path, hosts: dict[str, str], *, check: bool = False) -> bool:
     made = keys.KeyFolder(Module(check_mode=check), folder)  # type: ignore[arg-type]
     made.present(hosts)
-    return made.changed
+    return bool(made.changes)
 
 
 @pytest.fixture
@@ -86,5 +86,5 @@ def test_absent_removes_the_folder_once(folder: Path) -> None:
     for expected in (True, False):
         gone = keys.KeyFolder(Module(), folder)  # type: ignore[arg-type]
         gone.absent()
-        assert gone.changed is expected
+        assert bool(gone.changes) is expected
     assert not folder.exists()

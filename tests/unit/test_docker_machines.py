@@ -55,7 +55,7 @@ def test_a_missing_host_is_made_and_started() -> None:
 def test_a_host_that_does_not_run_is_started(state: dict[str, t.Any], word: str) -> None:
     step = plan(found(State=state))
     assert (step.start, step.create) == (word, False)
-    assert str(step) == "node1: started"
+    assert str(step) == "start host node1"
 
 
 @pytest.mark.parametrize(

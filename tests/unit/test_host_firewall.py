@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
-from host_firewall import Firewall, firewalld_options, openings, ufw_rules
+from ansible.module_utils.yunkube.firewall import Firewall, firewalld_options, openings, ufw_rules
 
 HOSTS = ["10.0.0.0/24"]
 

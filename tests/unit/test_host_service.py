@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from host_service import changed_after, needed_actions, parse_show, started_at
+from ansible.module_utils.yunkube.service import changed_after, needed_actions, parse_show, started_at
 
 ENABLED = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
-import host_settings
 import pytest
-from host_settings import Settings, modules_text, sysctls_text, without_swap
+from ansible.module_utils.yunkube import settings as host_settings
+from ansible.module_utils.yunkube.settings import Settings, modules_text, sysctls_text, without_swap
 
 
 class Module:
@@ -53,7 +53,7 @@ def test_a_value_is_set_when_it_differs_in_more_than_spaces(sysctls: Path) -> No
     made = settings(Module())
     made.set_sysctl("net.ipv4.ip_forward", "1")
     made.set_sysctl("net.ipv4.ping_group_range", "1 0")
-    assert made.changes == ["net.ipv4.ip_forward set to 1"]
+    assert made.changes == ["set net.ipv4.ip_forward to 1"]
     assert (sysctls / "net/ipv4/ip_forward").read_text() == "1"
 
 

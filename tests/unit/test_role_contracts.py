@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from collections.abc import Iterator
@@ -174,6 +175,21 @@ def test_a_module_works_in_check_mode(file: Path, monkeypatch: pytest.MonkeyPatc
     assert asked_by(file, monkeypatch).settings.get("supports_check_mode") is True
     documented = yaml.safe_load(importlib.import_module(file.stem).DOCUMENTATION)
     assert documented["attributes"]["check_mode"]["support"] in ("full", "partial")
+
+
+@each_module
+def test_a_module_that_may_change_something_says_in_words_what(file: Path) -> None:
+    calls = [
+        {keyword.arg: keyword.value for keyword in node.keywords}
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "exit_json"
+    ]
+    assert all("changed" in call for call in calls)
+    changing = [call for call in calls if ast.unparse(call["changed"]) != "False"]
+    assert all("changes" in call for call in changing)
+    if changing:
+        documented = yaml.safe_load(importlib.import_module(file.stem).RETURN)["changes"]
+        assert (documented["type"], documented["elements"], documented["returned"]) == ("list", "str", "always")
 
 
 @each_module

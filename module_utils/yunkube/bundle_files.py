@@ -1,0 +1,130 @@
+"""What a host has of the bundle: programs, packages and images, compared with the manifest's entries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.words import counted, joined
+
+STATE = Path("/var/lib/yunkube")
+CTR = "/usr/local/bin/ctr"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+IMAGE_STORE = Path("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db")
+PROGRAMS = ("runtime", "cni", "kubernetes")
+Entry = dict[str, t.Any]
+
+
+class InstallError(Exception):
+    """The host cannot be brought there; the text says why and what to do."""
+
+
+class Digests:
+    """Digests of files on this host, remembered as long as size, time and inode stay."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what was remembered."""
+        self.path = path
+        try:
+            self.known: dict[str, list[t.Any]] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            self.known = {}
+
+    def of(self, path: Path) -> str | None:
+        """Return the sha256 of a file, None where there is none."""
+        try:
+            about = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        stamp = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
+        known = self.known.get(str(path))
+        if known is None or known[:4] != stamp:
+            with path.open("rb") as stream:
+                known = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
+            self.known[str(path)] = known
+        return str(known[4])
+
+    def save(self) -> None:
+        """Remember for the next call."""
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.known))
+        part.replace(self.path)
+
+
+def missing_programs(entries: list[Entry], digests: Digests) -> list[Entry]:
+    """Return the entries whose file on this host is not there or another."""
+    return [entry for entry in entries if digests.of(Path(entry["path"])) != entry["sha256"]]
+
+
+def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], bool]:
+    """Return the packages that are not installed, and whether an earlier installation was cut off.
+
+    `listing` is dpkg-query's, a line `name state` each.
+    """
+    states = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
+    broken = any(state not in ("installed", "config-files", "not-installed") for state in states.values())
+    return [entry for entry in entries if states.get(entry["package"]) != "installed"], broken
+
+
+def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
+    """Return the images that are not there with the digest wanted; `listing` is ctr's."""
+    rows = re.finditer(r"^(\S+)\s+\S+\s+(sha256:[0-9a-f]{64})\s", listing, re.MULTILINE)
+    present = {(row[1], row[2]) for row in rows}
+    return [entry for entry in entries if (entry["reference"], entry["target"]) not in present]
+
+
+def run_program(argv: list[str]) -> str:
+    """Run a program that must succeed, and return what it prints."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise InstallError(f"{Path(argv[0]).name} failed: {' | '.join(lines)}")
+    return done.stdout
+
+
+def list_images(check_mode: bool) -> str | None:
+    """Return what ctr lists, nothing where no containerd was ever here.
+
+    None where one was that does not run now: in check mode nobody starts it, and its images are still there.
+    """
+    if not shutil.which(CTR) or (check_mode and not Path(CONTAINERD_SOCKET).exists()):
+        return None if IMAGE_STORE.exists() else ""
+    return run_program([CTR, "--namespace", "k8s.io", "images", "list"])
+
+
+def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[list[Entry], bool]:
+    """Return the entries that this host lacks, and whether dpkg was interrupted before."""
+    missing = missing_programs([entry for entry in files if entry["kind"] in PROGRAMS], digests)
+    packages = [entry for entry in files if entry["kind"] == "package"]
+    images = [entry for entry in files if entry["kind"] == "image"]
+    broken = False
+    if packages:
+        lacking, broken = missing_packages(
+            packages, run_program(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
+        )
+        missing += lacking
+    if images and (listing := list_images(check_mode)) is not None:
+        missing += missing_images(images, listing)
+    return missing, broken
+
+
+def in_words(missing: list[Entry], broken: bool) -> list[str]:
+    """Say what is missing as what is to be done, a line for each kind."""
+    programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
+    plugins = [entry["name"] for entry in programs if entry["kind"] == "cni"]
+    named = [f"{entry['name']} {entry['version']}" for entry in programs if entry["kind"] != "cni"]
+    if plugins:
+        named.append(f"{len(plugins)} CNI plugins" if len(plugins) > 2 else f"CNI plugin {' and '.join(plugins)}")
+    packages = sorted(entry["package"] for entry in missing if entry["kind"] == "package")
+    images = [f"{Path(entry['name']).name} {entry['version']}" for entry in missing if entry["kind"] == "image"]
+    lines = ["finish an installation of packages that was cut off"] if broken else []
+    lines += [f"install {counted(packages, 'package')}"] if packages else []
+    lines += [f"install {joined(named)}"] if named else []
+    return lines + ([f"import {counted(images, 'image')}"] if images else [])

@@ -1,0 +1,136 @@
+"""A host's active firewall: compare its rules with what a cluster needs, and add what lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+from pathlib import Path
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+UFW_CONFIGURATION = Path("/etc/ufw/ufw.conf")
+
+# What a module's argument spec says of it.
+FIREWALL_SPEC: dict[str, dict[str, t.Any]] = {
+    "state": {"type": "str", "choices": ["open", "off", "leave"], "default": "open"},
+    "master": {"type": "bool", "required": True},
+    "sources": {"type": "list", "elements": "str", "required": True},
+    "pod_cidr": {"type": "str", "required": True},
+}
+
+
+def active_firewall(module: AnsibleModule) -> str:
+    """Return the firewall that filters now, or nothing."""
+    configuration = UFW_CONFIGURATION.read_text() if UFW_CONFIGURATION.exists() else ""
+    if re.search(r"^ENABLED=yes", configuration, re.MULTILINE) and module.get_bin_path("ufw"):
+        return "ufw"
+    if module.get_bin_path("firewall-cmd"):
+        rc, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "firewalld"])
+        return "firewalld" if rc == 0 else ""
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """Ports of one protocol, for one network or (empty) for everyone."""
+
+    ports: str  # "6443" or "30000-32767"
+    protocol: str
+    source: str = ""
+
+
+def openings(*, master: bool, sources: t.Iterable[str]) -> list[Opening]:
+    """Return what a host of a cluster lets in."""
+    found = [Opening("30000-32767", protocol) for protocol in ("tcp", "udp")]  # NodePorts
+    found += [Opening("6443", "tcp")] if master else []
+    for source in sources:
+        found += [Opening("2379-2380", "tcp", source)] if master else []  # etcd
+        # kubelet; flannel's vxlan; flannel's wireguard
+        found += [Opening("10250", "tcp", source), Opening("8472", "udp", source), Opening("51820", "udp", source)]
+    return found
+
+
+def ufw_rules(allowed: t.Iterable[Opening], pod_cidr: str) -> list[list[str]]:
+    """Return rules in ufw's words, as `ufw show added` repeats them."""
+    rules = [["allow", "from", pod_cidr], ["route", "allow", "from", pod_cidr], ["route", "allow", "to", pod_cidr]]
+    for one in allowed:
+        ports = one.ports.replace("-", ":")
+        rules.append(
+            ["allow", "from", one.source, "to", "any", "port", ports, "proto", one.protocol]
+            if one.source
+            else ["allow", f"{ports}/{one.protocol}"]
+        )
+    return rules
+
+
+def firewalld_options(allowed: t.Iterable[Opening], pod_cidr: str) -> list[tuple[str, str, str]]:
+    """Return zone (empty is the default one), kind and value as firewall-cmd's options name them."""
+    options = [("trusted", "source", pod_cidr)]
+    for one in allowed:
+        rule = (
+            f'rule family="ipv4" source address="{one.source}" port port="{one.ports}" protocol="{one.protocol}" accept'
+        )
+        options.append(("", "rich-rule", rule) if one.source else ("", "port", f"{one.ports}/{one.protocol}"))
+    return options
+
+
+class Firewall:
+    """Runs a firewall's commands for one call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Speak for this call."""
+        self.module = module
+
+    def run(self, argv: list[str]) -> str:
+        """Run a command that must succeed."""
+        rc, out, err = self.module.run_command(argv, environ_update={"LC_ALL": "C"})
+        if rc != 0:
+            self.module.fail_json(msg=f"{' '.join(argv)} failed: {(err or out).strip()}")
+        return out
+
+    def succeeds(self, argv: list[str]) -> bool:
+        """Tell whether a command that only asks says yes."""
+        return self.module.run_command(argv)[0] == 0
+
+    def open_ufw(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
+        """Add the rules that ufw does not list."""
+        listed = self.run(["ufw", "show", "added"])
+        known = {line.split(" comment ")[0] for line in listed.splitlines()}
+        wanted = [rule for rule in ufw_rules(allowed, pod_cidr) if " ".join(["ufw", *rule]) not in known]
+        if not self.module.check_mode:
+            for rule in wanted:
+                self.run(["ufw", *rule, "comment", "Yunkube"])
+        return [" ".join(rule) for rule in wanted]
+
+    def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
+        """Add what firewalld does not have, to what filters now and to what it reads at the next start."""
+        added = []
+        for zone, kind, value in firewalld_options(allowed, pod_cidr):
+            for lasting in ([], ["--permanent"]):
+                argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
+                if self.succeeds([*argv, f"--query-{kind}={value}"]):
+                    continue
+                added.append(" ".join(filter(None, [zone, kind, value, *lasting])))
+                if not self.module.check_mode:
+                    self.run([*argv, f"--add-{kind}={value}"])
+        return added
+
+    def turn_off(self, firewall: str) -> list[str]:
+        """Turn the firewall off, now and at boot."""
+        if not self.module.check_mode:
+            self.run(["ufw", "disable"] if firewall == "ufw" else ["systemctl", "disable", "--now", "firewalld"])
+        return [f"turn {firewall} off"]
+
+
+def open_firewall(module: AnsibleModule, active: str, wanted: t.Mapping[str, t.Any]) -> list[str]:
+    """Bring the active firewall to what is wanted, unless the module only looks; return what that takes."""
+    if not active or wanted["state"] == "leave":
+        return []
+    firewall = Firewall(module)
+    if wanted["state"] == "off":
+        return firewall.turn_off(active)
+    allowed = openings(master=wanted["master"], sources=wanted["sources"])
+    add = firewall.open_ufw if active == "ufw" else firewall.open_firewalld
+    return [f"add to {active}: {rule}" for rule in add(allowed, wanted["pod_cidr"])]
