@@ -33,7 +33,6 @@ attributes:
 RETURN = r"""
 changes: {description: "What was installed or would be, in words", returned: always, type: list, elements: str}
 paths: {description: Paths of the programs among them, returned: always, type: list}
-programs: {description: Path of each program that was asked for by its name, returned: always, type: dict}
 chosen: {description: How many entries were asked for, returned: always, type: int}
 bytes: {description: How much was fetched, returned: always, type: int}
 """

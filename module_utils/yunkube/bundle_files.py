@@ -20,6 +20,9 @@ IMAGE_STORE = Path("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db")
 PROGRAMS = ("runtime", "cni", "kubernetes")
 Entry = dict[str, t.Any]
 
+# What dpkg-query is asked for a listing of `package state` lines.
+LISTING = ("--show", "--showformat=${Package} ${db:Status-Status}\n")
+
 
 class InstallError(Exception):
     """The host cannot be brought there; the text says why and what to do."""
@@ -106,9 +109,7 @@ def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[lis
     images = [entry for entry in files if entry["kind"] == "image"]
     broken = False
     if packages:
-        lacking, broken = missing_packages(
-            packages, run_program(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        )
+        lacking, broken = missing_packages(packages, run_program(["dpkg-query", *LISTING]))
         missing += lacking
     if images and (listing := list_images(check_mode)) is not None:
         missing += missing_images(images, listing)

@@ -19,6 +19,7 @@ from ansible.module_utils.yunkube.bundle_files import (
     Digests,
     InstallError,
     compare,
+    in_words,
     missing_images,
     missing_packages,
     missing_programs,

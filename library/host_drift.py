@@ -1,0 +1,134 @@
+#!/usr/bin/python
+"""Say in which ways a host is not as it is declared."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_drift
+short_description: Say in which ways a host is not as it is declared
+description:
+  - Compares all that M(bundle_install), M(host_settings), M(host_firewall) and M(host_service) bring to a host, in one
+    call, with the code and the arguments that those have. Only reads.
+author: [The maintainers]
+options:
+  files:
+    description:
+      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(purpose) and C(distribution)
+        instead, and the action plugin of this name picks the entries.
+    type: list
+    elements: dict
+    required: true
+  packages:
+    description: Packages of the distribution, for a host whose packages are not in the bundle.
+    type: list
+    elements: str
+    default: []
+  settings:
+    description: The arguments of M(host_settings).
+    type: dict
+    required: true
+    suboptions:
+      modules: {description: Kernel modules., type: list, elements: str, default: []}
+      modules_file: {description: Where they are listed for the boot., type: path, required: true}
+      sysctls: {description: Values of sysctl by name., type: dict, default: {}}
+      sysctls_file: {description: Where they are listed for the boot., type: path, required: true}
+      swap: {description: Whether swap is off or left., type: str, choices: ["off", leave], default: leave}
+  firewall:
+    description: The arguments of M(host_firewall), for whichever is active.
+    type: dict
+    required: true
+    suboptions:
+      state: {description: "Open, off or left.", type: str, choices: [open, "off", leave], default: open}
+      master: {description: Whether the host runs the control plane., type: bool, required: true}
+      sources: {description: Networks of the cluster's hosts., type: list, elements: str, required: true}
+      pod_cidr: {description: Addresses of pods., type: str, required: true}
+  services:
+    description: The arguments of M(host_service), for each service in the order in which they are started.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: The unit., type: str, required: true}
+      files:
+        description: Its files.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          path: {description: Where the file stands., type: path, required: true}
+          content: {description: The whole text., type: str, required: true}
+          mode: {description: Permissions as an octal string., type: str, default: "0644"}
+          restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
+      programs: {description: What else the process is made of., type: list, elements: path, default: []}
+      start_condition: {description: The service is started only where this path exists., type: path}
+attributes:
+  check_mode: {support: full, details: [It only reads.]}
+"""
+RETURN = r"""
+drift: {description: "What would bring the host there, in words", returned: always, type: list, elements: str}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import bundle_files
+from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, active_firewall, open_firewall
+from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
+from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
+from ansible.module_utils.yunkube.words import counted
+
+
+def lacking(module: AnsibleModule, packages: list[str]) -> list[str]:
+    """Return the packages of the distribution that are not installed."""
+    if not packages:
+        return []
+    dpkg_query, rpm = module.get_bin_path("dpkg-query"), module.get_bin_path("rpm")
+    if dpkg_query:
+        _, listing, _ = module.run_command([dpkg_query, *bundle_files.LISTING])
+        missing, _ = bundle_files.missing_packages([{"package": name} for name in packages], listing)
+        return [entry["package"] for entry in missing]
+    if rpm:
+        return [name for name in packages if module.run_command([rpm, "--query", "--whatprovides", name])[0] != 0]
+    return packages
+
+
+def look(module: AnsibleModule) -> list[str]:
+    """Return what differs, in the words and the order in which it would be mended."""
+    params = module.params
+    digests = bundle_files.Digests(bundle_files.STATE / "digests.json")
+    missing, broken = bundle_files.compare(params["files"], digests, check_mode=True)
+    packages = lacking(module, params["packages"])
+    drift = bundle_files.in_words(missing, broken)
+    drift += [f"install {counted(packages, 'package')}"] if packages else []
+    settings = Settings(module)
+    apply(settings, params["settings"])
+    drift += settings.changes
+    drift += open_firewall(module, active_firewall(module), params["firewall"])
+    paths = [entry["path"] for entry in missing if "path" in entry]
+    for service in params["services"]:
+        drift += bring_service(module, service, paths).changes
+    return drift
+
+
+def main() -> None:
+    """Run the module."""
+    spec: dict[str, dict[str, t.Any]] = {
+        "files": {"type": "list", "elements": "dict", "required": True},
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "settings": {"type": "dict", "required": True, "options": SETTINGS_SPEC},
+        "firewall": {"type": "dict", "required": True, "options": FIREWALL_SPEC},
+        "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE_SPEC},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module.check_mode = True  # whatever it calls only looks
+    try:
+        drift = look(module)
+    except bundle_files.InstallError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: {error.strerror}")
+    module.exit_json(changed=False, drift=drift)
+
+
+if __name__ == "__main__":
+    main()

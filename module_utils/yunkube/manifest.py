@@ -1,0 +1,47 @@
+"""The bundle's manifest, read on the control machine.
+
+Not in a template: Jinja takes a tenth of a second for it, for every host and every task.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing as t
+from pathlib import Path
+
+Entry = dict[str, t.Any]
+
+
+class ManifestError(Exception):
+    """The manifest does not have what is asked for; the message says what to do."""
+
+
+@functools.cache
+def read_manifest(path: str) -> list[Entry]:
+    """Return the entries of a manifest."""
+    try:
+        return t.cast("list[Entry]", json.loads(Path(path).expanduser().read_text())["files"])
+    except FileNotFoundError as error:
+        raise ManifestError(f"there is no bundle at {path}: run site.yml, which makes it") from error
+
+
+def select(
+    entries: list[Entry], purpose: str, distribution: str, kinds: t.Collection[str] | None = None
+) -> list[Entry]:
+    """Return the entries that are for this purpose, of these kinds; of packages, those of the distribution."""
+    return [
+        entry
+        for entry in entries
+        if (kinds is None or entry["kind"] in kinds)
+        and purpose in entry["purpose"]
+        and entry.get("distribution", distribution) == distribution
+    ]
+
+
+def entry_of(entries: list[Entry], kind: str, name: str) -> Entry:
+    """Return the one entry of a kind and a name; an image's name without its registry."""
+    for entry in entries:
+        if entry["kind"] == kind and entry["name"].rpartition("/")[2] == name:
+            return entry
+    raise ManifestError(f"the bundle has no {kind} {name}")

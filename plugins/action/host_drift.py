@@ -1,0 +1,41 @@
+"""Pick a host's entries out of the bundle's manifest, and hand them to the module of this name."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import ansible.module_utils
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs on the control machine before the module does on the host."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Replace the choice by what was chosen; packages count only where the bundle has none."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.manifest import (  # noqa: PLC0415 - after the path that it needs
+            ManifestError,
+            read_manifest,
+            select,
+        )
+
+        args = dict(self._task.args)
+        try:
+            entries = read_manifest(str(args.pop("manifest")))
+        except ManifestError as error:
+            raise AnsibleActionFail(str(error)) from error
+        args["files"] = select(entries, args.pop("purpose"), args.pop("distribution"))
+        if any(entry["kind"] == "package" for entry in args["files"]):
+            args["packages"] = []
+        result |= self._execute_module(module_args=args, task_vars=task_vars)
+        result.pop("invocation", None)
+        return result
