@@ -62,6 +62,7 @@ from ansible.module_utils.yunkube.bundle_files import (
     missing_programs,
     run_program,
 )
+from ansible.module_utils.yunkube.host_state import complete_record, remember, runner
 
 
 def control_machine(pid: int | None = None) -> str:
@@ -132,6 +133,7 @@ def install_packages(entries: list[Entry], source: Source) -> None:
     paths = [folder / entry["name"] for entry in entries]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(source.fetch, entries, paths))
+    remember("packages", [entry["package"] for entry in entries])
     run_program(["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)])
     shutil.rmtree(folder)
 
@@ -199,6 +201,8 @@ def main() -> None:
             fetched = source.bytes
             missing_programs([entry for entry in missing if entry["kind"] in PROGRAMS], digests)
             digests.save()
+        if not module.check_mode and any(entry["kind"] == "package" for entry in module.params["files"]):
+            complete_record(runner(module))  # now that nft is there, and nothing has changed a rule yet
     except InstallError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

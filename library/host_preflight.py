@@ -27,6 +27,7 @@ options:
   kubelet_config: {description: Fields laid over the kubelet's configuration., type: dict, default: {}}
   kubeadm_ignores: {description: Checks of kubeadm that are ignored., type: list, elements: str, default: []}
   ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
+  cluster: {description: The cluster's name., type: str, required: true}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
@@ -40,6 +41,10 @@ hostname: {description: The host's own name., returned: always, type: str}
 machine_id: {description: What stands in /etc/machine-id., returned: always, type: str}
 product_uuid: {description: The firmware's id of the machine, empty where there is none., returned: always, type: str}
 member: {description: Whether the host has joined a cluster., returned: always, type: bool}
+recorded:
+  description: Whether M(host_record) has kept what the host was, or cannot any more as it is a member already.
+  returned: always
+  type: bool
 firewall: {description: The active firewall, C(ufw) or C(firewalld), or empty., returned: always, type: str}
 """
 
@@ -56,6 +61,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.firewall import active_firewall
+from ansible.module_utils.yunkube.host_state import read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
@@ -90,6 +96,7 @@ class Host:
     machine_id: str
     product_uuid: str
     member: bool
+    recorded: str  # name of the cluster that the host's record is of
     systemd: bool
     firewall: str
     system: str  # ID of /etc/os-release
@@ -115,6 +122,11 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     if oldest is None or _version(host.system_version) < _version(oldest):
         remedy = f"use one of these or newer: {known}; or name it in prepare_host_systems and try"
         yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
+    if host.recorded not in ("", needs["cluster"]):
+        remedy = (
+            f"take the cluster {host.recorded} off it first (down), or delete its record /var/lib/yunkube/before.json"
+        )
+        yield Fault("other cluster", f"belongs to the cluster {host.recorded}", remedy)
     if not host.systemd:
         yield Fault("systemd", "is not run by systemd", "boot it with systemd, which starts containerd and the kubelet")
     if host.architecture != needs["architecture"]:
@@ -300,6 +312,7 @@ def read_host(module: AnsibleModule) -> Host:
         machine_id=read_text("/etc/machine-id"),
         product_uuid=product_uuid(),
         member=Path("/etc/kubernetes/kubelet.conf").exists(),
+        recorded=(read_record() or {"cluster": ""})["cluster"],
         systemd=Path("/run/systemd/system").is_dir(),
         firewall=active_firewall(module),
         system=system.get("ID", "an unknown system"),
@@ -337,6 +350,7 @@ def main() -> None:
         "kubelet_config": {"type": "dict", "default": {}},
         "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
         "ignores": {"type": "list", "elements": "str", "default": []},
+        "cluster": {"type": "str", "required": True},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)
@@ -347,6 +361,7 @@ def main() -> None:
         machine_id=host.machine_id,
         product_uuid=host.product_uuid,
         member=host.member,
+        recorded=bool(host.recorded) or host.member,
         firewall=host.firewall,
     )
 

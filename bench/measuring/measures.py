@@ -18,7 +18,7 @@ from measuring.results import spread
 
 FLOOR = lab.ROOT / "bench" / "floor"
 PLAYBOOK = lab.ROOT / ".venv" / "bin" / "ansible-playbook"
-OWN_MODULES = {path.stem for part in ("library", "roles/*/action_plugins") for path in lab.ROOT.glob(f"{part}/*.py")}
+OWN_MODULES = {path.stem for part in ("library", "plugins/action") for path in lab.ROOT.glob(f"{part}/*.py")}
 Result = dict[str, Any]
 
 

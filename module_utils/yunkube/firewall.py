@@ -7,6 +7,8 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host_state import remember
+
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -30,6 +32,13 @@ def active_firewall(module: AnsibleModule) -> str:
         rc, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "firewalld"])
         return "firewalld" if rc == 0 else ""
     return ""
+
+
+# What turns a firewall off, and what turns it on again.
+SWITCHES = {
+    "ufw": (["ufw", "disable"], ["ufw", "--force", "enable"]),
+    "firewalld": (["systemctl", "disable", "--now", "firewalld"], ["systemctl", "enable", "--now", "firewalld"]),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +109,8 @@ class Firewall:
         known = {line.split(" comment ")[0] for line in listed.splitlines()}
         wanted = [rule for rule in ufw_rules(allowed, pod_cidr) if " ".join(["ufw", *rule]) not in known]
         if not self.module.check_mode:
+            # The last that was added goes first.
+            remember("undo", [["ufw", "--force", "delete", *rule] for rule in reversed(wanted)])
             for rule in wanted:
                 self.run(["ufw", *rule, "comment", "Yunkube"])
         return [" ".join(rule) for rule in wanted]
@@ -114,13 +125,16 @@ class Firewall:
                     continue
                 added.append(" ".join(filter(None, [zone, kind, value, *lasting])))
                 if not self.module.check_mode:
+                    remember("undo", [[*argv, f"--remove-{kind}={value}"]])
                     self.run([*argv, f"--add-{kind}={value}"])
         return added
 
     def turn_off(self, firewall: str) -> list[str]:
         """Turn the firewall off, now and at boot."""
+        off, on = SWITCHES[firewall]
         if not self.module.check_mode:
-            self.run(["ufw", "disable"] if firewall == "ufw" else ["systemctl", "disable", "--now", "firewalld"])
+            remember("undo", [on])
+            self.run(off)
         return [f"turn {firewall} off"]
 
 

@@ -6,6 +6,7 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host_state import remember
 from ansible.module_utils.yunkube.store import write_atomic
 
 if t.TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Settings:
             return
         self._note(f"load kernel module {name}", "kernel modules", "", f"{name}\n")
         if not self.module.check_mode:
+            remember("modules", [name])
             self._run(["modprobe", name], f"the kernel does not load {name}")
 
     def set_sysctl(self, name: str, wanted: str) -> None:
@@ -97,6 +99,7 @@ class Settings:
             return
         self._note(f"set {name} to {wanted}", name, f"{value or '(not there)'}\n", f"{wanted}\n")
         if not self.module.check_mode:
+            remember("sysctls", [name])
             path.write_text(wanted)
 
     def turn_swap_off(self) -> None:
@@ -107,7 +110,10 @@ class Settings:
             if not self.module.check_mode:
                 self._run(["swapoff", "--all"], "swap stays on")
         if FSTAB.exists():
-            self.write(FSTAB, without_swap(FSTAB.read_text()))
+            there = FSTAB.read_text()
+            if there != without_swap(there) and not self.module.check_mode:
+                remember("fstab", [there])
+            self.write(FSTAB, without_swap(there))
 
     def _note(self, change: str, header: str, before: str, after: str) -> None:
         self.changes.append(change)

@@ -179,10 +179,31 @@ class Lab:
         """Run a shell's script on a host, past SSH; return what it prints."""
         return docker("exec", *options, f"yunkube-{self.name}-{host}", "sh", "-c", script)
 
+    def fingerprint(self, host: str) -> Json:
+        """Return all that a host is, as it says itself."""
+        argv = ["docker", "exec", "--interactive", f"yunkube-{self.name}-{host}", "python3", "-"]
+        script = (ROOT / "tests/support/fingerprint.py").read_text()
+        done = subprocess.run(argv, input=script, capture_output=True, text=True, check=True, timeout=120)
+        found: Json = json.loads(done.stdout)
+        return found
+
     def succeeds(self, host: str, script: str) -> bool:
         """Say whether a shell's script succeeds on a host."""
         argv = ["docker", "exec", f"yunkube-{self.name}-{host}", "sh", "-c", script]
         return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def differences(before: Json, after: Json) -> list[str]:
+    """Return in which ways a host's fingerprint is another one, a line each."""
+    lines = []
+    for key in before:
+        if isinstance(before[key], dict):
+            names = [name for name in {**before[key], **after[key]} if before[key].get(name) != after[key].get(name)]
+            lines += [f"{key} {name}: {before[key].get(name)} -> {after[key].get(name)}" for name in names]
+        else:
+            lines += [f"{key} gone: {entry}" for entry in before[key] if entry not in after[key]]
+            lines += [f"{key} new: {entry}" for entry in after[key] if entry not in before[key]]
+    return lines
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.yunkube.os_release import parse_os_release
 from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_routes
 
-PLUGIN = Path(__file__).resolve().parents[2] / "roles/prepare_host/action_plugins/host_preflight_report.py"
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins/action/host_preflight_report.py"
 
 NEEDS: dict[str, t.Any] = {
     "master": True,
@@ -30,6 +30,7 @@ NEEDS: dict[str, t.Any] = {
     "kubelet_config": {},
     "kubeadm_ignores": [],
     "ignores": [],
+    "cluster": "ours",
 }
 
 FIT = Host(
@@ -37,6 +38,7 @@ FIT = Host(
     machine_id="1",
     product_uuid="",
     member=False,
+    recorded="",
     systemd=True,
     firewall="",
     system="debian",

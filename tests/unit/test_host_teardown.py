@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import host_teardown as teardown
+from ansible.module_utils.yunkube import host_state
 
 PREFIXES = ["CNI-", "FLANNEL-", "KUBE-"]
 SAVED = """\
@@ -58,16 +60,38 @@ def test_mounts_go_from_the_deepest_up_and_foreign_ones_stay() -> None:
     ]
 
 
-def test_a_folder_is_emptied_and_links_in_it_are_not_followed(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "file").write_text("x")
-    folder = tmp_path / "folder"
-    (folder / "below").mkdir(parents=True)
-    (folder / "link").symlink_to(kept)
-    teardown._empty(folder)
-    assert list(folder.iterdir()) == []
-    assert (kept / "file").exists()
+def test_only_what_was_not_there_before_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/cni/net.d"
+    folder.mkdir(parents=True)
+    for name in ("87-own.conflist", "10-flannel.conflist"):
+        (folder / name).write_text(name)
+    (folder / "deep/er").mkdir(parents=True)
+    teardown.remove(folder, {str(folder): "755/", str(folder / "87-own.conflist"): "644 aa"})
+    assert [path.name for path in folder.iterdir()] == ["87-own.conflist"]
+    teardown.remove(folder, {})
+    assert not folder.exists()
+
+
+NFT: list[dict[str, Any]] = [
+    {"metainfo": {}},
+    {"table": {"family": "ip", "name": "filter"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "hook": "input", "policy": "accept"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "accept"}},
+    {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": [{"accept": None}]}},
+    {"table": {"family": "ip", "name": "nat"}},
+    {"chain": {"family": "ip", "table": "nat", "name": "PREROUTING", "hook": "prerouting", "policy": "accept"}},
+    {"table": {"family": "inet", "name": "own"}},
+]
+
+
+def test_empty_chains_and_tables_of_iptables_go_when_they_are_new() -> None:
+    assert teardown.nft_leftovers(NFT, []) == [
+        ["delete", "chain", "ip", "filter", "FORWARD"],
+        ["delete", "table", "ip", "nat"],
+    ]
+    assert teardown.nft_leftovers(NFT, host_state.nft_lines(NFT)) == []
+    dropping = [{"chain": {**NFT[6]["chain"], "policy": "drop"}}]
+    assert teardown.nft_leftovers([NFT[5], *dropping], []) == []
 
 
 def test_what_is_left_is_what_there_is_to_remove(tmp_path: Path) -> None:

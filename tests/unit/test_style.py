@@ -19,7 +19,7 @@ TASK_FILES = sorted(
     path for part in ("tasks", "handlers") for path in (ROOT / "roles").glob(f"*/{part}/**/*.yml")
 )  # fmt: skip
 PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))) if path.exists()]
-MODULES = {path.stem for where in ("library", "roles/*/action_plugins") for path in ROOT.glob(f"{where}/*.py")}
+MODULES = {path.stem for where in ("library", "plugins/action") for path in ROOT.glob(f"{where}/*.py")}
 COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
 BLOCKS = ("block", "rescue", "always")
 # Keywords of a task; what is left over is its action.

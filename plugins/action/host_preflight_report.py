@@ -27,7 +27,7 @@ def shared_identities(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Fa
     for check, name in NAMES.items():
         holders = collections.defaultdict(list)
         for host, report in reports.items():
-            if report[check]:
+            if report.get(check):
                 holders[report[check]].append(host)
         for value, hosts in holders.items():
             for host in hosts if len(hosts) > 1 else ():

@@ -1,0 +1,124 @@
+"""What is kept of a host, and in which words a difference is told."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.yunkube import host_state
+
+NFT: host_state.Json = {
+    "nftables": [
+        {"metainfo": {"version": "1.0.6"}},
+        {"table": {"family": "inet", "name": "own", "handle": 4}},
+        {
+            "rule": {
+                "family": "inet", "table": "own", "chain": "in", "handle": 7,
+                "expr": [{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}},
+                         {"counter": {"packets": 3, "bytes": 180}}, {"accept": None}],
+            }
+        },
+    ]
+}  # fmt: skip
+
+
+def record(**about: Any) -> host_state.Json:
+    """Return a record of a host that has next to nothing."""
+    pairs: dict[str, Any] = {key: {} for key in ("packages", "units", "sysctls", "files")}
+    lists: dict[str, Any] = {
+        key: [] for key in ("failed", "mounts", "swaps", "links", "routes", "routes6", "rules", "firewall")
+    }
+    return {**pairs, **lists, **about}
+
+
+def told(before: host_state.Json, after: host_state.Json, accept: tuple[str, ...] = ()) -> list[str]:
+    """Return the differences."""
+    return host_state.differences(before, after, ["kernel.*"], accept)
+
+
+def test_a_host_that_is_as_it_was_has_no_difference() -> None:
+    assert told(record(firewall=None), record()) == []
+    assert told(record(firewall=["nft table ip x"]), record(firewall=None)) == []  # nobody to ask any more
+
+
+def test_every_difference_is_a_line_of_its_own() -> None:
+    before = record(packages={"a": "1", "b": "1"}, files={"/etc/x": "644 aa"}, links=["eth0"], sysctls={"net.a": "0"})
+    after = record(packages={"a": "2", "c": "1"}, files={"/etc/x": "644 bb"}, links=["cni0"], sysctls={"net.a": "1"})
+    after["failed"] = ["z.service"]
+    assert told(before, after) == [
+        "package c is left", "package b is gone", "package a was 1, is 2", "unit z.service failed",
+        "sysctl net.a was 0, is 1", "link cni0 is left", "link eth0 is gone", "file /etc/x was 644 aa, is 644 bb",
+    ]  # fmt: skip
+
+
+def test_what_is_shared_or_accepted_is_not_told() -> None:
+    assert told(record(sysctls={"kernel.panic": "0"}), record(sysctls={"kernel.panic": "10"})) == []
+    after = record(packages={"htop": "3"})
+    assert told(record(), after, ("package htop *",)) == []
+    assert told(record(), after, ("package top *",)) == ["package htop is left"]
+
+
+def test_rules_are_the_same_whatever_they_counted() -> None:
+    first = host_state.nft_lines(NFT["nftables"])
+    counted = json.loads(json.dumps(NFT).replace('"packets": 3, "bytes": 180', '"packets": 9, "bytes": 999'))
+    assert first == host_state.nft_lines(counted["nftables"])
+    assert len(first) == 2
+    other = json.loads(json.dumps(NFT).replace('"tcp"', '"udp"'))
+    assert first != host_state.nft_lines(other["nftables"])
+    saved = "*filter\n:INPUT ACCEPT [1:2]\n:FORWARD DROP [0:0]\n-A INPUT -j OWN\nCOMMIT\n"
+    assert host_state.legacy_lines(saved) == ["iptables filter :FORWARD DROP", "iptables filter -A INPUT -j OWN"]
+
+
+def test_routes_are_those_to_other_machines() -> None:
+    listed = [
+        {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "static"},
+        {"type": "local", "dst": "10.0.0.2", "dev": "eth0", "table": "local"},
+        {"dst": "fe80::/64", "dev": "eth0", "expires": 30},
+    ]
+    assert host_state.routes(json.dumps(listed)) == ["default gateway 10.0.0.1 dev eth0"]
+
+
+def test_links_of_containers_come_and_go() -> None:
+    listed = [
+        {"ifname": "eth0"},
+        {"ifname": "veth1", "master": "docker0", "linkinfo": {"info_kind": "veth"}},
+        {"ifname": "veth2", "linkinfo": {"info_kind": "veth"}},
+    ]
+    assert host_state.links(json.dumps(listed)) == ["eth0", "veth2"]
+
+
+def test_files_count_by_content_in_etc_and_by_name_elsewhere(tmp_path: Path) -> None:
+    for name in ("etc/own/a", "opt/cni/bin/deep/b", "var/lib/kubelet/c", "etc/mtab"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "etc/link").symlink_to("own/a")
+    found = host_state.files(tmp_path)
+    assert set(found) == {
+        "/etc/own", "/etc/own/a", "/etc/link", "/opt/cni", "/opt/cni/bin", "/opt/cni/bin/deep", "/var/lib/kubelet",
+    }  # fmt: skip
+    assert found["/etc/link"] == "-> own/a"
+    (tmp_path / "etc/own/a").write_text("other")
+    assert host_state.files(tmp_path)["/etc/own/a"] != found["/etc/own/a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_recorded"),
+    [("/opt/cni", True), ("/opt", False), ("/usr/libexec/kubernetes", True), ("/usr/libexec/kubernetes/x", False)],
+)
+def test_a_folder_that_no_record_holds_is_nobodys_to_remove(path: str, is_recorded: bool) -> None:
+    assert host_state.is_recorded(Path(path)) == is_recorded
+
+
+def test_the_record_is_for_root_alone_and_changes_are_noted_once(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    assert host_state.read_record(folder) is None
+    host_state.write_record({"cluster": "ours"}, folder)
+    assert host_state.read_record(folder) == {"cluster": "ours"}
+    host_state.remember("packages", ["a", "b"], folder)
+    host_state.remember("packages", ["b", "c"], folder)
+    assert host_state.read_changes(folder)["packages"] == ["a", "b", "c"]
+    for file in folder.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
