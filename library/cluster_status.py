@@ -24,11 +24,10 @@ attributes:
 RETURN = r"""
 status:
   description: >-
-    api (answers, version, detail), nodes (name, ready, roles, version, address, age_days, problem),
+    healthy, api (answers, server, version, detail), nodes (name, ready, roles, version, address, age_days, problem),
     workloads (name, ok, detail), pods (target, detail), certificates (name, days)
   returned: always
   type: dict
-healthy: {description: Whether nothing is wrong, returned: always, type: bool}
 lines: {description: The same as text, returned: always, type: list, elements: str}
 """
 
@@ -186,7 +185,7 @@ def main() -> None:
     options = module.params
     wanted = Wanted(tuple(options["nodes"]), options["version"], tuple(options["workloads"]))
     status = read_status(Path("/"), wanted, dt.datetime.now(dt.UTC))
-    module.exit_json(changed=False, status=status, healthy=is_healthy(status), lines=as_lines(status))
+    module.exit_json(changed=False, status={"healthy": is_healthy(status), **status}, lines=as_lines(status))
 
 
 if __name__ == "__main__":

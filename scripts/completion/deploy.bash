@@ -24,12 +24,13 @@ _yunkube_deploy() {
         compgen -f -- "$current")
       return
       ;;
-    --limit | -e | --timeout) return ;;
+    --limit | -e | --timeout | --interval) return ;;
   esac
   local words
   case $verb in
     "") words="up plan verify status down kubectl completion --help" ;;
-    up | plan | verify | status) words="--inventory --limit -e --timeout --json --verbose --help" ;;
+    up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
+    status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;

@@ -7,7 +7,7 @@ _yunkube_deploy() {
     'up:make the cluster, or bring it to what the inventory says'
     'plan:show what up would change, and change nothing'
     'verify:prove that the cluster works'
-    'status:tell how nodes, pods and certificates are'
+    'status:tell how nodes, pods, certificates and hosts are'
     'down:take the cluster away'
     'kubectl:run the cluster'\''s own kubectl against it'
     'completion:print the completion script of a shell'
@@ -30,7 +30,8 @@ _yunkube_deploy() {
   shift words
   (( CURRENT-- ))
   case $verb in
-    up|plan|verify|status) _arguments -s $playbook ;;
+    up|plan|verify) _arguments -s $playbook ;;
+    status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
     down) _arguments -s $playbook '--yes[do not ask]' ;;
     kubectl) _arguments $inventory '*::kubectl arguments:' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;

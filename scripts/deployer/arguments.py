@@ -24,7 +24,8 @@ examples:
 
 exit codes:
   0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
-  4 a host is unreachable     5 `plan` found changes     124 timeout     130 interrupted
+  4 a host is unreachable     5 `plan` or `status` found hosts that are not as declared
+  6 not healthy     124 timeout     130 interrupted
 """
 
 EXAMPLES = {
@@ -40,6 +41,8 @@ Safe to repeat: what is as it should be stays untouched, and a run that was cut 
     "plan": """\
 examples:
   ./scripts/deploy.py plan                     exit code 0: nothing to do; 5: there would be changes
+  ./scripts/deploy.py plan -v                  every change with its diff
+  ./scripts/deploy.py plan --json | jq 'select(.type == "summary").plan'
   ./scripts/deploy.py plan -i inventory/mine --limit node3
 """,
     "verify": """\
@@ -50,7 +53,10 @@ examples:
     "status": """\
 examples:
   ./scripts/deploy.py status
-  ./scripts/deploy.py status --json | jq 'select(.type == "summary").status.pods_not_ready'
+  ./scripts/deploy.py status --watch           again every 5 seconds, until Ctrl-C
+  ./scripts/deploy.py status --json | jq 'select(.type == "summary").status.pods'
+
+Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but hosts are not as declared.
 """,
     "down": """\
 examples:
@@ -86,6 +92,8 @@ class Request:
     extra_files: tuple[Path, ...] = ()
     arguments: tuple[str, ...] = ()
     shell: str = ""
+    watch: bool = False
+    interval: float | None = None
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -97,6 +105,8 @@ def parse(argv: Sequence[str]) -> Request:
         options["arguments"] = (*options["arguments"], *passed_on)
     elif passed_on:
         parser.error(f"{options['verb']} takes nothing after `--`")
+    if options.get("interval") and not options["watch"]:
+        parser.error("--interval goes with --watch")
     variables, files = _extra_vars(options.pop("extra", None) or [])
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
 
@@ -163,6 +173,11 @@ def make_parser() -> argparse.ArgumentParser:
         )
         if verb.name == "down":
             sub.add_argument("--yes", action="store_true", help="do not ask")
+        if verb.name == "status":
+            sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+            sub.add_argument(
+                "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
+            )
     kubectl = add("kubectl", "run the cluster's own kubectl against it")
     kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
     completion = add("completion", "print the completion script of a shell")

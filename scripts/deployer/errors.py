@@ -14,6 +14,7 @@ class Exit(IntEnum):
     FAILED = 3
     UNREACHABLE = 4
     CHANGES = 5
+    UNHEALTHY = 6
     TIMEOUT = 124
     INTERRUPTED = 130
 

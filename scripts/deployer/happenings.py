@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["ok", "changed", "skipped", "failed", "unreachable", "ignored"]
@@ -17,6 +17,7 @@ class RunStarted:
     cluster: str
     inventory: str
     log: str
+    check: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Result:
     outcome: Outcome
     seconds: float
     path: str
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TaskEnded:
     path: str
     seconds: float
     hosts: Mapping[str, Outcome]
+    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Summary:
     status: Mapping[str, Any]
     log: str
     next: str
+    plan: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 Happening = (

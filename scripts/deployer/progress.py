@@ -45,6 +45,8 @@ class Progress:
         self.failures: tuple[Failure, ...] = ()
         self.table: list[Mapping[str, Any]] = []
         self.status: Mapping[str, Any] = {}
+        self.changes: dict[str, tuple[str, ...]] = {}  # what each host's tasks did or would do, in words
+        self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
         self.running: tuple[str, ...] = ()
         self.unknown_hosts: list[str] = []
         self.errors: list[str] = []
@@ -56,6 +58,7 @@ class Progress:
         self._stage_failed: set[str] = set()
         self._task: tuple[TaskStarted, float] | None = None
         self._outcomes: dict[str, Outcome] = {}
+        self._task_changes: dict[str, tuple[str, ...]] = {}
         self._now = 0.0
 
     def feed(self, event: Event) -> Iterator[Happening]:
@@ -127,8 +130,8 @@ class Progress:
     def _end_task(self) -> Iterator[Happening]:
         if self._task is not None and self._outcomes:
             task, began = self._task
-            yield TaskEnded(task.name, task.path, round(self._now - began, 2), dict(self._outcomes))
-        self._task, self._outcomes, self.running = None, {}, ()
+            yield TaskEnded(task.name, task.path, round(self._now - began, 2), dict(self._outcomes), self._task_changes)
+        self._task, self._outcomes, self._task_changes, self.running = None, {}, {}, ()
 
     def _result(self, data: Event, outcome: Outcome) -> Result:
         host = str(data.get("host", ""))
@@ -140,8 +143,15 @@ class Progress:
             self.table += [row for row in table if isinstance(row, Mapping)]
         if isinstance(status := result.get("status"), Mapping) and "nodes" in status:
             self.status = status
+        if isinstance(drift := result.get("drift"), list):
+            self.drift[host] = tuple(map(str, drift))
+        task = str(data.get("task", ""))
+        changes = _changes(result, task) if outcome == "changed" else ()
+        if changes:
+            self._task_changes[host] = changes
+            self.changes[host] = tuple(dict.fromkeys((*self.changes.get(host, ()), *changes)))
         seconds = round(float(data.get("duration") or 0), 2)
-        return Result(host, str(data.get("task", "")), outcome, seconds, str(data.get("task_path", "")))
+        return Result(host, task, outcome, seconds, str(data.get("task_path", "")), changes)
 
     def _fail(self, failure: Failure) -> Failure:
         self._stage_failed.add(failure.host)
@@ -169,6 +179,15 @@ class Progress:
             self.errors.append(text)
         level = "error" if kind == "error" or "[ERROR]" in text else "verbose" if kind == "verbose" else "warning"
         yield Message(level, text)  # type: ignore[arg-type]
+
+
+def _changes(result: Event, task: str) -> tuple[str, ...]:
+    """Return what a module did or would do in its own words; of another project's module, the task's name."""
+    said = result.get("changes")
+    if isinstance(said, list):
+        return tuple(map(str, said))
+    name = task.rpartition("| ")[2]
+    return (name[:1].lower() + name[1:],)
 
 
 def _diff(event: Event, data: Event) -> Iterator[Happening]:

@@ -33,6 +33,7 @@ class Run:
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: Sequence[Path] = ()
     check: bool = False
+    diff: bool = False
     verbosity: int = 0
 
 
@@ -93,7 +94,7 @@ def _command() -> list[str]:
 
 
 def _arguments(run: Run) -> list[str]:
-    arguments = [str(run.playbook), *(["--check", "--diff"] if run.check else [])]
+    arguments = [str(run.playbook), *(["--check"] if run.check else []), *(["--diff"] if run.diff else [])]
     for file in run.extra_files:
         arguments += ["-e", f"@{file}"]
     return arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from deployer.stop import Reason, Stop
 from deployer.verbs import VERBS, Verb, command
 from deployer.views import View, make_view
 
+# Seconds between two looks of --watch.
+INTERVAL = 5.0
+
 GO_ON = "Run the same command again: it goes on where it stopped."
 
 
@@ -28,20 +32,34 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
-    if not verb.exclusive:
-        return _run(request, cluster, verb, root)
-    with lock.held(cluster.state_dir, verb.name):
-        return _run(request, cluster, verb, root)
+    with contextlib.ExitStack() as stack:
+        if verb.exclusive:
+            stack.enter_context(lock.held(cluster.state_dir, verb.name))
+        log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name)))
+        if request.watch:
+            return _watch(request, cluster, verb, root, log)
+        return _run(request, cluster, verb, root, log)
 
 
-def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
+def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
+    """Run it again and again until Ctrl-C; the exit code is that of the last whole run."""
+    code = Exit.INTERRUPTED
+    try:
+        while (latest := _run(request, cluster, verb, root, log)) != Exit.INTERRUPTED:
+            code = latest
+            time.sleep(request.interval or INTERVAL)
+    except KeyboardInterrupt:
+        pass
+    return code
+
+
+def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
-    log = LogFile(cluster.state_dir / "logs", verb.name)
     redactor = Redactor(secret_values(dict(cluster.variables)))
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
-    view = make_view(request.json, request.verbosity > 0, lambda: read_progress(bundle))
+    view = make_view(request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports)
 
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
@@ -62,7 +80,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
     try:
         with stop.on_signals():
             log.line(f"deploy.py {verb.name}: cluster {cluster.name}, inventory {cluster.inventory}")
-            view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path)))
+            view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path), verb.check))
             run = Run(
                 project=root,
                 scratch=cluster.state_dir / "run",
@@ -72,6 +90,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
                 extra_vars=request.extra_vars,
                 extra_files=request.extra_files,
                 check=verb.check,
+                diff=verb.check and request.verbosity > 0,
                 verbosity=max(0, request.verbosity - 1),
             )
             status = run_playbook(run, handle, stop, tick)
@@ -91,19 +110,23 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path) -> Exit:
         status=progress.status,
         log=str(log.path),
         next=next_step(request, verb, code),
+        plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
-    log.close()
     _report(request, view, summary, advice(code, stop.reason, request, progress))
     return code
 
 
 def _report(request: Request, view: View, summary: Summary, last_words: str) -> None:
-    from deployer.views.summary import print_failures, print_summary  # noqa: PLC0415 - slow to import, and only needed here
+    from deployer.views.summary import print_failures, print_summary, print_watch_head  # noqa: PLC0415 - slow to import, and only needed here
 
+    if request.watch and summary.exit_code == Exit.INTERRUPTED:
+        return
     if request.json:
         view.show(summary)
     else:
+        if request.watch:
+            print_watch_head(summary, request.interval or INTERVAL)
         print_summary(summary, stages_shown=view.shows_stages)
     if summary.failures or last_words:
         print_failures(summary, last_words)
@@ -125,8 +148,11 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     if progress.failures:
         return Exit.FAILED
     if status == "successful":
-        changes = any(count.changed for count in progress.hosts.values())
-        return Exit.CHANGES if verb.check and changes else Exit.OK
+        if verb.reports and not progress.status.get("healthy", True):
+            return Exit.UNHEALTHY
+        changes = verb.check and any(count.changed for count in progress.hosts.values())
+        drift = verb.reports and any(progress.drift.values())
+        return Exit.CHANGES if changes or drift else Exit.OK
     return Exit.FAILED if progress.started else Exit.USAGE
 
 

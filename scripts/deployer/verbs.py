@@ -18,6 +18,8 @@ class Verb:
     check: bool = False
     # Reading verbs may run beside a run that changes things.
     exclusive: bool = True
+    # What it finds decides the exit code, and is all that it shows.
+    reports: bool = False
 
 
 VERBS = {
@@ -26,7 +28,14 @@ VERBS = {
         Verb("up", "site.yml", "make the cluster, or bring it to what the inventory says", "kubectl -- get nodes"),
         Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
         Verb("verify", "playbooks/verify.yml", "prove that the cluster works: nodes, DNS, network, Services", ""),
-        Verb("status", "playbooks/status.yml", "tell how nodes, pods and certificates are", "", exclusive=False),
+        Verb(
+            "status",
+            "playbooks/status.yml",
+            "tell how nodes, pods and certificates are, and whether hosts are as declared",
+            "",
+            exclusive=False,
+            reports=True,
+        ),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }

@@ -178,3 +178,43 @@ def test_only_plan_tells_by_its_exit_code_that_there_are_changes() -> None:
     progress, _ = fold([{"event": "playbook_on_stats", "event_data": stats}])
     assert exit_code("successful", "", progress, VERBS["plan"]) == Exit.CHANGES
     assert exit_code("successful", "", progress, VERBS["up"]) == Exit.OK
+
+
+def changed(host: str, task: str, **result: Any) -> dict[str, Any]:
+    return {
+        "event": "runner_on_ok",
+        "event_data": {"host": host, "task": task, "res": {"changed": True, **result}},
+    }
+
+
+def test_what_modules_say_they_did_is_kept_for_each_host() -> None:
+    progress, happenings = fold(
+        [
+            changed("a", "Set the kernel up", changes=["write /etc/x", "set y to 1"]),
+            changed("b", "kubeconfig | Write it down"),
+            changed("a", "Set it up again", changes=["set y to 1"]),
+        ]
+    )
+    assert progress.changes == {"a": ("write /etc/x", "set y to 1"), "b": ("write it down",)}
+    assert happenings[0].changes == ("write /etc/x", "set y to 1")
+
+
+@pytest.mark.parametrize(
+    ("healthy", "drift", "code"),
+    [
+        (True, [], Exit.OK),
+        (True, ["start containerd"], Exit.CHANGES),
+        (False, [], Exit.UNHEALTHY),
+        (False, ["start containerd"], Exit.UNHEALTHY),
+    ],
+)
+def test_a_status_ends_with_what_it_found(healthy: bool, drift: list[str], code: Exit) -> None:
+    found = {"status": {"healthy": healthy, "nodes": []}}
+    progress, _ = fold(
+        [
+            {"event": "runner_on_ok", "event_data": {"host": "a", "task": "Compare", "res": {"drift": drift}}},
+            {"event": "runner_on_ok", "event_data": {"host": "a", "task": "Ask", "res": found}},
+        ]
+    )
+    assert progress.drift == {"a": tuple(drift)}
+    assert exit_code("successful", "", progress, VERBS["status"]) == code

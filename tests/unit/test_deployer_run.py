@@ -103,7 +103,9 @@ def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Dep
     file = tmp_path / "written"
     plan = deploy("works", "plan", "-e", f"x_file={file}")
     assert plan.returncode == 5
-    assert "+word" in plan.stdout
+    assert "a\n  would write a file\n" in plan.stdout
+    assert "+word" not in plan.stdout
+    assert "+word" in deploy("works", "plan", "-v", "-e", f"x_file={file}").stdout
     assert not file.exists()
     first = deploy("works", "up", "-e", f"x_file={file}")
     assert (first.returncode, first.stderr) == (0, "")
@@ -113,7 +115,7 @@ def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Dep
     assert "\x1b" not in first.stdout
     again = deploy("works", "plan", "-e", f"x_file={file}")
     assert again.returncode == 0
-    assert "Write a file" not in again.stdout
+    assert "Nothing would change." in again.stdout
 
 
 def test_json_is_one_event_a_line_and_nothing_else(deploy: Deploy, tmp_path: Path) -> None:
@@ -125,6 +127,31 @@ def test_json_is_one_event_a_line_and_nothing_else(deploy: Deploy, tmp_path: Pat
     }
     assert events[-1]["hosts"]["a"]["changed"] == 1
     assert all({"time", "elapsed"} <= event.keys() for event in events)
+
+
+def test_a_plan_as_json_says_what_would_be_done_to_each_host(deploy: Deploy, tmp_path: Path) -> None:
+    result = deploy("works", "plan", "--json", "-e", f"x_file={tmp_path / 'written'}")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert events[-1]["plan"] == {"a": ["write a file"]}
+    assert "diff" not in {event["type"] for event in events}
+
+
+def test_a_watch_looks_again_until_it_is_interrupted(checkout: Path, tmp_path: Path) -> None:
+    shutil.copy(PLAYBOOKS / "works.yml", checkout / "playbooks" / "status.yml")
+    file = f"x_file={tmp_path / 'written'}"
+    with start(checkout, "status", "--watch", "--interval", "0.1", "-e", file) as process:
+        assert process.stdout is not None
+        heads = 0
+        while heads < 2:
+            heads += "status, every 0.1 s" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    assert len(list((tmp_path / "state" / "logs").iterdir())) == 1
+
+
+def test_an_interval_without_a_watch_is_refused(deploy: Deploy) -> None:
+    assert deploy("works", "status", "--interval", "3").returncode == 2
 
 
 def test_a_failed_task_ends_with_3_and_its_secret_is_nowhere(deploy: Deploy, tmp_path: Path) -> None:

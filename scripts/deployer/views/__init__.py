@@ -28,12 +28,29 @@ class View(Protocol):
         """Leave the screen in order, whatever happened."""
 
 
-def make_view(json: bool, verbose: bool, read_bundle: ReadBundle) -> View:
-    """Choose the view that fits what stdout is."""
+class SilentView:
+    """Shows nothing: for a run whose summary is all that one wants to see."""
+
+    shows_stages = True
+
+    def show(self, happening: Happening) -> None:
+        """Show nothing."""
+
+    def tick(self, _running: tuple[str, ...], /) -> None:
+        """Nothing moves."""
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def make_view(json: bool, verbose: bool, read_bundle: ReadBundle, *, silent: bool = False) -> View:
+    """Choose the view that fits what stdout is; `silent` unless it is to be verbose."""
     if json:
         from deployer.views.jsonlines import JsonView  # noqa: PLC0415 - only what is used
 
         return JsonView(sys.stdout, read_bundle)
+    if silent and not verbose:
+        return SilentView()
     if is_live_terminal(sys.stdout):
         from deployer.views.live import LiveView  # noqa: PLC0415 - only what is used
 

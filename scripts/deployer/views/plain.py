@@ -22,15 +22,17 @@ class PlainView:
         self._read_bundle = read_bundle
         self._began = time.monotonic()
         self._bundle: tuple[str, int] = ("", 0)
+        self._told = True  # whether changes are told as they happen: a plan tells them at its end
 
     def show(self, happening: Happening) -> None:
         """Print what is worth a line."""
         match happening:
             case RunStarted():
+                self._told = self._verbose or not happening.check
                 self._print(f"{happening.verb} of cluster {happening.cluster} ({happening.inventory})")
             case StageStarted():
                 self._line(happening.name)
-            case TaskEnded():
+            case TaskEnded() if self._told:
                 for outcome, text in task_lines(happening, self._verbose):
                     self._line(f"  {outcome:8} {text}")
             case Diff():

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployer.errors import Exit
 from deployer.happenings import Failure, HostCount, StageEnded, Summary
 from deployer.views import is_live_terminal
-from deployer.views.text import duration
+from deployer.views.text import duration, enumerate_names, grouped
 
 # Wide enough that nothing is cut where there is no terminal to ask.
 PLAIN_WIDTH = 200
+
+SOON = 30  # days before its end from which a certificate is worth a line, as in cluster_status
 
 Cell = tuple[str, str]  # text and style
 
@@ -23,13 +27,13 @@ Cell = tuple[str, str]  # text and style
 def print_summary(summary: Summary, stages_shown: bool) -> None:
     """Print tables; the stages only where the view did not leave them standing."""
     out = _Printer(sys.stdout)
-    out.rows(_verify_rows(summary.table), ["Check", "Target", "", "Time", "Detail"], right=(3,))
-    _print_status(out, summary.status)
-    if summary.stages and not stages_shown:
-        out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
-    if summary.hosts:
-        heads = ["Host", "Ok", "Changed", "Failed", "Unreachable"]
-        out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
+    match summary.verb:
+        case "plan":
+            _print_plan(out, summary)
+        case "status":
+            _print_status(out, summary)
+        case _:
+            _print_run(out, summary, stages_shown)
     out.line("")
     out.pair("Time", duration(summary.seconds))
     out.pair("Log", summary.log)
@@ -44,7 +48,7 @@ def print_failures(summary: Summary, advice: str) -> None:
         head, *lines = failure_lines(failure)
         console.print(Text("\n" + head, "bold red"))
         console.print(Text("\n".join(lines)))
-    if any(failure.unreachable for failure in summary.failures):
+    if any(failure.unreachable for failure in summary.failures) and summary.verb != "status":
         console.print(Text("\n" + others_line(summary)))
     if advice:
         console.print(Text("\n" + advice))
@@ -90,16 +94,70 @@ def _verify_rows(table: Iterable[Mapping[str, Any]]) -> list[list[Cell]]:
     return rows
 
 
-def _print_status(out: _Printer, status: Mapping[str, Any]) -> None:
-    for title, key in (("Node", "nodes"), ("Pod not ready", "pods_not_ready"), ("Certificate", "certificates")):
-        items = [item for item in status.get(key) or () if isinstance(item, Mapping)]
-        if items:
-            columns = list(dict.fromkeys(name for item in items for name in item))
-            heads = [title if column == "name" else column.replace("_", " ").capitalize() for column in columns]
-            out.rows([[_status_cell(column, item.get(column)) for column in columns] for item in items], heads)
-    if status and not status.get("pods_not_ready"):
+def _print_run(out: _Printer, summary: Summary, stages_shown: bool) -> None:
+    out.rows(_verify_rows(summary.table), ["Check", "Target", "", "Time", "Detail"], right=(3,))
+    if summary.stages and not stages_shown:
+        out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
+    if summary.hosts:
+        heads = ["Host", "Ok", "Changed", "Failed", "Unreachable"]
+        out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
+
+
+def _print_plan(out: _Printer, summary: Summary) -> None:
+    for words, hosts in grouped(summary.plan).items():
         out.line("")
-        out.line("Every pod is ready.")
+        out.line(", ".join(hosts))
+        for word in words:
+            out.line(f"  would {word}")
+    if summary.exit_code == Exit.OK:
+        out.line("")
+        out.line("Nothing would change.")
+
+
+def _print_status(out: _Printer, summary: Summary) -> None:
+    if status := summary.status:
+        api = status["api"]
+        out.pair("API", f"{api['server']}, {api['version']}" if api["answers"] else f"does not answer: {api['detail']}")
+        out.table("Node", status["nodes"])
+        out.table("Workload", [entry for entry in status["workloads"] if not entry["ok"]])
+        out.table("Pod", status["pods"])
+        out.line("")
+        if api["answers"] and not status["pods"]:
+            out.pair("Pods", "every pod is ready")
+        for line in certificate_lines(status):
+            out.pair("Certs", line)
+    for line in drift_lines(summary):
+        out.pair("Hosts", line)
+
+
+def certificate_lines(status: Mapping[str, Any]) -> list[str]:
+    """Say when the first certificate ends, or each that ends soon."""
+    found = status["certificates"]
+    lines = [f"/{entry['name']} ends in {entry['days']} days" for entry in found if entry["days"] < SOON]
+    if found and not lines:
+        lines = [f"the first of {len(found)} to end is /{found[0]['name']}, in {found[0]['days']} days"]
+    return [*lines, status["certificates_problem"]] if "certificates_problem" in status else lines
+
+
+def drift_lines(summary: Summary) -> list[str]:
+    """Say which hosts are as declared, and what would make the others so."""
+    if not summary.plan:
+        return [] if summary.failures else ["not compared: what they should have is not in this machine's cache"]
+    return [
+        f"{enumerate_names(hosts)}: {'; '.join(f'would {word}' for word in words) or 'as declared'}"
+        for words, hosts in grouped(summary.plan).items()
+    ]
+
+
+def print_watch_head(summary: Summary, interval: float) -> None:
+    """Begin a new look: on an empty screen of a terminal, in a fresh block elsewhere."""
+    clear = "\x1b[2J\x1b[H" if is_live_terminal(sys.stdout) else "\n"
+    print(f"{clear}{datetime.now().astimezone():%H:%M:%S}  {summary.verb}, every {interval:g} s; Ctrl-C ends it")
+
+
+def any_of(items: Iterable[Mapping[str, Any]], name: str) -> bool:
+    """Say whether any of the things has something to say under a key."""
+    return any(item.get(name) not in (None, "", False) for item in items) or name == "ready"
 
 
 def _status_cell(column: str, value: Any) -> Cell:
@@ -171,6 +229,12 @@ class _Printer:
         self.line("")
         for line in capture.get().splitlines():
             self.line(line.rstrip())
+
+    def table(self, title: str, items: list[Mapping[str, Any]]) -> None:
+        """Print a table of things that have the same keys; a column without any value is left out."""
+        columns = [name for name in dict.fromkeys(name for item in items for name in item) if any_of(items, name)]
+        heads = [title, *(column.replace("_", " ").capitalize() for column in columns[1:])]
+        self.rows([[_status_cell(column, item.get(column)) for column in columns] for item in items], heads)
 
     def pair(self, name: str, value: str) -> None:
         """Print a name and its value."""

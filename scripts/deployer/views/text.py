@@ -31,16 +31,20 @@ def task_lines(task: TaskEnded, verbose: bool) -> list[tuple[Outcome, str]]:
     told = TOLD_VERBOSE if verbose else TOLD
     lines: list[tuple[Outcome, str]] = []
     for outcome in told:
-        if hosts := hosts_with(task.hosts, outcome):
-            took = f" ({task.seconds:.1f}s)" if verbose else ""
-            lines.append((outcome, f"{hosts}: {task.name}{took}"))
+        names = [host for host, this in task.hosts.items() if this == outcome]
+        took = f" ({task.seconds:.1f}s)" if verbose else ""
+        for changes, hosts in grouped({host: task.changes.get(host, ()) for host in names}).items():
+            said = f": {'; '.join(changes)}" if changes and outcome == "changed" else ""
+            lines.append((outcome, f"{enumerate_names(hosts)}: {task.name}{said}{took}"))
     return lines
 
 
-def hosts_with(outcomes: Mapping[str, Outcome], outcome: Outcome) -> str:
-    """Return the hosts that ended so; many are counted, not listed."""
-    hosts = [host for host, this in outcomes.items() if this == outcome]
-    return enumerate_names(hosts)
+def grouped(words: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
+    """Return the hosts by what is said of them, so that the same is said once."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for host, said in words.items():
+        groups.setdefault(said, []).append(host)
+    return groups
 
 
 def enumerate_names(names: list[str] | tuple[str, ...], most: int = 4) -> str:
