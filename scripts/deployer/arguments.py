@@ -57,6 +57,7 @@ examples:
   ./scripts/deploy.py status --json | jq 'select(.type == "summary").status.pods'
 
 Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but hosts are not as declared.
+With --watch it is that of the last look.
 """,
     "down": """\
 examples:

@@ -16,8 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TASK_FILES = sorted(
-    path for part in ("tasks", "handlers") for path in (ROOT / "roles").glob(f"*/{part}/**/*.yml")
-)  # fmt: skip
+    path for where in ("roles/*/tasks", "roles/*/handlers", "playbooks/tasks") for path in ROOT.glob(f"{where}/**/*.yml")
+)
 PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))) if path.exists()]
 MODULES = {path.stem for where in ("library", "plugins/action") for path in ROOT.glob(f"{where}/*.py")}
 COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
