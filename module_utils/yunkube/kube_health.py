@@ -25,6 +25,7 @@ class Wanted(t.NamedTuple):
     version: str = ""  # of every node's kubelet; empty for any
     workloads: tuple[str, ...] = ()  # such as "DaemonSet kube-system/kube-proxy"
     namespaces: tuple[str, ...] = ()  # whose pods must all run
+    only: tuple[str, ...] = ()  # look at these nodes alone, and at the pods on them; empty for all
 
 
 class Seen(t.NamedTuple):
@@ -43,7 +44,11 @@ def see(api: KubeApi, wanted: Wanted) -> Seen:
         namespace, _, short = place.partition("/")
         workloads[name] = api.find(f"/apis/apps/v1/namespaces/{namespace}/{PATHS[kind]}/{short}")
     pods = [pod for space in wanted.namespaces for pod in api.items(f"/api/v1/namespaces/{space}/pods")]
-    return Seen(api.items("/api/v1/nodes"), workloads, pods)
+    nodes = api.items("/api/v1/nodes")
+    if wanted.only:
+        nodes = [node for node in nodes if node["metadata"]["name"] in wanted.only]
+        pods = [pod for pod in pods if pod["spec"].get("nodeName") in wanted.only]
+    return Seen(nodes, workloads, pods)
 
 
 def judge(seen: Seen, wanted: Wanted) -> list[Problem]:

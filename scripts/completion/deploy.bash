@@ -15,7 +15,7 @@ _yunkube_deploy() {
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       --) return ;; # kubectl's own arguments
-      up | plan | verify | status | down | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -24,14 +24,16 @@ _yunkube_deploy() {
         compgen -f -- "$current")
       return
       ;;
-    --limit | -e | --timeout | --interval) return ;;
+    --limit | -e | --timeout | --interval | --drain-timeout) return ;;
   esac
   local words
   case $verb in
-    "") words="up plan verify status down kubectl completion --help" ;;
+    "") words="up plan verify status add remove down kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
-    down) words="--inventory --limit -e --timeout --json --verbose --yes --help" ;;
+    add) words="--inventory -e --timeout --json --verbose --help" ;;
+    remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
+    down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;
   esac

@@ -8,6 +8,8 @@ _yunkube_deploy() {
     'plan:show what up would change, and change nothing'
     'verify:prove that the cluster works'
     'status:tell how nodes, pods, certificates and hosts are'
+    'add:add hosts of the inventory to the cluster'
+    'remove:drain hosts, reset them, and take them out of the cluster'
     'down:take the cluster away'
     'kubectl:run the cluster'\''s own kubectl against it'
     'completion:print the completion script of a shell'
@@ -32,7 +34,12 @@ _yunkube_deploy() {
   case $verb in
     up|plan|verify) _arguments -s $playbook ;;
     status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
-    down) _arguments -s $playbook '--yes[do not ask]' ;;
+    add) _arguments -s $playbook '*:host:' ;;
+    remove)
+      _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \
+        '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
+      ;;
+    down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
     kubectl) _arguments $inventory '*::kubectl arguments:' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;
   esac

@@ -59,10 +59,27 @@ examples:
 Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but hosts are not as declared.
 With --watch it is that of the last look.
 """,
+    "add": """\
+examples:
+  ./scripts/deploy.py add node3                once node3 stands in the inventory's hosts.yml
+  ./scripts/deploy.py add node3 node4 -i inventory/mine
+
+The control plane host is asked through the API; no other host of the cluster is touched.
+""",
+    "remove": """\
+examples:
+  ./scripts/deploy.py remove node3             asks first; pods leave as their disruption budgets allow
+  ./scripts/deploy.py remove node3 --yes --drain-timeout 600
+  ./scripts/deploy.py remove node3 --force     pods that would be lost, or that a budget keeps, are deleted
+  ./scripts/deploy.py remove node3 --dead      it does not answer and never will
+
+Then take its line out of the inventory's hosts.yml: the next `up` would add it again.
+""",
     "down": """\
 examples:
   ./scripts/deploy.py down                     asks first
   ./scripts/deploy.py down --yes               for scripts
+  ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
 """,
     "kubectl": """\
 examples:
@@ -77,6 +94,16 @@ examples:
 """,
 }
 
+# Options that are a role's variable: option -> variable, kind, help.
+FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
+    "remove": {
+        "--force": ("node_leave_force", bool, "delete pods that would be lost or that a disruption budget keeps"),
+        "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
+        "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
+    },
+    "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
+}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -88,6 +115,7 @@ class Request:
     json: bool = False
     verbosity: int = 0
     yes: bool = False
+    hosts: tuple[str, ...] = ()
     timeout: float | None = None
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: tuple[Path, ...] = ()
@@ -109,6 +137,13 @@ def parse(argv: Sequence[str]) -> Request:
     if options.get("interval") and not options["watch"]:
         parser.error("--interval goes with --watch")
     variables, files = _extra_vars(options.pop("extra", None) or [])
+    for variable, _, _ in FLAGS.get(options["verb"], {}).values():
+        if value := options.pop(variable):
+            variables[variable] = value
+    if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
+        options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
+    if options["verb"] == "remove":
+        variables["node_leaving"] = list(hosts)
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
 
 
@@ -152,9 +187,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     for verb in VERBS.values():
         sub = add(verb.name, verb.help)
-        sub.add_argument(
-            "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
-        )
+        if verb.name in ("add", "remove"):
+            sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
+        else:
+            sub.add_argument(
+                "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
+            )
         sub.add_argument(
             "-e",
             dest="extra",
@@ -172,8 +210,13 @@ def make_parser() -> argparse.ArgumentParser:
             default=0,
             help="tell every task; -vv and more: Ansible too",
         )
-        if verb.name == "down":
+        if verb.name in ("down", "remove"):
             sub.add_argument("--yes", action="store_true", help="do not ask")
+        for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
+            if kind is bool:
+                sub.add_argument(flag, dest=variable, action="store_true", help=text)
+            else:
+                sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
         if verb.name == "status":
             sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
             sub.add_argument(

@@ -38,21 +38,13 @@ def dispatch(request: Request) -> int:
         from deployer.kubectl import become_kubectl  # noqa: PLC0415
 
         become_kubectl(cluster, request)
-    if request.verb == "down" and not request.yes and not confirmed(cluster.name):
-        print("Nothing was changed.")
-        return Exit.USAGE
+    if request.verb in ("down", "remove") and not request.yes:
+        from deployer.confirm import confirmed  # noqa: PLC0415
+
+        if not confirmed(request, cluster):
+            print("Nothing was changed.")
+            return Exit.USAGE
 
     from deployer.session import run_verb  # noqa: PLC0415
 
     return run_verb(request, cluster)
-
-
-def confirmed(cluster: str) -> bool:
-    """Ask on a terminal; without one, only --yes will do."""
-    if not sys.stdin.isatty():
-        raise DeployError("down needs --yes where it cannot ask", "add --yes to take the cluster away")
-    print(f"This takes the cluster {cluster} away, with everything that runs in it.")
-    try:
-        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

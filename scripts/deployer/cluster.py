@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,24 @@ def find_cluster(
             f"write the path itself in {path}",
         )
     return Cluster(name, path, Path(state_dir).expanduser().absolute(), variables)
+
+
+def host_names(inventory: Path) -> list[str]:
+    """Return the hosts that an inventory's YAML files name, as far as they can be read without Ansible."""
+    files = sorted(inventory.glob("*.y*ml")) if inventory.is_dir() else [inventory]
+    found: dict[str, None] = {}
+
+    def collect(value: Any) -> None:
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            if key == "hosts" and isinstance(inner, dict):
+                found.update(dict.fromkeys(map(str, inner)))
+            else:
+                collect(inner)
+
+    for file in files:
+        with contextlib.suppress(OSError, yaml.YAMLError):
+            collect(yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader))  # noqa: S506 - a SafeLoader
+    return list(found)
 
 
 def _find_inventory(inventory: str, root: Path) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deployer import lock
 from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
-from deployer.cluster import ROOT, Cluster
+from deployer.cluster import ROOT, Cluster, host_names
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Message, RunStarted, Summary
 from deployer.logfile import LogFile
@@ -113,7 +115,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
-    _report(request, view, summary, advice(code, stop.reason, request, progress))
+    _report(request, view, summary, advice(code, stop.reason, request, progress, host_names(cluster.inventory)))
     return code
 
 
@@ -156,17 +158,46 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     return Exit.FAILED if progress.started else Exit.USAGE
 
 
-def advice(code: Exit, reason: Reason, request: Request, progress: Progress) -> str:
+def advice(code: Exit, reason: Reason, request: Request, progress: Progress, known: Sequence[str]) -> str:
     """Return the last words about a run that did not end well."""
     if reason == "interrupted":
         return f"Interrupted. {GO_ON}"
     if reason == "timeout":
         return f"Stopped after {request.timeout:g} seconds (--timeout). {GO_ON}"
+    if reason == "refused" and request.hosts:
+        return unknown_hosts(progress.unknown_hosts, request.inventory, known)
     if reason == "refused":
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
+    if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
+        return after_removal(code, request)
     if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
         return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
     return ""
+
+
+def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) -> str:
+    """Say which hosts the inventory does not name, and which it may be that was meant."""
+    lines = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]}?" if near else f"write a line for it there first; it names {', '.join(known)}"
+        lines.append(f"{name} is not in {inventory}: {meant}")
+    return "\n".join(lines)
+
+
+def after_removal(code: Exit, request: Request) -> str:
+    """Say what is left to do by hand."""
+    hosts = ", ".join(request.hosts)
+    if code == Exit.UNREACHABLE:
+        return "Nothing was changed. A host that is gone for good is removed with --dead."
+    text = f"Take {hosts} out of {request.inventory} now: the next `up` would add what it names."
+    if request.extra_vars.get("node_leave_dead"):
+        text += (
+            f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods, which go on where a host only is cut "
+            "off, the node's certificate, and all data.\nIf it comes back: put its line back and remove it without "
+            "--dead, or install it anew."
+        )
+    return text
 
 
 def next_step(request: Request, verb: Verb, code: Exit) -> str:

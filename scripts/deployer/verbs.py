@@ -36,6 +36,10 @@ VERBS = {
             exclusive=False,
             reports=True,
         ),
+        Verb(
+            "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
+        ),
+        Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }

@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "ServiceAccount": ("serviceaccounts", True),
         "Event": ("events", True),
     },
+    "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "apps/v1": {"DaemonSet": ("daemonsets", True), "Deployment": ("deployments", True)},
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),
@@ -203,11 +204,17 @@ class _Handler(BaseHTTPRequestHandler):
         everywhere = folder.endswith(f"/{plural}") and "/namespaces/" not in path and plural != "namespaces"
         if folder != path and not everywhere:
             return False
+        node = query.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        if node and self.api.objects[key].get("spec", {}).get("nodeName") != node:
+            return False
         labels = self.api.objects[key]["metadata"].get("labels") or {}
         chosen = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         return chosen.items() <= labels.items()
 
     def _post(self, path: str, _query: dict[str, str], body: Json) -> tuple[int, Json]:
+        if path.endswith("/eviction"):
+            del self.api.objects[path.removesuffix("/eviction")]
+            return 201, {"kind": "Status", "status": "Success"}
         target = f"{path}/{body['metadata']['name']}"
         if target in self.api.objects:
             return 409, {"kind": "Status", "message": "already exists", "reason": "AlreadyExists"}

@@ -115,6 +115,13 @@ class Lab:
         with (self.inventory / "group_vars/all/cluster.yml").open("a") as stream:
             stream.write(text)
 
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Return what the bundle's kubectl prints."""
+        argv = [str(self.bundle / "bin/kubectl"), "--kubeconfig", str(self.state / "kubeconfig"), *arguments]
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def argv(self, verb: str, **variables: str) -> list[str]:
         """Return the command line of a run."""
         extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
@@ -126,16 +133,19 @@ class Lab:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds)
         return Result(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
 
-    def kill_when(self, happened: Callable[[], bool], seconds: int = 180) -> None:
-        """Run `up` and kill it, with all that it started, as soon as something has happened."""
+    def kill_when(self, happened: Callable[[], bool], seconds: int = 180, verb: tuple[str, ...] = ("up",)) -> None:
+        """Run a verb and kill it, with all that it started, as soon as something has happened."""
         assert not happened(), "it had happened before"
         process = subprocess.Popen(
-            self.argv("up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            [*self.argv(verb[0]), *verb[1:]],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             deadline = time.monotonic() + seconds
             while not happened():
-                assert process.poll() is None, f"up ended with {process.returncode} before it could be killed"
+                assert process.poll() is None, f"{verb[0]} ended with {process.returncode} before it could be killed"
                 assert time.monotonic() < deadline, "what was waited for did not happen"
                 time.sleep(0.05)
         finally:

@@ -16,7 +16,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TASK_FILES = sorted(
-    path for where in ("roles/*/tasks", "roles/*/handlers", "playbooks/tasks") for path in ROOT.glob(f"{where}/**/*.yml")
+    path
+    for where in ("roles/*/tasks", "roles/*/handlers", "playbooks/tasks")
+    for path in ROOT.glob(f"{where}/**/*.yml")
 )
 PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))) if path.exists()]
 MODULES = {path.stem for where in ("library", "plugins/action") for path in ROOT.glob(f"{where}/*.py")}

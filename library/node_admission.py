@@ -1,0 +1,90 @@
+#!/usr/bin/python
+"""Say whether hosts may join the cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_admission
+short_description: Refuse hosts that cannot be added to the cluster
+description:
+  - Runs on the control plane host and asks the API once, however many nodes there are.
+  - Refuses a host that is a node already and is Ready; one whose join was cut short goes on.
+  - With O(identities), refuses a host that has its machine-id, product_uuid or name in common with another node.
+author: [Yunkube]
+options:
+  hosts: {description: Names of the hosts to add, type: list, elements: str, required: true}
+  cluster: {description: The cluster's name, type: str, required: true}
+  identities:
+    description: What M(host_preflight) found, by host - C(machine_id), C(product_uuid), C(hostname).
+    type: dict
+    default: {}
+attributes:
+  check_mode: {support: full, details: [It only reads.]}
+"""
+RETURN = r"""
+nodes: {description: Names of the nodes that are there, returned: always, type: list, elements: str}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_health import condition
+
+SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
+RENEW = {
+    "machine_id": "empty /etc/machine-id, run systemd-machine-id-setup and reboot",
+    "product_uuid": "give the virtual machine a UUID of its own",
+}
+
+
+def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Json]:
+    """Return a fault for each host that is a Ready node."""
+    ready = {node["metadata"]["name"] for node in nodes if condition(node, "Ready").get("status") == "True"}
+    remedy = "nothing is to be added; `up` brings it to what the inventory says"
+    return [
+        {"host": host, "check": "member", "message": f"is a node of {cluster} already", "remedy": remedy}
+        for host in hosts
+        if host.lower() in ready
+    ]
+
+
+def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Json]:
+    """Return a fault for each identity that a node of another name has as well."""
+    faults = []
+    for host, identity in identities.items():
+        for node in nodes:
+            name, info = node["metadata"]["name"], node.get("status", {}).get("nodeInfo", {})
+            for key, (theirs, word) in SAME.items():
+                value = identity.get(key)
+                if value and name != host.lower() and str(info.get(theirs, "")).lower() == value:
+                    message = f"has {word} {value}, as has the node {name}"
+                    faults.append({"host": host, "check": key, "message": message, "remedy": RENEW[key]})
+    return faults
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "hosts": {"type": "list", "elements": "str", "required": True},
+            "cluster": {"type": "str", "required": True},
+            "identities": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    cluster = module.params["cluster"]
+    try:
+        nodes = KubeApi.from_file().items("/api/v1/nodes")
+    except KubeError as error:
+        module.fail_json(msg=f"there is no cluster {cluster} to add to: {error}; make it first: `up`", kind="config")
+    identities = module.params["identities"]
+    faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
+    if faults:
+        lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]
+        module.fail_json(msg="\n".join(lines), kind="preflight" if identities else "config", faults=faults)
+    module.exit_json(changed=False, nodes=[node["metadata"]["name"] for node in nodes])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Hosts come into a cluster and leave it, and the others do not notice."""
+
+from __future__ import annotations
+
+import json
+
+from laboratory import Lab, docker
+
+LAB = ("nodes", "10.85.0", 1, 1)
+STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd kubelet"
+
+
+def web(node: str, image: str) -> str:
+    """Return a Deployment of one pod on a node, and a budget that keeps it."""
+    labels = {"app": "web"}
+    meta = {"name": "web", "namespace": "default"}
+    pod = {
+        "nodeSelector": {"kubernetes.io/hostname": node},
+        "containers": [{"name": "web", "image": image, "args": ["serve"]}],
+    }
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    deployment = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    budget = {"minAvailable": 1, "selector": {"matchLabels": labels}}
+    objects = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": deployment},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": budget},
+    ]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def nodes(lab: Lab) -> dict[str, bool]:
+    """Return the nodes, and whether each takes pods."""
+    items = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    return {item["metadata"]["name"]: not item["spec"].get("unschedulable", False) for item in items}
+
+
+def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
+    assert lab.deploy("up").code == 0
+    before = {host: lab.run(host, STARTS) for host in ("master1", "node1")}
+    lab.declare(1, 2)
+    result = lab.deploy("add", "node2")
+    assert result.code == 0, result.errors
+    assert {event["host"] for event in result.events if event["type"] == "result"} <= {"localhost", "node2"}
+    assert all(row["ok"] for row in result.summary["table"])
+    assert {host: lab.run(host, STARTS) for host in before} == before
+    assert nodes(lab) == {"master1": True, "node1": True, "node2": True}
+
+
+def test_what_cannot_be_added_is_told_in_a_line_with_2(lab: Lab) -> None:
+    again = lab.deploy("add", "node2")
+    assert again.code == 2, again.errors
+    assert "node2: is a node of nodes already" in again.errors.replace("member: ", "")
+    unknown = lab.deploy("add", "node22")
+    assert unknown.code == 2
+    assert "node22 is not in" in unknown.errors
+    assert "did you mean node2?" in unknown.errors
+
+
+def test_up_has_nothing_to_do_after_it(lab: Lab) -> None:
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    assert set(result.changed.values()) == {0}
+
+
+def test_a_budget_keeps_a_host_in_the_cluster(lab: Lab) -> None:
+    files = json.loads((lab.bundle / "manifest.json").read_text())["files"]
+    image = next(entry["reference"] for entry in files if entry["name"].endswith("yunkube/probe"))
+    lab.kubectl("apply", "-f", "-", stdin=web("node2", image))
+    lab.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    result = lab.deploy("remove", "node2", "--yes", "--drain-timeout", "3")
+    assert result.code == 3, result.errors
+    assert "default/web" in result.errors
+    assert "PodDisruptionBudget web" in result.errors
+    assert "--force" in result.errors
+    assert nodes(lab)["node2"]
+    lab.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+
+
+def test_hosts_that_must_stay_are_told_at_once_with_2(lab: Lab) -> None:
+    result = lab.deploy("remove", "master1", "node9", "--yes")
+    assert result.code == 2, result.errors
+    assert "is the last master" in result.faults
+    assert "is no node of nodes" in result.faults
+    assert set(nodes(lab)) == {"master1", "node1", "node2"}
+
+
+def test_with_force_it_leaves(lab: Lab) -> None:
+    result = lab.deploy("remove", "node2", "--yes", "--force", "--drain-timeout", "3")
+    assert result.code == 0, result.errors
+    assert "Take node2 out of" in result.errors
+    assert set(nodes(lab)) == {"master1", "node1"}
+    assert lab.containers() == {"yunkube-nodes-master1", "yunkube-nodes-node1"}
+    lab.kubectl("delete", "deployment/web", "poddisruptionbudget/web")
+    lab.declare(1, 1)
+    up = lab.deploy("up")
+    assert set(up.changed.values()) == {0}, up.errors
+
+
+def test_an_add_that_was_killed_goes_on(lab: Lab) -> None:
+    lab.declare(1, 2)
+    lab.kill_when(lambda: lab.succeeds("node2", "pgrep --full '[i]mages import'"), verb=("add", "node2"))
+    result = lab.deploy("add", "node2")
+    assert result.code == 0, result.errors
+    assert nodes(lab)["node2"]
+
+
+def test_a_dead_host_is_removed_only_as_such(lab: Lab) -> None:
+    alive = lab.deploy("remove", "node2", "--yes", "--dead")
+    assert alive.code == 2, alive.errors
+    assert "without --dead" in alive.faults
+    docker("stop", "--time", "1", "yunkube-nodes-node2")
+    plain = lab.deploy("remove", "node2", "--yes")
+    assert plain.code == 4, plain.errors
+    assert "--dead" in plain.errors
+    assert "node2" in nodes(lab)
+    dead = lab.deploy("remove", "node2", "--yes", "--dead")
+    assert dead.code == 0, dead.errors
+    assert "Left on node2" in dead.errors
+    assert set(nodes(lab)) == {"master1", "node1"}

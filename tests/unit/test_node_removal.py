@@ -1,0 +1,108 @@
+"""Which hosts may leave, and how their pods do."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.yunkube.kube_api import KubeApi, parse_kubeconfig
+from fake_kube_api import FakeKubeApi
+from node_removal import Drain, RemovalError, faults, member_of, to_evict
+
+REPLICATED = {"ownerReferences": [{"kind": "ReplicaSet", "controller": True}], "labels": {"app": "web"}}
+POD = "/api/v1/namespaces/default/pods/web"
+NODE = {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}}
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
+    server = FakeKubeApi(tmp_path)
+    server.put("/api/v1/nodes/node1", spec={})
+    server.put(POD, metadata=dict(REPLICATED), spec={"nodeName": "node1"}, status={"phase": "Running"})
+    server.put("/api/v1/namespaces/default/pods/other", metadata=dict(REPLICATED), spec={"nodeName": "node2"})
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+        yield api
+
+
+def drain(api: KubeApi, seconds: float, *, force: bool = False) -> Drain:
+    """Return the drain of node1."""
+    return Drain(api, "node1", force=force, seconds=seconds)
+
+
+def judged(**about: t.Any) -> list[str]:
+    """Return the faults of a removal from a cluster of two masters and two nodes."""
+    options = {
+        "hosts": [], "inventory": ["m1", "m2", "n1", "n2"], "masters": ["m1", "m2"], "control_plane_host": "m1",
+        "dead": False, "cluster": "ours", **about,
+    }  # fmt: skip
+    nodes = dict.fromkeys(("m1", "m2", "n1", "n2", "gone"), NODE)
+    return [
+        f"{fault['host']}: {fault['check']}"
+        for fault in faults(options, nodes, lambda _address: about.get("up", False))
+    ]
+
+
+def test_a_node_and_a_further_master_may_leave() -> None:
+    assert judged(hosts=["n1", "m2"]) == []
+
+
+def test_all_that_must_not_leave_is_told_at_once() -> None:
+    assert judged(hosts=["m1", "typo", "gone"]) == ["m1: control plane host", "typo: no node", "gone: inventory"]
+    assert judged(hosts=["m1"], masters=["m1"]) == ["m1: last master"]
+
+
+def test_a_dead_host_may_have_left_the_inventory_and_a_live_one_is_not_dead() -> None:
+    assert judged(hosts=["gone"], dead=True) == []
+    assert judged(hosts=["n1"], dead=True, up=True) == ["n1: alive"]
+
+
+def test_static_pods_daemonsets_and_what_has_ended_stay() -> None:
+    pods: list[dict[str, t.Any]] = [
+        {"metadata": {"name": "a", "annotations": {"kubernetes.io/config.mirror": "x"}}},
+        {"metadata": {"name": "b", "ownerReferences": [{"kind": "DaemonSet", "controller": True}]}},
+        {"metadata": {"name": "c"}, "status": {"phase": "Succeeded"}},
+        {"metadata": {"name": "d", **REPLICATED}, "status": {"phase": "Running"}},
+    ]
+    assert [pod["metadata"]["name"] for pod in to_evict(pods)] == ["d"]
+
+
+def test_pods_are_evicted_and_the_node_stays_cordoned(fake: FakeKubeApi, api: KubeApi) -> None:
+    drain(api, 5).run()
+    assert POD not in fake.objects
+    assert "/api/v1/namespaces/default/pods/other" in fake.objects
+    assert fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"] is True
+
+
+def test_a_budget_is_respected_named_and_the_node_takes_pods_again(fake: FakeKubeApi, api: KubeApi) -> None:
+    fake.refuse[f"POST {POD}/eviction"] = (429, "Cannot evict pod")
+    budget = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web-budget"
+    fake.put(budget, spec={"selector": {"matchLabels": {"app": "web"}}})
+    with pytest.raises(RemovalError, match=r"default/web \(kept by the PodDisruptionBudget web-budget\).*--force"):
+        drain(api, 0.1).run()
+    assert POD in fake.objects
+    assert not fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"]
+
+
+def test_with_force_what_a_budget_keeps_is_deleted_when_time_is_up(fake: FakeKubeApi, api: KubeApi) -> None:
+    fake.refuse[f"POST {POD}/eviction"] = (429, "Cannot evict pod")
+    drain(api, 0.1, force=True).run()
+    assert POD not in fake.objects
+
+
+def test_a_pod_that_nothing_makes_anew_is_an_orphan(fake: FakeKubeApi, api: KubeApi) -> None:
+    assert drain(api, 1).orphans() == []
+    fake.put("/api/v1/namespaces/default/pods/bare", spec={"nodeName": "node1"})
+    assert drain(api, 1).orphans() == ["default/bare"]
+
+
+def test_etcds_member_is_found_by_its_name() -> None:
+    listing = '{"members":[{"ID":255,"name":"m1"},{"ID":12345678901234567890,"name":"m2"}]}'
+    assert member_of(listing, "m2") == "ab54a98ceb1f0ad2"
+    assert member_of(listing, "m3") == ""
