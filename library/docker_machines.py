@@ -15,7 +15,7 @@ description:
 options:
   cluster: {description: The cluster's name, type: str, required: true}
   state: {description: C(absent) removes hosts and network, type: str, choices: [present, absent], default: present}
-  only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str, default: []}
+  only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str}
   subnet: {description: The network, type: str}
   hosts: {description: Address of each host by its name, type: dict}
   image: {description: What a new host is made of, type: str}
@@ -244,7 +244,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
 
 def absent(module: AnsibleModule, lab: Lab) -> list[str]:
     """Remove hosts and network, and return what was removed."""
-    if only := module.params["only"]:
+    if (only := module.params["only"]) is not None:
         hosts = [name for name in only if name in lab.hosts]
         if not module.check_mode:
             lab.remove(hosts)
@@ -295,7 +295,7 @@ def main() -> None:
         argument_spec={
             "cluster": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "only": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "list", "elements": "str"},
             "subnet": {"type": "str"},
             "hosts": {"type": "dict"},
             "image": {"type": "str"},

@@ -16,8 +16,8 @@ author: [Yunkube]
 options:
   hosts: {description: Names of the hosts, type: list, elements: str, required: true}
   state: {description: How far to go, type: str, choices: [drained, absent], required: true}
-  inventory: {description: All hosts that the inventory names, type: list, elements: str, required: true}
-  masters: {description: The hosts of the control plane, type: list, elements: str, required: true}
+  addresses: {description: Where every host of the inventory is reached; empty under its name, type: dict, required: true}
+  ports: {description: The port of SSH of each, type: dict, required: true}
   control_plane_host: {description: The master that all others reach the API at, type: str, required: true}
   force:
     description: Delete pods that nothing would make anew, and those that a disruption budget keeps when time is up.
@@ -47,39 +47,52 @@ from ansible.module_utils.yunkube.words import counted
 
 RUNTIME = "unix:///run/containerd/containerd.sock"
 ETCD = "/etc/kubernetes/pki/etcd"
-SSH = 22
-CORDON = {"spec": {"unschedulable": True}}
-UNCORDON = {"spec": {"unschedulable": None}}
+MARK = "yunkube/removing"  # on a node that a removal has cordoned
+MASTER = "node-role.kubernetes.io/control-plane"
 
 
 class RemovalError(Exception):
     """A node cannot go; the message says why and what to do."""
 
 
-def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str], bool]) -> list[Json]:
-    """Return why hosts must not go, all of them at once."""
+def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str, int], bool]) -> list[Json]:
+    """Return why hosts must not go, all of them at once; `nodes` are those of the API, by name."""
     found: list[Json] = []
-    remaining = [name for name in options["masters"] if name not in options["hosts"]]
+    leaving = [host.lower() for host in options["hosts"]]
+    remaining = [name for name in nodes if is_master(nodes[name]) and name not in leaving]
     for host in options["hosts"]:
-        if host in options["masters"] and not remaining:
+        if is_master(nodes.get(host.lower(), {})) and not remaining:
             found.append(_fault(host, "last master", "is the last master", "take the whole cluster away: `down`"))
         elif host == options["control_plane_host"]:
             remedy = "it cannot go while the cluster is reached at its address"
             found.append(_fault(host, "control plane host", "is the master that all others reach the API at", remedy))
-        elif host not in options["inventory"] and not options["dead"] and host.lower() in nodes:
+        elif host not in options["addresses"] and not options["dead"] and host.lower() in nodes:
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
             found.append(_fault(host, "inventory", "is not in the inventory", remedy))
         elif host.lower() not in nodes:
             there = ", ".join(sorted(nodes))
             found.append(_fault(host, "no node", f"is no node of {options['cluster']}", f"there are: {there}"))
-        elif options["dead"] and answers(address_of(nodes[host.lower()])):
-            remedy = "remove it without --dead, so that nothing is left on it"
-            found.append(_fault(host, "alive", f"answers at {address_of(nodes[host.lower()])}", remedy))
+        elif options["dead"]:
+            address, port = place_of(host, options, nodes[host.lower()])
+            if answers(address, port):
+                remedy = "remove it without --dead, so that nothing is left on it"
+                found.append(_fault(host, "alive", f"is not dead: it answers at {address}:{port}", remedy))
     return found
 
 
 def _fault(host: str, check: str, message: str, remedy: str) -> Json:
     return {"host": host, "check": check, "message": message, "remedy": remedy}
+
+
+def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
+    """Return where a host answers to SSH when it lives; one that left the inventory at its node's address."""
+    address = options["addresses"][host] or host if host in options["addresses"] else address_of(node)
+    return str(address), int(options["ports"].get(host, 22))
+
+
+def is_master(node: Json) -> bool:
+    """Say whether a node is of the control plane."""
+    return MASTER in (node.get("metadata", {}).get("labels") or {})
 
 
 def address_of(node: Json) -> str:
@@ -88,9 +101,9 @@ def address_of(node: Json) -> str:
     return next((str(entry["address"]) for entry in addresses if entry["type"] == "InternalIP"), "")
 
 
-def answers_ssh(address: str, seconds: float = 3) -> bool:
-    """Say whether something listens where SSH does."""
-    with contextlib.suppress(OSError), socket.create_connection((address, SSH), seconds):
+def answers(address: str, port: int, seconds: float = 3) -> bool:
+    """Say whether something listens there, as SSH does."""
+    with contextlib.suppress(OSError), socket.create_connection((address, port), seconds):
         return True
     return False
 
@@ -118,18 +131,23 @@ def is_leaving(pod: Json) -> bool:
     return "deletionTimestamp" in pod["metadata"] or kube_probe.LABELS.items() <= labels.items()
 
 
+def cordon(*, on: bool) -> Json:
+    """Return the patch with which a node takes no pods for our sake, or takes them again."""
+    return {"metadata": {"annotations": {MARK: "" if on else None}}, "spec": {"unschedulable": True if on else None}}
+
+
 def name_of(pod: Json) -> str:
     """Return namespace/name."""
     return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
 class Drain:
-    """The eviction of one node's pods."""
+    """The eviction of the pods of some nodes, all at once: none moves to another that leaves as well."""
 
-    def __init__(self, api: KubeApi, node: str, *, force: bool, seconds: float) -> None:
-        """See what is on the node."""
-        self.api, self.node, self.force, self.seconds = api, node, force, seconds
-        self.pods = to_evict(self._pods())
+    def __init__(self, api: KubeApi, nodes: t.Sequence[str], *, force: bool, seconds: float) -> None:
+        """See what is on the nodes."""
+        self.api, self.nodes, self.force, self.seconds = api, nodes, force, seconds
+        self.pods = self._left()
         self.blocked: dict[str, str] = {}
 
     def orphans(self) -> list[str]:
@@ -137,31 +155,38 @@ class Drain:
         return [name_of(pod) for pod in self.pods if not owner(pod) and not is_leaving(pod)]
 
     def run(self) -> None:
-        """Cordon the node and let its pods leave; uncordon it when they do not."""
-        path = f"/api/v1/nodes/{self.node}"
-        was_cordoned = self.api.get(path)["spec"].get("unschedulable", False)
-        self.api.patch(path, CORDON)
+        """Cordon the nodes and let their pods leave; when they do not, the nodes take pods again."""
+        ours = [node for node in self.nodes if self._takes_pods(node)]
         try:
+            for node in ours:
+                self.api.patch(f"/api/v1/nodes/{node}", cordon(on=True))
             self._evict(time.monotonic() + self.seconds)
-        except RemovalError:
-            if not was_cordoned:
-                self.api.patch(path, UNCORDON)
+        except (RemovalError, KubeError):
+            for node in ours:
+                with contextlib.suppress(KubeError):
+                    self.api.patch(f"/api/v1/nodes/{node}", cordon(on=False))
             raise
 
+    def _takes_pods(self, name: str) -> bool:
+        """Say whether a node takes pods, or does not because a removal of ours was cut short."""
+        node = self.api.get(f"/api/v1/nodes/{name}")
+        return not node["spec"].get("unschedulable") or MARK in (node["metadata"].get("annotations") or {})
+
     def _evict(self, deadline: float) -> None:
-        while pods := to_evict(self._pods()):
+        while pods := self._left():
             late = time.monotonic() > deadline
             if late and not self.force:
                 reasons = [f"{name} ({why})" for name, why in self.blocked.items()] or [name_of(pod) for pod in pods]
                 raise RemovalError(
-                    f"{self.node} was not drained in {self.seconds:g} s: {'; '.join(reasons)}; it takes pods again; "
-                    "wait for what they wait for, give more time (--drain-timeout), or --force"
+                    f"{', '.join(self.nodes)}: not drained in {self.seconds:g} s: {'; '.join(reasons)}; pods are taken "
+                    "again; wait for what they wait for, give more time (--drain-timeout), or --force"
                 )
-            if time.monotonic() > deadline + 60:
-                raise RemovalError(f"{self.node}: {counted([name_of(pod) for pod in pods], 'pod')} do not end")
+            grace = max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in pods)
+            if time.monotonic() > deadline + 30 + grace:
+                raise RemovalError(f"{counted([name_of(pod) for pod in pods], 'pod')} do not end; their nodes may hang")
             self.blocked = {}
             for pod in pods:
-                if not pod["metadata"].get("deletionTimestamp"):
+                if "deletionTimestamp" not in pod["metadata"]:
                     self._send_away(pod, delete=late)
             time.sleep(0.5)
 
@@ -175,24 +200,25 @@ class Drain:
         try:
             self.api.post(f"{path}/eviction", eviction)
         except KubeError as error:
-            if error.status == 429:
-                budget = self._budget_of(pod)
-                self.blocked[name_of(pod)] = f"kept by the PodDisruptionBudget {budget}" if budget else str(error)
-            elif error.status != 404:
+            # 429: a budget says no for now; 500: several budgets cover the pod, which the API does not weigh.
+            if error.status in (429, 500):
+                budgets = self._budgets_of(pod)
+                kept = f"kept by the PodDisruptionBudget {' and '.join(budgets)}"
+                self.blocked[name_of(pod)] = kept if budgets else str(error)
+            elif error.status != 404 and "being terminated" not in str(error):  # its namespace takes it away
                 raise
 
-    def _budget_of(self, pod: Json) -> str:
-        """Return the name of the budget that covers a pod; with several the first."""
+    def _budgets_of(self, pod: Json) -> list[str]:
+        """Return the names of the budgets that cover a pod."""
         labels = pod["metadata"].get("labels") or {}
         budgets = self.api.items(f"/apis/policy/v1/namespaces/{pod['metadata']['namespace']}/poddisruptionbudgets")
-        for budget in budgets:
-            wanted = (budget["spec"].get("selector") or {}).get("matchLabels") or {}
-            if wanted.items() <= labels.items():
-                return str(budget["metadata"]["name"])
-        return ""
+        wanted = {b["metadata"]["name"]: (b["spec"].get("selector") or {}).get("matchLabels") or {} for b in budgets}
+        return [name for name, chosen in wanted.items() if chosen.items() <= labels.items()]
 
-    def _pods(self) -> list[Json]:
-        return self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={self.node}")
+    def _left(self) -> list[Json]:
+        """Return the pods that are still to leave."""
+        on_nodes = [self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={node}") for node in self.nodes]
+        return to_evict([pod for pods in on_nodes for pod in pods])
 
 
 def member_of(listing: str, name: str) -> str:
@@ -213,7 +239,7 @@ class Removal:
 
     def run(self) -> list[str]:
         """Judge, then do it; return what that took."""
-        found = faults(self.options, self.nodes, answers_ssh) if self.options["state"] == "drained" else []
+        found = faults(self.options, self.nodes, answers) if self.options["state"] == "drained" else []
         if found:
             lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in found]
             self.module.fail_json(msg="\n".join(lines), kind="config", faults=found)
@@ -223,27 +249,24 @@ class Removal:
     def _drain(self, names: list[str]) -> list[str]:
         if self.options["dead"]:
             return []
-        force, seconds = self.options["force"], self.options["timeout"]
-        drains = [Drain(self.api, name, force=force, seconds=seconds) for name in names]
-        orphans = [pod for drain in drains for pod in drain.orphans()]
-        if orphans and not force:
+        # Where the kubelet is gone, no pod would ever say that it ended.
+        ready = [name for name in names if condition(self.nodes[name], "Ready").get("status") == "True"]
+        drain = Drain(self.api, ready, force=self.options["force"], seconds=self.options["timeout"])
+        orphans = drain.orphans()
+        if orphans and not self.options["force"]:
             raise RemovalError(
                 f"nothing would make {counted(orphans, 'pod')} anew; delete what is not needed, or --force"
             )
-        changes = []
-        for drain in drains:
-            if condition(self.nodes[drain.node], "Ready").get("status") != "True":
-                continue  # its kubelet is gone, and no pod there would ever say that it ended
-            pods = [name_of(pod) for pod in drain.pods]
-            changes.append(f"drain {drain.node}" + (f": evict {counted(pods, 'pod')}" if pods else ""))
-            if not self.module.check_mode:
-                drain.run()
-        return changes
+        if ready and not self.module.check_mode:
+            drain.run()
+        pods = [name_of(pod) for pod in drain.pods]
+        evicted = f": evict {counted(pods, 'pod')}" if pods else ""
+        return [f"drain {', '.join(ready)}{evicted}"] if ready else []
 
     def _delete(self, names: list[str]) -> list[str]:
         changes = []
         for name in names:
-            if name in (master.lower() for master in self.options["masters"]) and (member := self._etcd_member(name)):
+            if is_master(self.nodes.get(name, {})) and (member := self._etcd_member(name)):
                 changes.append(f"remove etcd's member {name}")
                 if not self.module.check_mode:
                     self._etcdctl("member", "remove", member)
@@ -285,8 +308,8 @@ def main() -> None:
         argument_spec={
             "hosts": names,
             "state": {"type": "str", "choices": ["drained", "absent"], "required": True},
-            "inventory": names,
-            "masters": names,
+            "addresses": {"type": "dict", "required": True},
+            "ports": {"type": "dict", "required": True},
             "control_plane_host": {"type": "str", "required": True},
             "force": {"type": "bool", "default": False},
             "dead": {"type": "bool", "default": False},

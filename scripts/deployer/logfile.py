@@ -29,7 +29,7 @@ class LogFile:
         clock = str(event.get("created", ""))[11:23]
         for line in str(event.get("stdout") or "").replace("\r", "").splitlines():
             self._file.write(f"{clock:12} {line}".rstrip() + "\n")
-        if "duration" in data:
+        if data.get("duration") is not None:
             took = f"{event['event']} {data.get('host', '')}: {data.get('task', '')}"
             self._file.write(f"{clock:12} -- {float(data['duration']):.2f}s {took}\n")
 

@@ -6,7 +6,7 @@ import json
 
 from laboratory import Lab, docker
 
-LAB = ("nodes", "10.85.0", 1, 1)
+LAB = ("members", "10.90.0", 1, 1)
 STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd kubelet"
 
 
@@ -49,7 +49,7 @@ def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
 def test_what_cannot_be_added_is_told_in_a_line_with_2(lab: Lab) -> None:
     again = lab.deploy("add", "node2")
     assert again.code == 2, again.errors
-    assert "node2: is a node of nodes already" in again.errors.replace("member: ", "")
+    assert "node2: is a node of members already" in again.errors.replace("member: ", "")
     unknown = lab.deploy("add", "node22")
     assert unknown.code == 2
     assert "node22 is not in" in unknown.errors
@@ -80,7 +80,7 @@ def test_hosts_that_must_stay_are_told_at_once_with_2(lab: Lab) -> None:
     result = lab.deploy("remove", "master1", "node9", "--yes")
     assert result.code == 2, result.errors
     assert "is the last master" in result.faults
-    assert "is no node of nodes" in result.faults
+    assert "is no node of members" in result.faults
     assert set(nodes(lab)) == {"master1", "node1", "node2"}
 
 
@@ -89,7 +89,7 @@ def test_with_force_it_leaves(lab: Lab) -> None:
     assert result.code == 0, result.errors
     assert "Take node2 out of" in result.errors
     assert set(nodes(lab)) == {"master1", "node1"}
-    assert lab.containers() == {"yunkube-nodes-master1", "yunkube-nodes-node1"}
+    assert lab.containers() == {"yunkube-members-master1", "yunkube-members-node1"}
     lab.kubectl("delete", "deployment/web", "poddisruptionbudget/web")
     lab.declare(1, 1)
     up = lab.deploy("up")
@@ -108,8 +108,8 @@ def test_a_dead_host_is_removed_only_as_such(lab: Lab) -> None:
     alive = lab.deploy("remove", "node2", "--yes", "--dead")
     assert alive.code == 2, alive.errors
     assert "without --dead" in alive.faults
-    docker("stop", "--time", "1", "yunkube-nodes-node2")
-    plain = lab.deploy("remove", "node2", "--yes")
+    docker("stop", "--time", "1", "yunkube-members-node2")
+    plain = lab.deploy("remove", "node1", "node2", "--yes")
     assert plain.code == 4, plain.errors
     assert "--dead" in plain.errors
     assert "node2" in nodes(lab)

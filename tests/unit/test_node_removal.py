@@ -6,7 +6,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.kube_api import KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 from node_removal import Drain, RemovalError, faults, member_of, to_evict
 
@@ -33,34 +33,34 @@ def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
 
 def drain(api: KubeApi, seconds: float, *, force: bool = False) -> Drain:
     """Return the drain of node1."""
-    return Drain(api, "node1", force=force, seconds=seconds)
+    return Drain(api, ["node1"], force=force, seconds=seconds)
 
 
-def judged(**about: t.Any) -> list[str]:
-    """Return the faults of a removal from a cluster of two masters and two nodes."""
+MASTER = {**NODE, "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+
+
+def judged(*hosts: str, masters: tuple[str, ...] = ("m1", "m2"), dead: bool = False, up: bool = False) -> list[str]:
+    """Return the faults of a removal from a cluster of masters and three nodes, one of them not in the inventory."""
     options = {
-        "hosts": [], "inventory": ["m1", "m2", "n1", "n2"], "masters": ["m1", "m2"], "control_plane_host": "m1",
-        "dead": False, "cluster": "ours", **about,
+        "hosts": hosts, "addresses": {"m1": "", "m2": "", "n1": "10.0.0.1", "n2": ""}, "ports": {"n1": 2222}, "control_plane_host": "m1", "dead": dead, "cluster": "ours",
     }  # fmt: skip
-    nodes = dict.fromkeys(("m1", "m2", "n1", "n2", "gone"), NODE)
-    return [
-        f"{fault['host']}: {fault['check']}"
-        for fault in faults(options, nodes, lambda _address: about.get("up", False))
-    ]
+    nodes: dict[str, dict[str, t.Any]] = {**dict.fromkeys(masters, MASTER), **dict.fromkeys(("n1", "n2", "gone"), NODE)}
+    found = faults(options, nodes, lambda address, port: up and (address, port) == ("10.0.0.1", 2222))
+    return [f"{fault['host']}: {fault['check']}" for fault in found]
 
 
 def test_a_node_and_a_further_master_may_leave() -> None:
-    assert judged(hosts=["n1", "m2"]) == []
+    assert judged("n1", "m2") == []
 
 
 def test_all_that_must_not_leave_is_told_at_once() -> None:
-    assert judged(hosts=["m1", "typo", "gone"]) == ["m1: control plane host", "typo: no node", "gone: inventory"]
-    assert judged(hosts=["m1"], masters=["m1"]) == ["m1: last master"]
+    assert judged("m1", "typo", "gone") == ["m1: control plane host", "typo: no node", "gone: inventory"]
+    assert judged("m1", masters=("m1",)) == ["m1: last master"]
 
 
 def test_a_dead_host_may_have_left_the_inventory_and_a_live_one_is_not_dead() -> None:
-    assert judged(hosts=["gone"], dead=True) == []
-    assert judged(hosts=["n1"], dead=True, up=True) == ["n1: alive"]
+    assert judged("gone", dead=True) == []
+    assert judged("n1", dead=True, up=True) == ["n1: alive"]
 
 
 def test_static_pods_daemonsets_and_what_has_ended_stay() -> None:
@@ -87,6 +87,16 @@ def test_a_budget_is_respected_named_and_the_node_takes_pods_again(fake: FakeKub
     with pytest.raises(RemovalError, match=r"default/web \(kept by the PodDisruptionBudget web-budget\).*--force"):
         drain(api, 0.1).run()
     assert POD in fake.objects
+    assert not fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"]
+
+
+def test_what_several_budgets_cover_is_not_a_bug_and_the_node_takes_pods_again(fake: FakeKubeApi, api: KubeApi) -> None:
+    fake.refuse[f"POST {POD}/eviction"] = (500, "This pod has more than one PodDisruptionBudget")
+    with pytest.raises(RemovalError, match="more than one"):
+        drain(api, 0.1).run()
+    fake.refuse[f"POST {POD}/eviction"] = (503, "starting")
+    with pytest.raises(KubeError):
+        drain(api, 5).run()
     assert not fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"]
 
 

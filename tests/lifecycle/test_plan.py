@@ -1,0 +1,133 @@
+"""A plan says in words what would be done to each host, and does nothing: on bare, half-installed and live hosts.
+
+The tests follow each other on the same two hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from laboratory import Lab, Result, differences
+
+LAB = ("plan", "10.88.0", 1, 1)
+HOSTS = ("master1", "node1")
+
+# What the cluster itself keeps moving: whole objects, and the status that kubelets report now and then.
+RESTLESS = {"Lease", "Event", "ComponentStatus"}
+REPORTED = {"Node", "Pod"}
+
+
+@contextmanager
+def unchanged(lab: Lab) -> Iterator[None]:
+    """Fail when a host is not afterwards what it was before."""
+    before = {host: lab.fingerprint(host) for host in HOSTS}
+    yield
+    for host in HOSTS:
+        assert differences(before[host], lab.fingerprint(host)) == []
+
+
+def plan_of(result: Result) -> dict[str, list[str]]:
+    """Return what would be done to each host."""
+    return {str(host): list(words) for host, words in result.summary["plan"].items()}
+
+
+def versions(lab: Lab) -> dict[str, Any]:
+    """Return what changes with every change of an object, by the object's kind and name."""
+    kinds = lab.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    listed = json.loads(lab.kubectl("get", ",".join(kinds), "--all-namespaces", "--output=json"))["items"]
+    found: dict[str, Any] = {}
+    for item in listed:
+        metadata = item["metadata"]
+        name = f"{item['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+        if item["kind"] in REPORTED:
+            starts = [entry["restartCount"] for entry in item["status"].get("containerStatuses") or []]
+            found[name] = [metadata["uid"], metadata.get("labels"), metadata.get("annotations"), item["spec"], starts]
+        elif item["kind"] not in RESTLESS:
+            found[name] = metadata["resourceVersion"]
+    return found
+
+
+def settled(lab: Lab, seconds: float = 90) -> dict[str, Any]:
+    """Return the versions once the cluster has come to rest."""
+    deadline = time.monotonic() + seconds
+    before = versions(lab)
+    while True:
+        time.sleep(6)
+        now = versions(lab)
+        if now == before:
+            return now
+        assert time.monotonic() < deadline, sorted(set(before.items()) ^ set(now.items()), key=str)
+        before = now
+
+
+def test_on_bare_hosts_everything_would_be_installed(lab: Lab) -> None:
+    with unchanged(lab):
+        result = lab.deploy("plan")
+    assert result.code == 5, result.errors
+    plan = plan_of(result)
+    for host in HOSTS:
+        text = "\n".join(plan[host])
+        for words in (
+            "install containerd 2.3.7, ", "runc 1.4.3", "6 CNI plugins", "install kubelet 1.37.2", "kubeadm 1.37.2",
+            "packages: ", "write /etc/sysctl.d/99-kubernetes.conf", "start containerd", "enable kubelet",
+        ):  # fmt: skip
+            assert words in text, (host, words)
+    assert "run kubeadm init 1.37.2" in plan["master1"]
+    assert any(word.startswith("import 9 images: ") for word in plan["master1"])
+    assert any(word.startswith("apply 6 objects: ") for word in plan["master1"])
+    assert "join the cluster as a node" in plan["node1"]
+    assert not (lab.state / "kubeconfig").exists()
+
+
+def test_an_install_ends_half_way(lab: Lab) -> None:
+    result = lab.deploy("up", "--limit", "node1")
+    assert result.code == 3, result.errors
+    lab.run("node1", "rm /usr/local/bin/kubelet && systemctl stop containerd && sysctl -qw net.ipv4.ip_forward=0")
+
+
+def test_on_a_half_installed_host_only_the_rest_would_be_done(lab: Lab) -> None:
+    with unchanged(lab):
+        result = lab.deploy("plan")
+    assert result.code == 5, result.errors
+    rest = ["set net.ipv4.ip_forward to 1", "start containerd", "install kubelet 1.37.2"]
+    assert [word for word in plan_of(result)["node1"] if "token" not in word] == [*rest, "join the cluster as a node"]
+    assert "run kubeadm init 1.37.2" in plan_of(result)["master1"]
+
+
+def test_on_a_live_cluster_nothing_would_be_done(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lab.deploy("up").code == 0
+    started = time.monotonic()
+    up = lab.deploy("up")
+    took = time.monotonic() - started
+    assert sum(up.changed.values()) == 0
+    objects = settled(lab)
+    with unchanged(lab):
+        started = time.monotonic()
+        result = lab.deploy("plan")
+        with capsys.disabled():
+            sys.stdout.write(f"\n{took:6.1f} s  up, {time.monotonic() - started:.1f} s plan, nothing to do ")
+    assert result.code == 0, (result.errors, plan_of(result))
+    assert plan_of(result) == {}
+    assert versions(lab) == objects
+
+
+def test_of_a_drift_exactly_that_would_be_mended(lab: Lab) -> None:
+    lab.run("node1", "echo '# mine' >> /etc/crictl.yaml")
+    lab.kubectl("--namespace=kube-flannel", "delete", "configmap", "kube-flannel-cfg")
+    objects = settled(lab)
+    with unchanged(lab):
+        result = lab.deploy("plan")
+    assert result.code == 5, result.errors
+    assert plan_of(result) == {
+        "master1": ["apply object ConfigMap kube-flannel/kube-flannel-cfg"],
+        "node1": ["write /etc/crictl.yaml"],
+    }
+    assert versions(lab) == objects
+    assert lab.deploy("up").code == 0
+    assert lab.deploy("plan").code == 0
