@@ -16,7 +16,7 @@ author: [Yunkube]
 options:
   hosts: {description: Names of the hosts, type: list, elements: str, required: true}
   state: {description: How far to go, type: str, choices: [drained, absent], required: true}
-  addresses: {description: Where every host of the inventory is reached; empty under its name, type: dict, required: true}
+  addresses: {description: Where each host of the inventory is reached. Empty - its name, type: dict, required: true}
   ports: {description: The port of SSH of each, type: dict, required: true}
   control_plane_host: {description: The master that all others reach the API at, type: str, required: true}
   force:

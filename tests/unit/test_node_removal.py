@@ -42,7 +42,8 @@ MASTER = {**NODE, "metadata": {"labels": {"node-role.kubernetes.io/control-plane
 def judged(*hosts: str, masters: tuple[str, ...] = ("m1", "m2"), dead: bool = False, up: bool = False) -> list[str]:
     """Return the faults of a removal from a cluster of masters and three nodes, one of them not in the inventory."""
     options = {
-        "hosts": hosts, "addresses": {"m1": "", "m2": "", "n1": "10.0.0.1", "n2": ""}, "ports": {"n1": 2222}, "control_plane_host": "m1", "dead": dead, "cluster": "ours",
+        "hosts": hosts, "addresses": {"m1": "", "m2": "", "n1": "10.0.0.1", "n2": ""}, "ports": {"n1": 2222},
+        "control_plane_host": "m1", "dead": dead, "cluster": "ours",
     }  # fmt: skip
     nodes: dict[str, dict[str, t.Any]] = {**dict.fromkeys(masters, MASTER), **dict.fromkeys(("n1", "n2", "gone"), NODE)}
     found = faults(options, nodes, lambda address, port: up and (address, port) == ("10.0.0.1", 2222))
