@@ -24,7 +24,13 @@ REPORTED = {"Node", "Pod"}
 
 
 # Files that running programs write by themselves.
-DATA = ("files /var/lib/etcd/member/", "files /var/log/pods/", "files /var/lib/containerd/io.containerd.metadata")
+DATA = (
+    "files /var/lib/etcd/",
+    "files /var/lib/containerd/",
+    "files /var/log/",
+    "files /run/containerd/",
+    "files /var/lib/kubelet/",
+)
 
 
 @contextmanager
