@@ -45,6 +45,11 @@ def _ratio(result: Results) -> tuple[str, float]:
     return _spread(result["ratio"], ""), result["ratio"]["median"]
 
 
+def _on_old_hosts(result: Results) -> tuple[str, float]:
+    count = result["results_on_old_hosts"]["to_8"]
+    return str(count), count
+
+
 def _count(key: str) -> Callable[[Results], tuple[str, float]]:
     return lambda result: (str(result[key]), result[key])
 
@@ -78,6 +83,11 @@ FIGURES = (
     Figure("up", "`up` divided by the floor, pair by pair", "≤ 1.5, aim 1.0", _ratio, 1.5),
     Figure("floor_http", "the floor with artifacts fetched over HTTP", "", _seconds("floor")),
     Figure("scale", "`up` with two nodes divided by `up` with one", "≤ 1.15", _ratio, 1.15),
+    Figure("add", "`add` of a host to 2 that are there", "", _seconds("to_2")),
+    Figure("add", "`add` of a host to 5", "", _seconds("to_5")),
+    Figure("add", "`add` of a host to 8 (more do not fit on this machine)", "", _seconds("to_8")),
+    Figure("add", "the last divided by the first", "≤ 1.2", _ratio, 1.2),
+    Figure("add", "results of tasks on hosts that were there, added to 8", "0", _on_old_hosts, 0),
     Figure("noop", "second `up`, nothing to do", "≤ 12 s, aim 6", _seconds("up"), 12),
     Figure("noop", "`plan`, nothing to do", "≤ 12 s, aim 6", _seconds("plan"), 12),
     Figure("noop", "changes that a second `up` and `plan` report, all hosts", "0", _changes, 0),
