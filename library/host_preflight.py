@@ -70,6 +70,12 @@ OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-sc
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# What a host has when something else runs containers or a cluster on it, by what is there then.
+FOREIGN = {
+    "a containerd of its own, which other programs use (Docker?)": Path("/run/containerd/containerd.sock"),
+    "data of another cluster in /var/lib/etcd": Path("/var/lib/etcd/member"),
+    "data of another cluster in /var/lib/kubelet": Path("/var/lib/kubelet/config.yaml"),
+}
 # Boards whose maker did not fill in an id.
 FAKE_UUIDS = (
     "00000000-0000-0000-0000-000000000000",
@@ -97,6 +103,7 @@ class Host:
     product_uuid: str
     member: bool
     recorded: str  # name of the cluster that the host's record is of
+    foreign: tuple[str, ...]  # what of FOREIGN is there, on a host without a record
     systemd: bool
     firewall: str
     system: str  # ID of /etc/os-release
@@ -127,6 +134,11 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             f"take the cluster {host.recorded} off it first (down), or delete its record /var/lib/yunkube/before.json"
         )
         yield Fault("other cluster", f"belongs to the cluster {host.recorded}", remedy)
+    for what in host.foreign:
+        remedy = (
+            "take it off the host, or use another host; prepare_host_ignored_checks: [foreign] goes on all the same"
+        )
+        yield Fault("foreign", f"has {what}", remedy)
     if not host.systemd:
         yield Fault("systemd", "is not run by systemd", "boot it with systemd, which starts containerd and the kubelet")
     if host.architecture != needs["architecture"]:
@@ -306,13 +318,15 @@ def free_mb(folder: str) -> int:
 def read_host(module: AnsibleModule) -> Host:
     """Read everything, once."""
     needs, kernel, machine = module.params, platform.release(), platform.machine()
+    record = read_record()
     system = parse_os_release(read_text("/etc/os-release"))
     return Host(
         hostname=socket.gethostname().lower(),
         machine_id=read_text("/etc/machine-id"),
         product_uuid=product_uuid(),
         member=Path("/etc/kubernetes/kubelet.conf").exists(),
-        recorded=(read_record() or {"cluster": ""})["cluster"],
+        recorded=(record or {"cluster": ""})["cluster"],
+        foreign=() if record else tuple(what for what, path in FOREIGN.items() if path.exists()),
         systemd=Path("/run/systemd/system").is_dir(),
         firewall=active_firewall(module),
         system=system.get("ID", "an unknown system"),

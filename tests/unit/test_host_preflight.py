@@ -39,6 +39,7 @@ FIT = Host(
     product_uuid="",
     member=False,
     recorded="",
+    foreign=(),
     systemd=True,
     firewall="",
     system="debian",
@@ -74,6 +75,8 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
 @pytest.mark.parametrize(
     ("change", "check", "words"),
     [
+        ({"recorded": "theirs"}, "other cluster", "belongs to the cluster theirs"),
+        ({"foreign": ("a containerd of its own",)}, "foreign", "a containerd of its own"),
         ({"memory_mb": 1600}, "memory", "has 1600 MB"),
         ({"cpus": 1}, "cpus", "has 1 processor$"),
         ({"free_mb": {"/": 10}}, "disk", "10 MB free in /"),
