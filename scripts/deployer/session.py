@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
 def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     """Run it again and again until Ctrl-C; the exit code is that of the last whole run."""
     code = Exit.INTERRUPTED
+    # Also where a shell started this in the background, with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while (latest := _run(request, cluster, verb, root, log)) != Exit.INTERRUPTED:
             code = latest
