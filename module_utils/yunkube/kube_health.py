@@ -7,6 +7,9 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 
+ABSENT = "not in the cluster"
+# Seconds for a node that the API does not know: a join ends only when it does, so it was lost on the way.
+UNKNOWN_NODE = 15
 PATHS = {"DaemonSet": "daemonsets", "Deployment": "deployments"}
 
 
@@ -81,7 +84,7 @@ def condition(found: Json, kind: str) -> Json:
 def node_problem(node: Json | None, version: str = "") -> str:
     """Say why a node is not ready, or nothing."""
     if node is None:
-        return "not in the cluster"
+        return ABSENT
     ready = condition(node, "Ready")
     if ready.get("status") != "True":
         return f"not ready: {_words(ready) or 'its kubelet has not reported yet'}"
@@ -167,7 +170,8 @@ def explained(api: KubeApi, problems: list[Problem], limit: int = 5) -> list[Pro
 
 def wait(api: KubeApi, wanted: Wanted, seconds: float) -> tuple[Seen, list[Problem]]:
     """Wait until the cluster is healthy; return what was seen last and what is still wrong with it."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     seen = Seen([], {}, [])
     while True:
         started = time.monotonic()
@@ -179,7 +183,8 @@ def wait(api: KubeApi, wanted: Wanted, seconds: float) -> tuple[Seen, list[Probl
                 raise
             problems = [Problem("api", api.server, str(error))]
         now = time.monotonic()
-        if not problems or now >= deadline:
+        lost = any(problem.check == "node" and problem.detail == ABSENT for problem in problems)
+        if not problems or now >= deadline or (lost and now - began > UNKNOWN_NODE):
             return seen, explained(api, problems)
         # A large cluster takes longer to answer, and is asked less often.
         time.sleep(max(0.25, 3 * (now - started)))

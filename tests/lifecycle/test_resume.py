@@ -41,7 +41,7 @@ class Disturbance:
             case "a host is cut off until the run gives up":
                 lab.run(self.host, "ip link set eth0 down")
                 try:
-                    process.wait(120)
+                    process.wait(260)
                 finally:
                     lab.run(self.host, "ip link set eth0 up")
 

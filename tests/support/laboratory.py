@@ -152,7 +152,7 @@ class Lab:
             kill(process)
 
     def disturbed(
-        self, tasks: int, disturb: Callable[[subprocess.Popen[str]], None], seconds: int = 240
+        self, tasks: int, disturb: Callable[[subprocess.Popen[str]], None], seconds: int = 300
     ) -> tuple[str, int]:
         """Run `up`, call `disturb` when so many tasks have begun; return the last one's name and the exit code.
 
