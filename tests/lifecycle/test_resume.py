@@ -39,11 +39,13 @@ class Disturbance:
             case "a host loses its power":
                 docker("restart", "--time", "0", f"yunkube-{lab.name}-{self.host}")
             case "a host is cut off until the run gives up":
+                # The kernel forgets the default route with the link; a real host's network service sets it again.
+                route = lab.run(self.host, "ip route show default")
                 lab.run(self.host, "ip link set eth0 down")
                 try:
                     process.wait(260)
                 finally:
-                    lab.run(self.host, "ip link set eth0 up")
+                    lab.run(self.host, f"ip link set eth0 up && ip route replace {route}")
 
 
 # The first is what happens most.
