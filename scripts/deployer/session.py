@@ -78,7 +78,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
 
     def tick() -> None:
         view.tick(progress.running)
-        if stop.reason and not told:
+        if stop.reason not in ("", "refused") and not told:
             told.append(stop.reason)
             view.show(Message("notice", "Stopping; Ctrl-C again ends it at once."))
 
