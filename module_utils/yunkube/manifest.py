@@ -39,6 +39,11 @@ def select(
     ]
 
 
+def take_choice(args: dict[str, t.Any], distribution: str, kinds: t.Collection[str] | None = None) -> list[Entry]:
+    """Take C(manifest) and C(purpose) out of an action's arguments, and return the entries that they choose."""
+    return select(read_manifest(str(args.pop("manifest"))), args.pop("purpose"), distribution, kinds)
+
+
 def entry_of(entries: list[Entry], kind: str, name: str) -> Entry:
     """Return the one entry of a kind and a name; an image's name without its registry."""
     for entry in entries:

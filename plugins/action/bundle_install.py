@@ -22,18 +22,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.manifest import (  # noqa: PLC0415 - after the path that it needs
-            ManifestError,
-            read_manifest,
-            select,
-        )
+        from ansible.module_utils.yunkube.manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
         try:
-            entries = read_manifest(str(args.pop("manifest")))
+            chosen = take_choice(args, args.pop("distribution", ""), args.pop("kinds"))
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from error
-        chosen = select(entries, args.pop("purpose"), args.pop("distribution", ""), args.pop("kinds"))
         if not chosen:
             return result | {"changed": False, "changes": [], "paths": [], "chosen": 0, "bytes": 0}
         result |= self._execute_module(module_args=args | {"files": chosen}, task_vars=task_vars)

@@ -22,18 +22,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.manifest import (  # noqa: PLC0415 - after the path that it needs
-            ManifestError,
-            read_manifest,
-            select,
-        )
+        from ansible.module_utils.yunkube.manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
         try:
-            entries = read_manifest(str(args.pop("manifest")))
+            args["files"] = take_choice(args, args.pop("distribution"))
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from error
-        args["files"] = select(entries, args.pop("purpose"), args.pop("distribution"))
         if any(entry["kind"] == "package" for entry in args["files"]):
             args["packages"] = []
         result |= self._execute_module(module_args=args, task_vars=task_vars)
