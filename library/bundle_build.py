@@ -69,7 +69,7 @@ def damaged(bundle: Path) -> list[str] | None:
     return bad
 
 
-def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Path], kubectl: Path) -> None:
+def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Path], programs: dict[str, Path]) -> None:
     """Lay out the bundle; its manifest comes last, so a bundle with a manifest is whole."""
     files = bundle / "files"
     files.mkdir(parents=True, exist_ok=True)
@@ -79,9 +79,10 @@ def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Pa
         os.link(source, part)
         part.replace(files / digest)
         part.unlink(missing_ok=True)  # rename does nothing where both are one file already
-    link = bundle / "bin/kubectl"
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(kubectl, link.parent))
+    for name, program in programs.items():
+        link = bundle / "bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
     write_atomic(bundle / "manifest.json", json.dumps(manifest, indent=1))
 
@@ -148,7 +149,8 @@ def main() -> None:
                     _drop(builder, bundle, digest)
                 built = builder.build(progress)
                 manifest, sources = manifest_of(lock, built)
-                write_bundle(bundle, manifest, sources, built["programs"]["kubectl"])
+                programs = {name: built["programs"][name] for name in lock["control"]}
+                write_bundle(bundle, manifest, sources, programs)
     except BuildError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

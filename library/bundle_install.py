@@ -21,7 +21,7 @@ options:
   port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
   files:
     description:
-      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(kinds), C(purpose) and
+      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(kinds), C(purposes) and
         C(distribution) instead, and the action plugin of this name picks the entries.
     type: list
     elements: dict

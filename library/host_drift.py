@@ -13,7 +13,7 @@ author: [The maintainers]
 options:
   files:
     description:
-      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(purpose) and C(distribution)
+      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(purposes) and C(distribution)
         instead, and the action plugin of this name picks the entries.
     type: list
     elements: dict

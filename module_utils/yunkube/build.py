@@ -100,6 +100,7 @@ class Builder:
         jobs: dict[str, t.Callable[[], Path]] = {
             f"packages of {name}": functools.partial(self.packages, name) for name in self.lock["packages"]
         }
+        jobs |= {f"packages of {name} images": functools.partial(self.image_packages, name) for name in self._bases}
         jobs |= {part["name"]: functools.partial(self.component, part) for part in self.lock["components"]}
         # Two at a time: while one waits for the network or links, the other compiles.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -123,7 +124,12 @@ class Builder:
     @property
     def steps(self) -> int:
         """How many steps `build` takes."""
-        return 1 + sum(len(self.lock[kind]) for kind in ("components", "packages", "images"))
+        return 1 + len(self._bases) + sum(len(self.lock[kind]) for kind in ("components", "packages", "images"))
+
+    @property
+    def _bases(self) -> list[str]:
+        """The distributions whose packages images are made of."""
+        return sorted({rootfs["distribution"] for rootfs in self.lock["rootfs"].values()})
 
     # -- programs ------------------------------------------------------------------------------
 
@@ -131,9 +137,10 @@ class Builder:
         """Build the programs of one component; return the folder that holds them."""
         cgo = part.get("cgo", False)
         inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
+        inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
         tools = [self.lock["toolchain"]["go"]["version"], self._cc if cgo or part.get("language") == "c" else ""]
         key = digest_of([RECIPE, inputs, tools, self.epoch, part["version"]])
-        make = self._build_c if part.get("language") == "c" else self._build_go
+        make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
         return self.store.put(part["name"], key, lambda out: make(part, out))
 
     def _build_go(self, part: Lock, out: Path) -> None:
@@ -159,6 +166,19 @@ class Builder:
             argv = ["gcc", "-Os", "-Wall", "-Werror", "-static", "-s", "-Wl,--build-id=none"]
             argv += [f'-DVERSION="{part["version"]}"', "-o", str(out / program), source]
             self._run(argv, part["name"], cwd=self.project / part["directory"])
+
+    def _build_python(self, part: Lock, out: Path) -> None:
+        """Unpack the wheels that requirements.txt names by digest, beside the component's own files."""
+        folder = self.project / part["directory"]
+        for program in part["programs"]:
+            shutil.copytree(folder, out / program)
+            argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            argv += ["--require-hashes", "--only-binary=:all:", "--no-compile", "--implementation=cp"]
+            argv += [f"--python-version={part['python']}", f"--abi=cp{part['python'].replace('.', '')}", "--abi=abi3"]
+            argv += [f"--platform={platform}" for platform in part["platforms"]]
+            argv += ["--target", str(out / program / "lib"), "-r", str(folder / "requirements.txt")]
+            self._run(argv, part["name"], tries=3)
+            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)  # with this machine's Python in them
 
     def _toolchain(self) -> Path:
         """Return a folder with go/bin/go of the lock's version: the machine's own, or a package's."""
@@ -206,14 +226,19 @@ class Builder:
     # -- packages and images ---------------------------------------------------------------------
 
     def packages(self, distribution: str) -> Path:
-        """Download packages of a Debian release with all they depend on; return their folder."""
+        """Download the packages that hosts of a Debian release get, with all they depend on; return their folder."""
         wanted = self.lock["packages"][distribution]
-        extra = [
-            name for fs in self.lock["rootfs"].values() if fs["distribution"] == distribution for name in fs["names"]
-        ]
-        names = sorted({*wanted["names"], *extra})
+        names = sorted(wanted["names"])
         key = digest_of([RECIPE, distribution, wanted, names, self.lock["architecture"]])
         return self.store.put(f"packages-{distribution}", key, lambda out: self._download(wanted["suites"], names, out))
+
+    def image_packages(self, distribution: str) -> Path:
+        """Download the packages that images are made of, with all they depend on; return their folder."""
+        bases = [rootfs for rootfs in self.lock["rootfs"].values() if rootfs["distribution"] == distribution]
+        names = sorted({name for rootfs in bases for name in rootfs["names"]})
+        suites = self.lock["packages"][distribution]["suites"]
+        key = digest_of([RECIPE, distribution, suites, names, self.lock["architecture"]])
+        return self.store.put(f"image-packages-{distribution}", key, lambda out: self._download(suites, names, out))
 
     def _download(self, suites: list[str], names: list[str], out: Path) -> None:
         if not shutil.which("apt-get"):
@@ -249,8 +274,11 @@ class Builder:
     def rootfs(self, name: str) -> Path:
         """Unpack the closure of a few packages into one layer; return the folder that holds layer.tar."""
         wanted = self.lock["rootfs"][name]
-        folder = self.packages(wanted["distribution"])
-        chosen = closure(wanted["names"], {path: control(path) for path in sorted(folder.glob("*.deb"))})
+        folder = self.image_packages(wanted["distribution"])
+        packages = {path: control(path) for path in sorted(folder.glob("*.deb"))}
+        unwanted = wanted.get("without", [])
+        packages = {path: fields for path, fields in packages.items() if fields["Package"] not in unwanted}
+        chosen = closure(wanted["names"], packages)
         key = digest_of([RECIPE, [digest_file(path) for path in chosen], self.epoch])
         return self.store.put(f"rootfs-{name}", key, lambda out: self._unpack(chosen, out))
 
@@ -277,7 +305,7 @@ class Builder:
         """Make one image; return the folder with image.tar and its manifest's digest in `digest`."""
         base = self.rootfs(image["rootfs"]) / "layer.tar" if "rootfs" in image else None
         content = {path: programs[program] for program, path in image["programs"].items()}
-        digests = {path: digest_file(source) for path, source in content.items()}
+        digests = {path: _digest(source) for path, source in content.items()}
         key = digest_of([RECIPE, image, digests, digest_file(base) if base else "", self.epoch])
 
         def make(out: Path) -> None:
@@ -319,6 +347,14 @@ class Builder:
                 time.sleep(2)
         tail = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise BuildError(f"{what}: {Path(argv[0]).name} failed: {' | '.join(tail)} (all of it: {log})")
+
+
+def _digest(source: Path) -> str:
+    """Return the digest of a file, or of a folder with all that is in it."""
+    if source.is_file():
+        return digest_file(source)
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    return digest_of([[str(path.relative_to(source)), digest_file(path)] for path in files])
 
 
 def _quoted(text: str) -> str:

@@ -27,21 +27,21 @@ def read_manifest(path: str) -> list[Entry]:
 
 
 def select(
-    entries: list[Entry], purpose: str, distribution: str, kinds: t.Collection[str] | None = None
+    entries: list[Entry], purposes: t.Collection[str], distribution: str, kinds: t.Collection[str] | None = None
 ) -> list[Entry]:
-    """Return the entries that are for this purpose, of these kinds; of packages, those of the distribution."""
+    """Return the entries that serve one of these purposes, of these kinds; of packages, those of the distribution."""
     return [
         entry
         for entry in entries
         if (kinds is None or entry["kind"] in kinds)
-        and purpose in entry["purpose"]
+        and not set(purposes).isdisjoint(entry["purpose"])
         and entry.get("distribution", distribution) == distribution
     ]
 
 
 def take_choice(args: dict[str, t.Any], distribution: str, kinds: t.Collection[str] | None = None) -> list[Entry]:
-    """Take C(manifest) and C(purpose) out of an action's arguments, and return the entries that they choose."""
-    return select(read_manifest(str(args.pop("manifest"))), args.pop("purpose"), distribution, kinds)
+    """Take C(manifest) and C(purposes) out of an action's arguments, and return the entries that they choose."""
+    return select(read_manifest(str(args.pop("manifest"))), args.pop("purposes"), distribution, kinds)
 
 
 def entry_of(entries: list[Entry], kind: str, name: str) -> Entry:

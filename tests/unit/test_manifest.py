@@ -14,25 +14,28 @@ ENTRIES = [
     {"name": "kubectl", "kind": "kubernetes", "purpose": ["master"]},
     {"name": "socat-12", "kind": "package", "purpose": BOTH, "distribution": "debian12"},
     {"name": "socat-13", "kind": "package", "purpose": BOTH, "distribution": "debian13"},
+    {"name": "registry", "kind": "image", "purpose": ["registry"]},
 ]
 
 
 @pytest.mark.parametrize(
-    ("kinds", "purpose", "distribution", "names"),
+    ("kinds", "purposes", "distribution", "names"),
     [
-        (["runtime"], "node", "", ["containerd"]),
-        (["kubernetes"], "node", "", ["kubelet"]),
-        (["kubernetes"], "master", "", ["kubelet", "kubectl"]),
-        (["package"], "node", "debian13", ["socat-13"]),
-        (["package"], "node", "ubuntu24", []),
+        (["runtime"], ["node"], "", ["containerd"]),
+        (["kubernetes"], ["node"], "", ["kubelet"]),
+        (["kubernetes"], ["master"], "", ["kubelet", "kubectl"]),
+        (["package"], ["node"], "debian13", ["socat-13"]),
+        (["package"], ["node"], "ubuntu24", []),
+        (["image"], ["node"], "", []),
+        (["image"], ["node", "registry"], "", ["registry"]),
     ],
 )
-def test_a_host_gets_what_is_for_it(kinds: list[str], purpose: str, distribution: str, names: list[str]) -> None:
-    assert [entry["name"] for entry in select(ENTRIES, purpose, distribution, kinds)] == names
+def test_a_host_gets_what_is_for_it(kinds: list[str], purposes: list[str], distribution: str, names: list[str]) -> None:
+    assert [entry["name"] for entry in select(ENTRIES, purposes, distribution, kinds)] == names
 
 
 def test_a_host_is_compared_with_all_that_is_for_it() -> None:
-    assert [entry["name"] for entry in select(ENTRIES, "node", "debian12")] == ["containerd", "kubelet", "socat-12"]
+    assert [entry["name"] for entry in select(ENTRIES, ["node"], "debian12")] == ["containerd", "kubelet", "socat-12"]
 
 
 def test_one_thing_of_the_bundle_is_found_by_its_name() -> None:

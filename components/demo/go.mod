@@ -1,0 +1,3 @@
+module yunkube/demo
+
+go 1.26
