@@ -12,6 +12,27 @@ description:
 author: [Yunkube]
 options:
   resources: {description: "Manifests, in the order of applying", type: list, elements: dict, required: true}
+  secrets:
+    description:
+      - Secrets whose content is made on this host, once, and kept. They come after the namespaces that lead
+        O(resources). Deployments among these get an annotation that changes with what the Secrets hold.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description:
+          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, by the cluster's CA,
+            made anew when it is for other names or has 30 days left.
+        type: str
+        choices: [login, certificate]
+        required: true
+      namespace: {description: Its namespace., type: str, required: true}
+      name: {description: Its name., type: str, required: true}
+      username: {description: Of a login., type: str, default: admin}
+      password: {description: "Of a login. Empty: the one that it has, or a new one.", type: str, default: ""}
+      more: {description: What a login's Secret holds beside it., type: dict, default: {}}
+      names: {description: Names and addresses of a certificate's server., type: list, elements: str, default: []}
   state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
@@ -32,7 +53,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_secrets import digest, manifest_of
 from ansible.module_utils.yunkube.words import counted
+
+SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
+SECRET_OPTIONS: dict[str, t.Any] = {
+    "kind": {"type": "str", "choices": ["login", "certificate"], "required": True},
+    "namespace": {"type": "str", "required": True},
+    "name": {"type": "str", "required": True},
+    "username": {"type": "str", "default": "admin"},
+    "password": {"type": "str", "default": "", "no_log": True},
+    "more": {"type": "dict", "default": {}},
+    "names": {"type": "list", "elements": "str", "default": []},
+}
 
 # What the server writes into every object and what says nothing about its content.
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
@@ -53,13 +86,13 @@ def name_of(manifest: Json) -> str:
     return f"{manifest['kind']} {place}{metadata['name']}"
 
 
-def content_of(found: Json | None) -> Json:
-    """Return an object without status, bookkeeping and secret values, for comparing and for a diff."""
+def content_of(found: Json | None, *, hide: bool = True) -> Json:
+    """Return an object without status, bookkeeping and, for a diff, secret values."""
     if found is None:
         return {}
     metadata = {key: value for key, value in found.get("metadata", {}).items() if key not in _BOOKKEEPING}
     content = {key: value for key, value in found.items() if key != "status"}
-    if found.get("kind") == "Secret":
+    if hide and found.get("kind") == "Secret":
         for values in ("data", "stringData"):
             if content.get(values):
                 content[values] = dict.fromkeys(content[values], "(hidden)")
@@ -88,7 +121,7 @@ def apply_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
         same_version = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
         if same_version and not dry_run:
             return None
-        if dry_run and content_of(before) == content_of(after):
+        if dry_run and content_of(before, hide=False) == content_of(after, hide=False):
             return None
     return Change(name_of(manifest), content_of(before), content_of(after))
 
@@ -120,6 +153,30 @@ def change_all(api: KubeApi, manifests: list[Json], state: str, *, dry_run: bool
     return [result for result in results if result is not None]
 
 
+def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state: str) -> list[Json]:
+    """Return all manifests in the order of applying: namespaces, Secrets as they shall be, the rest."""
+    if not wanted:
+        return resources
+    first = [one for one in resources if one.get("kind") == "Namespace"]
+    rest = [one for one in resources if one.get("kind") != "Namespace"]
+    if state == "absent":
+        return [*first, *named(wanted), *rest]
+    made = [manifest_of(api.find(api.path_of(name)), one) for name, one in zip(named(wanted), wanted, strict=True)]
+    for one in rest:
+        if one.get("kind") == "Deployment":
+            metadata = one["spec"]["template"].setdefault("metadata", {})
+            metadata["annotations"] = (metadata.get("annotations") or {}) | {SECRETS: digest(made)}
+    return [*first, *made, *rest]
+
+
+def named(wanted: list[Json]) -> list[Json]:
+    """Return the wanted Secrets' manifests, without content."""
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {key: one[key] for key in ("namespace", "name")}}
+        for one in wanted
+    ]
+
+
 def without_api(manifests: list[Json], state: str) -> list[Change]:
     """Say what would happen once there is an API."""
     if state == "absent":
@@ -146,19 +203,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "resources": {"type": "list", "elements": "dict", "required": True},
+            "secrets": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
     )
-    manifests, state = module.params["resources"], module.params["state"]
+    manifests, wanted, state = module.params["resources"], module.params["secrets"], module.params["state"]
     try:
         api = KubeApi.from_file(module.params["kubeconfig"])
-        changes = change_all(api, manifests, state, dry_run=module.check_mode)
+        changes = change_all(api, with_secrets(api, manifests, wanted, state), state, dry_run=module.check_mode)
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)
-        changes = without_api(manifests, state)
+        changes = without_api([*manifests, *named(wanted)], state)
     module.exit_json(
         changed=bool(changes),
         changes=in_words(changes, state),

@@ -19,6 +19,7 @@ Finding = tuple[str, str, str]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
+NODE_PORTS = range(30000, 32768)
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
 
 
@@ -42,6 +43,11 @@ class Cluster:
             return IPv4Network(self.text(key))
         except ValueError:
             return None
+
+    @property
+    def written_password(self) -> bool:
+        """Say whether the inventory has a password for a registry that is not ours."""
+        return "registry_password" in self.written
 
     @property
     def masters(self) -> Sequence[str]:
@@ -180,6 +186,23 @@ def control_plane(cluster: Cluster) -> Iterator[Finding]:
         yield "cluster_control_plane_endpoint", f'"{endpoint}" is not host:port', "write one such as 10.0.0.10:6443"
 
 
+def addons(cluster: Cluster) -> Iterator[Finding]:
+    """What stands on one host stands on one that there is, at a port that there is."""
+    known = [*cluster.masters, *cluster.nodes]
+    for key in ("cluster_registry_host", "cluster_addons_host"):
+        host = cluster.text(key)
+        if host and known and host not in known:
+            meant = closest(host, known)
+            remedy = f"did you mean {meant}?" if meant else f"name one of {', '.join(known)}"
+            yield key, f"{host} is neither in masters nor in nodes", remedy
+    address = cluster.text("cluster_registry_address")
+    if address and not _ENDPOINT.fullmatch(address):
+        yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
+    registry = address.rpartition(":")[0]
+    if address and not cluster.text("cluster_registry_host") and not cluster.written_password:
+        yield "registry_password", f"missing for the registry at {registry}", "write its account's, into a vault"
+
+
 def safety(cluster: Cluster) -> Iterator[Finding]:
     """Values that would hide faults, or lead nowhere."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
@@ -197,6 +220,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     hosts,
     docker,
     control_plane,
+    addons,
     safety,
 )
 

@@ -10,12 +10,25 @@ _yunkube_inventories() {
   fi
 }
 
+# After `--`, kubectl completes its own arguments: candidates, a tab and a description a line; the last line is for shells.
+_yunkube_kubectl() {
+  local at
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    [ "${COMP_WORDS[at]}" = -- ] && break
+  done
+  mapfile -t COMPREPLY < <("$1" "${COMP_WORDS[@]:1:at-1}" -- __complete "${COMP_WORDS[@]:at+1:COMP_CWORD-at-1}" "$2" \
+    2>/dev/null | grep -v '^:' | cut -f1 | grep -F -e "$2")
+}
+
 _yunkube_deploy() {
   local command=$1 current=$2 previous=$3 verb="" word
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
-      --) return ;; # kubectl's own arguments
-      up | plan | verify | status | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
+      --)
+        [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
+        return
+        ;;
+      up | plan | verify | status | add | remove | down | dashboard | image | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -28,12 +41,14 @@ _yunkube_deploy() {
   esac
   local words
   case $verb in
-    "") words="up plan verify status add remove down kubectl completion --help" ;;
+    "") words="up plan verify status add remove down dashboard image kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
+    dashboard) words="--inventory --print --viewer --json --help" ;;
+    image) words="push --inventory --json --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;
   esac

@@ -1,6 +1,6 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status add remove down kubectl completion
+set -l verbs up plan verify status add remove down dashboard image kubectl completion
 set -l playbooks up plan verify status add remove down
 
 complete -c deploy.py -f
@@ -11,9 +11,15 @@ complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a status -d "
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a add -d "add hosts of the inventory to the cluster"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a remove -d "drain hosts, reset them, take them out"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "take the cluster away"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a dashboard -d "say where the dashboard is, and open it"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a image -d "push an image to the cluster's registry"
+complete -c deploy.py -n "__fish_seen_subcommand_from image" -a push
+complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l print -d "open no browser"
+complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l viewer -d "a token that may only look"
+complete -c deploy.py -n "__fish_seen_subcommand_from dashboard image" -l json -d "an object on stdout"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a kubectl -d "run the cluster's own kubectl"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a completion -d "print the completion script of a shell"
-complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks kubectl" -s i -l inventory -r -F -d "inventory directory or file"
+complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks dashboard image kubectl" -s i -l inventory -r -F -d "inventory directory or file"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l limit -x -d "only these hosts or groups"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s e -x -d "a variable for this run: key=value"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l timeout -x -d "give up after so many seconds"

@@ -11,6 +11,8 @@ _yunkube_deploy() {
     'add:add hosts of the inventory to the cluster'
     'remove:drain hosts, reset them, and take them out of the cluster'
     'down:take the cluster away'
+    'dashboard:say where the dashboard is and how to get in, and open it'
+    'image:push an image to the cluster'\''s registry'
     'kubectl:run the cluster'\''s own kubectl against it'
     'completion:print the completion script of a shell'
   )
@@ -40,6 +42,10 @@ _yunkube_deploy() {
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
     down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
+    dashboard)
+      _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
+      ;;
+    image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;
     kubectl) _arguments $inventory '*::kubectl arguments:' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;
   esac

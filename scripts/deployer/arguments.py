@@ -81,6 +81,17 @@ examples:
   ./scripts/deploy.py down --yes               for scripts
   ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
 """,
+    "dashboard": """\
+examples:
+  ./scripts/deploy.py dashboard                address and login; opens the browser where there is one
+  ./scripts/deploy.py dashboard --print        opens nothing
+  ./scripts/deploy.py dashboard --viewer       Headlamp: a token that may only look
+""",
+    "image": """\
+examples:
+  ./scripts/deploy.py image push shop:1.4      an image of this machine's Docker engine, to the cluster's registry
+  ./scripts/deploy.py image push team/shop:1.4 -i inventory/mine
+""",
     "kubectl": """\
 examples:
   ./scripts/deploy.py kubectl -- get nodes -o wide
@@ -123,6 +134,10 @@ class Request:
     shell: str = ""
     watch: bool = False
     interval: float | None = None
+    action: str = ""
+    image: str = ""
+    print: bool = False
+    viewer: bool = False
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -222,6 +237,14 @@ def make_parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
             )
+    dashboard = add("dashboard", "say where the dashboard is and how to get in, and open it")
+    dashboard.add_argument("--print", action="store_true", help="open no browser")
+    dashboard.add_argument("--viewer", action="store_true", help="a token that may only look (Headlamp)")
+    dashboard.add_argument("--json", action="store_true", help="an object on stdout")
+    image = add("image", "push an image of this machine's Docker engine to the cluster's registry")
+    image.add_argument("action", choices=["push"], help="what to do")
+    image.add_argument("image", metavar="NAME[:TAG]", help="an image of this machine's Docker engine")
+    image.add_argument("--json", action="store_true", help="an object on stdout, and no progress")
     kubectl = add("kubectl", "run the cluster's own kubectl against it")
     kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
     completion = add("completion", "print the completion script of a shell")

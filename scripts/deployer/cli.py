@@ -38,6 +38,14 @@ def dispatch(request: Request) -> int:
         from deployer.kubectl import become_kubectl  # noqa: PLC0415
 
         become_kubectl(cluster, request)
+    if request.verb == "dashboard":
+        from deployer.dashboard import show_dashboard  # noqa: PLC0415
+
+        return show_dashboard(cluster, request)
+    if request.verb == "image":
+        from deployer.image import push_image  # noqa: PLC0415
+
+        return push_image(cluster, request)
     if request.verb in ("down", "remove") and not request.yes:
         from deployer.confirm import confirmed  # noqa: PLC0415
 

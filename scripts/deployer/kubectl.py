@@ -1,9 +1,11 @@
-"""Become the cluster's kubectl."""
+"""Become the cluster's kubectl, or ask it something."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import NoReturn
+import subprocess
+from typing import Any, NoReturn
 
 from deployer.arguments import Request
 from deployer.cluster import Cluster
@@ -13,11 +15,33 @@ from deployer.verbs import command
 
 def become_kubectl(cluster: Cluster, request: Request) -> NoReturn:
     """Replace this process, so that signals, the terminal and the exit code are kubectl's own."""
-    up = command("up", request.inventory)
+    environment = _environment(cluster, request.inventory)
+    os.execve(cluster.kubectl, ["kubectl", *request.arguments], environment)  # noqa: S606 - no shell is the point
+
+
+def ask(cluster: Cluster, inventory: str, *arguments: str) -> str:
+    """Return what kubectl prints; DeployError with its last line when it fails."""
+    argv = [str(cluster.kubectl), *arguments, "--request-timeout=10s"]
+    environment = _environment(cluster, inventory)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["kubectl gave no reason"]
+        raise DeployError(f"cluster {cluster.name}: {reason[0]}", f"look: {command('status', inventory)}", Exit.FAILED)
+    return done.stdout
+
+
+def find(cluster: Cluster, inventory: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+    """Return an object of the cluster, None when it is not there."""
+    said = ask(cluster, inventory, "get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
+    return dict(json.loads(said)) if said.strip() else None
+
+
+def _environment(cluster: Cluster, inventory: str) -> dict[str, str]:
     for path in (cluster.kubeconfig, cluster.kubectl):
         if not path.exists():
             raise DeployError(
-                f"there is no cluster {cluster.name} yet: {path} is missing", f"make it: {up}", Exit.FAILED
+                f"there is no cluster {cluster.name} yet: {path} is missing",
+                f"make it: {command('up', inventory)}",
+                Exit.FAILED,
             )
-    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-    os.execve(cluster.kubectl, ["kubectl", *request.arguments], environment)  # noqa: S606 - no shell is the point
+    return {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}

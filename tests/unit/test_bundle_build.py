@@ -29,7 +29,7 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 def bundle(tmp_path: Path, sources: dict[str, Path]) -> Path:
     """A whole bundle."""
     folder = tmp_path / "bundles/one"
-    write_bundle(folder, {"files": []}, sources, sources[sha256_text("kubectl")])
+    write_bundle(folder, {"files": []}, sources, {"kubectl": sources[sha256_text("kubectl")]})
     return folder
 
 
@@ -44,7 +44,7 @@ def test_a_bundle_takes_no_room_beside_the_store(bundle: Path, sources: dict[str
 
 
 def test_writing_it_again_is_harmless(bundle: Path, sources: dict[str, Path]) -> None:
-    write_bundle(bundle, {"files": [1]}, sources, sources[sha256_text("kubectl")])
+    write_bundle(bundle, {"files": [1]}, sources, {"kubectl": sources[sha256_text("kubectl")]})
     assert damaged(bundle) == []
     assert json.loads((bundle / "manifest.json").read_text()) == {"files": [1]}
 

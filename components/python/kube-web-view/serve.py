@@ -15,7 +15,7 @@ import markupsafe
 # Jinja 2.11 looks for the name that this had before MarkupSafe 2.1.
 markupsafe.soft_unicode = markupsafe.soft_str
 
-import kube_web.main
+import kube_web.main  # noqa: E402 - it imports Jinja
 
 listen = aiohttp.web.run_app
 socket = sys.argv.pop(1)

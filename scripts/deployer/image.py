@@ -1,0 +1,149 @@
+"""Push an image of this machine's Docker engine to the cluster's registry."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from deployer.arguments import Request
+from deployer.authority import write_authority
+from deployer.cluster import Cluster
+from deployer.errors import DeployError, Exit
+from deployer.kubectl import find
+from deployer.verbs import command
+
+# Where the engine looks for the authority of a registry, at each connection.
+TRUSTED = Path("/etc/docker/certs.d")
+
+_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][\w.-]{0,127})?")
+
+# What the engine and registries say, what it means, and what to do. The order matters: the first that fits.
+ANSWERS = (
+    (
+        r"x509|certificate|server gave HTTP response",
+        "the engine does not trust its certificate",
+        "the registry was made anew, or another machine answers: run `up`, then push again",
+    ),
+    (
+        r"unauthorized|authentication required|incorrect username or password|401",
+        "it refused the login of registry_username",
+        "write the right registry_username and registry_password, the latter into a vault, then run `up`",
+    ),
+    (
+        r"denied|project .*not found|name unknown|repository .*not (?:found|known)|404",
+        "it has no such repository, or the login may not write to it",
+        "make the repository or the project there first, or name one that the login may write to",
+    ),
+    (r"no space left|insufficient", "it has no space left", "make room on the disk of its host"),
+    (
+        r"refused|no route|unreachable|[Tt]imeout|deadline|no such host|EOF|reset",
+        "it does not answer",
+        "see that it runs: ./scripts/deploy.py kubectl -- get pods -n registry",
+    ),
+)
+
+
+def push_image(cluster: Cluster, request: Request) -> int:
+    """Log in, tag, push; the engine's own progress is shown."""
+    name = checked(request.image)
+    secret = find(cluster, request.inventory, "secret", "registry", "registry-login")
+    if secret is None:
+        raise DeployError(
+            f"cluster {cluster.name} has no registry",
+            f"set cluster_registry_host, or cluster_registry_address of one that is there, in {request.inventory}, "
+            f"then: {command('up', request.inventory)}",
+            Exit.FAILED,
+        )
+    login = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    docker = shutil.which("docker")
+    if docker is None:
+        raise DeployError("there is no docker command on this machine", "install it: apt-get install docker.io")
+    trust(cluster, login["address"])
+    target = f"{login['address']}/{name}"
+    with tempfile.TemporaryDirectory(prefix="push-", dir=cluster.state_dir) as folder:  # 0700, gone at the end
+        environment = os.environ | {"DOCKER_CONFIG": folder}
+        _call([docker, "image", "inspect", "--format", "{{.Id}}", name], environment, name, login)
+        arguments = [docker, "login", "--username", login["username"], "--password-stdin", login["address"]]
+        _call(arguments, environment, name, login, stdin=login["password"])
+        _call([docker, "tag", name, target], environment, name, login)
+        _call([docker, "push", target], environment, name, login, shown=not request.json)
+    print(f"image: {target}" if not request.json else f'{{"image": "{target}"}}')
+    return Exit.OK
+
+
+def checked(name: str) -> str:
+    """Return the image's name with its tag."""
+    if not _NAME.fullmatch(name):
+        raise DeployError(f"{name} is not the name of an image", "write one such as shop or team/shop:1.4")
+    return name if ":" in name else f"{name}:latest"
+
+
+def trust(cluster: Cluster, address: str) -> None:
+    """Let the engine trust the registry's authority."""
+    wanted = authority(cluster)
+    path = TRUSTED / address / "ca.crt"
+    if wanted is None or (path.exists() and path.read_text(encoding="utf-8") == wanted.read_text(encoding="utf-8")):
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted.read_text(encoding="utf-8"), encoding="utf-8")
+    except PermissionError:
+        raise DeployError(
+            f"the Docker engine does not know the authority of {address} yet, and {path} is not ours to write",
+            f"sudo install -D -m 644 {wanted} {path}",
+        ) from None
+
+
+def authority(cluster: Cluster) -> Path | None:
+    """Return the file of the registry's authority; None where it is one that every machine trusts."""
+    if cluster.variables.get("cluster_registry_host"):
+        return write_authority(cluster)
+    if text := cluster.variables.get("cluster_registry_ca"):
+        path = cluster.state_dir / "registry-ca.crt"
+        path.write_text(str(text), encoding="utf-8")
+        return path
+    return None
+
+
+def _call(
+    argv: list[str],
+    environment: dict[str, str],
+    name: str,
+    login: dict[str, str],
+    *,
+    stdin: str = "",
+    shown: bool = False,
+) -> None:
+    done = subprocess.run(
+        argv,
+        env=environment,
+        input=stdin,
+        stdout=None if shown else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise explain(argv[1], done.stderr.strip(), name, login["address"])
+
+
+def explain(what: str, said: str, name: str, address: str) -> DeployError:
+    """Say in one line why it failed, and what to do."""
+    if "Cannot connect to the Docker daemon" in said:
+        return DeployError("the Docker engine does not answer", "start it: systemctl start docker", Exit.FAILED)
+    if what == "image":
+        return DeployError(f"this machine's Docker engine has no image {name}", f"make it: docker build -t {name} .")
+    for pattern, meaning, remedy in ANSWERS:
+        if re.search(pattern, said):
+            return DeployError(f"{address}: {meaning} ({_last(said)})", remedy, Exit.FAILED)
+    return DeployError(f"docker {what} failed: {_last(said)}", "", Exit.FAILED)
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
+    return lines[-1].removeprefix("Error response from daemon: ") if lines else "no reason given"

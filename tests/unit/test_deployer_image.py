@@ -1,0 +1,51 @@
+"""What the engine and a registry say, in words of ours."""
+
+from __future__ import annotations
+
+import pytest
+from deployer.errors import DeployError, Exit
+from deployer.image import checked, explain
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Get https://r:5000/v2/: x509: certificate signed by unknown authority", "does not trust its certificate"),
+        ("Get https://r:5000/v2/: unauthorized: authentication required", "refused the login"),
+        ("denied: requested access to the resource is denied", "no such repository"),
+        ("unauthorized: project nosuch not found", "refused the login"),
+        ("name unknown: repository shop not found", "no such repository"),
+        ("Get https://r:5000/v2/: dial tcp 10.0.0.1:5000: connect: connection refused", "does not answer"),
+        ("Get https://r:5000/v2/: net/http: request canceled (Client.Timeout exceeded)", "does not answer"),
+        ("write /var/lib/registry: no space left on device", "no space left"),
+    ],
+)
+def test_answers_are_told_apart(said: str, words: str) -> None:
+    error = explain("push", f"WARNING: something\nError response from daemon: {said}", "shop:1", "r:5000")
+    assert words in error.message
+    assert said in error.message
+    assert error.hint
+    assert error.code == Exit.FAILED
+
+
+def test_what_is_not_known_is_passed_on() -> None:
+    assert explain("push", "the sky fell", "shop:1", "r:5000").message == "docker push failed: the sky fell"
+
+
+def test_a_missing_image_and_a_silent_engine_are_said() -> None:
+    missing = explain("image", "Error: No such image: shop:1", "shop:1", "r:5000")
+    assert missing.message == "this machine's Docker engine has no image shop:1"
+    assert missing.code == Exit.USAGE
+    silent = explain("image", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "shop:1", "r")
+    assert silent.message == "the Docker engine does not answer"
+
+
+@pytest.mark.parametrize(("name", "whole"), [("shop", "shop:latest"), ("team/shop:1.4", "team/shop:1.4")])
+def test_a_name_has_a_tag(name: str, whole: str) -> None:
+    assert checked(name) == whole
+
+
+@pytest.mark.parametrize("name", ["Shop", "shop:", "-x", "shop:1:2", "a b", "/shop"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(DeployError, match="not the name of an image"):
+        checked(name)

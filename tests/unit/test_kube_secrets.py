@@ -1,0 +1,182 @@
+"""Secrets that are made once and kept: what is kept, what is made anew, and that a real TLS client takes it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import json
+import socket
+import ssl
+import threading
+import typing as t
+from pathlib import Path
+
+import kube_apply
+import pytest
+from ansible.module_utils.yunkube import kube_secrets
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of, read_data
+from fake_kube_api import FakeKubeApi, make_certificates
+
+LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}
+NAMES = ["10.77.0.11", "master1", "shop.example"]
+CERTIFICATE: Json = {"kind": "certificate", "namespace": "shop", "name": "tls", "names": NAMES}
+NAMESPACE: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+DEPLOYMENT: Json = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {"template": {"spec": {}}},
+}
+
+
+def secret(data: dict[str, str], **metadata: t.Any) -> Json:
+    """A Secret as the API returns it."""
+    return {
+        "metadata": metadata,
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+@pytest.fixture(autouse=True)
+def pki(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cluster's CA."""
+    folder = tmp_path / "pki"
+    folder.mkdir()
+    make_certificates(folder)
+    monkeypatch.setattr(kube_secrets, "PKI", folder)
+    return folder
+
+
+def test_a_password_is_made_once() -> None:
+    first = login(None, LOGIN)
+    assert len(first["password"]) == 24
+    assert login(secret(first), LOGIN) == first
+    assert login(None, LOGIN)["password"] != first["password"]
+
+
+def test_the_hash_is_of_the_password_and_bcrypts() -> None:
+    made = login(None, LOGIN | {"password": "correct horse"})
+    name, _, hashed = made["htpasswd"].strip().partition(":")
+    assert name == "admin"
+    assert hashed.startswith("$2b$08$")
+    assert crypt("correct horse", hashed) == hashed
+    assert crypt("another", hashed) != hashed
+
+
+def test_a_given_password_or_another_name_replaces_the_old() -> None:
+    first = login(None, LOGIN)
+    given = login(secret(first), LOGIN | {"password": "correct horse"})
+    assert given["password"] == "correct horse"
+    assert given["htpasswd"] != first["htpasswd"]
+    renamed = login(secret(given), LOGIN | {"username": "robot"})
+    assert renamed["password"] == "correct horse"
+    assert renamed["htpasswd"].startswith("robot:")
+
+
+def test_a_damaged_hash_is_made_anew() -> None:
+    first = login(None, LOGIN)
+    mended = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)
+    assert mended["password"] == first["password"]
+    assert crypt(first["password"], mended["htpasswd"].strip().partition(":")[2]) in mended["htpasswd"]
+
+
+def test_a_certificate_serves_its_names_and_no_other(tmp_path: Path, pki: Path) -> None:
+    made = certificate(None, CERTIFICATE)
+    (tmp_path / "pem").write_text(made["tls.key"] + made["tls.crt"])
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "pem")
+    client = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+
+    def shake(name: str) -> None:
+        ours, theirs = socket.socketpair()
+
+        def answer() -> None:
+            with ours, contextlib.suppress(OSError):
+                server.wrap_socket(ours, server_side=True).close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            client.wrap_socket(theirs, server_hostname=name).close()
+        finally:
+            theirs.close()
+            thread.join()
+
+    for name in NAMES:
+        shake(name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake("other.example")
+
+
+def test_a_certificate_is_kept_until_thirty_days_before_its_end() -> None:
+    made = manifest_of(None, CERTIFICATE)
+    now = dt.datetime.now(dt.UTC)
+    assert certificate(made, CERTIFICATE, now + dt.timedelta(days=330)) == read_data(made)
+    assert certificate(made, CERTIFICATE, now + dt.timedelta(days=340)) != read_data(made)
+
+
+def test_a_certificate_for_other_names_or_of_another_authority_is_made_anew(pki: Path) -> None:
+    made = manifest_of(None, CERTIFICATE)
+    assert certificate(made, CERTIFICATE | {"names": NAMES[::-1]}) == read_data(made)
+    assert certificate(made, CERTIFICATE | {"names": NAMES[:1]}) != read_data(made)
+    make_certificates(pki)
+    assert certificate(made, CERTIFICATE)["ca.crt"] != read_data(made)["ca.crt"]
+
+
+def test_a_host_that_cannot_sign_says_why(monkeypatch: pytest.MonkeyPatch, pki: Path) -> None:
+    (pki / "ca.key").rename(pki / "elsewhere")
+    with pytest.raises(KubeError, match=r"ca\.key is not on this host"):
+        certificate(None, CERTIFICATE)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(KubeError, match="install the package openssl"):
+        certificate(None, CERTIFICATE)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
+    server = FakeKubeApi(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as client:
+        yield client
+
+
+def change(api: KubeApi, state: str = "present", password: str = "", *, dry_run: bool = False) -> list[str]:
+    """Apply a namespace, two secrets and a Deployment; return what changed."""
+    resources = json.loads(json.dumps([NAMESPACE, DEPLOYMENT]))
+    manifests = kube_apply.with_secrets(api, resources, [LOGIN | {"password": password}, CERTIFICATE], state)
+    return [one.name for one in kube_apply.change_all(api, manifests, state, dry_run=dry_run)]
+
+
+def annotation(fake: FakeKubeApi) -> str:
+    """What the Deployment's pods say of the secrets."""
+    web = fake.objects["/apis/apps/v1/namespaces/shop/deployments/web"]
+    return str(web["spec"]["template"]["metadata"]["annotations"][kube_apply.SECRETS])
+
+
+def test_secrets_come_between_namespaces_and_the_rest_and_once(fake: FakeKubeApi, api: KubeApi) -> None:
+    names = ["Namespace shop", "Secret shop/login", "Secret shop/tls", "Deployment shop/web"]
+    assert change(api, dry_run=True) == names
+    assert fake.objects == {}
+    assert change(api) == names
+    assert change(api) == []
+    assert change(api, dry_run=True) == []
+    before = annotation(fake)
+    assert change(api, password="another", dry_run=True) == ["Secret shop/login", "Deployment shop/web"]
+    assert change(api, password="another") == ["Secret shop/login", "Deployment shop/web"]
+    assert annotation(fake) != before
+    assert change(api, "absent") == names[::-1]
+
+
+def test_no_secret_is_in_a_diff(api: KubeApi) -> None:
+    manifests = kube_apply.with_secrets(api, [NAMESPACE], [LOGIN | {"password": "canary"}], "present")
+    text = json.dumps(kube_apply.as_diff(kube_apply.change_all(api, manifests, "present", dry_run=False)))
+    assert "canary" not in text
+    assert base64.b64encode(b"canary").decode() not in text
+    assert "(hidden)" in text
