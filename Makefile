@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status down test test-full lint unit molecule faults lifecycle docs bench clean-cache
+.PHONY: help setup up verify status down demo dashboard test test-full lint unit molecule faults lifecycle docs bench clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -19,6 +19,12 @@ verify: setup ## prove that the cluster works
 
 status: setup ## nodes, pods, certificates
 	@./scripts/deploy.py status
+
+dashboard: setup ## where the dashboard is, and how to get in
+	@./scripts/deploy.py dashboard
+
+demo: up ## a web service to look at, out of the cluster's own registry
+	@./scripts/demo
 
 down: setup ## remove the cluster and its hosts
 	@./scripts/deploy.py down --yes

@@ -87,8 +87,11 @@ def _rename(variables: Path) -> None:
         text = path.read_text().replace("/yunkube/docker/", f"/yunkube/{NAME}/")
         path.write_text(text.replace("10.77.0.", f"{NETWORK}."))
     settings = variables / "cluster.yml"
-    text = re.sub(r"(?m)^(cluster_name|docker_hosts_subnet):.*\n", "", settings.read_text())
-    settings.write_text(f"{text}\ncluster_name: {NAME}\ndocker_hosts_subnet: {NETWORK}.0/24\n")
+    ours = "cluster_name|docker_hosts_subnet|dashboard_provider|cluster_registry_host"
+    text = re.sub(rf"(?m)^({ours}):.*\n", "", settings.read_text())
+    # What the floor has, and no more.
+    mine = f"cluster_name: {NAME}\ndocker_hosts_subnet: {NETWORK}.0/24\ndashboard_provider: none\n"
+    settings.write_text(f"{text}\n{mine}")
 
 
 def clear() -> None:

@@ -73,9 +73,9 @@ def _text(value: Any) -> str:
 
 
 def _fault(fault: Mapping[str, Any]) -> Fault:
-    if "file" in fault:
+    if fault.get("file"):
         parts = [f"{fault['file']}:{fault.get('line') or 1}", fault.get("key")]
     else:
-        parts = [fault.get("host"), fault.get("check")]
+        parts = [fault.get("host"), fault.get("check"), fault.get("key")]
     where = ": ".join(str(part) for part in parts if part)
     return Fault(where, _text(fault.get("message")), _text(fault.get("remedy")))

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,14 +68,17 @@ class Lab:
     network: str  # the first three bytes of its /24
 
     @classmethod
-    def at(cls, folder: Path, name: str, network: str, masters: int = 1, nodes: int = 1) -> Lab:
+    def at(cls, folder: Path, name: str, network: str, masters: int = 1, nodes: int = 1, settings: str = "") -> Lab:
         """Copy the inventory that users start from, under a name and on a network of this test's own."""
         lab = cls(folder / "inventory", name, network)
         shutil.copytree(ROOT / "inventory/docker", lab.inventory)
         for file in lab.inventory.rglob("*.yml"):
             text = file.read_text().replace("10.77.0.", f"{network}.").replace("yunkube/docker/", f"yunkube/{name}/")
-            file.write_text(text.replace("cluster_name: docker", f"cluster_name: {name}"))
-        lab.write(f"docker_hosts_subnet: {network}.0/24\n")
+            text = text.replace("cluster_name: docker", f"cluster_name: {name}")
+            file.write_text(re.sub(r"(?m)^(dashboard_provider|cluster_registry_host):.*\n", "", text))
+        lab.write(f"docker_hosts_subnet: {network}.0/24\n{settings}")
+        if "dashboard_provider" not in settings:  # what is no matter of most tests costs them no time
+            lab.write("dashboard_provider: none\n")
         lab.declare(masters, nodes)
         return lab
 

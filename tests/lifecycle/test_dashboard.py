@@ -1,0 +1,371 @@
+"""What a person opens in a browser: the dashboard, and a web service out of the cluster's own registry.
+
+The tests follow each other on the same two hosts. Passwords are canaries: in the end they are looked for everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import secrets
+import ssl
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import browsing, page_of, screenshot
+from laboratory import ROOT, Lab, Result, docker
+
+LAB = ("dashboard", "10.89.0", 1, 1)
+SETTINGS = "dashboard_provider: kube_web_view\ncluster_registry_host: node1\ndashboard_names: [localhost]\n"
+REGISTRY = "10.89.0.21:5000"
+DASHBOARD = "https://10.89.0.21:30443/"
+DEMO = "http://10.89.0.11:31111/"
+CANARIES = {
+    "dashboard_password": f"canary-{secrets.token_hex(8)}",
+    "registry_password": f"canary-{secrets.token_hex(8)}",
+}
+WEB = [
+    {
+        "name": "demo",
+        "image": f"{REGISTRY}/demo:1",
+        "node_port": 31111,
+        "cpu": "50m",
+        "memory": "32Mi",
+        "probe_path": "/healthz",
+    }
+]
+MEGABYTES = 100
+
+
+class Watch:
+    """Looks at every process's arguments until it is stopped, and remembers in which a canary was."""
+
+    def __init__(self) -> None:
+        """Start looking."""
+        self.seen: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        words = [word.encode() for word in CANARIES.values()]
+        words += [base64.b64encode(f"admin:{word}".encode()) for word in CANARIES.values()]
+        while not self._stop.wait(0.02):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):  # the hosts' processes are in it, too
+                with contextlib.suppress(OSError):
+                    text = path.read_bytes()
+                    if any(word in text for word in words):
+                        self.seen.add(text.replace(b"\0", b" ").decode(errors="replace"))
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    yield watch
+    watch.stop()
+
+
+@pytest.fixture(scope="module")
+def variables(lab: Lab, watch: Watch) -> Path:
+    """A file of secrets, as a vault's would be."""
+    del watch
+    path = lab.inventory.parent / "secrets.json"
+    path.write_text(json.dumps(CANARIES | {"web_services": WEB}))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with browsing() as one:
+        yield one
+
+
+def up(lab: Lab, variables: Path, verb: str = "up") -> Result:
+    """Run a verb with the secrets."""
+    return lab.deploy(verb, "-e", f"@{variables}")
+
+
+def ask(lab: Lab, url: str, user: str = "", password: str = "", method: str = "GET") -> tuple[int, str]:
+    """Ask with TLS checked against the cluster's authority; return status and body."""
+    request = urllib.request.Request(url, method=method)  # noqa: S310 - the tests' own addresses
+    if user:
+        word = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    context = ssl.create_default_context(cadata=authority(lab)) if url.startswith("https:") else None
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
+
+
+def authority(lab: Lab) -> str:
+    """The cluster's authority, in PEM."""
+    encoded = lab.kubectl("config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.certificate-authority-data}")
+    return base64.b64decode(encoded).decode()
+
+
+def build(lab: Lab, name: str, version: str = "1", *, filler: int = 0) -> None:
+    """Build the demo's image; with so many megabytes that no push can leave out."""
+    folder = lab.inventory.parent / name.replace(":", "-")
+    folder.mkdir(exist_ok=True)
+    text = (ROOT / "components/demo/Dockerfile").read_text()
+    (folder / "demo").write_bytes((lab.bundle / "bin/demo").read_bytes())
+    (folder / "demo").chmod(0o755)
+    if filler:
+        text += "COPY filler /filler\n"
+        (folder / "filler").write_bytes(os.urandom(filler << 20))
+    (folder / "Dockerfile").write_text(text)
+    docker("build", "--quiet", "--build-arg", f"VERSION={version}", "--tag", name, str(folder))
+
+
+def push(lab: Lab, name: str) -> subprocess.CompletedProcess[str]:
+    """Push an image as a user does."""
+    argv = [str(ROOT / "scripts/deploy.py"), "image", "push", name, "-i", str(lab.inventory)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_up_brings_dashboard_registry_and_web_service(lab: Lab, variables: Path) -> None:
+    first = lab.deploy("up", "-e", f"@{variables}", "-e", "web_services=[]")
+    assert first.code == 0, first.errors
+    build(lab, "demo:1")
+    pushed = push(lab, "demo:1")
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.splitlines()[-1] == f"image: {REGISTRY}/demo:1"
+    plan = up(lab, variables, "plan")
+    assert plan.code == 5, plan.errors
+    assert "Deployment default/demo" in json.dumps(plan.summary["plan"])
+    second = up(lab, variables)
+    assert second.code == 0, second.errors
+
+
+def test_again_changes_nothing(lab: Lab, variables: Path) -> None:
+    assert up(lab, variables, "plan").code == 0
+    again = up(lab, variables)
+    assert again.code == 0
+    assert set(again.changed.values()) == {0}
+
+
+def test_the_dashboard_shows_nodes_and_pods_by_name(lab: Lab, browser: Any) -> None:
+    pods = lab.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.name}").split()
+    assert len(pods) > 8
+    login = {"username": "admin", "password": CANARIES["dashboard_password"]}
+    with page_of(browser, http_credentials=login) as page:
+        page.goto(f"{DASHBOARD}clusters/local/nodes")
+        for host in ("master1", "node1"):
+            assert page.get_by_role("link", name=host, exact=True).is_visible()
+        screenshot(page, "dashboard-nodes")
+        page.goto(f"{DASHBOARD}clusters/local/namespaces/_all/pods")
+        text = page.inner_text("body")
+        assert [pod for pod in pods if pod not in text] == []
+        screenshot(page, "dashboard-pods")
+        assert page.goto(f"{DASHBOARD}clusters/local/namespaces/_all/secrets").status == 403
+
+
+@pytest.mark.parametrize(
+    "login", [None, {"username": "admin", "password": "wrong"}, {"username": "x", "password": "x"}]
+)
+def test_a_wrong_password_is_refused_by_every_host(browser: Any, login: dict[str, str] | None) -> None:
+    options = {"http_credentials": login} if login else {}
+    for host in ("10.89.0.11", "10.89.0.21"):
+        with page_of(browser, **options) as page:
+            try:
+                answer = page.goto(f"https://{host}:30443/clusters/local/nodes")
+            except Exception as error:
+                assert "ERR_INVALID_AUTH_CREDENTIALS" in str(error)  # noqa: PT017 - one of two ways to say no
+            else:
+                assert answer.status == 401
+                assert "master1" not in page.inner_text("body")
+
+
+def test_its_certificate_is_the_clusters_and_nobody_gets_past_the_proxy(lab: Lab) -> None:
+    password = CANARIES["dashboard_password"]
+    assert ask(lab, f"{DASHBOARD}clusters", "admin", password)[0] == 200
+    assert ask(lab, "https://10.89.0.11:30443/clusters", "admin", password)[0] == 200
+    pod = lab.kubectl("get", "pod", "-n", "dashboard", "-o", "jsonpath={.items[0].status.podIP}")
+    listening = lab.run(
+        "node1", f"for port in 80 8080 8443; do curl -so /dev/null -m 2 http://{pod}:$port/ && echo $port; done; true"
+    )
+    assert listening.split() == ["8443"]  # and that one speaks TLS and asks
+
+
+def test_a_person_is_told_the_way_in(lab: Lab) -> None:
+    argv = [str(ROOT / "scripts/deploy.py"), "dashboard", "--print", "-i", str(lab.inventory)]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert re.search(rf"^Address +{re.escape(DASHBOARD)}$", said, re.MULTILINE)
+    assert re.search(r"^User +admin$", said, re.MULTILINE)
+    assert CANARIES["dashboard_password"] in said
+
+
+def test_the_page_shows_two_replicas_in_twenty_loads(browser: Any) -> None:
+    seen = set()
+    with page_of(browser) as page:
+        for _ in range(20):
+            page.goto(DEMO)
+            page.wait_for_function("document.getElementById('replica').textContent !== '…'")
+            assert page.inner_text("#node") == "on node1, version 1"
+            seen.add(page.inner_text("#replica"))
+        page.wait_for_function("document.querySelectorAll('.row').length === 2")
+        page.wait_for_function("Number(document.getElementById('lost').textContent.split(' ')[0]) > 20")
+        screenshot(page, "demo")
+    assert len(seen) == 2
+
+
+def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
+    manifest = f"https://{REGISTRY}/v2/demo/manifests/1"
+    assert ask(lab, manifest)[0] == 401
+    assert ask(lab, manifest, "admin", "wrong")[0] == 401
+    assert ask(lab, f"https://{REGISTRY}/v2/demo/blobs/uploads/", method="POST")[0] == 401
+    assert ask(lab, manifest, "admin", CANARIES["registry_password"])[0] == 200
+    assert ask(lab, f"https://{REGISTRY}/v2/nosuch/manifests/1", "admin", CANARIES["registry_password"])[0] == 404
+
+
+def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    build(lab, "large:1", filler=MEGABYTES)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 132, 0, 0))  # room for bars
+    argv = [str(ROOT / "scripts/deploy.py"), "image", "push", "large:1", "-i", str(lab.inventory)]
+    started = time.monotonic()
+    process = subprocess.Popen(argv, stdout=slave, stderr=slave, stdin=subprocess.DEVNULL)
+    os.close(slave)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while block := os.read(master, 65536):
+            said += block
+    os.close(master)
+    assert process.wait(timeout=240) == 0, said.decode(errors="replace")
+    steps = set(re.findall(rb"Pushing +\[[=> ]+\] +([\d.]+[kM]?B)/", said))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{MEGABYTES} MB in {time.monotonic() - started:.1f} s, {len(steps)} steps shown ")
+    assert len(steps) > 5, said[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("breaking", "words"),
+    [
+        ("password", "refused the login"),
+        ("authority", "does not trust its certificate"),
+        ("stopped", "does not answer"),
+    ],
+)
+def test_what_is_wrong_with_a_push_is_told_apart(lab: Lab, breaking: str, words: str) -> None:
+    patch = lab.kubectl("get", "secret", "registry-login", "-n", "registry", "-o", "json")
+    trusted = Path(f"/etc/docker/certs.d/{REGISTRY}/ca.crt")
+    try:
+        if breaking == "password":
+            wrong = base64.b64encode(b"wrong").decode()
+            lab.kubectl(
+                "patch", "secret", "registry-login", "-n", "registry", "-p", json.dumps({"data": {"password": wrong}})
+            )
+        elif breaking == "authority":
+            lab.write("cluster_registry_host: ''\n")  # as for a registry that is somebody else's
+            trusted.unlink()
+        else:
+            lab.kubectl("scale", "deployment", "registry", "-n", "registry", "--replicas=0")
+            lab.kubectl(
+                "wait",
+                "--for=delete",
+                "pod",
+                "-l",
+                "app.kubernetes.io/name=registry",
+                "-n",
+                "registry",
+                "--timeout=60s",
+            )
+        pushed = push(lab, "demo:1")
+    finally:
+        if breaking == "password":
+            lab.kubectl("replace", "-f", "-", stdin=re.sub(r'"resourceVersion": "\d+",?', "", patch))
+        elif breaking == "authority":
+            settings = lab.inventory / "group_vars/all/cluster.yml"
+            settings.write_text(settings.read_text().replace("cluster_registry_host: ''\n", ""))
+        else:
+            lab.kubectl("scale", "deployment", "registry", "-n", "registry", "--replicas=1")
+            lab.kubectl("rollout", "status", "deployment/registry", "-n", "registry", "--timeout=60s")
+    assert pushed.returncode == 3, pushed.stdout + pushed.stderr
+    assert words in pushed.stderr
+
+
+def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
+    pushed = push(lab, "nosuch:1")
+    assert pushed.returncode == 2
+    assert "no image nosuch:1" in pushed.stderr
+
+
+def test_its_images_survive_a_restart_of_its_host(lab: Lab) -> None:
+    docker("restart", "--time", "5", "yunkube-dashboard-node1")
+    deadline = time.monotonic() + 90
+    status = 0
+    while status != 200 and time.monotonic() < deadline:
+        try:
+            status, _ = ask(lab, f"https://{REGISTRY}/v2/large/manifests/1", "admin", CANARIES["registry_password"])
+        except OSError:
+            time.sleep(0.5)
+    assert status == 200
+
+
+def test_no_password_is_where_others_can_read_it(lab: Lab, watch: Watch) -> None:
+    watch.stop()
+    assert watch.seen == set()
+    words = [
+        *CANARIES.values(),
+        *(base64.b64encode(word.encode()).decode().rstrip("=")[:-1] for word in CANARIES.values()),
+    ]
+    pattern = "|".join(words)
+    for host in ("master1", "node1"):
+        journal = lab.run(host, f"journalctl --no-pager --output=cat | grep -cE '{pattern}' || true")
+        assert journal == "0", host
+        # As a user who is nobody, through every file that this user can open.
+        nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+        look = f"{nobody} grep -rlsE '{pattern}' / --exclude-dir=proc --exclude-dir=sys || true"
+        assert lab.run(host, look) == "", host
+        logs = lab.run(host, f"grep -rlsE '{pattern}' /var/log /tmp /var/tmp /root /home || true")
+        assert logs == "", host
+    kept = subprocess.run(
+        ["grep", "-rlsE", pattern, str(lab.state)], capture_output=True, text=True, check=False
+    ).stdout
+    assert kept == "", "the control machine keeps a password"
+
+
+def test_what_is_taken_away_leaves_no_object(lab: Lab, variables: Path) -> None:
+    lab.write("dashboard_provider: absent\n")
+    text = (lab.inventory / "group_vars/all/cluster.yml").read_text().replace("dashboard_provider: kube_web_view\n", "")
+    (lab.inventory / "group_vars/all/cluster.yml").write_text(text)
+    variables.write_text(json.dumps(CANARIES | {"web_services": []}))
+    plan = up(lab, variables, "plan")
+    assert plan.code == 5
+    assert "delete" in json.dumps(plan.summary["plan"])
+    gone = up(lab, variables)
+    assert gone.code == 0, gone.errors
+    deadline = time.monotonic() + 60
+    kinds = "namespace,all,configmap,secret,serviceaccount,clusterrole,clusterrolebinding"
+    left = "?"
+    while left and time.monotonic() < deadline:
+        listed = lab.kubectl(
+            "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=yunkube", "-o", "name", "--ignore-not-found"
+        )
+        left = "\n".join(line for line in listed.splitlines() if "registry" not in line)
+        time.sleep(0.5)
+    assert left == ""
+    assert set(up(lab, variables).changed.values()) == {0}
