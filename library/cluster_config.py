@@ -81,7 +81,7 @@ def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     elif kind == "group" and name:
         found = inventory.groups.get(name) or next(iter(inventory.groups.values()), None)
     else:
-        entry = inventory.where(key.partition("[")[0])
+        entry = inventory.where(key)
         found = (entry.file, entry.line) if entry else None
     return (display(found[0], project), found[1]) if found else ("", 0)
 

@@ -203,38 +203,6 @@ def addons(cluster: Cluster) -> Iterator[Finding]:
         yield "registry_password", f"missing for the registry at {registry}", "write its account's, into a vault"
 
 
-def web_services(cluster: Cluster) -> Iterator[Finding]:
-    """Every web service can be told from the others, and reached where it says."""
-    names: dict[tuple[str, str], int] = {}
-    ports: dict[int, str] = {}
-    services = cluster.values.get("web_services") or []
-    for number, service in enumerate(services if isinstance(services, list) else []):
-        key, name = f"web_services[{number}]", str(service.get("name", ""))
-        namespace = str(service.get("namespace") or "default")
-        if not _LABEL.fullmatch(name) or len(name) > 52:
-            yield (
-                f"{key}.name",
-                f'"{name}" is not a DNS label',
-                "use at most 52 of a-z, 0-9 and -, a letter or digit at both ends",
-            )
-        if (namespace, name) in names:
-            yield f"{key}.name", f"{name} is there twice in the namespace {namespace}", "give each its own name"
-        names[namespace, name] = number
-        if bool(service.get("image")) == bool(service.get("manifests")):
-            yield key, f"{name} wants an image or manifests, and not both", "write one of them"
-        if not 1 <= int(service.get("port") or 8080) <= 65535:
-            yield f"{key}.port", f"{service['port']} is no TCP port", "use one from 1 to 65535"
-        if int(service.get("replicas", 2)) < 0:
-            yield f"{key}.replicas", f"{service['replicas']} is less than none", "write 0 or more"
-        port = int(service.get("node_port") or 0)
-        if port and port not in NODE_PORTS:
-            yield f"{key}.node_port", f"{port} is no port of a NodePort", "use one from 30000 to 32767"
-        if port in ports:
-            yield f"{key}.node_port", f"{port} is {ports[port]}'s already", "give each its own"
-        if port:
-            ports[port] = name
-
-
 def safety(cluster: Cluster) -> Iterator[Finding]:
     """Values that would hide faults, or lead nowhere."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
@@ -253,7 +221,6 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     docker,
     control_plane,
     addons,
-    web_services,
     safety,
 )
 

@@ -1,7 +1,7 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status add remove down web dashboard image kubectl completion
-set -l playbooks up plan verify status add remove down web
+set -l verbs up plan verify status add remove down dashboard image kubectl completion
+set -l playbooks up plan verify status add remove down
 
 complete -c deploy.py -f
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a up -d "make the cluster, or bring it to what the inventory says"
@@ -13,9 +13,6 @@ complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a remove -d "
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "take the cluster away"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a dashboard -d "say where the dashboard is, and open it"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a image -d "push an image to the cluster's registry"
-complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a web -d "have the declared web services, or go back"
-complete -c deploy.py -n "__fish_seen_subcommand_from web" -a "apply rollback"
-complete -c deploy.py -n "__fish_seen_subcommand_from web" -l namespace -x -d "a web service's namespace"
 complete -c deploy.py -n "__fish_seen_subcommand_from image" -a push
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l print -d "open no browser"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l viewer -d "a token that may only look"

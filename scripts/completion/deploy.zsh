@@ -11,7 +11,6 @@ _yunkube_deploy() {
     'add:add hosts of the inventory to the cluster'
     'remove:drain hosts, reset them, and take them out of the cluster'
     'down:take the cluster away'
-    'web:have the declared web services, or bring one back'
     'dashboard:say where the dashboard is and how to get in, and open it'
     'image:push an image to the cluster'\''s registry'
     'kubectl:run the cluster'\''s own kubectl against it'
@@ -43,7 +42,6 @@ _yunkube_deploy() {
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
     down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
-    web) _arguments -s $playbook '--namespace[a web service'\''s namespace]:namespace:' '1:action:(apply rollback)' '2:service:' ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;

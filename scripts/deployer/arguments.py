@@ -81,16 +81,6 @@ examples:
   ./scripts/deploy.py down --yes               for scripts
   ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
 """,
-    "web apply": """\
-examples:
-  ./scripts/deploy.py web apply                only the web services; `up` does it, too
-  ./scripts/deploy.py web apply -e '{"web_services": []}'      take them all away
-""",
-    "web rollback": """\
-examples:
-  ./scripts/deploy.py web rollback shop        to the image and settings before the last change
-  ./scripts/deploy.py web rollback shop --namespace sales
-""",
     "dashboard": """\
 examples:
   ./scripts/deploy.py dashboard                address and login; opens the browser where there is one
@@ -122,7 +112,6 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
         "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
     },
-    "web rollback": {"--namespace": ("web_service_rollback_namespace", str, "its namespace (default)")},
     "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
 }
 
@@ -162,16 +151,12 @@ def parse(argv: Sequence[str]) -> Request:
         parser.error(f"{options['verb']} takes nothing after `--`")
     if options.get("interval") and not options["watch"]:
         parser.error("--interval goes with --watch")
-    if options["verb"] == "web":
-        options["verb"] = f"web {options.pop('action')}"
     variables, files = _extra_vars(options.pop("extra", None) or [])
     for variable, _, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
             variables[variable] = value
     if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
-    if service := options.pop("service", ""):
-        variables["web_service_rollback"] = service
     if options["verb"] == "remove":
         variables["node_leaving"] = list(hosts)
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
@@ -196,13 +181,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
 
-    web = verbs.add_parser("web", help="web services: apply what is declared, or go back", allow_abbrev=False)
-    actions = web.add_subparsers(dest="action", metavar="ACTION", required=True)
-
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        parent, last = (actions, name.removeprefix("web ")) if name.startswith("web ") else (verbs, name)
-        sub = parent.add_parser(
-            last,
+        sub = verbs.add_parser(
+            name,
             help=text,
             description=text[0].upper() + text[1:] + ".",
             epilog=EXAMPLES[name],
@@ -249,12 +230,8 @@ def make_parser() -> argparse.ArgumentParser:
         for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
             if kind is bool:
                 sub.add_argument(flag, dest=variable, action="store_true", help=text)
-            elif kind is int:
-                sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
             else:
-                sub.add_argument(flag, dest=variable, metavar="NAME", default=None, help=text)
-        if verb.name == "web rollback":
-            sub.add_argument("service", metavar="NAME", help="a web service")
+                sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
         if verb.name == "status":
             sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
             sub.add_argument(

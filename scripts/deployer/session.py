@@ -38,7 +38,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     with contextlib.ExitStack() as stack:
         if verb.exclusive:
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
-        log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
+        log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name)))
         if request.watch:
             return _watch(request, cluster, verb, root, log)
         return _run(request, cluster, verb, root, log)

@@ -74,9 +74,8 @@ def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
     assert all(entry.get("short_description") for entry in entry_points(role).values())
 
 
-# Which of several things a feature is; what every host gets depends on it, so the role `cluster` has
-# the first.
-FEATURES = {"dashboard_provider", "web_services"}
+# Which of several things a feature is; it decides what every host gets, so the role `cluster` has it.
+FEATURES = {"dashboard_provider"}
 
 
 @each_role
