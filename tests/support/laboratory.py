@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,8 +74,10 @@ class Lab:
         shutil.copytree(ROOT / "inventory/docker", lab.inventory)
         for file in lab.inventory.rglob("*.yml"):
             text = file.read_text().replace("10.77.0.", f"{network}.").replace("yunkube/docker/", f"yunkube/{name}/")
-            file.write_text(text.replace("cluster_name: docker", f"cluster_name: {name}"))
-        lab.write(f"docker_hosts_subnet: {network}.0/24\n")
+            text = text.replace("cluster_name: docker", f"cluster_name: {name}")
+            file.write_text(re.sub(r"(?m)^(dashboard_provider|cluster_registry_host):.*\n", "", text))
+        # What is no matter of most tests costs them no time.
+        lab.write(f"docker_hosts_subnet: {network}.0/24\ndashboard_provider: none\n")
         lab.declare(masters, nodes)
         return lab
 
@@ -125,7 +128,7 @@ class Lab:
     def argv(self, verb: str, **variables: str) -> list[str]:
         """Return the command line of a run."""
         extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
-        return [str(ROOT / "scripts/deploy.py"), verb, "-i", str(self.inventory), "--json", *extra]
+        return [str(ROOT / "scripts/deploy.py"), *verb.split(), "-i", str(self.inventory), "--json", *extra]
 
     def deploy(self, verb: str, *options: str, seconds: int = 240, **variables: str) -> Result:
         """Run deploy.py to its end."""
