@@ -48,11 +48,19 @@ RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 """
 
-import json
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_objects import (
+    Change,
+    apply_one,
+    as_diff,
+    check_manifest,
+    content_of,
+    delete_one,
+    name_of,
+)
 from ansible.module_utils.yunkube.kube_secrets import digest, manifest_of
 from ansible.module_utils.yunkube.words import counted
 
@@ -66,80 +74,6 @@ SECRET_OPTIONS: dict[str, t.Any] = {
     "more": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
 }
-
-# What the server writes into every object and what says nothing about its content.
-_BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
-
-
-class Change(t.NamedTuple):
-    """What happened to one object, or would."""
-
-    name: str
-    before: Json
-    after: Json
-
-
-def name_of(manifest: Json) -> str:
-    """Return how a person names an object: kind namespace/name."""
-    metadata = manifest["metadata"]
-    place = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
-    return f"{manifest['kind']} {place}{metadata['name']}"
-
-
-def content_of(found: Json | None, *, hide: bool = True) -> Json:
-    """Return an object without status, bookkeeping and, for a diff, secret values."""
-    if found is None:
-        return {}
-    metadata = {key: value for key, value in found.get("metadata", {}).items() if key not in _BOOKKEEPING}
-    content = {key: value for key, value in found.items() if key != "status"}
-    if hide and found.get("kind") == "Secret":
-        for values in ("data", "stringData"):
-            if content.get(values):
-                content[values] = dict.fromkeys(content[values], "(hidden)")
-    return {**content, "metadata": metadata}
-
-
-def check_manifest(manifest: Json) -> None:
-    """Refuse what is no manifest, before anything is sent."""
-    metadata = manifest.get("metadata")
-    if not (
-        manifest.get("apiVersion") and manifest.get("kind") and isinstance(metadata, dict) and metadata.get("name")
-    ):
-        raise KubeError(f"not a manifest (apiVersion, kind and metadata.name are needed): {json.dumps(manifest)[:120]}")
-
-
-def apply_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
-    """Apply one manifest; None when the object was so already."""
-    try:
-        before = api.find(api.path_of(manifest))
-        after = api.apply(manifest, dry_run=dry_run)
-    except KubeError as error:
-        if dry_run and error.status == 404:  # its namespace or its kind would come first
-            return Change(name_of(manifest), {}, content_of(manifest))
-        raise KubeError(f"{name_of(manifest)}: {error}", error.status, error.reason) from error
-    if before is not None:
-        same_version = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
-        if same_version and not dry_run:
-            return None
-        if dry_run and content_of(before, hide=False) == content_of(after, hide=False):
-            return None
-    return Change(name_of(manifest), content_of(before), content_of(after))
-
-
-def delete_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
-    """Delete one object; None when it was not there."""
-    try:
-        path = api.path_of(manifest)
-        before = api.find(path)
-        if before is None:
-            return None
-        if not dry_run:
-            api.delete(path, propagationPolicy="Background")
-    except KubeError as error:
-        if error.status == 404:  # a kind that the API does not know has no objects
-            return None
-        raise KubeError(f"{name_of(manifest)}: {error}", error.status, error.reason) from error
-    return Change(name_of(manifest), content_of(before), {})
 
 
 def change_all(api: KubeApi, manifests: list[Json], state: str, *, dry_run: bool) -> list[Change]:
@@ -188,14 +122,6 @@ def in_words(changes: list[Change], state: str) -> list[str]:
     """Name the objects that change, in one line."""
     names = [change.name for change in changes]
     return [f"{'delete' if state == 'absent' else 'apply'} {counted(names, 'object')}"] if names else []
-
-
-def as_diff(changes: list[Change]) -> list[Json]:
-    """Return the changes as Ansible shows them."""
-    return [
-        {"before_header": change.name, "after_header": change.name, "before": change.before, "after": change.after}
-        for change in changes
-    ]
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from ansible.module_utils.yunkube.config import closest
 Finding = tuple[str, str, str]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # a Service's name begins with a letter
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 NODE_PORTS = range(30000, 32768)
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
@@ -212,6 +213,40 @@ def safety(cluster: Cluster) -> Iterator[Finding]:
         yield "cluster_bundle_url", f"{url} is not a URL", "begin it with http:// or https://, or leave it empty"
 
 
+def web_services(cluster: Cluster) -> Iterator[Finding]:
+    """Every web service has a name and a port of its own, and says either an image or files."""
+    key, declared = "web_services", cluster.values.get("web_services") or []
+    names: set[tuple[str, str]] = set()
+    ports: dict[int, str] = {}
+    for number, service in enumerate(entry for entry in declared if isinstance(entry, Mapping)):
+        name, space = str(service.get("name") or ""), str(service.get("namespace") or "default")
+        who = f"{space}/{name}" if name else f"entry {number}"
+        for label, text in (("name", name), ("namespace", space)):
+            if label == "name" and not _SERVICE.fullmatch(text):
+                yield key, f'{who}: name "{text}" is not a DNS label', "use a-z, 0-9 and -, a letter first"
+            elif not _LABEL.fullmatch(text):
+                yield key, f'{who}: namespace "{text}" is not a DNS label', "use at most 63 of a-z, 0-9 and -"
+        if (space, name) in names:
+            yield key, f"{who}: declared twice", "give each service of a namespace its own name"
+        names.add((space, name))
+        if bool(service.get("image")) == bool(service.get("manifests")):
+            both = "both image and manifests" if service.get("image") else "neither image nor manifests"
+            yield key, f"{who}: {both}", "write one of them"
+        port, node_port, replicas = service.get("port", 8080), service.get("node_port"), service.get("replicas", 2)
+        if isinstance(port, int) and not 1 <= port <= 65535:
+            yield key, f"{who}: port {port} is no port", "write one from 1 to 65535"
+        if isinstance(replicas, int) and replicas < 0:
+            yield key, f"{who}: replicas {replicas} is less than none", "write 0 to rest it, or take the entry away"
+        if not isinstance(node_port, int):
+            continue
+        if node_port not in NODE_PORTS:
+            remedy = f"choose one from {NODE_PORTS.start} to {NODE_PORTS.stop - 1}"
+            yield key, f"{who}: node_port {node_port} is out of range", remedy
+        elif node_port in ports:
+            yield key, f"{who}: node_port {node_port} is that of {ports[node_port]}", "give each service its own"
+        ports.setdefault(node_port, who)
+
+
 RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     names,
     release,
@@ -221,6 +256,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     docker,
     control_plane,
     addons,
+    web_services,
     safety,
 )
 

@@ -156,8 +156,17 @@ class KubeApi:
 
     def path_of(self, manifest: Json) -> str:
         """Return the path of the object that a manifest describes, asking the API how its kind is called."""
-        version, kind = manifest["apiVersion"], manifest["kind"]
+        root, resource = self._resource(manifest)
         metadata = manifest["metadata"]
+        place = f"/namespaces/{metadata.get('namespace', 'default')}" if resource["namespaced"] else ""
+        return f"{root}{place}/{resource['name']}/{quote(metadata['name'])}"
+
+    def in_namespace(self, manifest: Json) -> bool:
+        """Say whether objects of a manifest's kind stand in a namespace."""
+        return bool(self._resource(manifest)[1]["namespaced"])
+
+    def _resource(self, manifest: Json) -> tuple[str, Json]:
+        version, kind = manifest["apiVersion"], manifest["kind"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
         if version not in self._kinds:
             found = self.get(root)["resources"]
@@ -165,8 +174,7 @@ class KubeApi:
         resource = self._kinds[version].get(kind)
         if resource is None:
             raise KubeError(f"the API knows no kind {kind} in {version}", status=404, reason="NotFound")
-        place = f"/namespaces/{metadata.get('namespace', 'default')}" if resource["namespaced"] else ""
-        return f"{root}{place}/{resource['name']}/{quote(metadata['name'])}"
+        return root, resource
 
     def watch(self, path: str, seconds: float, **query: str) -> t.Iterator[Json]:
         """Yield the events of a path as they come, for so many seconds; on a connection of its own."""

@@ -28,7 +28,7 @@ _yunkube_deploy() {
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | add | remove | down | dashboard | image | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | add | remove | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -37,17 +37,18 @@ _yunkube_deploy() {
         compgen -f -- "$current")
       return
       ;;
-    --limit | -e | --timeout | --interval | --drain-timeout) return ;;
+    -n | --namespace | --limit | -e | --timeout | --interval | --drain-timeout) return ;;
   esac
   local words
   case $verb in
-    "") words="up plan verify status add remove down dashboard image kubectl completion --help" ;;
+    "") words="up plan verify status add remove down dashboard image web kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
     dashboard) words="--inventory --print --viewer --json --help" ;;
+    web) words="apply rollback --inventory --limit -e --timeout --json --verbose --namespace --help" ;;
     image) words="push --inventory --json --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;

@@ -1,7 +1,7 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status add remove down dashboard image kubectl completion
-set -l playbooks up plan verify status add remove down
+set -l verbs up plan verify status add remove down dashboard image web kubectl completion
+set -l playbooks up plan verify status add remove down web
 
 complete -c deploy.py -f
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a up -d "make the cluster, or bring it to what the inventory says"
@@ -14,6 +14,9 @@ complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "ta
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a dashboard -d "say where the dashboard is, and open it"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a image -d "push an image to the cluster's registry"
 complete -c deploy.py -n "__fish_seen_subcommand_from image" -a push
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a web -d "deploy web services, or take one back"
+complete -c deploy.py -n "__fish_seen_subcommand_from web" -a "apply rollback"
+complete -c deploy.py -n "__fish_seen_subcommand_from web" -s n -l namespace -x -d "the web service's own"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l print -d "open no browser"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l viewer -d "a token that may only look"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard image" -l json -d "an object on stdout"

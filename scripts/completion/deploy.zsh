@@ -12,6 +12,7 @@ _yunkube_deploy() {
     'remove:drain hosts, reset them, and take them out of the cluster'
     'down:take the cluster away'
     'dashboard:say where the dashboard is and how to get in, and open it'
+    'web:deploy web services, or take one back to the version before'
     'image:push an image to the cluster'\''s registry'
     'kubectl:run the cluster'\''s own kubectl against it'
     'completion:print the completion script of a shell'
@@ -44,6 +45,10 @@ _yunkube_deploy() {
     down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
+      ;;
+    web)
+      _arguments -s $playbook '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
+        '1:action:(apply rollback)' '2:web service:'
       ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;
     kubectl) _arguments $inventory '*::kubectl arguments:' ;;

@@ -97,6 +97,26 @@ examples:
   ./scripts/deploy.py kubectl -- get nodes -o wide
   ./scripts/deploy.py kubectl -i inventory/mine -- logs -n kube-system ds/kube-proxy
 """,
+    "web": """\
+examples:
+  ./scripts/deploy.py web apply                what cluster.yml says in web_services, and nothing else
+  ./scripts/deploy.py web rollback shop -n shops
+  ./scripts/deploy.py web COMMAND --help
+""",
+    "web apply": """\
+examples:
+  ./scripts/deploy.py web apply
+  ./scripts/deploy.py web apply -e 'web_services=[{"name": "shop", "image": "registry.example/shop:2"}]'
+
+`up` does the same at its end. A service that web_services does not name any more is removed.
+""",
+    "web rollback": """\
+examples:
+  ./scripts/deploy.py web rollback shop        the version that ran before; again: back to the newer one
+  ./scripts/deploy.py web rollback shop -n shops
+
+Then change the image in cluster.yml, too: the next `up` brings what is declared there.
+""",
     "completion": """\
 examples:
   eval "$(./scripts/deploy.py completion bash)"        in ~/.bashrc, with the path to the checkout
@@ -136,6 +156,7 @@ class Request:
     interval: float | None = None
     action: str = ""
     image: str = ""
+    name: str = ""
     print: bool = False
     viewer: bool = False
 
@@ -151,6 +172,8 @@ def parse(argv: Sequence[str]) -> Request:
         parser.error(f"{options['verb']} takes nothing after `--`")
     if options.get("interval") and not options["watch"]:
         parser.error("--interval goes with --watch")
+    if options["verb"] == "web":
+        options["verb"] = f"web {options['action']}"
     variables, files = _extra_vars(options.pop("extra", None) or [])
     for variable, _, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
@@ -159,6 +182,9 @@ def parse(argv: Sequence[str]) -> Request:
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
         variables["node_leaving"] = list(hosts)
+    if options["verb"] == "web rollback":
+        variables["web_service_rollback_name"] = options["name"]
+        variables["web_service_rollback_namespace"] = options.pop("namespace")
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
 
 
@@ -182,15 +208,16 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(
-            name,
+        group, _, word = name.rpartition(" ")
+        sub = (groups[group] if group else verbs).add_parser(
+            word,
             help=text,
             description=text[0].upper() + text[1:] + ".",
             epilog=EXAMPLES[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        if name != "completion":
+        if name not in ("completion", "web"):
             sub.add_argument(
                 "-i",
                 "--inventory",
@@ -200,6 +227,9 @@ def make_parser() -> argparse.ArgumentParser:
             )
         return sub
 
+    groups: dict[str, Any] = {}
+    web = add("web", "deploy web services, or take one back to the version before")
+    groups["web"] = web.add_subparsers(dest="action", metavar="COMMAND", required=True)
     for verb in VERBS.values():
         sub = add(verb.name, verb.help)
         if verb.name in ("add", "remove"):
@@ -225,6 +255,9 @@ def make_parser() -> argparse.ArgumentParser:
             default=0,
             help="tell every task; -vv and more: Ansible too",
         )
+        if verb.name == "web rollback":
+            sub.add_argument("name", metavar="NAME", help="the web service")
+            sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
         if verb.name in ("down", "remove"):
             sub.add_argument("--yes", action="store_true", help="do not ask")
         for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():

@@ -38,7 +38,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     with contextlib.ExitStack() as stack:
         if verb.exclusive:
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
-        log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name)))
+        log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
             return _watch(request, cluster, verb, root, log)
         return _run(request, cluster, verb, root, log)
@@ -173,6 +173,8 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
         return after_removal(code, request)
+    if request.verb == "web rollback" and code == Exit.OK:
+        return after_rollback(request, progress)
     if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
         return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
     return ""
@@ -201,6 +203,15 @@ def after_removal(code: Exit, request: Request) -> str:
             "--dead, or install it anew."
         )
     return text
+
+
+def after_rollback(request: Request, progress: Progress) -> str:
+    """Say that the inventory still declares what was taken back."""
+    image = next((str(row["image"]) for row in progress.table if row.get("image")), "the one before")
+    return (
+        f"{request.inventory} still declares the other version: give {request.name} the image {image} in web_services, "
+        "or the next `up` brings that back."
+    )
 
 
 def next_step(request: Request, verb: Verb, code: Exit) -> str:

@@ -40,6 +40,8 @@ VERBS = {
             "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
         ),
         Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
+        Verb("web apply", "playbooks/web_services.yml", "bring the web services to what the inventory says", ""),
+        Verb("web rollback", "playbooks/web_rollback.yml", "take a web service back to the version before", ""),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }

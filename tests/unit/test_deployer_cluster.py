@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -101,17 +102,31 @@ def test_kubectl_gets_what_follows_the_dashes_word_for_word() -> None:
 @pytest.mark.parametrize("verb", [*VERBS, "kubectl", "completion"])
 def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse([verb, "--help"])
+        parse([*verb.split(), "--help"])
     assert f"deploy.py {verb}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return a parser's commands."""
+    assert parser._subparsers is not None
+    choices = parser._subparsers._group_actions[0].choices
+    assert isinstance(choices, dict)
+    return dict(choices)
+
+
+def test_a_rollback_names_its_service() -> None:
+    request = parse(["web", "rollback", "shop", "-n", "shops", "-i", "inventory/mine"])
+    assert (request.verb, request.name, request.inventory) == ("web rollback", "shop", "inventory/mine")
+    wanted = {"web_service_rollback_name": "shop", "web_service_rollback_namespace": "shops"}
+    assert wanted.items() <= request.extra_vars.items()
+    assert parse(["web", "apply"]).verb == "web apply"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
     script = (ROOT / "scripts" / "completion" / f"deploy.{shell}").read_text()
-    subparsers = make_parser()._subparsers
-    assert subparsers is not None
-    verbs = subparsers._group_actions[0].choices
-    assert isinstance(verbs, dict)
+    verbs = commands(make_parser())
+    verbs |= commands(verbs["web"])
     options = {option for verb in verbs.values() for option in verb._option_string_actions if option.startswith("--")}
     words = set(re.findall(r"[\w-]+", script))
     assert set(verbs) <= words

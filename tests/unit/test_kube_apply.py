@@ -8,6 +8,7 @@ from pathlib import Path
 
 import kube_apply
 import pytest
+from ansible.module_utils.yunkube import kube_objects
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
@@ -65,14 +66,14 @@ def test_a_diff_shows_content_without_bookkeeping_and_without_secrets() -> None:
         "data": {"key": "c2VjcmV0"},
         "stringData": {"other": "secret"},
     }
-    shown = kube_apply.content_of(secret)
+    shown = kube_objects.content_of(secret)
     assert shown == {
         "kind": "Secret",
         "metadata": {"name": "s"},
         "data": {"key": "(hidden)"},
         "stringData": {"other": "(hidden)"},
     }
-    diff = kube_apply.as_diff([kube_apply.Change("Secret s", {}, shown)])
+    diff = kube_objects.as_diff([kube_objects.Change("Secret s", {}, shown)])
     assert diff[0]["before"] == {}
     assert diff[0]["after_header"] == "Secret s"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kube_apply
 import pytest
-from ansible.module_utils.yunkube import kube_secrets
+from ansible.module_utils.yunkube import kube_objects, kube_secrets
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of, read_data
 from fake_kube_api import FakeKubeApi, make_certificates
@@ -176,7 +176,7 @@ def test_secrets_come_between_namespaces_and_the_rest_and_once(fake: FakeKubeApi
 
 def test_no_secret_is_in_a_diff(api: KubeApi) -> None:
     manifests = kube_apply.with_secrets(api, [NAMESPACE], [LOGIN | {"password": "canary"}], "present")
-    text = json.dumps(kube_apply.as_diff(kube_apply.change_all(api, manifests, "present", dry_run=False)))
+    text = json.dumps(kube_objects.as_diff(kube_apply.change_all(api, manifests, "present", dry_run=False)))
     assert "canary" not in text
     assert base64.b64encode(b"canary").decode() not in text
     assert "(hidden)" in text

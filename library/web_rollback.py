@@ -1,0 +1,141 @@
+#!/usr/bin/python
+"""Take a web service back to the version before."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: web_rollback
+short_description: Take a web service back to the version before
+description:
+  - A Deployment goes back to its revision before, a ReplicationController to the template that it had before.
+  - The number of pods stays. Waits until they run. Called again, it takes the rollback back.
+author: [Yunkube]
+options:
+  name: {description: The service., type: str, required: true}
+  namespace: {description: Its namespace., type: str, default: default}
+  timeout: {description: Seconds for its pods to run., type: int, default: 180}
+  kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+attributes:
+  check_mode: {support: full}
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+table: {description: "The service, and the image that it has now", returned: success, type: list, elements: dict}
+"""
+
+import json
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import web_deploy, web_rollout, web_service
+from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
+
+PLACES = {
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
+    "ReplicationController": "/api/v1/namespaces/{}/replicationcontrollers/{}",
+}
+HASH = "pod-template-hash"  # the label by which a ReplicaSet knows its pods
+
+
+class NothingBefore(Exception):  # noqa: N818 - no error, an answer
+    """There is nothing to go back to; the message says why."""
+
+
+def find(api: KubeApi, namespace: str, name: str) -> tuple[str, Json]:
+    """Return where a service's workload is, and the workload."""
+    for place in PLACES.values():
+        path = place.format(namespace, name)
+        found = api.find(path)
+        if found is not None and web_service.is_ours(found):
+            return path, found
+    record = web_deploy.read_record(api.find(web_deploy.RECORD_PATH))
+    there = [f"{entry['namespace']}/{entry['name']}" for entry in record if entry["kind"] in PLACES]
+    raise NothingBefore(f"there is no web service {namespace}/{name}; there are: {', '.join(there) or 'none'}")
+
+
+def template_before(api: KubeApi, found: Json) -> Json:
+    """Return the pods' template that a workload had before."""
+    name = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+    annotations = found["metadata"].get("annotations") or {}
+    if found["kind"] == "ReplicationController":
+        if web_service.BEFORE not in annotations:
+            raise NothingBefore(f"{name} has never been changed: there is nothing to go back to")
+        return t.cast("Json", json.loads(annotations[web_service.BEFORE]))
+    now = int(annotations.get(REVISION, 0))
+    sets = owned(api.items(f"/apis/apps/v1/namespaces/{found['metadata']['namespace']}/replicasets"), found)
+    former = [one for one in sets if 0 < revision(one) < now]
+    if not former:
+        raise NothingBefore(f"{name} has no version before this one: there is nothing to go back to")
+    template = json.loads(json.dumps(max(former, key=revision)["spec"]["template"]))
+    template["metadata"]["labels"].pop(HASH, None)
+    return t.cast("Json", template)
+
+
+def revision(found: Json) -> int:
+    """Return the revision of a Deployment that a ReplicaSet is of."""
+    return int((found["metadata"].get("annotations") or {}).get(REVISION, 0))
+
+
+def with_template(found: Json, template: Json) -> Json:
+    """Return the manifest of a workload with other pods: all that it has stays, and is ours as it was."""
+    metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels")}
+    spec = {**found["spec"], "template": template}
+    return {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata, "spec": spec}
+
+
+def roll_back(api: KubeApi, path: str, found: Json, timeout: float, *, dry_run: bool) -> tuple[Json, Trouble | None]:
+    """Apply the template before, and wait; return the workload's manifest and what is wrong in the end."""
+    manifest = with_template(found, template_before(api, found))
+    now, controller = manifest, None
+    if found["kind"] == "ReplicationController":
+        manifest = controller = web_rollout.planned(manifest, found)
+        now = web_rollout.surging(manifest, web_rollout.pods_of(api, found))
+    api.apply(now, dry_run=dry_run)
+    if dry_run:
+        return manifest, None
+    name = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+    faults = web_rollout.follow(api, [web_rollout.Workload(name, path, controller)], timeout)
+    return manifest, faults[0].trouble if faults else None
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "namespace": {"type": "str", "default": "default"},
+            "timeout": {"type": "int", "default": 180},
+            "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+        },
+        supports_check_mode=True,
+    )
+    name = f"{module.params['namespace']}/{module.params['name']}"
+    began = time.monotonic()
+    try:
+        api = KubeApi.from_file(module.params["kubeconfig"])
+        path, found = find(api, module.params["namespace"], module.params["name"])
+        manifest, trouble = roll_back(api, path, found, module.params["timeout"], dry_run=module.check_mode)
+    except NothingBefore as error:
+        module.fail_json(msg=str(error), kind="config")
+    except KubeError as error:
+        module.fail_json(msg=str(error), status=error.status)
+    images = [", ".join(web_service.images_of(one)) for one in (found, manifest)]
+    words = f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to what it was before, with {images[1]}"
+    changes = [f"take web service {name} back {words}"]
+    if trouble:
+        fault = {"host": name, "check": trouble.check, "message": trouble.message, "remedy": trouble.remedy}
+        module.fail_json(msg=f"{name}: {trouble.message}", faults=[fault], changed=True, changes=changes)
+    row = {
+        "check": "rollback",
+        "target": name,
+        "ok": True,
+        "seconds": round(time.monotonic() - began, 1),
+        "detail": words,
+    }
+    module.exit_json(changed=True, changes=changes, table=[{**row, "image": images[1]}])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+#!/usr/bin/python
+"""Bring web services to what is declared, and remove those that are not declared any more."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: web_services
+short_description: Deploy, change and remove web services
+description:
+  - Applies every declared service on the API server's side, waits until its pods answer, and removes what it applied
+    before and is not declared any more. What others made is never touched.
+  - A Deployment is rolled by the cluster, a ReplicationController by this module, pod by pod.
+  - Pods whose image is in the cluster's registry get a Secret to pull with; its password is read from the API here.
+  - Fails with a line for each service that does not run, saying why and what to do.
+author: [Yunkube]
+options:
+  services:
+    description: All services of the cluster.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: Its name., type: str, required: true}
+      image: {description: Its image., type: str, default: ""}
+      namespace: {description: Where it is; made when it is not there., type: str, default: default}
+      kind:
+        description: What keeps its pods.
+        type: str
+        choices: [Deployment, ReplicationController]
+        default: Deployment
+      replicas: {description: How many pods., type: int, default: 2}
+      port: {description: Where the program listens., type: int, default: 8080}
+      node_port: {description: Where every host answers for it., type: int}
+      cpu: {description: What a pod is sure to get., type: str, default: 500m}
+      memory: {description: What a pod gets and must not exceed., type: str, default: 600Mi}
+      pull_policy:
+        description: When a node asks the registry.
+        type: str
+        choices: [IfNotPresent, Always, Never]
+        default: IfNotPresent
+      env: {description: Environment variables., type: dict, default: {}}
+      probe:
+        description: How to know that a pod works.
+        type: dict
+        default: {}
+        suboptions:
+          path: {description: "Asked for by HTTP. Empty: that it listens is enough.", type: str, default: ""}
+          startup_seconds: {description: How long the program may take to start., type: int, default: 60}
+      resources:
+        description: Manifests in place of all that; image is empty then.
+        type: list
+        elements: dict
+        default: []
+  registry_secret:
+    description: namespace/name of the registry's login; it may not be there.
+    type: str
+    default: registry/registry-login
+  timeout: {description: Seconds for all services to run., type: int, default: 180}
+  kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+attributes:
+  check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
+  diff_mode: {support: full}
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+faults:
+  description: Services that do not run, each with C(host) (namespace/name), C(check), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_objects import as_diff
+from ansible.module_utils.yunkube.web_deploy import Deploy, without_api
+from ansible.module_utils.yunkube.web_service import OPTIONS
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS},
+            "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
+            "timeout": {"type": "int", "default": 180},
+            "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+        },
+        supports_check_mode=True,
+    )
+    services = module.params["services"]
+    try:
+        api = KubeApi.from_file(module.params["kubeconfig"])
+        deploy = Deploy(api, services, module.params["registry_secret"], dry_run=module.check_mode)
+        deploy.run(module.params["timeout"])
+        changes, words, faults = deploy.changes, deploy.in_words(), deploy.faults
+    except KubeError as error:
+        if not (module.check_mode and error.silent):
+            module.fail_json(msg=str(error), status=error.status)
+        changes, words, faults = *without_api(services), []
+    diff = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
+    if faults:
+        found = [
+            {"host": name, "check": one.check, "message": one.message, "remedy": one.remedy} for name, one in faults
+        ]
+        lines = [f"{one['host']}: {one['message']}" + (f"; {one['remedy']}" if one["remedy"] else "") for one in found]
+        module.fail_json(msg="\n".join(lines), faults=found, changed=bool(words), changes=words, **diff)
+    module.exit_json(changed=bool(words), changes=words, **diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""All declared web services, brought into the cluster: applied, followed, recorded, and what is gone is removed.
+
+The record is a ConfigMap that names every object applied. It is written before the first of them is, so
+that a run that was cut short leaves nothing unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+
+from ansible.module_utils.yunkube import kube_objects, web_diagnosis, web_rollout, web_service
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_objects import Change
+from ansible.module_utils.yunkube.web_diagnosis import Trouble
+from ansible.module_utils.yunkube.web_rollout import Workload
+from ansible.module_utils.yunkube.words import joined
+
+RECORD: Json = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "yunkube-web-services", "namespace": "kube-system", "labels": dict(web_service.OURS)},
+}
+RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
+# What every namespace has of itself, or what follows what it belongs to.
+INCIDENTAL = ("Event", "Endpoints", "EndpointSlice", "ControllerRevision", "Lease")
+GONE = 120  # seconds for what is removed to end: more than pods are given
+
+
+class Item(t.NamedTuple):
+    """A manifest that is to be applied: for which service, and where."""
+
+    service: str
+    manifest: Json
+    path: str  # empty while the API does not know its kind
+
+
+def reference(manifest: Json) -> Json:
+    """Return what the record keeps of an object."""
+    metadata = manifest["metadata"]
+    kept = {key: metadata[key] for key in ("namespace", "name") if metadata.get(key)}
+    return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **kept}
+
+
+def as_manifest(entry: Json) -> Json:
+    """Return an object's outline from the record."""
+    metadata = {key: entry[key] for key in ("namespace", "name") if key in entry}
+    return {"apiVersion": entry["apiVersion"], "kind": entry["kind"], "metadata": metadata}
+
+
+def key_of(entry: Json) -> tuple[str, ...]:
+    """Return what makes an object of the record one: versions of a group mean the same object."""
+    group = entry["apiVersion"].rpartition("/")[0]
+    return group, entry["kind"], entry.get("namespace", ""), entry["name"]
+
+
+def read_record(found: Json | None) -> list[Json]:
+    """Return what was applied before."""
+    return t.cast("list[Json]", json.loads(((found or {}).get("data") or {}).get("objects", "[]")))
+
+
+class Deploy:
+    """One run."""
+
+    def __init__(self, api: KubeApi, services: list[Json], registry_secret: str, *, dry_run: bool) -> None:
+        """Read what was applied before, and what the services are now."""
+        self.api, self.dry_run = api, dry_run
+        self.changes: list[Change] = []
+        self.faults: list[tuple[str, Trouble]] = []
+        self._words: list[str] = []
+        self._failed: set[str] = set()
+        self._workloads: list[Workload] = []
+        self._record = api.find(RECORD_PATH)
+        self._applied = read_record(self._record)
+        space, _, name = registry_secret.partition("/")
+        login = web_service.login_of(api.find(f"/api/v1/namespaces/{space}/secrets/{name}"))
+        self._items = self._plan(services, login)
+        declared = {key_of(reference(item.manifest)) for item in self._items}
+        gone = [as_manifest(entry) for entry in self._applied if key_of(entry) not in declared]
+        self._gone = web_service.in_order_of_removing(gone)
+
+    def _plan(self, services: list[Json], login: web_service.Login | None) -> list[Item]:
+        """Return everything to apply, in order: what services share comes before the first that needs it."""
+        plan: list[Item] = []
+        shared: set[tuple[str, str]] = set()
+        for service in services:
+            name = web_service.title(service)
+            manifests = [self._placed(manifest, service) for manifest in web_service.manifests_of(service)]
+            manifests = [web_service.stamped(web_service.with_login(manifest, login)) for manifest in manifests]
+            first: list[Json] = []
+            for space in spaces_of(manifests):
+                if ("Namespace", space) not in shared and self._is_to_make(space):
+                    first.append(web_service.namespace(space))
+                shared.add(("Namespace", space))
+            users = [one for one in manifests if login and web_service.needs_login(one)]
+            for space in dict.fromkeys(one["metadata"]["namespace"] for one in users):
+                if login and ("Secret", space) not in shared:
+                    first.append(web_service.pull_secret(login, space))
+                shared.add(("Secret", space))
+            ordered = [*first, *web_service.in_order_of_applying(manifests)]
+            plan += [Item(name, manifest, self._path(manifest)) for manifest in ordered]
+        return plan
+
+    def _placed(self, manifest: Json, service: Json) -> Json:
+        """Return a manifest with the service's namespace where it names none and its kind wants one."""
+        kube_objects.check_manifest(manifest)
+        try:
+            wants = self.api.in_namespace(manifest)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return manifest
+        metadata = manifest["metadata"]
+        if not wants or metadata.get("namespace"):
+            return manifest
+        return {**manifest, "metadata": {**metadata, "namespace": service["namespace"]}}
+
+    def _is_to_make(self, space: str) -> bool:
+        found = self.api.find(f"/api/v1/namespaces/{space}")
+        return found is None or web_service.is_ours(found)
+
+    def _path(self, manifest: Json) -> str:
+        try:
+            return self.api.path_of(manifest)
+        except KubeError as error:
+            if error.status != 404:
+                raise
+            return ""
+
+    def run(self, timeout: float) -> None:
+        """Do it all."""
+        declared = [reference(item.manifest) for item in self._items]
+        known = {key_of(entry) for entry in declared}
+        self._write([*declared, *(entry for entry in self._applied if key_of(entry) not in known)])
+        services = [manifest for manifest in self._gone if manifest["kind"] == "Service"]
+        spaces = [manifest for manifest in self._gone if manifest["kind"] == "Namespace"]
+        rest = [manifest for manifest in self._gone if manifest["kind"] not in ("Service", "Namespace")]
+        for manifest in services:
+            self._remove(manifest)
+        late = [item for item in self._items if not self._apply(item)]
+        for item in late:  # another service may have let its node port go meanwhile
+            self._apply(item, last=True)
+        leaving = [path for manifest in rest if (path := self._remove(manifest))]
+        if not self.dry_run:
+            followed = [workload for workload in self._workloads if workload.service not in self._failed]
+            for fault in web_rollout.follow(self.api, followed, timeout):
+                self._fail(fault.service, fault.trouble)
+            self._wait_until_gone(leaving)
+        for manifest in spaces:
+            self._remove_namespace(manifest)
+        self._write(declared)
+
+    def in_words(self) -> list[str]:
+        """Say what was done, or would be."""
+        return self._words
+
+    def _apply(self, item: Item, *, last: bool = False) -> bool:
+        """Apply one object; False when that may be tried again."""
+        if item.service in self._failed:
+            return True
+        try:
+            self._try(item)
+        except KubeError as error:
+            trouble = web_diagnosis.refusal(error, item.manifest, lambda: self.api.items("/api/v1/services"))
+            if trouble.check == "node_port" and not last and "taken" in trouble.message:
+                if self.dry_run and self._will_be_free(item.manifest):
+                    self._note(Change(kube_objects.name_of(item.manifest), {}, item.manifest))
+                    return True
+                return False
+            self._fail(item.service, trouble)
+        return True
+
+    def _try(self, item: Item) -> None:
+        path = item.path or self._path(item.manifest)
+        before = self.api.find(path) if path else None
+        known = key_of(reference(item.manifest)) in {key_of(entry) for entry in self._applied}
+        if before is not None and not known and not web_service.is_ours(before):
+            name = kube_objects.name_of(item.manifest)
+            kind, place = name.split(" ")
+            where = f"{kind.lower()}/{item.manifest['metadata']['name']}"
+            space = f" -n {place.partition('/')[0]}" if "/" in place else ""
+            label = f"{web_service.MANAGED_BY}={web_service.OURS[web_service.MANAGED_BY]}"
+            remedy = f"give the service another name, or hand it over: kubectl label {where}{space} {label}"
+            self._fail(item.service, Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy))
+            return
+        manifest = now = item.manifest
+        old: list[Json] = []
+        if manifest["kind"] == "ReplicationController":
+            manifest = web_rollout.planned(manifest, before)
+            pods = web_rollout.pods_of(self.api, before) if before else []
+            old = web_rollout.old_pods(manifest, pods)
+            now = web_rollout.surging(manifest, pods)
+        change = kube_objects.apply_one(self.api, manifest if self.dry_run else now, dry_run=self.dry_run)
+        if change:
+            self._note(change)
+        elif old:
+            self._words.append(f"roll {kube_objects.name_of(manifest)} on: {len(old)} pods are of the template before")
+        workload = web_rollout.workload_of(item.service, manifest, path or self._path(manifest))
+        if workload:
+            self._workloads.append(workload)
+
+    def _will_be_free(self, manifest: Json) -> bool:
+        """Say whether the Services that have this one's node ports are removed, or get others, in this run."""
+        kept = {
+            (item.manifest["metadata"]["namespace"], item.manifest["metadata"]["name"]): node_ports(item.manifest)
+            for item in self._items
+            if item.manifest["kind"] == "Service"
+        }
+        gone = {(m["metadata"]["namespace"], m["metadata"]["name"]) for m in self._gone if m["kind"] == "Service"}
+        wanted = node_ports(manifest)
+        holders = [service for service in self.api.items("/api/v1/services") if node_ports(service) & wanted]
+        for holder in holders:
+            place = (holder["metadata"]["namespace"], holder["metadata"]["name"])
+            if place not in gone and not (place in kept and not kept[place] & wanted):
+                return False
+        return True
+
+    def _note(self, change: Change) -> None:
+        self.changes.append(change)
+        images = tuple(web_service.images_of({"kind": "", **side})[:1] for side in (change.before, change.after))
+        if not change.before:
+            more = f" ({images[1][0]})" if images[1] else ""
+            self._words.append(f"make {change.name}{more}")
+        elif images[0] != images[1] and images[0] and images[1]:
+            self._words.append(f"update {change.name} from {images[0][0]} to {images[1][0]}")
+        else:
+            self._words.append(f"change {change.name}")
+
+    def _fail(self, service: str, trouble: Trouble) -> None:
+        """Note the first trouble of a service; the rest follows from it."""
+        if service not in self._failed:
+            self._failed.add(service)
+            self.faults.append((service, trouble))
+
+    def _remove(self, manifest: Json) -> str:
+        """Remove an object that still is ours; return its path when it is to be waited for."""
+        path = self._path(manifest)
+        found = self.api.find(path) if path else None
+        if found is None or not web_service.is_ours(found):
+            return ""
+        if not found["metadata"].get("deletionTimestamp"):
+            name = kube_objects.name_of(manifest)
+            self.changes.append(Change(name, kube_objects.content_of(found), {}))
+            self._words.append(f"remove {name}")
+            if not self.dry_run:
+                # In the foreground: it is gone when all that it made is.
+                self.api.delete(path, propagationPolicy="Foreground")
+        return path
+
+    def _wait_until_gone(self, paths: list[str]) -> None:
+        deadline = time.monotonic() + GONE
+        while paths := [path for path in paths if self.api.find(path) is not None]:
+            if time.monotonic() > deadline:
+                raise KubeError(f"not gone after {GONE} s: {joined(paths)}; is the node of its pods well?", status=504)
+            time.sleep(web_rollout.PAUSE)
+
+    def _remove_namespace(self, manifest: Json) -> None:
+        """Remove a namespace that we made, unless others use it."""
+        name = manifest["metadata"]["name"]
+        found = self.api.find(f"/api/v1/namespaces/{name}")
+        if found is not None and web_service.is_ours(found) and not self._others_in(name):
+            path = self._remove(manifest)
+            if not self.dry_run:
+                self._wait_until_gone([path])
+
+    def _others_in(self, space: str) -> list[str]:
+        """Return what a namespace holds beside what belongs to it, to another object, or to what is being removed."""
+        leaving = {kube_objects.name_of(manifest) for manifest in self._gone}
+        others = []
+        for root, resource in self._kinds():
+            if resource["kind"] in INCIDENTAL:
+                continue
+            for found in self.api.items(f"{root}/namespaces/{space}/{resource['name']}"):
+                metadata = found["metadata"]
+                name = f"{resource['kind']} {space}/{metadata['name']}"
+                usual = (resource["kind"], metadata["name"]) in (
+                    ("ConfigMap", "kube-root-ca.crt"),
+                    ("ServiceAccount", "default"),
+                )
+                if not usual and not metadata.get("ownerReferences") and name not in leaving:
+                    others.append(name)
+        return others
+
+    def _kinds(self) -> t.Iterator[tuple[str, Json]]:
+        """Yield everything that a namespace may hold: the root of its API, and what it is called there."""
+        groups = self.api.get("/apis").get("groups") or []
+        for root in ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]:
+            for resource in self.api.get(root).get("resources") or []:
+                listed = resource["namespaced"] and "list" in resource.get("verbs", ()) and "/" not in resource["name"]
+                if listed and root != "/apis/events.k8s.io/v1" and "metrics.k8s.io" not in root:
+                    yield root, resource
+
+    def _write(self, entries: list[Json]) -> None:
+        """Keep the record; none when there is nothing to record."""
+        if self.dry_run:
+            return
+        if not entries:
+            if self._record is not None:
+                self.api.delete(RECORD_PATH)
+            self._record = None
+        elif sorted(map(key_of, entries)) != sorted(map(key_of, read_record(self._record))):
+            self._record = self.api.apply({**RECORD, "data": {"objects": json.dumps(entries)}})
+
+
+def spaces_of(manifests: list[Json]) -> list[str]:
+    """Return the namespaces that objects stand in and do not bring themselves."""
+    brought = {one["metadata"]["name"] for one in manifests if one["kind"] == "Namespace"}
+    wanted = dict.fromkeys(one["metadata"]["namespace"] for one in manifests if one["metadata"].get("namespace"))
+    return [space for space in wanted if space not in brought]
+
+
+def node_ports(service: Json) -> set[int]:
+    """Return the node ports that a Service has, or asks for."""
+    return {port["nodePort"] for port in (service.get("spec") or {}).get("ports") or [] if port.get("nodePort")}
+
+
+def without_api(services: list[Json]) -> tuple[list[Change], list[str]]:
+    """Say what would happen once there is an API."""
+    manifests = [manifest for service in services for manifest in web_service.manifests_of(service)]
+    changes = [Change(kube_objects.name_of(one), {}, kube_objects.content_of(one)) for one in manifests]
+    return changes, [f"make {change.name}" for change in changes]
