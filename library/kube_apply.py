@@ -31,6 +31,10 @@ options:
       name: {description: Its name., type: str, required: true}
       username: {description: Of a login., type: str, default: admin}
       password: {description: "Of a login. Empty: the one that it has, or a new one.", type: str, default: ""}
+      missing:
+        description: "Said when a login has no password and none may be made, as the account is another's."
+        type: str
+        default: ""
       more: {description: What a login's Secret holds beside it., type: dict, default: {}}
       names: {description: Names and addresses of a certificate's server., type: list, elements: str, default: []}
   state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
@@ -71,6 +75,7 @@ SECRET_OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "username": {"type": "str", "default": "admin"},
     "password": {"type": "str", "default": "", "no_log": True},
+    "missing": {"type": "str", "default": ""},
     "more": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
 }

@@ -46,11 +46,6 @@ class Cluster:
             return None
 
     @property
-    def written_password(self) -> bool:
-        """Say whether the inventory has a password for a registry that is not ours."""
-        return "registry_password" in self.written
-
-    @property
     def masters(self) -> Sequence[str]:
         """The control plane's hosts."""
         return self.groups.get("masters", ())
@@ -199,9 +194,6 @@ def addons(cluster: Cluster) -> Iterator[Finding]:
     address = cluster.text("cluster_registry_address")
     if address and not _ENDPOINT.fullmatch(address):
         yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
-    registry = address.rpartition(":")[0]
-    if address and not cluster.text("cluster_registry_host") and not cluster.written_password:
-        yield "registry_password", f"missing for the registry at {registry}", "write its account's, into a vault"
 
 
 def safety(cluster: Cluster) -> Iterator[Finding]:

@@ -42,7 +42,10 @@ def login(found: Json | None, wanted: Json) -> Data:
     """Return what a login's Secret shall hold: the password that is given, else the one it has, else a new one."""
     now = read_data(found)
     username = wanted["username"]
-    password = wanted.get("password") or now.get("password") or secrets.token_urlsafe(PASSWORD_BYTES)
+    password = wanted.get("password") or now.get("password") or ""
+    if not password and wanted.get("missing"):
+        raise KubeError(wanted["missing"])
+    password = password or secrets.token_urlsafe(PASSWORD_BYTES)
     name, _, hashed = now.get("htpasswd", "").strip().partition(":")
     if name == username and hashed and hmac.compare_digest(crypt(password, hashed), hashed):
         line = now["htpasswd"]

@@ -46,7 +46,7 @@ WEB = [
         "node_port": 31111,
         "cpu": "50m",
         "memory": "32Mi",
-        "probe_path": "/healthz",
+        "probe": {"path": "/healthz"},
     }
 ]
 MEGABYTES = 100
@@ -230,6 +230,14 @@ def test_the_page_shows_two_replicas_in_twenty_loads(browser: Any) -> None:
         page.wait_for_function("Number(document.getElementById('lost').textContent.split(' ')[0]) > 20")
         screenshot(page, "demo")
     assert len(seen) == 2
+
+
+def test_the_api_takes_headlamps_manifests(lab: Lab, variables: Path) -> None:
+    plan = lab.deploy("plan", "-e", f"@{variables}", dashboard_provider="headlamp")  # a dry run on the server
+    assert plan.code == 5, plan.errors
+    words = json.dumps(plan.summary["plan"])
+    assert "ServiceAccount dashboard/headlamp" in words
+    assert "Deployment dashboard/dashboard" in words
 
 
 def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:

@@ -205,6 +205,20 @@ def test_values_that_cannot_be_are_refused(changed: dict[str, Any], complaint: s
     assert all(remedy for _, _, remedy in found)
 
 
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"cluster_registry_host": "node2"}, "node2 is neither in masters nor in nodes"),
+        ({"cluster_addons_host": "elsewhere"}, "elsewhere is neither in masters nor in nodes"),
+        ({"cluster_registry_address": "harbor.example"}, '"harbor.example" is not host:port'),
+    ],
+)
+def test_what_stands_on_one_host_stands_on_one_that_there_is(changed: dict[str, Any], complaint: str) -> None:
+    ((key, message, remedy),) = findings(cluster(**changed))
+    assert (key, message) == (next(iter(changed)), complaint)
+    assert remedy
+
+
 def test_an_unknown_release_names_those_that_are_locked() -> None:
     [(_, _, remedy)] = findings(cluster(cluster_kubernetes_version="1.99.0"))
     assert remedy.endswith("1.36.4, 1.37.2")
