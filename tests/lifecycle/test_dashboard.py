@@ -333,6 +333,31 @@ def test_its_images_survive_a_restart_of_its_host(lab: Lab) -> None:
     assert status == 200
 
 
+def test_a_registry_that_is_there_already_is_used_by_its_address(lab: Lab, variables: Path) -> None:
+    settings = lab.inventory / "group_vars/all/cluster.yml"
+    before = settings.read_text()
+    as_another = {"cluster_registry_address": REGISTRY, "cluster_registry_ca": authority(lab)}
+    settings.write_text(
+        before.replace("cluster_registry_host: node1\n", "")
+        + "".join(f"{key}: {json.dumps(value)}\n" for key, value in as_another.items())
+    )
+    try:
+        build(lab, "demo:2", "2")
+        newer = CANARIES | {"web_services": [{**WEB[0], "image": f"{REGISTRY}/demo:2"}]}
+        other = variables.with_name("other.json")
+        Path(f"/etc/docker/certs.d/{REGISTRY}/ca.crt").unlink()
+        pushed = push(lab, "demo:2")
+        assert pushed.returncode == 0, pushed.stderr
+        other.write_text(json.dumps(newer))
+        used = lab.deploy("up", "-e", f"@{other}")
+        assert used.code == 0, used.errors
+        assert lab.succeeds("node1", f"test -s /etc/containerd/certs.d/{REGISTRY}/ca.crt")
+        status, said = ask(lab, f"{DEMO}who")
+        assert (status, json.loads(said)["version"]) == (200, "2")
+    finally:
+        settings.write_text(before)
+
+
 def test_no_password_is_where_others_can_read_it(lab: Lab, watch: Watch) -> None:
     watch.stop()
     assert watch.seen == set()
