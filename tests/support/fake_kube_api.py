@@ -207,7 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, self.api.objects[path]
         if path.rpartition("/")[2] in PLURALS:
             items = [found for key, found in list(self.api.objects.items()) if self._listed(path, key, query)]
-            return 200, {"kind": "List", "items": items}
+            # As the real one: the items of a list do not say what they are.
+            bare = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in items]
+            return 200, {"kind": "List", "items": bare}
         return 404, {"kind": "Status", "message": f"{path} not found", "reason": "NotFound"}
 
     def _listed(self, path: str, key: str, query: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import typing as t
 from pathlib import Path
 
@@ -146,6 +147,17 @@ def test_a_run_that_was_cut_short_leaves_nothing_unknown(fake: FakeKubeApi) -> N
     assert [entry["kind"] for entry in record] == ["Service", "Deployment"]
     assert words(fake) == ["remove Service default/web"]
     assert web_deploy.RECORD_PATH not in fake.objects
+
+
+@pytest.mark.usefixtures("controllers")
+def test_what_is_still_leaving_is_made_anew_when_it_is_gone(fake: FakeKubeApi) -> None:
+    words(fake, WEB)
+    fake.objects[DEPLOYMENT]["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
+    timer = threading.Timer(0.2, fake.objects.pop, [DEPLOYMENT])
+    timer.start()
+    assert words(fake, WEB) == ["make Deployment default/web (web:1)"]
+    timer.join()
+    assert "deletionTimestamp" not in fake.objects[DEPLOYMENT]["metadata"]
 
 
 @pytest.mark.usefixtures("controllers")
