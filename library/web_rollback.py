@@ -114,9 +114,9 @@ def main() -> None:
     name = f"{module.params['namespace']}/{module.params['name']}"
     began = time.monotonic()
     try:
-        api = KubeApi.from_file(module.params["kubeconfig"])
-        path, found = find(api, module.params["namespace"], module.params["name"])
-        manifest, trouble = roll_back(api, path, found, module.params["timeout"], dry_run=module.check_mode)
+        with KubeApi.from_file(module.params["kubeconfig"]) as api:
+            path, found = find(api, module.params["namespace"], module.params["name"])
+            manifest, trouble = roll_back(api, path, found, module.params["timeout"], dry_run=module.check_mode)
     except NothingBefore as error:
         module.fail_json(msg=str(error), kind="config")
     except KubeError as error:

@@ -90,9 +90,9 @@ def main() -> None:
     )
     services = module.params["services"]
     try:
-        api = KubeApi.from_file(module.params["kubeconfig"])
-        deploy = Deploy(api, services, module.params["registry_secret"], dry_run=module.check_mode)
-        deploy.run(module.params["timeout"])
+        with KubeApi.from_file(module.params["kubeconfig"]) as api:
+            deploy = Deploy(api, services, module.params["registry_secret"], dry_run=module.check_mode)
+            deploy.run(module.params["timeout"])
         changes, words, faults = deploy.changes, deploy.in_words(), deploy.faults
     except KubeError as error:
         if not (module.check_mode and error.silent):

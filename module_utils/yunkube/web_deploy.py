@@ -118,7 +118,7 @@ class Deploy:
 
     def _is_to_make(self, space: str) -> bool:
         found = self.api.find(f"/api/v1/namespaces/{space}")
-        return found is None or web_service.is_ours(found)
+        return found is None or web_service.is_ours(found) or is_leaving(found)
 
     def _path(self, manifest: Json) -> str:
         try:
@@ -174,6 +174,10 @@ class Deploy:
     def _try(self, item: Item) -> None:
         path = item.path or self._path(item.manifest)
         before = self.api.find(path) if path else None
+        if before is not None and is_leaving(before):  # a run that was cut short removes it
+            if not self.dry_run:
+                self._wait_until_gone([path])
+            before = None
         known = key_of(reference(item.manifest)) in {key_of(entry) for entry in self._applied}
         if before is not None and not known and not web_service.is_ours(before):
             name = kube_objects.name_of(item.manifest)
@@ -239,13 +243,14 @@ class Deploy:
         found = self.api.find(path) if path else None
         if found is None or not web_service.is_ours(found):
             return ""
-        if not found["metadata"].get("deletionTimestamp"):
+        if not is_leaving(found):
             name = kube_objects.name_of(manifest)
             self.changes.append(Change(name, kube_objects.content_of(found), {}))
             self._words.append(f"remove {name}")
             if not self.dry_run:
-                # In the foreground: it is gone when all that it made is.
-                self.api.delete(path, propagationPolicy="Foreground")
+                # A workload in the foreground: it is gone when its pods are. A Service at once, with its node port.
+                how = "Foreground" if manifest["kind"] in web_service.WORKLOADS else "Background"
+                self.api.delete(path, propagationPolicy=how)
         return path
 
     def _wait_until_gone(self, paths: list[str]) -> None:
@@ -301,6 +306,11 @@ class Deploy:
             self._record = None
         elif sorted(map(key_of, entries)) != sorted(map(key_of, read_record(self._record))):
             self._record = self.api.apply({**RECORD, "data": {"objects": json.dumps(entries)}})
+
+
+def is_leaving(found: Json) -> bool:
+    """Say whether an object is being removed."""
+    return "deletionTimestamp" in found["metadata"]
 
 
 def spaces_of(manifests: list[Json]) -> list[str]:

@@ -147,8 +147,7 @@ def stamped(manifest: Json) -> Json:
 
 def stamp_of(found: Json) -> str:
     """Return the stamp on a pod, or on the template of a ReplicationController."""
-    template = found["spec"].get("template") if found["kind"] == "ReplicationController" else found
-    metadata = (template or {}).get("metadata") or {}
+    metadata = (found["spec"].get("template") or found).get("metadata") or {}
     return str((metadata.get("annotations") or {}).get(TEMPLATE, ""))
 
 

@@ -29,9 +29,14 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Pod": ("pods", True),
         "ServiceAccount": ("serviceaccounts", True),
         "Event": ("events", True),
+        "ReplicationController": ("replicationcontrollers", True),
     },
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
-    "apps/v1": {"DaemonSet": ("daemonsets", True), "Deployment": ("deployments", True)},
+    "apps/v1": {
+        "DaemonSet": ("daemonsets", True),
+        "Deployment": ("deployments", True),
+        "ReplicaSet": ("replicasets", True),
+    },
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),
         "ClusterRoleBinding": ("clusterrolebindings", False),
@@ -84,6 +89,8 @@ class FakeKubeApi:
         self.refuse: dict[str, tuple[int, str]] = {}  # "METHOD path" -> status, message
         self.log: list[str] = []
         self.connections = 0
+        # Called after a change, as controllers hear of it; they may change more.
+        self.changed: t.Callable[[FakeKubeApi, str], None] = lambda _api, _path: None
         self.created: t.Callable[[FakeKubeApi, str, Json], None] = lambda _api, _path, _body: None
         self._version = 0
         fake = self
@@ -187,15 +194,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, path: str, query: dict[str, str], _body: Json) -> tuple[int, Json]:
         version = path.removeprefix("/apis/").removeprefix("/api/")
         if version in KINDS:
-            listed = [{"name": p, "kind": k, "namespaced": n} for k, (p, n) in KINDS[version].items()]
-            return 200, {"kind": "APIResourceList", "resources": [*listed, {"name": "pods/log", "kind": "Pod"}]}
+            verbs = ["get", "list", "patch"]
+            listed = [{"name": p, "kind": k, "namespaced": n, "verbs": verbs} for k, (p, n) in KINDS[version].items()]
+            log = {"name": "pods/log", "kind": "Pod", "namespaced": True, "verbs": ["get"]}
+            return 200, {"kind": "APIResourceList", "resources": [*listed, log]}
+        if path == "/apis":
+            groups = [{"preferredVersion": {"groupVersion": version}} for version in KINDS if "/" in version]
+            return 200, {"kind": "APIGroupList", "groups": groups}
         if path == "/version":
             return 200, {"gitVersion": "v1.37.2"}
         if path in self.api.objects:
             return 200, self.api.objects[path]
         if path.rpartition("/")[2] in PLURALS:
             items = [found for key, found in list(self.api.objects.items()) if self._listed(path, key, query)]
-            return 200, {"kind": "List", "items": items}
+            # As the real one: the items of a list do not say what they are.
+            bare = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in items]
+            return 200, {"kind": "List", "items": bare}
         return 404, {"kind": "Status", "message": f"{path} not found", "reason": "NotFound"}
 
     def _listed(self, path: str, key: str, query: dict[str, str]) -> bool:
@@ -236,6 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
             after["metadata"].setdefault("managedFields", [{"manager": query["fieldManager"]}])
             return 200, after
         made = self.api.put(path, **{key: value for key, value in after.items() if key not in ("kind", "apiVersion")})
+        self.api.changed(self.api, path)
         return (200 if before else 201), made
 
     def _delete(self, path: str, _query: dict[str, str], _body: Json) -> tuple[int, Json]:
@@ -243,4 +258,5 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, {"kind": "Status", "message": f"{path} not found", "reason": "NotFound"}
         for key in [key for key in self.api.objects if key == path or key.startswith(f"{path}/")]:
             del self.api.objects[key]
+        self.api.changed(self.api, path)
         return 200, {"kind": "Status", "status": "Success"}
