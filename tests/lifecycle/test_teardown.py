@@ -9,6 +9,7 @@ import pytest
 from laboratory import Json, Lab, Result, differences, docker
 
 LAB = ("teardown", "10.86.0", 1, 2)
+SETTINGS = "dashboard_provider: kube_web_view\ncluster_registry_host: node2\n"  # all that a cluster may have
 HOSTS = ("master1", "node1", "node2")
 FOREIGN = """
 nft add table inet foreign

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from laboratory import Lab, differences
 
-LAB = ("trixie", "10.92.0", 1, 1)
-SETTINGS = "docker_hosts_distribution: debian13\n"
+LAB = ("trixie", "10.94.0", 1, 1)
+# With all that a cluster may have.
+SETTINGS = "docker_hosts_distribution: debian13\ndashboard_provider: kube_web_view\ncluster_registry_host: node1\n"
 HOSTS = ("master1", "node1")
 
 
