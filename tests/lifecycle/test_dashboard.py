@@ -30,11 +30,11 @@ import pytest
 from browser import browsing, page_of, screenshot
 from laboratory import ROOT, Lab, Result, docker
 
-LAB = ("dashboard", "10.89.0", 1, 1)
+LAB = ("dashboard", "10.95.0", 1, 1)
 SETTINGS = "dashboard_provider: kube_web_view\ncluster_registry_host: node1\ndashboard_names: [localhost]\n"
-REGISTRY = "10.89.0.21:5000"
-DASHBOARD = "https://10.89.0.21:30443/"
-DEMO = "http://10.89.0.11:31111/"
+REGISTRY = "10.95.0.21:5000"
+DASHBOARD = "https://10.95.0.21:30443/"
+DEMO = "http://10.95.0.11:31111/"
 CANARIES = {
     "dashboard_password": f"canary-{secrets.token_hex(8)}",
     "registry_password": f"canary-{secrets.token_hex(8)}",
@@ -188,7 +188,7 @@ def test_the_dashboard_shows_nodes_and_pods_by_name(lab: Lab, browser: Any) -> N
 )
 def test_a_wrong_password_is_refused_by_every_host(browser: Any, login: dict[str, str] | None) -> None:
     options = {"http_credentials": login} if login else {}
-    for host in ("10.89.0.11", "10.89.0.21"):
+    for host in ("10.95.0.11", "10.95.0.21"):
         with page_of(browser, **options) as page:
             try:
                 answer = page.goto(f"https://{host}:30443/clusters/local/nodes")
@@ -202,7 +202,7 @@ def test_a_wrong_password_is_refused_by_every_host(browser: Any, login: dict[str
 def test_its_certificate_is_the_clusters_and_nobody_gets_past_the_proxy(lab: Lab) -> None:
     password = CANARIES["dashboard_password"]
     assert ask(lab, f"{DASHBOARD}clusters", "admin", password)[0] == 200
-    assert ask(lab, "https://10.89.0.11:30443/clusters", "admin", password)[0] == 200
+    assert ask(lab, "https://10.95.0.11:30443/clusters", "admin", password)[0] == 200
     pod = lab.kubectl("get", "pod", "-n", "dashboard", "-o", "jsonpath={.items[0].status.podIP}")
     listening = lab.run(
         "node1", f"for port in 80 8080 8443; do curl -so /dev/null -m 2 http://{pod}:$port/ && echo $port; done; true"
