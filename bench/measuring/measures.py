@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import demo_image
+import load
 import yaml
 
 from measuring import lab
@@ -22,6 +26,7 @@ OWN_MODULES = {path.stem for part in ("library", "plugins/action") for path in l
 Result = dict[str, Any]
 # Hosts that are there when one more comes. Ten of them use up the machine's inotify instances (128).
 ADDED_TO = (2, 5, 8)
+WEB_PORT = 31111
 
 
 def up(repeat: int) -> Result:
@@ -137,7 +142,38 @@ def build(_repeat: int) -> Result:
     return {"minutes": round(seconds / 60, 1), "files": len(files), "megabytes": round(sum(files) / 1e6)}
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, build)}
+def web(_repeat: int) -> Result:
+    """Requests lost by an update and by a pod's deletion, at 50 a second for 30 s."""
+    service = {"name": "web", "node_port": WEB_PORT, "cpu": "50m", "memory": "64Mi", "probe": {"path": "/healthz"}}
+    with lab.cluster(2) as inventory:
+        lab.deploy("up", inventory)
+        state = Path("~/.local/state/yunkube").expanduser() / lab.NAME
+        demo_image.bring(state / "bin/demo", [f"yunkube-{lab.NAME}-node{number}" for number in (1, 2)])
+
+        def apply(version: str, kind: str = "Deployment") -> None:
+            declared = json.dumps([{**service, "kind": kind, "image": f"{demo_image.IMAGE}:{version}"}])
+            lab.deploy("web", inventory, "apply", "-e", f"web_services={declared}")
+
+        def delete() -> None:
+            kubectl = [str(state / "bin/kubectl"), "--kubeconfig", str(state / "kubeconfig")]
+            chosen = ["-l", "app.kubernetes.io/name=web", "-o", "name"]
+            pods = subprocess.run([*kubectl, "get", "pods", *chosen], check=True, capture_output=True, text=True).stdout
+            subprocess.run([*kubectl, "delete", pods.split()[0]], check=True, capture_output=True)
+
+        apply("1")
+        result = {"update": _under_load(lambda: apply("2")), "deletion": _under_load(delete)}
+        apply("1", "ReplicationController")
+        return result | {"controller": _under_load(lambda: apply("2", "ReplicationController"))}
+
+
+def _under_load(do: Callable[[], None]) -> Result:
+    with load.running(f"http://{lab.NETWORK}.21:{WEB_PORT}/who", 50, 30) as seen:
+        time.sleep(3)
+        do()
+    return {"sent": seen.sent, "lost": len(seen.lost), "slowest_ms": round(1000 * seen.slowest), "why": seen.lost[:5]}
+
+
+MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, web, build)}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:

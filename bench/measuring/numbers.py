@@ -73,6 +73,14 @@ def _skipped(result: Results) -> tuple[str, float]:
     return ", ".join(f"{host} {count}" for host, count in skipped.items()), max(skipped.values())
 
 
+def _lost(key: str) -> Callable[[Results], tuple[str, float]]:
+    def value(result: Results) -> tuple[str, float]:
+        seen = result[key]
+        return f"{seen['lost']} of {seen['sent']}, slowest {seen['slowest_ms']} ms", seen["lost"]
+
+    return value
+
+
 def _minutes(result: Results) -> tuple[str, float]:
     return f"{result['minutes']} min, {result['megabytes']} MB", result["minutes"]
 
@@ -95,6 +103,9 @@ FIGURES = (
     Figure("tasks", "tasks in the files of the roles that it comes to", "≤ 120", _count("in_files"), 120),
     Figure("tasks", "`command` and `shell` among them", "≤ 1 in 8", _commands, 1 / 8),
     Figure("tasks", "tasks skipped on each host by a first `up`", "≤ 40", _skipped, 40),
+    Figure("web", "requests lost by an update of a web service, at 50 a second for 30 s", "0", _lost("update"), 0),
+    Figure("web", "requests lost by the deletion of one of its two pods, likewise", "0", _lost("deletion"), 0),
+    Figure("web", "requests lost by an update of a ReplicationController, likewise", "0", _lost("controller"), 0),
     Figure("build", "bundle built with an empty cache", "≤ 20 min", _minutes, 20),
 )
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+import demo_image
 import load
 import pytest
-from laboratory import Lab, Result, docker
+from laboratory import Lab, Result
 
 LAB = ("web", "10.91.0", 1, 2)
 RATE, SECONDS = 50, 30
 CANARY = "canary-6f1d0c"
-IMAGE = "localhost/webtest"
+IMAGE = demo_image.IMAGE
 PORT = 31111
 URL = f"http://{LAB[1]}.21:{PORT}/who"
 KINDS = "deployments,replicasets,replicationcontrollers,pods,services,configmaps,secrets,namespaces,endpointslices"
@@ -28,18 +26,9 @@ WEB: Service = {"name": "web", "image": f"{IMAGE}:1", "node_port": PORT, **SMALL
 RC: Service = {**WEB, "kind": "ReplicationController", "namespace": "shop"}
 
 
-def bring_images(lab: Lab, folder: Path) -> None:
+def bring_images(lab: Lab) -> None:
     """Have the demo as two versions of an image on every node."""
-    shutil.copy(lab.bundle / "bin/demo", folder)
-    shutil.copy(Path(__file__).resolve().parents[2] / "components/demo/Dockerfile", folder)
-    tags = [f"{IMAGE}:{version}" for version in (1, 2)]
-    for tag in tags:
-        docker("build", "--quiet", "--tag", tag, "--build-arg", f"VERSION={tag[-1]}", str(folder))
-    saved = subprocess.run(["docker", "save", *tags], capture_output=True, check=True, timeout=60).stdout
-    for node in ("node1", "node2"):
-        argv = ["docker", "exec", "--interactive", f"yunkube-{lab.name}-{node}", "ctr", "-n", "k8s.io", "images"]
-        subprocess.run([*argv, "import", "-"], input=saved, capture_output=True, check=True, timeout=120)
-    docker("image", "rm", *tags)
+    demo_image.bring(lab.bundle / "bin/demo", [f"yunkube-{lab.name}-{node}" for node in ("node1", "node2")])
 
 
 def run(lab: Lab, verb: str, *services: Service, seconds: int = 30) -> Result:
@@ -92,11 +81,11 @@ def told(seen: load.Load, what: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.fixture(scope="module")
-def empty(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def empty(lab: Lab) -> set[str]:
     """Return what the cluster holds without any web service."""
     up = lab.deploy("up")
     assert up.code == 0, up.errors
-    bring_images(lab, tmp_path_factory.mktemp("image"))
+    bring_images(lab)
     return objects(lab)
 
 

@@ -316,3 +316,44 @@ def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path)
     assert f"{file}:3: cluster_service_cidr: 10.244.0.0/16 overlaps cluster_pod_cidr 10.244.0.0/16" in done.stdout
     assert "changed=0" in done.stdout
     assert "changed=1" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("services", "complaints"),
+    [
+        ([{"name": "web", "image": "web:1", "node_port": 31111, "replicas": 0}], []),
+        ([{"name": "web", "image": "a"}, {"name": "web", "image": "a", "namespace": "b"}], []),
+        ([{"name": "web", "image": "a"}, {"name": "web", "image": "b", "namespace": "default"}], ["declared twice"]),
+        ([{"name": "Web_1", "image": "a"}], ['name "Web_1" is not a DNS label']),
+        ([{"name": "1web", "image": "a"}], ['name "1web" is not a DNS label']),
+        ([{"name": "web", "image": "a", "namespace": "a.b"}], ['namespace "a.b" is not a DNS label']),
+        ([{"name": "web"}], ["neither image nor manifests"]),
+        ([{"name": "web", "image": "a", "manifests": ["b"]}], ["both image and manifests"]),
+        ([{"name": "web", "image": "a", "node_port": 8080}], ["node_port 8080 is out of range"]),
+        (
+            [{"name": "a", "image": "a", "node_port": 31111}, {"name": "b", "image": "b", "node_port": 31111}],
+            ["node_port 31111 is that of default/a"],
+        ),
+        (
+            [{"name": "web", "image": "a", "port": 70000, "replicas": -1}],
+            ["port 70000 is no port", "replicas -1 is less than none"],
+        ),
+    ],
+)
+def test_web_services_must_fit_together(services: list[Any], complaints: list[str]) -> None:
+    found = [(key, message) for key, message, remedy in findings(cluster(web_services=services)) if remedy]
+    assert len(found) == len(complaints)
+    for (key, message), complaint in zip(found, complaints, strict=True):
+        assert key == "web_services"
+        assert complaint in message
+
+
+def test_an_unknown_key_of_a_web_service_is_refused(tmp_path: Path) -> None:
+    options = cluster_config.role_options(ROOT / "roles")
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    line = 'web_services: [{name: web, image: "web:1", nodeport: 31111}]\n'
+    (tmp_path / "group_vars/all/cluster.yml").write_text(line)
+    faults = [str(fault) for fault in cluster_config.faults_of(read([tmp_path]), options, cluster(), tmp_path)]
+    expected = "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?"
+    assert expected in faults

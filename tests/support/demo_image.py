@@ -1,0 +1,31 @@
+"""The demo as two versions of an image, brought to hosts in Docker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+DOCKERFILE = Path(__file__).resolve().parents[2] / "components/demo/Dockerfile"
+IMAGE = "localhost/webtest"
+VERSIONS = ("1", "2")
+
+
+def bring(program: Path, containers: Iterable[str]) -> None:
+    """Build IMAGE:1 and IMAGE:2 of the bundle's program, and import them on the hosts."""
+    tags = [f"{IMAGE}:{version}" for version in VERSIONS]
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(program, folder)
+        shutil.copy(DOCKERFILE, folder)
+        for version, tag in zip(VERSIONS, tags, strict=True):
+            _run("docker", "build", "--quiet", "--tag", tag, "--build-arg", f"VERSION={version}", folder)
+    saved = _run("docker", "save", *tags)
+    for container in containers:
+        _run("docker", "exec", "--interactive", container, "ctr", "-n", "k8s.io", "images", "import", "-", given=saved)
+    _run("docker", "image", "rm", *tags)
+
+
+def _run(*argv: str, given: bytes = b"") -> bytes:
+    return subprocess.run(argv, input=given, capture_output=True, check=True, timeout=120).stdout
