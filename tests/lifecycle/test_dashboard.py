@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import demo_image
 import pytest
 from browser import browsing, page_of, screenshot
 from laboratory import ROOT, Lab, Result, docker
@@ -126,18 +127,9 @@ def authority(lab: Lab) -> str:
     return base64.b64decode(encoded).decode()
 
 
-def build(lab: Lab, name: str, version: str = "1", *, filler: int = 0) -> None:
-    """Build the demo's image; with so many megabytes that no push can leave out."""
-    folder = lab.inventory.parent / name.replace(":", "-")
-    folder.mkdir(exist_ok=True)
-    text = (ROOT / "components/demo/Dockerfile").read_text()
-    (folder / "demo").write_bytes((lab.bundle / "bin/demo").read_bytes())
-    (folder / "demo").chmod(0o755)
-    if filler:
-        text += "COPY filler /filler\n"
-        (folder / "filler").write_bytes(os.urandom(filler << 20))
-    (folder / "Dockerfile").write_text(text)
-    docker("build", "--quiet", "--build-arg", f"VERSION={version}", "--tag", name, str(folder))
+def build(lab: Lab, name: str, version: str = "1", *, filler_mb: int = 0) -> None:
+    """Build the demo's image."""
+    demo_image.build(lab.bundle / "bin/demo", name, version, filler_mb=filler_mb)
 
 
 def push(lab: Lab, name: str) -> subprocess.CompletedProcess[str]:
@@ -250,7 +242,7 @@ def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
 
 
 def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    build(lab, "large:1", filler=MEGABYTES)
+    build(lab, "large:1", filler_mb=MEGABYTES)
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 132, 0, 0))  # room for bars
     argv = [str(ROOT / "scripts/deploy.py"), "image", "push", "large:1", "-i", str(lab.inventory)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,14 +14,24 @@ IMAGE = "localhost/webtest"
 VERSIONS = ("1", "2")
 
 
+def build(program: Path, tag: str, version: str, *, filler_mb: int = 0) -> None:
+    """Build an image of the bundle's program; with so many megabytes that no push can spare itself."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(program, folder)
+        text = DOCKERFILE.read_text()
+        if filler_mb:
+            text += "COPY filler /filler\n"
+            (folder / "filler").write_bytes(os.urandom(filler_mb << 20))
+        (folder / "Dockerfile").write_text(text)
+        _run("docker", "build", "--quiet", "--tag", tag, "--build-arg", f"VERSION={version}", name)
+
+
 def bring(program: Path, containers: Iterable[str]) -> None:
     """Build IMAGE:1 and IMAGE:2 of the bundle's program, and import them on the hosts."""
     tags = [f"{IMAGE}:{version}" for version in VERSIONS]
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(program, folder)
-        shutil.copy(DOCKERFILE, folder)
-        for version, tag in zip(VERSIONS, tags, strict=True):
-            _run("docker", "build", "--quiet", "--tag", tag, "--build-arg", f"VERSION={version}", folder)
+    for version, tag in zip(VERSIONS, tags, strict=True):
+        build(program, tag, version)
     saved = _run("docker", "save", *tags)
     for container in containers:
         _run("docker", "exec", "--interactive", container, "ctr", "-n", "k8s.io", "images", "import", "-", given=saved)
