@@ -93,7 +93,7 @@ def node_problem(node: Json | None, version: str = "") -> str:
 
 
 def workload_problem(found: Json | None) -> str:
-    """Say why a DaemonSet or Deployment is not rolled out, or nothing."""
+    """Say why a workload is not rolled out, or nothing; a ReplicationController has no versions."""
     if found is None:
         return "not there"
     status = found.get("status", {})
@@ -104,7 +104,9 @@ def workload_problem(found: Json | None) -> str:
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
     else:
         wanted = found["spec"].get("replicas", 1)
-        updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+        versioned = found["kind"] != "ReplicationController"
+        updated = status.get("updatedReplicas" if versioned else "replicas", 0)
+        ready = status.get("readyReplicas", 0)
     if updated < wanted:
         return f"{updated} of {wanted} pods are of the current version"
     return f"{ready} of {wanted} pods are ready" if ready < wanted else ""

@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.module_utils.yunkube import web_diagnosis
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.kube_health import condition, workload_problem
 from ansible.module_utils.yunkube.web_diagnosis import Trouble
 from ansible.module_utils.yunkube.web_service import BEFORE, WORKLOADS, stamp_of
 
@@ -112,25 +112,12 @@ def path_of_pod(pod: Json) -> str:
 
 
 def unfinished(found: Json | None) -> str:
-    """Say what a workload still lacks, or nothing."""
-    if found is None:
-        return "not there"
-    status = found.get("status", {})
-    if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
-        return "not looked at yet by kube-controller-manager"
-    if found["kind"] == "DaemonSet":
-        wanted, total = status.get("desiredNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
-        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
-    else:
-        wanted, total = found["spec"].get("replicas", 1), status.get("replicas", 0)
-        updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
-        if found["kind"] == "ReplicationController":
-            updated = total
-    if updated < wanted:
-        return f"{updated} of {wanted} pods are of the current version"
-    if ready < wanted:
-        return f"{ready} of {wanted} pods are ready"
-    return f"{total - wanted} pods more than wanted" if total > wanted else ""
+    """Say what a workload still lacks, or has too much of, or nothing."""
+    problem = workload_problem(found)
+    if problem or found is None or found["kind"] == "DaemonSet":
+        return problem
+    more = found.get("status", {}).get("replicas", 0) - found["spec"].get("replicas", 1)
+    return f"{more} pods more than wanted" if more > 0 else ""
 
 
 class Follower:
