@@ -31,7 +31,10 @@ def test_a_damaged_file_is_named_and_never_installed(lab: Lab, manifest: Any) ->
 
 def test_a_full_disk_is_named_with_its_host_and_what_is_needed(lab: Lab) -> None:
     record = "/var/lib/yunkube/before.json"  # the host must stay known as one of this cluster
-    lab.run("node1", f"cp {record} /run/ && mount -t tmpfs -o size=20m tmpfs /var/lib/yunkube && mv /run/before.json {record}")
+    lab.run(
+        "node1",
+        f"cp {record} /run/ && mount -t tmpfs -o size=20m tmpfs /var/lib/yunkube && mv /run/before.json {record}",
+    )
     try:
         result = lab.deploy("up", "--limit", "node1")
     finally:
