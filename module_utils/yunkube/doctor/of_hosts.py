@@ -42,8 +42,8 @@ def shared(facts: Facts, name: str, what: str) -> t.Iterator[Hit]:
         if value := getattr(host, name):
             holders[value].append(host.host)
     for value, hosts in holders.items():
-        for host in hosts[1:]:
-            yield Hit(host, [f"{what} {value} is also that of {hosts[0]}"])
+        for second in hosts[1:]:
+            yield Hit(second, [f"{what} {value} is also that of {hosts[0]}"])
 
 
 def disk_full(facts: Facts) -> t.Iterator[Hit]:
@@ -342,7 +342,7 @@ FAULTS = (
         "The kubelet does not take its configuration",
         "systemd starts the kubelet again and again; the node turns NotReady.",
         kubelet_config,
-        "write /var/lib/kubelet/config.yaml of {host} anew from ConfigMap kube-system/kubelet-config; restart the kubelet",
+        "write /var/lib/kubelet/config.yaml of {host} anew from ConfigMap kube-system/kubelet-config",
         explains=KUBELET,
         repair="write_kubelet_config",
         safe=True,
