@@ -326,7 +326,7 @@ FAULTS = (
         etcd_slow,
         "give /var/lib/etcd of {host} a disk of its own, an SSD",
         severity="warning",
-        explains=("control-plane-part-down",),
+        explains=("api-unreachable", "api-silent"),
         scope="all",
         link="https://etcd.io/docs/v3.6/op-guide/hardware/",
     ),
