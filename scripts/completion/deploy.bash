@@ -10,12 +10,18 @@ _yunkube_inventories() {
   fi
 }
 
+_yunkube_faults() {
+  local root
+  root=$(dirname -- "$(dirname -- "$(readlink -f -- "$1")")")
+  (cd -- "$root/docs/faults" 2>/dev/null && printf '%s\n' *.md | sed 's/\.md$//')
+}
+
 _yunkube_deploy() {
   local command=$1 current=$2 previous=$3 verb="" word
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       --) return ;; # kubectl's own arguments
-      up | plan | verify | status | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -24,13 +30,18 @@ _yunkube_deploy() {
         compgen -f -- "$current")
       return
       ;;
+    --only | --allow)
+      mapfile -t COMPREPLY < <(compgen -W "$(_yunkube_faults "$command")" -- "$current")
+      return
+      ;;
     --limit | -e | --timeout | --interval | --drain-timeout) return ;;
   esac
   local words
   case $verb in
-    "") words="up plan verify status add remove down kubectl completion --help" ;;
+    "") words="up plan verify status doctor add remove down kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
+    doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;

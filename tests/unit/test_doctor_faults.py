@@ -568,10 +568,9 @@ def touched(fault: str) -> set[str]:
     """Return which facts a change changes; two that change the same cannot be seen side by side."""
     before, after = healthy(), healthy()
     CHANGES[fault](after)
-    parts = [*zip(before.hosts, after.hosts, strict=True), (before.cluster, after.cluster)]
+    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster)] for facts in (before, after)]
     found = set()
-    for number, (was, became) in enumerate(parts):
-        old, new = as_json(was), as_json(became)
+    for number, (old, new) in enumerate(zip(*parts, strict=True)):
         found |= {f"{number}.{name}" for name in old if old[name] != new[name]}
     return found
 

@@ -69,4 +69,4 @@ class Finding:
     @property
     def key(self) -> str:
         """Return what tells it from others."""
-        return "/".join(part for part in (self.id, self.host, self.target) if part)
+        return " ".join(part for part in (self.id, self.host, self.target) if part)

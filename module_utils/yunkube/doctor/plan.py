@@ -47,9 +47,9 @@ def step(findings: list[Finding], wish: Wish, state: t.Mapping[str, t.Any], now:
     last = float(state.get("last", now))
     keys = [one.key for one in findings]
     left = sorted((one for one in findings if may_repair(one, wish)), key=_least_first)
-    if "alone" not in state:  # what nobody may repair, and is not waited for
-        state = {**state, "alone": [one.key for one in findings if one not in left]}
-    kept = {"tried": tried, "last": last, "alone": list(state["alone"])}
+    # What nobody may repair is there from the first look on, and is not waited for.
+    alone: list[str] = list(state.get("alone", [one.key for one in findings if one not in left]))
+    kept: Json = {"tried": tried, "last": last, "alone": alone}
     if not wish.fix:
         return Step({}, again=False, stopped="", state=kept)
     if tried and tried[-1] in keys and not wish.dry_run:
@@ -63,7 +63,7 @@ def step(findings: list[Finding], wish: Wish, state: t.Mapping[str, t.Any], now:
         return Step({"id": chosen.id, "key": chosen.key, **chosen.repair}, again=True, stopped="", state=kept)
     if left and not wish.dry_run:
         return Step({}, again=False, stopped=f"{left[0].key} came back after its repair", state=kept)
-    waits = tried and not wish.dry_run and any(one.key not in kept["alone"] for one in ill(findings))
+    waits = tried and not wish.dry_run and any(one.key not in alone for one in ill(findings))
     return Step({}, again=bool(waits and now - last < SETTLE), stopped="", state=kept)
 
 

@@ -8,7 +8,7 @@ from ansible.module_utils.yunkube.doctor.facts import Facts, Json
 from ansible.module_utils.yunkube.doctor.fault import SEVERITIES, Fault, Finding, Hit
 from ansible.module_utils.yunkube.doctor.faults import TABLE, UNKNOWN
 
-DOCTOR = "./scripts/deploy.py doctor --fix"
+DOCTOR = "doctor --fix"
 
 
 class Proved(t.NamedTuple):
@@ -122,7 +122,7 @@ def as_lines(findings: list[Finding]) -> list[str]:
         lines.append(f"{one.severity}: {one.title}{f' ({place})' if place else ''} [{one.id}]")
         lines += [f"  evidence  {line}" for line in one.evidence]
         lines += [f"  so        {line}" for line in one.chain]
-        lines.append(f"  remedy    {one.command or one.remedy}")
+        lines.append(f"  remedy    {f'./scripts/deploy.py {one.command}' if one.command else one.remedy}")
         if one.command:
             lines.append(f"  by hand   {one.remedy}")
         lines.append(f"  page      {one.page}")
