@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "ServiceAccount": ("serviceaccounts", True),
         "Event": ("events", True),
     },
+    "discovery.k8s.io/v1": {"EndpointSlice": ("endpointslices", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "apps/v1": {"DaemonSet": ("daemonsets", True), "Deployment": ("deployments", True)},
     "rbac.authorization.k8s.io/v1": {
@@ -204,8 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         everywhere = folder.endswith(f"/{plural}") and "/namespaces/" not in path and plural != "namespaces"
         if folder != path and not everywhere:
             return False
-        node = query.get("fieldSelector", "").removeprefix("spec.nodeName=")
-        if node and self.api.objects[key].get("spec", {}).get("nodeName") != node:
+        field, _, node = query.get("fieldSelector", "").partition("=")
+        if field == "spec.nodeName" and self.api.objects[key].get("spec", {}).get("nodeName") != node:
             return False
         labels = self.api.objects[key]["metadata"].get("labels") or {}
         chosen = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)

@@ -126,7 +126,7 @@ def cgroup_drivers(facts: Facts) -> t.Iterator[Hit]:
     """A kubelet and a runtime that account for processes in different ways."""
     for host in facts.reached:
         ours, theirs = host.kubelet.get("cgroupDriver", ""), host.runtime.get("cgroupDriver", "")
-        if ours and theirs and ours != theirs:
+        if {ours, theirs} == {"systemd", "cgroupfs"}:
             evidence = ["/var/lib/kubelet/config.yaml: cgroupDriver " + ours, "/etc/containerd/config.toml: " + theirs]
             yield Hit(host.host, evidence, arguments={"driver": theirs})
 

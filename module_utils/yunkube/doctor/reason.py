@@ -90,9 +90,7 @@ class _Blank(dict[str, t.Any]):
 
 def in_words(one: Proved) -> str:
     """Return a link of a chain."""
-    place = (
-        " of ".join(part for part in (one.hit.target, one.hit.host) if part and part != one.hit.host) or one.hit.host
-    )
+    place = " of ".join(part for part in dict.fromkeys((one.hit.target, one.hit.host)) if part)
     title = one.fault.title[:1].lower() + one.fault.title[1:]
     return f"{one.fault.id}{f' ({place})' if place else ''}: {title}; {one.hit.evidence[0]}"
 
