@@ -30,6 +30,7 @@ class Injection:
     mend: Act | None = None  # by hand; None where `--fix` does it
     allow: bool = False  # the doctor repairs it, when it is allowed to
     settles: bool = True  # whether the cluster is proved by `verify` afterwards
+    apart: bool = True  # whether it can be seen beside another
 
 
 def on(host: str, script: str) -> Act:
@@ -129,7 +130,8 @@ def no_pod(name: str) -> Act:
 
 SELECTOR = ("patch", "ds", "kube-proxy", "-n", "kube-system", "--type", "merge", "-p")
 CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
-TOKEN = """apiVersion: v1
+TOKEN = """\
+apiVersion: v1
 kind: Config
 clusters: [{name: k, cluster: {server: "https://10.92.0.11:6443", certificate-authority: /etc/kubernetes/pki/ca.crt}}]
 users:
@@ -155,7 +157,7 @@ def small_disk(options: str, fill: str) -> Act:
 
 def unreachable(lab: Lab) -> None:
     """Let nobody in by SSH."""
-    lab.run("node1", "systemctl stop ssh; pkill -f 'sshd: root' || true")
+    lab.run("node1", "systemctl stop ssh; pkill -f '^sshd: root' || true")
 
 
 # The first six always run: subnet.env in all its ways.
@@ -204,7 +206,7 @@ INJECTIONS = (
     Injection("containerd-stopped", on("node1", "systemctl stop containerd")),
     Injection("containerd-socket-gone", on("node1", "rm /run/containerd/containerd.sock")),
     Injection("sandbox-image-missing", on("node1", "ctr -n k8s.io images rm registry.k8s.io/pause:3.10.2")),
-    Injection("flannel-link-missing", on("node1", "ip link delete flannel.1")),
+    Injection("flannel-link-missing", on("node1", "ip link set flannel.1 down")),
     Injection("pod-route-missing", on("node1", "ip route delete 10.244.0.0/24")),
     Injection("dns-scaled-to-zero", kubectl("scale", "deploy", "coredns", "-n", "kube-system", "--replicas", "0")),
     Injection("kubeconfig-missing", on("master1", "rm /etc/kubernetes/admin.conf")),
