@@ -88,6 +88,20 @@ def test_two_faults_at_once_are_both_named(seed: int) -> None:
     assert set(pair) <= named(facts), f"seed {seed}: {pair}"
 
 
+@pytest.mark.parametrize(
+    ("source", "count"), [("", 1), ("10.92.0.0/24", 1), ("!10.92.0.0/24", 0), ("192.0.2.0/24", 0), ("!192.0.2.0/24", 1)]
+)
+def test_a_rule_for_strangers_alone_is_no_fault(source: str, count: int) -> None:
+    facts = healthy()
+    node(facts).drops = [{"protocol": "tcp", "port": 10250, "rule": "-A INPUT", "undo": "x", "source": source}]
+    assert len(diagnose(facts)) == count
+
+
+def test_nodes_alone_say_nothing_of_the_api() -> None:
+    facts = Facts([node(healthy())], ClusterFacts(), healthy().now)
+    assert diagnose(facts) == []
+
+
 def test_a_break_that_is_not_in_the_table_is_unknown() -> None:
     facts = healthy()
     break_pod(facts, "kube-flannel", "node1", "CrashLoopBackOff", "never seen before")

@@ -113,6 +113,12 @@ def test_rules_that_shut_a_port_are_found(saved: str, master: bool, ports: list[
     assert [rule["port"] for rule in closed_ports(saved, "iptables", master=master)] == ports
 
 
+def test_a_rule_says_whom_it_shuts_out() -> None:
+    rule = "-A INPUT ! -s 10.0.0.0/24 -p tcp -m tcp --dport 10250 -j DROP"
+    (found,) = closed_ports(f"*filter\n{rule}\n", "iptables", master=False)
+    assert found["source"] == "!10.0.0.0/24"
+
+
 def test_a_rule_is_undone_by_its_own_words() -> None:
     (found,) = closed_ports("*filter\n-A INPUT -p udp -m udp --dport 8472 -j DROP\n", "iptables", master=False)
     assert found["undo"] == "iptables -D INPUT -p udp -m udp --dport 8472 -j DROP"

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.kube_health import condition, pod_problem, wor
 
 # Who may ask, the first that is there: the second exists on the first master, and is as good for reading.
 KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/super-admin.conf")
-SYSTEM = ("kube-system", "kube-flannel", "kubernetes-dashboard", "yunkube-dashboard", "registry")
+SYSTEM = ("kube-system", "kube-flannel", "dashboard", "registry")
 WORKLOADS = {
     "coredns": "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
     "kube-proxy": "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",

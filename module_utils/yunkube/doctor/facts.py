@@ -64,9 +64,11 @@ class HostFacts:
     def crashes(self, unit: str) -> bool:
         """Say whether systemd starts a unit again and again."""
         found = self.units.get(unit, {})
-        active = found.get("ActiveState")
-        return active in ("activating", "failed") or (
-            active == "active" and int(found.get("NRestarts") or 0) >= 2 and float(found.get("seconds") or 60) < 20
+        active, again = found.get("ActiveState"), int(found.get("NRestarts") or 0)
+        if active == "failed" or found.get("SubState") == "auto-restart":
+            return True
+        return (active == "activating" and again > 0) or (
+            active == "active" and again >= 2 and float(found.get("seconds") or 60) < 20
         )
 
 

@@ -147,7 +147,7 @@ def api_unreachable(facts: Facts) -> t.Iterator[Hit]:
 
 def api_silent(facts: Facts) -> t.Iterator[Hit]:
     """An API that does not answer whoever asks."""
-    if not facts.cluster.answers:
+    if not facts.cluster.answers and any(host.master for host in facts.hosts):
         yield Hit("", [facts.cluster.detail or "no master could be asked"])
 
 
@@ -182,7 +182,7 @@ JOINING = (
         "The node is missing in `get nodes`. A join with an expired token or a wrong CA hash leaves a host like this.",
         not_joined,
         "./scripts/deploy.py add {host}: it joins with a token and a CA hash of its own",
-        explains=("node-not-ready",),
+        explains=("node-not-ready", "api-silent"),
     ),
     Fault(
         "join-token-expired",

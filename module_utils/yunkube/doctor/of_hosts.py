@@ -10,10 +10,10 @@ from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
 from ansible.module_utils.yunkube.doctor.fault import CONTROL_PLANE, FLANNEL, NODE, PODS, PULLS, Fault, Hit
 
 SKEW = 30  # seconds between clocks, more than a look takes
-FULL = 0.03  # of a file system, or
-LITTLE = 64 << 20  # bytes, of one that is not small
+FULL = 0.03  # of a file system, and no more than
+LITTLE = 1 << 30  # bytes
 SOON = 30 * 86400  # before its end, a certificate is worth a warning
-CONFIG_ERRORS = ("config file", "configuration", "KubeletConfiguration", "decod")
+CONFIG_ERRORS = ("ubelet config", "KubeletConfiguration", "invalid configuration")
 KUBELET = ("kubelet-crash-looping", *CONTROL_PLANE, *FLANNEL, "kube-proxy-down", *NODE)
 RUNTIME = ("containerd-socket-gone", "kubelet-config-broken", *KUBELET)
 CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -50,7 +50,7 @@ def disk_full(facts: Facts) -> t.Iterator[Hit]:
     """File systems without room."""
     for host in facts.reached:
         for disk in host.disks:
-            if disk["free"] < disk["size"] * FULL and (disk["free"] < LITTLE or disk["size"] > 1 << 30):
+            if disk["free"] < min(disk["size"] * FULL, LITTLE):
                 evidence = f"{disk['mount']}: {disk['free'] >> 20} of {disk['size'] >> 20} MiB are free"
                 yield Hit(host.host, [evidence], disk["mount"])
 

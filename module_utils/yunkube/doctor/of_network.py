@@ -28,9 +28,18 @@ def firewall(facts: Facts) -> t.Iterator[Hit]:
         for drop in host.drops if host.joined else []:
             place = f"{drop['port']}/{drop['protocol']}"
             backend = facts.cluster.net_conf.get("Backend", {}).get("Type", "vxlan")
-            if drop["protocol"] == "udp" and backend != "vxlan":
+            if (drop["protocol"] == "udp" and backend != "vxlan") or not concerns(facts, host, drop.get("source", "")):
                 continue
             yield Hit(host.host, [f"{place} is shut by: {drop['rule']}"], place, {"undo": drop["undo"]})
+
+
+def concerns(facts: Facts, host: HostFacts, source: str) -> bool:
+    """Say whether a rule for packets from somewhere is one for another node."""
+    others = [node["address"] for node in facts.cluster.nodes if node["name"] != host.name and node["address"]]
+    if not source or not others:
+        return True
+    network = ipaddress.ip_network(source.removeprefix("!"), strict=False)
+    return any((ipaddress.ip_address(other) in network) != source.startswith("!") for other in others)
 
 
 def link_of(facts: Facts, host: HostFacts) -> tuple[str, int]:
@@ -234,7 +243,7 @@ def proxy_down(facts: Facts) -> t.Iterator[Hit]:
             continue
         found = next((one for one in host.containers if one["name"] == "kube-proxy"), None)
         pods = facts.pods_on(host.name, "kube-system", "kube-proxy")
-        if any(pod["age"] < WAIT and pod["reason"] not in BAD for pod in pods):
+        if any(pod["leaving"] or (pod["age"] < WAIT and pod["reason"] not in BAD) for pod in pods):
             continue
         if found and found["state"] == "running" and host.now - found["made"] < WAIT:
             continue
@@ -266,6 +275,7 @@ FAULTS = (
         "Small answers arrive, large ones vanish: TLS and downloads hang.",
         mtu_differs,
         "ip link set dev {link} mtu {mtu} on {host}, and in its network configuration; or flannel_mtu for all",
+        severity="warning",
         explains=("subnet-env-wrong", *PODS),
         repair="set_mtu",
     ),

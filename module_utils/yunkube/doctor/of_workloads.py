@@ -147,7 +147,8 @@ def dns_not_ready(facts: Facts) -> t.Iterator[Hit]:
 
 def workload_problem(facts: Facts) -> t.Iterator[Hit]:
     """Workloads that are not rolled out although none of their pods says why."""
-    waiting = any(pod["system"] and pod["problem"] for pod in facts.cluster.pods)
+    own = [pod for pod in facts.cluster.pods if pod["system"]]
+    waiting = any(pod["problem"] or pod["leaving"] or pod["age"] < WAIT for pod in own)
     for name, found in facts.cluster.workloads.items():
         if found["there"] and "current version" not in found["problem"] and found["problem"] and not waiting:
             yield Hit("", [f"{name}: {found['problem']}"], name)

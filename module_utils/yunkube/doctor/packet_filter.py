@@ -14,14 +14,14 @@ OWN = ("KUBE-", "FLANNEL-", "CNI-")  # chains of the cluster itself
 
 
 def closed_ports(saved: str, program: str, *, master: bool) -> list[Json]:
-    """Return the rules out of iptables-save's text that drop a port of the cluster: port, protocol, rule, undo."""
+    """Return the rules out of iptables-save's text that drop a port of the cluster, and for whom."""
     policy, rules = _filter_table(saved)
     found: list[Json] = []
     for (protocol, port), masters_only in PORTS.items():
         if masters_only and not master:
             continue
         found += [
-            _closed(protocol, port, rule["text"], f"{program} {rule['text'].replace('-A', '-D', 1)}")
+            _closed(protocol, port, rule["text"], f"{program} {rule['text'].replace('-A', '-D', 1)}", rule["source"])
             for rule in rules
             if rule["target"] in ("DROP", "REJECT") and rule["protocol"] == protocol and port in rule["ports"]
         ]
@@ -32,8 +32,8 @@ def closed_ports(saved: str, program: str, *, master: bool) -> list[Json]:
     return found
 
 
-def _closed(protocol: str, port: int, rule: str, undo: str) -> Json:
-    return {"protocol": protocol, "port": port, "rule": rule, "undo": undo}
+def _closed(protocol: str, port: int, rule: str, undo: str, source: str = "") -> Json:
+    return {"protocol": protocol, "port": port, "rule": rule, "undo": undo, "source": source}
 
 
 def _filter_table(saved: str) -> tuple[str, list[Json]]:
@@ -45,7 +45,7 @@ def _filter_table(saved: str) -> tuple[str, list[Json]]:
             policy = line.split()[1]
         elif table in ("filter", "raw") and line.startswith("-A ") and not line.startswith("-A OUTPUT"):
             rule = _rule(line)
-            if not rule["chain"].startswith(OWN) and rule["chain"] != "FORWARD":
+            if not rule["chain"].startswith(OWN) and rule["chain"] != "FORWARD" and " -i lo " not in line:
                 rules.append(rule)
     return policy, rules
 
@@ -65,7 +65,7 @@ def _rule(line: str) -> Json:
         "target": options.get("-j", ""),
         "protocol": options.get("-p", ""),
         "ports": ports,
-        "source": options.get("-s", ""),
+        "source": ("!" if f"! -s {options.get('-s')}" in line else "") + options.get("-s", ""),
         "bare": not conditions and words[1] == "INPUT",
     }
 
@@ -75,4 +75,4 @@ def _lets_in(rule: Json, protocol: str, port: int) -> bool:
         return False
     if rule["ports"]:
         return port in rule["ports"] and rule["protocol"] in (protocol, "")
-    return bool(rule["source"]) and not rule["source"].startswith("127.")
+    return bool(rule["source"]) and not rule["source"].startswith(("127.", "!"))
