@@ -205,8 +205,12 @@ def test_a_program_may_be_run_again(tmp_path: Path) -> None:
 def test_links_are_changed_by_name() -> None:
     one = work()
     repairs.set_mtu(one, "", link="eth0", mtu=1500)
-    repairs.delete_link(one, "", link="cni0")
-    assert ran(one) == ["ip link set dev eth0 mtu 1500", "ip link delete cni0"]
+    repairs.set_address(one, "", link="cni0", address="10.244.1.1/24")
+    assert ran(one) == [
+        "ip link set dev eth0 mtu 1500",
+        "ip -4 address flush dev cni0",
+        "ip address add 10.244.1.1/24 broadcast + dev cni0",
+    ]
 
 
 def test_what_fails_is_told() -> None:

@@ -219,7 +219,7 @@ def bridge_address(facts: Facts) -> t.Iterator[Hit]:
         wanted = truth(facts, host).get("FLANNEL_SUBNET")
         if addresses and wanted and wanted not in addresses:
             evidence = [f"cni0 has {', '.join(addresses)}", f"the node's range wants {wanted}"]
-            yield Hit(host.host, evidence, "cni0", {"link": "cni0"})
+            yield Hit(host.host, evidence, "cni0", {"link": "cni0", "address": wanted})
 
 
 def route_missing(facts: Facts) -> t.Iterator[Hit]:
@@ -404,9 +404,9 @@ FAULTS = (
         "The bridge of the pods has an address of another range",
         "Pods stay in ContainerCreating: `cni0 already has an IP address different from …`.",
         bridge_address,
-        "ip link delete cni0 on {host}: the next pod makes it anew; its pods of now lose their network",
+        "on {host}: ip address flush dev cni0; ip address add {address} dev cni0; then delete pods of another range",
         explains=PODS,
-        repair="delete_link",
+        repair="set_address",
     ),
     Fault(
         "pod-route-missing",

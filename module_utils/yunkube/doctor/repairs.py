@@ -330,10 +330,11 @@ def delete_rule(work: Work, _target: str, undo: str) -> None:
         work.run(*argv)
 
 
-def delete_link(work: Work, _target: str, link: str) -> None:
-    """Delete the bridge of the pods, which the next pod makes anew."""
-    if work.note(f"delete link {link}"):
-        work.run("ip", "link", "delete", link)
+def set_address(work: Work, _target: str, link: str, address: str) -> None:
+    """Let the bridge of the pods have the one address that the node's range wants; pods stay plugged into it."""
+    if work.note(f"set the address of {link} to {address}"):
+        work.run("ip", "-4", "address", "flush", "dev", link)
+        work.run("ip", "address", "add", address, "broadcast", "+", "dev", link)
 
 
 def set_mtu(work: Work, _target: str, link: str, mtu: int) -> None:
@@ -358,7 +359,7 @@ REPAIRS: dict[str, t.Callable[..., None]] = {
         scale_dns,
         uncordon,
         delete_rule,
-        delete_link,
+        set_address,
         set_mtu,
     )
 }
