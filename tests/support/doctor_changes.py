@@ -5,24 +5,12 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts
-from doctor_record import break_pod, container, master, node, not_ready, silent, stuck, users
+from doctor_record import break_pod, changes, container, master, node, not_ready, silent, stuck, users
 
 DAY = 86400
 CA = "/etc/kubernetes/pki/ca.crt"
 CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 APISERVER = "/etc/kubernetes/pki/apiserver.crt"
-Change = t.Callable[[Facts], None]
-CHANGES: dict[str, Change] = {}
-
-
-def changes(fault: str) -> t.Callable[[Change], Change]:
-    """Note how facts look with a fault."""
-
-    def note(change: Change) -> Change:
-        CHANGES[fault] = change
-        return change
-
-    return note
 
 
 @changes("host-unreachable")
@@ -357,6 +345,12 @@ def _link(facts: Facts) -> None:
 def _bridge_address(facts: Facts) -> None:
     node(facts).links["cni0"]["addresses"] = ["10.244.7.1/24"]
     stuck(facts, '"cni0" already has an IP address different from 10.244.1.1/24')
+
+
+@changes("flannel-lease-missing")
+def _lease(facts: Facts) -> None:
+    facts.cluster.node("node1")["lease"] = False
+    master(facts).routes = [route for route in master(facts).routes if route["dst"] != "10.244.1.0/24"]
 
 
 @changes("pod-route-missing")

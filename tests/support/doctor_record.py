@@ -68,3 +68,17 @@ def container(host: HostFacts, name: str, **more: t.Any) -> None:
     """Let a container be in another state."""
     found = next(one for one in host.containers or [] if one["name"] == name)
     found.update({"state": "exited", "attempt": 4, **more})
+
+
+Change = t.Callable[[Facts], None]
+CHANGES: dict[str, Change] = {}
+
+
+def changes(fault: str) -> t.Callable[[Change], Change]:
+    """Note how facts look with a fault."""
+
+    def note(change: Change) -> Change:
+        CHANGES[fault] = change
+        return change
+
+    return note

@@ -207,6 +207,7 @@ INJECTIONS = (
     Injection("containerd-socket-gone", on("node1", "rm /run/containerd/containerd.sock")),
     Injection("sandbox-image-missing", on("node1", "ctr -n k8s.io images rm registry.k8s.io/pause:3.10.2")),
     Injection("flannel-link-missing", on("node1", "ip link set flannel.1 down")),
+    Injection("flannel-lease-missing", kubectl("annotate", "node", "node1", "flannel.alpha.coreos.com/public-ip-")),
     Injection("pod-route-missing", on("node1", "ip route delete 10.244.0.0/24")),
     Injection("dns-scaled-to-zero", kubectl("scale", "deploy", "coredns", "-n", "kube-system", "--replicas", "0")),
     Injection("kubeconfig-missing", on("master1", "rm /etc/kubernetes/admin.conf")),
@@ -259,10 +260,13 @@ INJECTIONS = (
         both(
             keep("node1", "/etc/kubernetes/kubelet.conf"),
             on("node1", f"cat > /etc/kubernetes/bootstrap-kubelet.conf <<'END'\n{TOKEN}END"),
-            on("node1", "rm /etc/kubernetes/kubelet.conf; systemctl restart kubelet"),
+            on(
+                "node1", f"cp -a /var/lib/kubelet/pki {KEPT}/ && rm /var/lib/kubelet/pki/* /etc/kubernetes/kubelet.conf"
+            ),
+            on("node1", "systemctl restart --no-block kubelet"),
         ),
         both(
-            on("node1", "rm /etc/kubernetes/bootstrap-kubelet.conf"),
+            on("node1", f"rm /etc/kubernetes/bootstrap-kubelet.conf; cp -a {KEPT}/pki /var/lib/kubelet/"),
             put_back("node1", "/etc/kubernetes/kubelet.conf", "systemctl restart kubelet"),
         ),
     ),
@@ -277,6 +281,9 @@ INJECTIONS = (
         both(
             put_back("node1", "/etc/kubernetes/kubelet.conf"),
             put_back("node1", "/var/lib/kubelet/config.yaml", "systemctl start kubelet"),
+            kubectl("wait", "--for=create", "node/node1", "--timeout=60s"),
+            kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=60s"),
+            new_flannel_pod,
         ),
     ),
     Injection(

@@ -22,6 +22,7 @@ WORKLOADS = {
     "kube-flannel-ds": "/apis/apps/v1/namespaces/kube-flannel/daemonsets/kube-flannel-ds",
 }
 REMOVING = "yunkube/removing"
+LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld tells the others where it is
 ROLE = "node-role.kubernetes.io/control-plane"
 
 
@@ -98,6 +99,7 @@ def node_facts(node: Json) -> Json:
         "master": ROLE in (metadata.get("labels") or {}),
         "pod_cidr": spec.get("podCIDR", ""),
         "cordoned": bool(spec.get("unschedulable")),
+        "lease": LEASE in (metadata.get("annotations") or {}),
         "removing": REMOVING in (metadata.get("annotations") or {}),
         "taints": [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints") or []],
         "address": next((entry["address"] for entry in addresses if entry["type"] == "InternalIP"), ""),

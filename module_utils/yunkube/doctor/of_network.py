@@ -212,6 +212,16 @@ def link_missing(facts: Facts) -> t.Iterator[Hit]:
             yield Hit(host.host, [f"link {name} {state}, though flanneld runs"], name)
 
 
+def lease_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Nodes on which flanneld's word of where it is was lost, as when a node is deleted and registers again."""
+    for host in facts.reached:
+        node = facts.cluster.node(host.name)
+        fresh = any(pod["age"] < WAIT for pod in facts.pods_on(host.name, "kube-flannel"))
+        if healthy_flannel(facts, host) and not node["lease"] and not fresh:
+            evidence = f"node {node['name']} has no annotation flannel.alpha.coreos.com/public-ip, though flanneld runs"
+            yield Hit(host.host, [evidence], node["name"], {"truth": truth(facts, host)})
+
+
 def bridge_address(facts: Facts) -> t.Iterator[Hit]:
     """Hosts whose bridge has an address of another range than the node's."""
     for host in facts.reached:
@@ -255,7 +265,7 @@ def proxy_down(facts: Facts) -> t.Iterator[Hit]:
         yield Hit(host.host, evidence + (found["last"][-2:] if found else []))
 
 
-FLANNEL_RESTART = "delete {host}'s pod of kube-flannel: it comes back and writes the file"
+FLANNEL_RESTART = "delete {host}'s pod of kube-flannel: at its start it writes what is missing"
 
 FAULTS = (
     Fault(
@@ -407,6 +417,17 @@ FAULTS = (
         "on {host}: ip address flush dev cni0; ip address add {address} dev cni0; then delete pods of another range",
         explains=PODS,
         repair="set_address",
+    ),
+    Fault(
+        "flannel-lease-missing",
+        "The other nodes do not know where the node's pods are",
+        "Pods of the node are reached from the node alone, after it was deleted and registered again.",
+        lease_missing,
+        FLANNEL_RESTART,
+        explains=("pod-route-missing", *PODS),
+        scope="all",
+        repair="restart_flannel",
+        safe=True,
     ),
     Fault(
         "pod-route-missing",
