@@ -169,9 +169,8 @@ def _not_joined(facts: Facts) -> None:
 
 @changes("join-token-expired")
 def _token(facts: Facts) -> None:
-    del node(facts).modes["/etc/kubernetes/kubelet.conf"]
+    del node(facts).certificates[CURRENT]
     node(facts).bootstrap_token = "abcdef"
-    node(facts).units["kubelet"].update(ActiveState="activating", SubState="auto-restart", NRestarts="9")
     node(facts).journal["kubelet"] = ['"Failed to run" err="Unauthorized"']
     facts.cluster.nodes.pop()
     facts.cluster.pods = [pod for pod in facts.cluster.pods if pod["node"] != "node1"]

@@ -147,6 +147,12 @@ NODE_PORT = {
     "metadata": {"name": "taken"},
     "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31111}], "selector": {"app": "none"}},
 }
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "node1"},
+    "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]},
+}
 LISTEN = "setsid python3 -m http.server 31111 >/dev/null 2>&1 & sleep 0.5"
 
 
@@ -280,8 +286,9 @@ INJECTIONS = (
         ),
         both(
             put_back("node1", "/etc/kubernetes/kubelet.conf"),
+            # With the range of before: its pods have addresses of it.
+            lambda lab: lab.kubectl("create", "-f", "-", stdin=json.dumps(NODE)),
             put_back("node1", "/var/lib/kubelet/config.yaml", "systemctl start kubelet"),
-            kubectl("wait", "--for=create", "node/node1", "--timeout=60s"),
             kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=60s"),
             new_flannel_pod,
         ),

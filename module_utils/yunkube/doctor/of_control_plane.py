@@ -14,6 +14,7 @@ SOON = 30 * 86400
 SLOW = 0.05  # of etcd's writes took more than half a second
 FEW = 200  # writes, too few to judge a disk by
 CA = "/etc/kubernetes/pki/ca.crt"
+CURRENT = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 API_CERTIFICATE = "/etc/kubernetes/pki/apiserver.crt"
 AUTHORITIES = ("/ca.crt", "front-proxy-ca.crt")
 PARTS = ("kube-controller-manager", "kube-scheduler")
@@ -156,7 +157,7 @@ def token_expired(facts: Facts) -> t.Iterator[Hit]:
     if not facts.cluster.answers:
         return
     for host in facts.reached:
-        if not host.bootstrap_token or "/etc/kubernetes/kubelet.conf" in host.modes:
+        if not host.bootstrap_token or CURRENT in host.certificates:
             continue
         ends = facts.cluster.tokens.get(host.bootstrap_token)
         if ends is None:
