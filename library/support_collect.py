@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.doctor.look import run, text
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 
 JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--since", "-6h", "--lines", "3000", "--unit")
 COMMANDS = {
@@ -70,6 +70,7 @@ OBJECTS = {
     "configmaps-kube-system": "/api/v1/namespaces/kube-system/configmaps",
     "configmaps-kube-flannel": "/api/v1/namespaces/kube-flannel/configmaps",
 }
+UNREAD = ("managedFields", "kubectl.kubernetes.io/last-applied-configuration")
 NAMESPACES = ("kube-system_", "kube-flannel_", "dashboard_", "registry_")
 
 
@@ -92,10 +93,15 @@ def logs(root: Path) -> dict[str, str]:
     return found
 
 
-def plain(found: Json) -> Json:
-    """Return an object without what nobody reads."""
-    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
-    return {**found, "metadata": metadata}
+def plain(found: t.Any, name: str = "") -> t.Any:
+    """Return an object without what nobody reads, and without the values of containers' environment."""
+    if isinstance(found, list):
+        return [plain(one, name) for one in found]
+    if not isinstance(found, dict):
+        return found
+    if name == "env" and "value" in found:
+        return {**found, "value": "[redacted]"}
+    return {key: plain(value, key) for key, value in found.items() if key not in UNREAD}
 
 
 def objects(root: Path) -> dict[str, str]:

@@ -21,10 +21,14 @@ _yunkube_deploy() {
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       --) return ;; # kubectl's own arguments
-      up | plan | verify | status | doctor | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | down | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
+    --output)
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      return
+      ;;
     -i | --inventory)
       mapfile -t COMPREPLY < <(compgen -W "$(_yunkube_inventories "$command")" -- "$current"
         compgen -f -- "$current")
@@ -38,10 +42,11 @@ _yunkube_deploy() {
   esac
   local words
   case $verb in
-    "") words="up plan verify status doctor add remove down kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove down kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
     doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
+    support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;

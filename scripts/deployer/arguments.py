@@ -72,6 +72,13 @@ examples:
 
 Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: faults; 4: no host was reached.
 """,
+    "support-bundle": """\
+examples:
+  ./scripts/deploy.py support-bundle                         in the cluster's state directory
+  ./scripts/deploy.py support-bundle --output /tmp/mine.tar.gz
+
+Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
+""",
     "add": """\
 examples:
   ./scripts/deploy.py add node3                once node3 stands in the inventory's hosts.yml
@@ -119,6 +126,7 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--only": ("troubleshoot_only", list, "with --fix: this fault alone; may be given again"),
         "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
     },
+    "support-bundle": {"--output": ("troubleshoot_support_file", str, "where to write it, a name in .tar.gz")},
     "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
 }
 
@@ -159,9 +167,9 @@ def parse(argv: Sequence[str]) -> Request:
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
     variables, files = _extra_vars(options.pop("extra", None) or [])
-    for variable, _, _ in FLAGS.get(options["verb"], {}).values():
+    for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
-            variables[variable] = value
+            variables[variable] = str(Path(value).expanduser().absolute()) if kind is str else value
     if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
@@ -255,6 +263,8 @@ def make_parser() -> argparse.ArgumentParser:
         for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
             if kind is bool:
                 sub.add_argument(flag, dest=variable, action="store_true", help=text)
+            elif kind is str:
+                sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
             elif kind is list:
                 sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
             else:
