@@ -58,7 +58,7 @@ PARTS = {
     "molecule": [Part(f"molecule {name}", (("molecule", "test", "--scenario-name", name),), 900) for name in SCENARIOS],
     "faults": [Part("faults", (("pytest", "tests/faults"),), 1200)],
     "lifecycle": [
-        Part(f"lifecycle {path.stem.removeprefix('test_')}", (("pytest", f"tests/lifecycle/{path.name}"),), 1500)
+        Part(f"lifecycle {path.stem.removeprefix('test_')}", (("pytest", f"tests/lifecycle/{path.name}"),), 2700)
         for path in sorted((ROOT / "tests/lifecycle").glob("test_*.py"))
     ],
 }

@@ -1,14 +1,16 @@
-"""The little of X.509 that the standard library does not read: a public key's pin and a certificate's end."""
+"""The little of X.509 that the standard library does not read: a public key's pin, a certificate's end and names."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
 import hashlib
+import ipaddress
 import re
 import typing as t
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+_SUBJECT_ALT_NAME = bytes((0x55, 0x1D, 0x11))  # 2.5.29.17
 
 
 class Certificate(t.NamedTuple):
@@ -16,6 +18,7 @@ class Certificate(t.NamedTuple):
 
     not_after: dt.datetime
     public_key: bytes  # SubjectPublicKeyInfo, in DER
+    names: tuple[str, ...] = ()  # the hosts that it is for, by name or address
 
     @property
     def pin(self) -> str:
@@ -66,7 +69,25 @@ def _certificate(data: bytes) -> Certificate:
     if fields[0].tag == 0xA0:  # absent in version 1
         fields = fields[1:]
     end = _children(data, fields[3])[1]
-    return Certificate(_time(end.tag, data[end.body : end.end].decode("ascii")), data[fields[5].start : fields[5].end])
+    ends = _time(end.tag, data[end.body : end.end].decode("ascii"))
+    extensions = next((field for field in fields[6:] if field.tag == 0xA3), None)
+    names = _names(data, extensions) if extensions else ()
+    return Certificate(ends, data[fields[5].start : fields[5].end], names)
+
+
+def _names(data: bytes, extensions: _Value) -> tuple[str, ...]:
+    """Return what subjectAltName lists of DNS names and IP addresses."""
+    for extension in _children(data, _children(data, extensions)[0]):
+        parts = _children(data, extension)
+        if data[parts[0].body : parts[0].end] == _SUBJECT_ALT_NAME:
+            listed = _children(data, _value(data, parts[-1].body))
+            texts = [(name.tag, data[name.body : name.end]) for name in listed]
+            return tuple(
+                value.decode("ascii") if tag == 0x82 else str(ipaddress.ip_address(value))
+                for tag, value in texts
+                if tag in (0x82, 0x87)
+            )
+    return ()
 
 
 def _time(tag: int, text: str) -> dt.datetime:

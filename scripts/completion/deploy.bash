@@ -20,6 +20,12 @@ _yunkube_kubectl() {
     2>/dev/null | grep -v '^:' | cut -f1 | grep -F -e "$2")
 }
 
+_yunkube_faults() {
+  local root
+  root=$(dirname -- "$(dirname -- "$(readlink -f -- "$1")")")
+  (cd -- "$root/docs/faults" 2>/dev/null && printf '%s\n' *.md | sed 's/\.md$//')
+}
+
 _yunkube_deploy() {
   local command=$1 current=$2 previous=$3 verb="" word
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -28,22 +34,32 @@ _yunkube_deploy() {
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | add | remove | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
+    --output)
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      return
+      ;;
     -i | --inventory)
       mapfile -t COMPREPLY < <(compgen -W "$(_yunkube_inventories "$command")" -- "$current"
         compgen -f -- "$current")
+      return
+      ;;
+    --only | --allow)
+      mapfile -t COMPREPLY < <(compgen -W "$(_yunkube_faults "$command")" -- "$current")
       return
       ;;
     -n | --namespace | --limit | -e | --timeout | --interval | --drain-timeout) return ;;
   esac
   local words
   case $verb in
-    "") words="up plan verify status add remove down dashboard image web kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove down dashboard image web kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
+    doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
+    support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;

@@ -1,13 +1,15 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status add remove down dashboard image web kubectl completion
-set -l playbooks up plan verify status add remove down web
+set -l verbs up plan verify status doctor support-bundle add remove down dashboard image web kubectl completion
+set -l playbooks up plan verify status doctor support-bundle add remove down web
 
 complete -c deploy.py -f
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a up -d "make the cluster, or bring it to what the inventory says"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a plan -d "show what up would change"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a verify -d "prove that the cluster works"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a status -d "tell how nodes, pods, certificates and hosts are"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a doctor -d "find what is wrong, and repair it"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a support-bundle -d "gather logs and states in one archive"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a add -d "add hosts of the inventory to the cluster"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a remove -d "drain hosts, reset them, take them out"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "take the cluster away"
@@ -35,4 +37,9 @@ complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l dead -d "the ho
 complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l drain-timeout -x -d "seconds for the pods to leave"
 complete -c deploy.py -n "__fish_seen_subcommand_from status" -l watch -d "look again and again"
 complete -c deploy.py -n "__fish_seen_subcommand_from status" -l interval -x -d "seconds between two looks"
+complete -c deploy.py -n "__fish_seen_subcommand_from doctor" -l fix -d "repair what is safe to repair"
+complete -c deploy.py -n "__fish_seen_subcommand_from doctor" -l only -x -d "this fault alone"
+complete -c deploy.py -n "__fish_seen_subcommand_from doctor" -l allow -x -d "this fault, too, though its repair is not safe"
+complete -c deploy.py -n "__fish_seen_subcommand_from doctor" -l dry-run -d "say what would be done"
+complete -c deploy.py -n "__fish_seen_subcommand_from support-bundle" -l output -r -F -d "where to write it"
 complete -c deploy.py -n "__fish_seen_subcommand_from completion" -a "bash zsh fish"

@@ -8,6 +8,8 @@ _yunkube_deploy() {
     'plan:show what up would change, and change nothing'
     'verify:prove that the cluster works'
     'status:tell how nodes, pods, certificates and hosts are'
+    'doctor:find what is wrong with hosts and cluster, and repair it'
+    'support-bundle:gather logs and states of all hosts in one archive'
     'add:add hosts of the inventory to the cluster'
     'remove:drain hosts, reset them, and take them out of the cluster'
     'down:take the cluster away'
@@ -37,6 +39,11 @@ _yunkube_deploy() {
   case $verb in
     up|plan|verify) _arguments -s $playbook ;;
     status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
+    doctor)
+      _arguments -s $playbook '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
+        '*--allow[this fault, too, though its repair is not safe]:fault:' '--dry-run[say what would be done]'
+      ;;
+    support-bundle) _arguments -s $playbook '--output[where to write it]:file:_files' ;;
     add) _arguments -s $playbook '*:host:' ;;
     remove)
       _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from deployer.errors import DeployError
 from deployer.verbs import DEFAULT_INVENTORY, VERBS
 
+FAULTS = Path(__file__).parents[2] / "docs/faults"
 SHELLS = ("bash", "zsh", "fish")
 
 OVERVIEW = """\
@@ -25,7 +27,7 @@ examples:
 exit codes:
   0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
   4 a host is unreachable     5 `plan` or `status` found hosts that are not as declared
-  6 not healthy     124 timeout     130 interrupted
+  6 `status` or `doctor` found something that is not healthy     124 timeout     130 interrupted
 """
 
 EXAMPLES = {
@@ -58,6 +60,24 @@ examples:
 
 Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but hosts are not as declared.
 With --watch it is that of the last look.
+""",
+    "doctor": """\
+examples:
+  ./scripts/deploy.py doctor                                 causes, evidence, and what would repair them
+  ./scripts/deploy.py doctor --fix --dry-run                 which repairs would be done
+  ./scripts/deploy.py doctor --fix                           what is safe, the lightest first
+  ./scripts/deploy.py doctor --fix --only subnet-env-missing
+  ./scripts/deploy.py doctor --fix --allow node-cordoned     also what is not safe, by its id
+  ./scripts/deploy.py doctor --json | jq 'select(.type == "summary").doctor.findings'
+
+Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: faults; 4: no host was reached.
+""",
+    "support-bundle": """\
+examples:
+  ./scripts/deploy.py support-bundle                         in the cluster's state directory
+  ./scripts/deploy.py support-bundle --output /tmp/mine.tar.gz
+
+Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
 """,
     "add": """\
 examples:
@@ -132,6 +152,12 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
         "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
     },
+    "doctor": {
+        "--fix": ("troubleshoot_fix", bool, "repair what is safe to repair, one thing at a time"),
+        "--only": ("troubleshoot_only", list, "with --fix: this fault alone; may be given again"),
+        "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
+    },
+    "support-bundle": {"--output": ("troubleshoot_support_file", str, "where to write it, a name in .tar.gz")},
     "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
 }
 
@@ -153,6 +179,8 @@ class Request:
     arguments: tuple[str, ...] = ()
     shell: str = ""
     watch: bool = False
+    fix: bool = False
+    dry_run: bool = False
     interval: float | None = None
     action: str = ""
     image: str = ""
@@ -174,10 +202,12 @@ def parse(argv: Sequence[str]) -> Request:
         parser.error("--interval goes with --watch")
     if options["verb"] == "web":
         options["verb"] = f"web {options['action']}"
+    if options["verb"] == "doctor":
+        _check_repairs(parser, options)
     variables, files = _extra_vars(options.pop("extra", None) or [])
-    for variable, _, _ in FLAGS.get(options["verb"], {}).values():
+    for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
-            variables[variable] = value
+            variables[variable] = str(Path(value).expanduser().absolute()) if kind is str else value
     if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
@@ -186,6 +216,24 @@ def parse(argv: Sequence[str]) -> Request:
         variables["web_service_rollback_name"] = options["name"]
         variables["web_service_rollback_namespace"] = options.pop("namespace")
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
+
+
+def _check_repairs(parser: argparse.ArgumentParser, options: dict[str, Any]) -> None:
+    """Refuse options of a repair without one, and faults that nobody knows."""
+    options["fix"] = options["troubleshoot_fix"]
+    for flag, name in (
+        ("--only", "troubleshoot_only"),
+        ("--allow", "troubleshoot_allow"),
+        ("--dry-run", "dry_run"),
+    ):
+        if options[name] and not options["fix"]:
+            parser.error(f"{flag} goes with --fix")
+    known = sorted(page.stem for page in FAULTS.glob("*.md") if page.stem != "README")
+    for name in [*(options["troubleshoot_only"] or []), *(options["troubleshoot_allow"] or [])]:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "see docs/faults for their names"
+            raise DeployError(f"there is no fault {name}", hint)
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -263,13 +311,27 @@ def make_parser() -> argparse.ArgumentParser:
         for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
             if kind is bool:
                 sub.add_argument(flag, dest=variable, action="store_true", help=text)
+            elif kind is str:
+                sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
+            elif kind is list:
+                sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
             else:
                 sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
+        if verb.name == "doctor":
+            sub.add_argument(
+                "--dry-run", action="store_true", help="with --fix: say what would be done, and do nothing"
+            )
         if verb.name == "status":
             sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
             sub.add_argument(
                 "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
             )
+    _add_direct(add)
+    return parser
+
+
+def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the commands that run no playbook."""
     dashboard = add("dashboard", "say where the dashboard is and how to get in, and open it")
     dashboard.add_argument("--print", action="store_true", help="open no browser")
     dashboard.add_argument("--viewer", action="store_true", help="a token that may only look (Headlamp)")
@@ -282,7 +344,6 @@ def make_parser() -> argparse.ArgumentParser:
     kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
     completion = add("completion", "print the completion script of a shell")
     completion.add_argument("shell", choices=SHELLS)
-    return parser
 
 
 def _seconds(text: str) -> float:

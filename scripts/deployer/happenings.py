@@ -147,6 +147,8 @@ class Summary:
     log: str
     next: str
     plan: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    doctor: Mapping[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
 
 
 Happening = (

@@ -45,6 +45,7 @@ class Progress:
         self.failures: tuple[Failure, ...] = ()
         self.table: list[Mapping[str, Any]] = []
         self.status: Mapping[str, Any] = {}
+        self.doctor: Mapping[str, Any] = {}
         self.changes: dict[str, tuple[str, ...]] = {}  # what each host's tasks did or would do, in words
         self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
         self.running: tuple[str, ...] = ()
@@ -143,6 +144,8 @@ class Progress:
             self.table += [row for row in table if isinstance(row, Mapping)]
         if isinstance(status := result.get("status"), Mapping) and "nodes" in status:
             self.status = status
+        if isinstance(doctor := result.get("doctor"), Mapping):
+            self.doctor = doctor
         if isinstance(drift := result.get("drift"), list):
             self.drift[host] = tuple(map(str, drift))
         task = str(data.get("task", ""))

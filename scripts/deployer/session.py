@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
     with contextlib.ExitStack() as stack:
-        if verb.exclusive:
+        if verb.exclusive or request.fix:
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
@@ -64,7 +64,9 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
-    view = make_view(request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports)
+    view = make_view(
+        request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
+    )
 
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
@@ -94,7 +96,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 limit=with_localhost(request.limit),
                 extra_vars=request.extra_vars,
                 extra_files=request.extra_files,
-                check=verb.check,
+                check=verb.check or request.dry_run,
                 diff=verb.check and request.verbosity > 0,
                 verbosity=max(0, request.verbosity - 1),
             )
@@ -113,6 +115,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         failures=progress.failures,
         table=tuple(progress.table),
         status=progress.status,
+        doctor=with_commands(progress.doctor, request.inventory),
+        dry_run=request.dry_run,
         log=str(log.path),
         next=next_step(request, verb, code),
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
@@ -137,6 +141,15 @@ def _report(request: Request, view: View, summary: Summary, last_words: str) -> 
         print_failures(summary, last_words)
 
 
+def with_commands(doctor: Mapping[str, Any], inventory: str) -> dict[str, Any]:
+    """Return what the doctor found with commands that can be typed for this inventory."""
+    found = [
+        {**one, "command": command(one["command"], inventory) if one["command"] else ""}
+        for one in doctor.get("findings", [])
+    ]
+    return {**doctor, "findings": found} if doctor else {}
+
+
 def with_localhost(limit: str) -> str:
     """Keep localhost in the limit: the first stage, which makes hosts and the bundle, runs there."""
     return f"{limit},localhost" if limit else ""
@@ -153,7 +166,9 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     if progress.failures:
         return Exit.FAILED
     if status == "successful":
-        if verb.reports and not progress.status.get("healthy", True):
+        if progress.doctor.get("reached") == 0:
+            return Exit.UNREACHABLE
+        if verb.reports and not (progress.status.get("healthy", True) and progress.doctor.get("healthy", True)):
             return Exit.UNHEALTHY
         changes = verb.check and any(count.changed for count in progress.hosts.values())
         drift = verb.reports and any(progress.drift.values())
@@ -163,14 +178,15 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
 
 def advice(code: Exit, reason: Reason, request: Request, progress: Progress, known: Sequence[str]) -> str:
     """Return the last words about a run that did not end well."""
-    if reason == "interrupted":
-        return f"Interrupted. {GO_ON}"
-    if reason == "timeout":
-        return f"Stopped after {request.timeout:g} seconds (--timeout). {GO_ON}"
+    if reason in ("interrupted", "timeout"):
+        cut = "Interrupted" if reason == "interrupted" else f"Stopped after {request.timeout:g} seconds (--timeout)"
+        return f"{cut}. {GO_ON}"
     if reason == "refused" and request.hosts:
         return unknown_hosts(progress.unknown_hosts, request.inventory, known)
     if reason == "refused":
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
+    if request.verb == "doctor" and progress.doctor.get("stopped"):
+        return f"Stopped: {progress.doctor['stopped']}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
         return after_removal(code, request)
     if request.verb == "web rollback" and code == Exit.OK:

@@ -37,6 +37,21 @@ VERBS = {
             reports=True,
         ),
         Verb(
+            "doctor",
+            "playbooks/doctor.yml",
+            "find what is wrong with hosts and cluster, and repair it with --fix",
+            "",
+            exclusive=False,
+            reports=True,
+        ),
+        Verb(
+            "support-bundle",
+            "playbooks/support-bundle.yml",
+            "gather logs and states of all hosts in one archive, without secrets",
+            "",
+            exclusive=False,
+        ),
+        Verb(
             "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
         ),
         Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),

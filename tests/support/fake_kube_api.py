@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Event": ("events", True),
         "ReplicationController": ("replicationcontrollers", True),
     },
+    "discovery.k8s.io/v1": {"EndpointSlice": ("endpointslices", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "apps/v1": {
         "DaemonSet": ("daemonsets", True),
@@ -218,8 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
         everywhere = folder.endswith(f"/{plural}") and "/namespaces/" not in path and plural != "namespaces"
         if folder != path and not everywhere:
             return False
-        node = query.get("fieldSelector", "").removeprefix("spec.nodeName=")
-        if node and self.api.objects[key].get("spec", {}).get("nodeName") != node:
+        field, _, node = query.get("fieldSelector", "").partition("=")
+        if field == "spec.nodeName" and self.api.objects[key].get("spec", {}).get("nodeName") != node:
             return False
         labels = self.api.objects[key]["metadata"].get("labels") or {}
         chosen = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)

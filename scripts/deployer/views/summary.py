@@ -32,6 +32,8 @@ def print_summary(summary: Summary, stages_shown: bool) -> None:
             _print_plan(out, summary)
         case "status":
             _print_status(out, summary)
+        case "doctor":
+            _print_doctor(out, summary)
         case _:
             _print_run(out, summary, stages_shown)
     out.line("")
@@ -128,6 +130,37 @@ def _print_status(out: _Printer, summary: Summary) -> None:
             out.pair("Certs", line)
     for line in drift_lines(summary):
         out.pair("Hosts", line)
+
+
+SEVERITIES = {"critical": "bold red", "error": "red", "warning": "yellow", "workload": "cyan"}
+
+
+def _print_doctor(out: _Printer, summary: Summary) -> None:
+    doctor = summary.doctor
+    for finding in doctor.get("findings", []):
+        place = ", ".join(dict.fromkeys(part for part in (finding["host"], finding["target"]) if part))
+        out.line("")
+        severity = finding["severity"]
+        out.styled(f"{severity}  {finding['title']}{f' ({place})' if place else ''}", SEVERITIES[severity])
+        for line in doctor_lines(finding):
+            out.line(f"  {line}")
+    if repaired := doctor.get("repaired"):
+        out.line("")
+        for key in repaired:
+            out.line(f"{'would repair' if summary.dry_run else 'repaired'}  {key}")
+    if doctor.get("healthy") and doctor.get("reached"):
+        out.line("")
+        out.line("No fault of the cluster was found.")
+
+
+def doctor_lines(finding: Mapping[str, Any]) -> list[str]:
+    """Return what there is to say of a finding, but for its head."""
+    lines = [f"evidence  {line}" for line in finding["evidence"]]
+    lines += [f"so        {line}" for line in finding["chain"]]
+    lines.append(f"remedy    {finding['command'] or finding['remedy']}")
+    if finding["command"]:
+        lines.append(f"by hand   {finding['remedy']}")
+    return [*lines, f"page      {finding['page']}"]
 
 
 def certificate_lines(status: Mapping[str, Any]) -> list[str]:
@@ -239,6 +272,12 @@ class _Printer:
     def pair(self, name: str, value: str) -> None:
         """Print a name and its value."""
         self.line(f"{name:5} {value}")
+
+    def styled(self, text: str, style: str) -> None:
+        """Print a line in a style, where there is a terminal."""
+        with self._console.capture() as capture:
+            self._console.print(Text(text, style), soft_wrap=True)
+        self.line(capture.get().rstrip())
 
     def line(self, text: str) -> None:
         """Print a line."""

@@ -1,0 +1,33 @@
+#!/usr/bin/python
+"""Ask the API for the doctor."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: doctor_cluster
+short_description: Gather what the doctor wants to know from the API
+description:
+  - Runs on a master and only reads. When the API is silent it says why.
+author: [The maintainers]
+options:
+  host: {description: The name of the host in the inventory., type: str, required: true}
+attributes:
+  check_mode: {support: full, details: [It only reads.]}
+"""
+RETURN = r"""
+facts: {description: C(ClusterFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.ask import ask
+from ansible.module_utils.yunkube.doctor.facts import as_json
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={"host": {"type": "str", "required": True}}, supports_check_mode=True)
+    module.exit_json(changed=False, facts=as_json(ask(module.params["host"])))
+
+
+if __name__ == "__main__":
+    main()

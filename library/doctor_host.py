@@ -1,0 +1,39 @@
+#!/usr/bin/python
+"""Look at a host for the doctor."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: doctor_host
+short_description: Gather what the doctor wants to know of a host
+description:
+  - One call, which only reads and ends within seconds, whatever is broken on the host.
+author: [The maintainers]
+options:
+  host: {description: The name of the host in the inventory., type: str, required: true}
+  master: {description: Whether it runs the control plane., type: bool, required: true}
+attributes:
+  check_mode: {support: full, details: [It only reads.]}
+"""
+RETURN = r"""
+facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.facts import as_json
+from ansible.module_utils.yunkube.doctor.look import look
+
+
+def main() -> None:
+    """Run the module."""
+    spec: dict[str, dict[str, object]] = {
+        "host": {"type": "str", "required": True},
+        "master": {"type": "bool", "required": True},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    facts = look(module.params["host"], master=module.params["master"])
+    module.exit_json(changed=False, facts=as_json(facts))
+
+
+if __name__ == "__main__":
+    main()

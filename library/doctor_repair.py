@@ -1,0 +1,60 @@
+#!/usr/bin/python
+"""Repair one fault on one host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: doctor_repair
+short_description: Repair one fault that the doctor found
+description:
+  - Does one of the repairs of module_utils/yunkube/doctor/repairs.py, and waits until it has worked.
+  - Every file that it changes is kept before, under C(/var/lib/yunkube/doctor), for root alone.
+author: [The maintainers]
+options:
+  id: {description: The fault., type: str, required: true}
+  repair: {description: The repair's name., type: str, required: true}
+  target: {description: "What is repaired: a file, a unit.", type: str, default: ""}
+  arguments: {description: What the repair needs to know., type: dict, default: {}}
+attributes:
+  check_mode: {support: full}
+"""
+RETURN = r"""
+changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
+backup: {description: Where the files are that were there before, returned: when there are any, type: str}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
+from ansible.module_utils.yunkube.kube_api import KubeError
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "id": {"type": "str", "required": True},
+            "repair": {"type": "str", "required": True},
+            "target": {"type": "str", "default": ""},
+            "arguments": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    work = Work(module, options["id"])
+    repair = REPAIRS.get(options["repair"])
+    if repair is None:
+        module.fail_json(msg=f"there is no repair {options['repair']}; there are {', '.join(REPAIRS)}")
+    try:
+        repair(work, options["target"], **options["arguments"])
+    except (RepairError, KubeError, OSError) as error:
+        module.fail_json(msg=f"repair of {options['id']}: {error}", changes=work.changes, backup=work.backup)
+    module.exit_json(
+        changed=bool(work.changes),
+        changes=work.changes,
+        **({"backup": work.backup} if work.backup else {}),
+        **({"diff": work.diff} if module._diff else {}),  # noqa: SLF001
+    )
+
+
+if __name__ == "__main__":
+    main()

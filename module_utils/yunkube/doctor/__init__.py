@@ -1,0 +1,1 @@
+"""The doctor: facts of hosts and of the API, a table of faults, and what follows from both."""

@@ -1,0 +1,176 @@
+"""Ask the API for everything that the doctor wants to know of the cluster."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_health import condition, pod_problem, workload_problem
+
+# Who may ask, the first that is there: the second exists on the first master, and is as good for reading.
+KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/super-admin.conf")
+SYSTEM = ("kube-system", "kube-flannel", "dashboard", "registry")
+WORKLOADS = {
+    "coredns": "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
+    "kube-proxy": "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",
+    "kube-flannel-ds": "/apis/apps/v1/namespaces/kube-flannel/daemonsets/kube-flannel-ds",
+}
+REMOVING = "yunkube/removing"
+LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld tells the others where it is
+ROLE = "node-role.kubernetes.io/control-plane"
+
+
+def ask(host: str, root: Path = Path("/")) -> ClusterFacts:
+    """Return what the API says, or why it says nothing."""
+    facts = ClusterFacts(host, now=time.time())
+    found = [root / name for name in KUBECONFIGS if (root / name).exists()]
+    if not found:
+        facts.detail = "there is no kubeconfig on this host: /etc/kubernetes/admin.conf is missing"
+        return facts
+    try:
+        with KubeApi.from_file(str(found[0]), timeout=4) as api:
+            facts.server = api.server
+            _fill(facts, api)
+            facts.answers = True
+    except KubeError as error:
+        facts.detail = str(error)
+    return facts
+
+
+def _fill(facts: ClusterFacts, api: KubeApi) -> None:
+    facts.nodes = [node_facts(node) for node in api.items("/api/v1/nodes")]
+    warnings = warnings_of(api.items("/api/v1/events", fieldSelector="type=Warning", limit="500"))
+    found = [pod_facts(pod, warnings, facts.now) for pod in api.items("/api/v1/pods")]
+    facts.pods = [pod for pod in found if pod["system"] or pod["problem"]]
+    for name, path in WORKLOADS.items():
+        facts.workloads[name] = workload_facts(api.find(path))
+    flannel = api.find("/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg")
+    facts.net_conf = net_conf(flannel)
+    facts.node_ports = [
+        {"service": name_of(service), "port": port["nodePort"], "protocol": port.get("protocol", "TCP")}
+        for service in api.items("/api/v1/services")
+        for port in service["spec"].get("ports") or []
+        if port.get("nodePort")
+    ]
+    slices = api.items(
+        "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices",
+        labelSelector="kubernetes.io/service-name=kube-dns",
+    )
+    ready = [
+        endpoint.get("conditions", {}).get("ready", True) for part in slices for endpoint in part.get("endpoints") or []
+    ]
+    facts.dns_endpoints = sum(bool(one) for one in ready)
+    secrets = "/api/v1/namespaces/kube-system/secrets"
+    for token in api.items(secrets, fieldSelector="type=bootstrap.kubernetes.io/token"):
+        data = token.get("data") or {}
+        facts.tokens[_plain(data, "token-id")] = _plain(data, "expiration")
+
+
+def _plain(data: Json, key: str) -> str:
+    return base64.b64decode(data.get(key, "")).decode()
+
+
+def name_of(found: Json) -> str:
+    """Return namespace/name."""
+    return f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+
+
+def seconds_since(text: str | None, now: float) -> float:
+    """Return how long ago the API's time was; nothing counts as long ago."""
+    return round(now - dt.datetime.fromisoformat(text).timestamp(), 1) if text else 1e9
+
+
+def node_facts(node: Json) -> Json:
+    """Return what matters of a node."""
+    metadata, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
+    ready = condition(node, "Ready")
+    network = condition(node, "NetworkUnavailable")
+    addresses = status.get("addresses") or []
+    return {
+        "name": metadata["name"],
+        "ready": ready.get("status") == "True",
+        "reason": ": ".join(str(ready[key]) for key in ("reason", "message") if ready.get(key)),
+        "master": ROLE in (metadata.get("labels") or {}),
+        "pod_cidr": spec.get("podCIDR", ""),
+        "cordoned": bool(spec.get("unschedulable")),
+        "lease": LEASE in (metadata.get("annotations") or {}),
+        "removing": REMOVING in (metadata.get("annotations") or {}),
+        "taints": [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints") or []],
+        "address": next((entry["address"] for entry in addresses if entry["type"] == "InternalIP"), ""),
+        "network": network.get("reason", "") if network.get("status") == "True" else "",
+        "pressure": [kind for kind in PRESSURES if condition(node, kind).get("status") == "True"],
+    }
+
+
+PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
+
+
+def warnings_of(events: list[Json]) -> dict[str, list[str]]:
+    """Return what was noted of each pod, the newest last, each once."""
+    found: dict[str, list[str]] = {}
+    for event in sorted(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or "")):
+        about = event.get("involvedObject", {})
+        if about.get("kind") == "Pod":
+            line = f"{event.get('reason')}: {' '.join(str(event.get('message')).split())[:400]}"
+            lines = found.setdefault(f"{about.get('namespace')}/{about.get('name')}", [])
+            lines[:] = [*[said for said in lines if said != line], line][-3:]
+    return found
+
+
+def pod_facts(pod: Json, warnings: t.Mapping[str, list[str]], now: float) -> Json:
+    """Return what matters of a pod."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    problem = pod_problem(pod)
+    states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    waiting = [state["state"]["waiting"] for state in states if "waiting" in state.get("state", {})]
+    chosen: Json = next((entry for entry in waiting if entry.get("reason") not in ("PodInitializing", None)), {})
+    scheduled = condition(pod, "PodScheduled")
+    spec = pod["spec"]
+    return {
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "node": spec.get("nodeName", ""),
+        "system": metadata["namespace"] in SYSTEM,
+        "problem": problem[:400],
+        "reason": chosen.get("reason", ""),
+        "message": str(chosen.get("message", ""))[:400],
+        "unplaced": scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        "age": seconds_since(metadata.get("creationTimestamp"), now),
+        "unready": seconds_since(condition(pod, "Ready").get("lastTransitionTime"), now) if problem else 0,
+        "leaving": "deletionTimestamp" in metadata,
+        "restarts": sum(int(state.get("restartCount", 0)) for state in states),
+        "images": [one["image"] for one in [*(spec.get("initContainers") or []), *spec["containers"]]],
+        "warnings": warnings.get(name_of(pod), []) if problem else [],
+    }
+
+
+def workload_facts(found: Json | None) -> Json:
+    """Return whether a workload is there and rolled out, and where it may run."""
+    if found is None:
+        return {"there": False, "problem": "not there", "replicas": 0, "selector": {}}
+    spec = found["spec"]
+    selector = spec["template"]["spec"].get("nodeSelector") or {}
+    return {
+        "there": True,
+        "problem": workload_problem(found),
+        "replicas": spec.get("replicas", 1),
+        "selector": selector,
+        "containers": [one["image"] for one in spec["template"]["spec"]["containers"]],
+    }
+
+
+def net_conf(configmap: Json | None) -> Json:
+    """Return flannel's network, or what is wrong with it."""
+    if configmap is None:
+        return {"problem": "ConfigMap kube-flannel/kube-flannel-cfg is not there"}
+    try:
+        read = json.loads(configmap["data"]["net-conf.json"])
+        return {"Network": read["Network"], "Backend": read.get("Backend", {})}
+    except (KeyError, ValueError, TypeError) as error:
+        return {"problem": f"net-conf.json does not parse: {error}"}

@@ -1,0 +1,135 @@
+"""What the doctor knows: of each host, and of the cluster through its API. Plain JSON both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+Json = dict[str, t.Any]
+Known = t.TypeVar("Known", "HostFacts", "ClusterFacts")
+
+
+@dataclasses.dataclass
+class HostFacts:
+    """One host at one moment; what could not be found out is empty or None."""
+
+    host: str  # its name in the inventory
+    master: bool = False
+    unreachable: str = ""  # why there is nothing more
+    now: float = 0.0
+    seconds: float = 0.0  # what the look took
+    hostname: str = ""
+    machine_id: str = ""
+    modes: dict[str, str] = dataclasses.field(default_factory=dict)  # of files that matter, those that are there
+    units: dict[str, Json] = dataclasses.field(default_factory=dict)
+    journal: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # the last errors of each unit
+    sysctls: dict[str, str] = dataclasses.field(default_factory=dict)
+    swaps: list[str] = dataclasses.field(default_factory=list)
+    disks: list[Json] = dataclasses.field(default_factory=list)
+    links: dict[str, Json] = dataclasses.field(default_factory=dict)
+    routes: list[Json] = dataclasses.field(default_factory=list)
+    drops: list[Json] = dataclasses.field(default_factory=list)  # rules that drop ports of the cluster
+    listeners: dict[str, str] = dataclasses.field(default_factory=dict)  # TCP port -> process
+    certificates: dict[str, Json] = dataclasses.field(default_factory=dict)
+    socket: bool = False  # whether containerd's socket answers
+    images: list[str] | None = None
+    containers: list[Json] | None = None
+    probes: dict[str, str] = dataclasses.field(default_factory=dict)  # "ok" or what came instead
+    etcd: Json = dataclasses.field(default_factory=dict)
+    kubelet: dict[str, str] = dataclasses.field(default_factory=dict)  # top-level values of its configuration
+    server: str = ""  # where the kubelet's kubeconfig finds the API
+    bootstrap_token: str = ""  # the id of the token that a join left behind
+    runtime: Json = dataclasses.field(default_factory=dict)  # of containerd's configuration
+    manifests: dict[str, str] = dataclasses.field(default_factory=dict)  # static pod -> what is wrong, or nothing
+    options: dict[str, str] = dataclasses.field(default_factory=dict)  # of kube-controller-manager
+    cni: dict[str, Json] = dataclasses.field(default_factory=dict)  # configuration -> problem, plugins
+    subnet_env: dict[str, str] | None = None
+    nameservers: list[str] = dataclasses.field(default_factory=list)
+    better_resolv_conf: bool = False  # systemd-resolved keeps one that names the real servers
+
+    @property
+    def name(self) -> str:
+        """Return the node's name."""
+        return self.host.lower()
+
+    @property
+    def joined(self) -> bool:
+        """Say whether the host is, or was meant to be, a node."""
+        return "/var/lib/kubelet/config.yaml" in self.modes
+
+    def runs(self, unit: str) -> bool:
+        """Say whether a unit runs."""
+        return self.units.get(unit, {}).get("ActiveState") == "active"
+
+    def crashes(self, unit: str) -> bool:
+        """Say whether systemd starts a unit again and again."""
+        found = self.units.get(unit, {})
+        active, again = found.get("ActiveState"), int(found.get("NRestarts") or 0)
+        if active == "failed" or found.get("SubState") == "auto-restart":
+            return True
+        return (active == "activating" and again > 0) or (
+            active == "active" and again >= 2 and float(found.get("seconds") or 60) < 20
+        )
+
+
+@dataclasses.dataclass
+class ClusterFacts:
+    """The cluster as its API tells it."""
+
+    asked: str = ""  # the host that asked
+    answers: bool = False
+    detail: str = ""  # why it does not answer
+    server: str = ""
+    now: float = 0.0
+    nodes: list[Json] = dataclasses.field(default_factory=list)
+    pods: list[Json] = dataclasses.field(default_factory=list)  # those of the cluster, and others that do not run
+    workloads: dict[str, Json] = dataclasses.field(default_factory=dict)
+    net_conf: Json = dataclasses.field(default_factory=dict)
+    node_ports: list[Json] = dataclasses.field(default_factory=list)
+    dns_endpoints: int | None = None
+    tokens: dict[str, str] = dataclasses.field(default_factory=dict)  # id -> when it ends
+
+    def node(self, name: str) -> Json:
+        """Return a node, empty where the API knows none of that name."""
+        return next((node for node in self.nodes if node["name"] == name), {})
+
+
+@dataclasses.dataclass
+class Facts:
+    """All of it."""
+
+    hosts: list[HostFacts]
+    cluster: ClusterFacts
+    now: float = 0.0  # the control machine's clock when the hosts had answered
+    declared: Json = dataclasses.field(default_factory=dict)  # what the inventory says
+
+    @property
+    def reached(self) -> list[HostFacts]:
+        """Return the hosts that answered."""
+        return [host for host in self.hosts if not host.unreachable]
+
+    @property
+    def masters(self) -> list[HostFacts]:
+        """Return the masters that answered."""
+        return [host for host in self.reached if host.master]
+
+    def pods_on(self, name: str, namespace: str = "", start: str = "") -> list[Json]:
+        """Return the pods on a node, of a namespace and of a beginning of their names."""
+        return [
+            pod
+            for pod in self.cluster.pods
+            if pod["node"] == name
+            and (not namespace or pod["namespace"] == namespace)
+            and pod["name"].startswith(start)
+        ]
+
+
+def as_json(facts: HostFacts | ClusterFacts) -> Json:
+    """Return facts as a module gives them."""
+    return dataclasses.asdict(facts)
+
+
+def from_json(kind: type[Known], values: t.Mapping[str, t.Any]) -> Known:
+    """Return the facts that a module gave; what this version does not know is left aside."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{key: value for key, value in values.items() if key in names})

@@ -1,0 +1,423 @@
+"""Look at a host: everything the doctor wants to know of it, at once and without changing anything.
+
+Every look stands alone and is given up after a moment, so that a host on which nothing works is told of as
+quickly as a healthy one.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime as dt
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import time
+import typing as t
+import urllib.request
+from pathlib import Path
+
+from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
+from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
+from ansible.module_utils.yunkube.kube_api import KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kubeadm import COMPONENTS
+from ansible.module_utils.yunkube.x509 import read_certificate
+
+PATIENCE = 1.5  # seconds for any program or answer
+SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+SOCKET = "run/containerd/containerd.sock"
+RESOLVED = "run/systemd/resolve/resolv.conf"
+SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
+MOUNTS = ("/", "/var", "/var/log", "/var/lib", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/run")
+FILES = (
+    "opt/cni/bin/*",
+    "etc/cni/net.d/*",
+    "etc/kubernetes/*.conf",
+    "etc/kubernetes/manifests/*.yaml",
+    "var/lib/kubelet/config.yaml",
+    "run/flannel/subnet.env",
+    SOCKET,
+)
+# Who says that it is well, and where: with plain HTTP or, to a certificate of its own, TLS.
+PROBES = {
+    "kubelet": "http://127.0.0.1:10248/healthz",
+    "kube-proxy": "http://127.0.0.1:10256/healthz",
+    "flanneld": "http://127.0.0.1:8081/readyz",
+}
+MASTER_PROBES = {
+    "kube-apiserver": "https://127.0.0.1:6443/livez",
+    "kube-controller-manager": "https://127.0.0.1:10257/healthz",
+    "kube-scheduler": "https://127.0.0.1:10259/healthz",
+    "etcd": "http://127.0.0.1:2381/health",
+}
+UNITS = ("kubelet", "containerd")
+PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ActiveEnterTimestampMonotonic"
+SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buckets that it counts in
+
+
+def run(*argv: str) -> str:
+    """Return what a program prints; nothing when it is not there, fails or takes too long."""
+    environment = {**os.environ, "PATH": SEARCH, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=environment
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def text(path: Path) -> str:
+    """Return a file's text, nothing when it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def look(host: str, *, master: bool, root: Path = Path("/")) -> HostFacts:
+    """Return the facts of this host, which the inventory calls `host`."""
+    began = time.monotonic()
+    kubelet = top_level(text(root / "var/lib/kubelet/config.yaml"))
+    tasks: dict[str, t.Callable[[], t.Any]] = {
+        "hostname": socket.gethostname,
+        "machine_id": lambda: text(root / "etc/machine-id").strip(),
+        "modes": lambda: modes(root),
+        "units": units,
+        "journal": lambda: {name: errors(name) for name in UNITS},
+        "sysctls": lambda: sysctls(root),
+        "swaps": lambda: [line.split()[0] for line in text(root / "proc/swaps").splitlines()[1:]],
+        "disks": lambda: disks(MOUNTS),
+        "links": links,
+        "routes": lambda: json.loads(run("ip", "-json", "-4", "route", "show") or "[]"),
+        "drops": lambda: drops(master=master),
+        "listeners": lambda: listeners(run("ss", "-H", "-l", "-t", "-n", "-p")),
+        "certificates": lambda: certificates(root),
+        "runtime": lambda: runtime(root),
+        "manifests": lambda: manifests(root) if master else {},
+        "options": lambda: options(text(root / "etc/kubernetes/manifests/kube-controller-manager.yaml")),
+        "cni": lambda: cni(root),
+        "subnet_env": lambda: subnet_env(root / "run/flannel/subnet.env"),
+        "nameservers": lambda: nameservers(root, kubelet.get("resolvConf", "/etc/resolv.conf")),
+        "server": lambda: server(root / "etc/kubernetes/kubelet.conf"),
+        "probes": lambda: probes(PROBES | (MASTER_PROBES if master else {})),
+        "api": lambda: reach(server(root / "etc/kubernetes/kubelet.conf")),
+        "etcd": lambda: etcd() if master else {},
+        "containers_and_images": lambda: containers_and_images(root),
+    }
+    with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
+        running = {name: pool.submit(task) for name, task in tasks.items()}
+        found = {name: _result(task) for name, task in running.items()}
+    facts = HostFacts(host, master=master, kubelet=kubelet, now=time.time())
+    alive, facts.containers, facts.images = found.pop("containers_and_images") or (False, None, None)
+    facts.socket = alive
+    api = found.pop("api")
+    for name, value in found.items():
+        if value is not None:
+            setattr(facts, name, value)
+    facts.probes["api"] = api or ""
+    token = re.search(r"token: \"?([a-z0-9]{6})\.", text(root / "etc/kubernetes/bootstrap-kubelet.conf"))
+    facts.bootstrap_token = token[1] if token else ""
+    facts.better_resolv_conf = (root / RESOLVED).exists()
+    facts.seconds = round(time.monotonic() - began, 2)
+    return facts
+
+
+def _result(task: concurrent.futures.Future[t.Any]) -> t.Any:
+    """Return what a look found; a host in any state must not end the whole."""
+    try:
+        return task.result()
+    except (OSError, ValueError, KeyError, IndexError, TypeError, KubeError):
+        return None
+
+
+def top_level(yaml: str) -> dict[str, str]:
+    """Return the scalars at the top of a YAML text that kubeadm wrote; this host need not have a parser."""
+    found = re.findall(r"^(\w+):[ \t]+(\S.*)$", yaml, re.MULTILINE)
+    return {key: value.strip("\"' ") for key, value in found}
+
+
+def modes(root: Path) -> dict[str, str]:
+    """Return the modes of files that matter."""
+    found = {}
+    for pattern in FILES:
+        for path in root.glob(pattern):
+            found[f"/{path.relative_to(root)}"] = f"{path.stat().st_mode & 0o7777:04o}"
+    return found
+
+
+def units() -> dict[str, Json]:
+    """Return how systemd sees the two services."""
+    shown = run("systemctl", "show", f"--property={PROPERTIES}", *(f"{name}.service" for name in UNITS))
+    uptime = time.clock_gettime(time.CLOCK_MONOTONIC)
+    found = {}
+    for block in shown.split("\n\n"):
+        unit: Json = dict(line.split("=", 1) for line in block.strip().splitlines() if "=" in line)
+        if "Id" in unit:
+            since = int(unit.pop("ActiveEnterTimestampMonotonic", "0") or 0) / 1e6
+            found[unit["Id"].removesuffix(".service")] = unit | {"seconds": round(uptime - since, 1) if since else 0}
+    return found
+
+
+def errors(unit: str) -> list[str]:
+    """Return the newest of a unit's errors, each once and without its time; of the last minutes alone."""
+    printed = run("journalctl", "--unit", unit, "--lines", "300", "--since", "-3min", "--no-pager", "--output", "cat")
+    chosen = [line for line in printed.splitlines() if re.match(r"[EF]\d{4} |.*level=(error|fatal)|.*(?i:error)", line)]
+    short = [re.sub(r"^[EFWI]\d{4} [\d:.]+ +\d+ |time=\S+ ", "", line)[:400] for line in chosen]
+    return list(dict.fromkeys(reversed(short)))[:12][::-1]
+
+
+def sysctls(root: Path) -> dict[str, str]:
+    """Return the kernel's values that pods' packets depend on; what is not there is left out."""
+    found = {name: text(root / "proc/sys" / name.replace(".", "/")).strip() for name in SYSCTLS}
+    return {name: value for name, value in found.items() if value}
+
+
+def disks(mounts: t.Iterable[str]) -> list[Json]:
+    """Return the room on each file system, under the first path that lies on it."""
+    found: dict[int, Json] = {}
+    for mount in mounts:
+        try:
+            device, state = Path(mount).stat().st_dev, os.statvfs(mount)
+        except OSError:
+            continue
+        room: Json = {"mount": mount, "size": state.f_blocks * state.f_frsize, "free": state.f_bavail * state.f_frsize}
+        found.setdefault(device, room | {"inodes": state.f_files, "inodes_free": state.f_favail})
+    return list(found.values())
+
+
+def links() -> dict[str, Json]:
+    """Return the network links but those of single pods: MTU, state, addresses."""
+    found = {}
+    for link in json.loads(run("ip", "-json", "-4", "address", "show") or "[]"):
+        if not link["ifname"].startswith("veth"):
+            addresses = [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"]]
+            up = "UP" in link["flags"]
+            found[link["ifname"]] = {"mtu": link["mtu"], "up": up, "addresses": addresses}
+    return found
+
+
+def drops(*, master: bool) -> list[Json]:
+    """Return the rules that keep the cluster's ports shut."""
+    return [
+        rule
+        for program in ("iptables", "iptables-legacy")
+        for rule in closed_ports(run(f"{program}-save"), program, master=master)
+    ]
+
+
+def listeners(printed: str) -> dict[str, str]:
+    """Return who listens for everybody, {port: process}, out of what ss prints."""
+    found = {}
+    for line in printed.splitlines():
+        fields = line.split(maxsplit=5)
+        address, _, port = fields[3].rpartition(":")
+        process = re.search(r'"([^"]+)"', fields[5]) if len(fields) > 5 else None
+        if not address.startswith("127."):
+            found[port] = process[1] if process else ""
+    return found
+
+
+def certificates(root: Path) -> dict[str, Json]:
+    """Return ends and names of the certificates that the cluster's parts show each other."""
+    folder = root / "etc/kubernetes"
+    texts = {f"/{path.relative_to(root)}": text(path) for path in folder.glob("pki/**/*.crt")}
+    own = root / "var/lib/kubelet/pki/kubelet-client-current.pem"
+    if own.exists():
+        texts[f"/{own.relative_to(root)}"] = text(own)
+    for name in ("admin.conf", "controller-manager.conf", "scheduler.conf"):
+        if (folder / name).exists():
+            texts[f"/etc/kubernetes/{name}"] = read_kubeconfig(str(folder / name)).certificate.decode()
+    found: dict[str, Json] = {}
+    for name, pem in texts.items():
+        try:
+            read = read_certificate(pem)
+            found[name] = {"ends": read.not_after.timestamp(), "names": list(read.names), "pin": read.pin}
+        except ValueError as error:
+            found[name] = {"problem": str(error)}
+    return found
+
+
+def runtime(root: Path) -> Json:
+    """Return what containerd's configuration says that concerns others."""
+    told = text(root / "etc/containerd/config.toml")
+    systemd = re.search(r"SystemdCgroup\s*=\s*(\w+)", told)
+    sandbox = re.search(
+        r"(?:pinned_images\.sandbox|sandbox_image|^\s*sandbox)\s*=\s*[\"']([^\"']+)", told, re.MULTILINE
+    )
+    driver = "systemd" if systemd and systemd[1] == "true" else "cgroupfs"
+    return {"cgroupDriver": driver if told else "", "sandbox": sandbox[1] if sandbox else ""}
+
+
+def manifests(root: Path) -> dict[str, str]:
+    """Return for each part of the control plane what is plainly wrong with its manifest."""
+    found = {}
+    for name in COMPONENTS:
+        path = root / f"etc/kubernetes/manifests/{name}.yaml"
+        told = text(path)
+        wrong = re.search(r"^\s*\t|^(?![#\s-])[^:\n]+$", told, re.MULTILINE)
+        if not path.exists():
+            found[name] = "is not there"
+        elif not told.strip():
+            found[name] = "is empty"
+        elif wrong or not re.search(r"^kind:\s*Pod", told, re.MULTILINE):
+            found[name] = f"does not parse: {wrong[0].strip()[:80]}" if wrong else "is no Pod"
+        else:
+            found[name] = ""
+    return found
+
+
+def options(manifest: str) -> dict[str, str]:
+    """Return the options that a static pod's program is started with."""
+    return dict(re.findall(r"^\s*- --([\w-]+)=(\S+)", manifest, re.MULTILINE))
+
+
+def cni(root: Path) -> dict[str, Json]:
+    """Return the CNI configurations in the order in which they are looked at, with the plugins that each needs."""
+    found: dict[str, Json] = {}
+    for path in sorted((root / "etc/cni/net.d").glob("*")):
+        if path.suffix not in (".conf", ".conflist", ".json"):
+            continue
+        try:
+            read = json.loads(text(path))
+            plugins = [str(plugin["type"]) for plugin in read.get("plugins", [read])]
+            needs = plugins + (["bridge", "host-local"] if "flannel" in plugins else [])
+            found[path.name] = {"problem": "", "plugins": ["loopback", *needs]}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found[path.name] = {"problem": f"is no CNI configuration: {error}", "plugins": []}
+    return found
+
+
+def subnet_env(path: Path) -> dict[str, str] | None:
+    """Return what flanneld left for the CNI plugin, None where there is no file."""
+    if not path.exists():
+        return None
+    return {key: value for key, equals, value in (line.partition("=") for line in text(path).splitlines()) if equals}
+
+
+def nameservers(root: Path, path: str) -> list[str]:
+    """Return the servers that the kubelet hands to CoreDNS."""
+    return re.findall(r"^nameserver\s+(\S+)", text(root / path.lstrip("/")), re.MULTILINE)
+
+
+def server(path: Path) -> str:
+    """Return where a kubeconfig finds the API."""
+    found = re.search(r"^\s*server:\s*(\S+)", text(path), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def reach(url: str) -> str:
+    """Return whether a TCP connection to the API comes about: "ok", nothing where no place is known, or the reason."""
+    host, _, port = url.removeprefix("https://").rpartition(":")
+    if not host:
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except OSError as error:
+        return f"{url}: {error.strerror or error}"
+    return "ok"
+
+
+def probes(wanted: t.Mapping[str, str]) -> dict[str, str]:
+    """Ask each who can say that it is well; nothing secret is sent, so any certificate will do."""
+    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+        return dict(zip(wanted, pool.map(probe, wanted.values()), strict=True))
+
+
+def probe(url: str) -> str:
+    """Return "ok", or what came instead."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    handlers: list[urllib.request.BaseHandler] = [
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=context),
+    ]
+    try:
+        with urllib.request.build_opener(*handlers).open(url, timeout=PATIENCE) as answer:
+            return "ok" if answer.status == 200 else f"HTTP status {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP status {error.code}: {' '.join(error.read(300).decode(errors='replace').split())}"
+    except OSError as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def etcd() -> Json:
+    """Return etcd's alarm and how often its disk kept it waiting, from the numbers that it gives away."""
+    handler = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    told = {}
+    for name in ("health", "metrics"):
+        try:
+            with handler.open(f"http://127.0.0.1:2381/{name}", timeout=PATIENCE) as answer:
+                told[name] = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            told[name] = error.read().decode(errors="replace")
+        except OSError:
+            told[name] = ""
+    number = r"\s+([\d.e+]+)$"
+    bucket = r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\}'
+    counts = dict(re.findall(bucket + number, told["metrics"], re.MULTILINE))
+    size = re.search("^etcd_mvcc_db_total_size_in_bytes" + number, told["metrics"], re.MULTILINE)
+    quota = re.search("^etcd_server_quota_backend_bytes" + number, told["metrics"], re.MULTILINE)
+    total, quick = float(counts.get("+Inf", 0)), float(counts.get(str(SLOW), 0))
+    return {
+        "health": told["health"].strip()[:200],
+        "fsyncs": total,
+        "slow": round((total - quick) / total, 4) if total else 0.0,
+        "size": float(size[1]) if size else 0,
+        "quota": float(quota[1]) if quota else 0,
+    }
+
+
+def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str] | None]:
+    """Return whether containerd answers, the latest container of each kind, and the images that are there."""
+    if not answers(root / SOCKET):
+        return False, None, None
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q")
+        endpoint = f"unix:///{SOCKET}"
+        printed = run("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
+        images = listing.result()
+    alive = bool(printed)
+    names = [name for name in images.split() if not name.startswith("sha256:")] if images else None
+    return alive, containers(json.loads(printed), root) if alive else None, names
+
+
+def answers(path: Path) -> bool:
+    """Say whether anybody listens on a socket of the file system."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def containers(listed: Json, root: Path) -> list[Json]:
+    """Return the newest container of each name in each pod, with the last words of those that do not run."""
+    newest: dict[tuple[str, str, str], Json] = {}
+    for one in sorted(listed.get("containers") or [], key=lambda entry: int(entry["createdAt"])):
+        labels = one["labels"]
+        place = (
+            labels.get("io.kubernetes.pod.namespace", ""),
+            labels.get("io.kubernetes.pod.name", ""),
+            labels.get("io.kubernetes.container.name", ""),
+        )
+        made = dt.datetime.fromtimestamp(int(one["createdAt"]) / 1e9, dt.UTC).timestamp()
+        state = str(one["state"]).removeprefix("CONTAINER_").lower()
+        facts: Json = {"namespace": place[0], "pod": place[1], "name": place[2], "state": state}
+        facts |= {"attempt": one["metadata"].get("attempt", 0), "made": made, "last": []}
+        if state != "running":
+            uid = labels.get("io.kubernetes.pod.uid", "")
+            facts["last"] = last_words(root / f"var/log/pods/{place[0]}_{place[1]}_{uid}/{place[2]}")
+        newest[place] = facts
+    return list(newest.values())
+
+
+def last_words(folder: Path, lines: int = 3) -> list[str]:
+    """Return the end of a container's newest log."""
+    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    printed = text(logs[-1]).splitlines()[-lines:] if logs else []
+    return [re.sub(r"^\S+ std(?:out|err) [FP] ", "", line)[:300] for line in printed]

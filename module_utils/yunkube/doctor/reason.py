@@ -1,0 +1,127 @@
+"""From facts to findings: every entry of the table looks, and what follows from another becomes a link of its chain."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.yunkube.doctor.facts import Facts, Json
+from ansible.module_utils.yunkube.doctor.fault import SEVERITIES, Fault, Finding, Hit
+from ansible.module_utils.yunkube.doctor.faults import TABLE, UNKNOWN
+
+DOCTOR = "doctor --fix"
+
+
+class Proved(t.NamedTuple):
+    """A fault of the table at one place."""
+
+    rank: int
+    fault: Fault
+    hit: Hit
+
+
+def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE) -> list[Finding]:
+    """Return what is wrong, causes alone, the worst first."""
+    proved = [Proved(rank, fault, hit) for rank, fault in enumerate(table) for hit in fault.proof(facts)]
+    causes: dict[int, int] = {}  # of each that is explained, the first that explains it
+    for number, one in enumerate(proved):
+        for before in range(number):
+            if explains(proved[before], one):
+                causes[number] = before
+                break
+    follows: dict[int, list[Proved]] = {number: [] for number in range(len(proved)) if number not in causes}
+    for number, one in enumerate(proved):
+        if number in causes:
+            root = number
+            while root in causes:
+                root = causes[root]
+            follows[root].append(one)
+    ranked = [(proved[root], chain) for root, chain in follows.items()]
+    findings = [finding(facts, root, chain) for root, chain in ranked if not root.fault.generic]
+    findings += unknown(facts, [pair for pair in ranked if pair[0].fault.generic])
+    return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def explains(cause: Proved, effect: Proved) -> bool:
+    """Say whether one thing follows from another."""
+    if effect.fault.id not in cause.fault.explains or cause.rank >= effect.rank:
+        return False
+    match cause.fault.scope:
+        case "all":
+            return True
+        case "target":
+            return cause.hit.target == effect.hit.target
+        case _:
+            return effect.hit.host in ("", cause.hit.host) or cause.hit.host == ""
+
+
+def finding(facts: Facts, root: Proved, chain: list[Proved]) -> Finding:
+    """Return a cause as it is told."""
+    fault, hit = root.fault, root.hit
+    master = next((host.host for host in facts.masters), "")
+    repair: Json = {}
+    if fault.repair and (hit.host or master) and hit.arguments.get("undo") != "":
+        where = master if fault.on_master or not hit.host else hit.host
+        repair = {"name": fault.repair, "host": where, "target": hit.target, "arguments": dict(hit.arguments)}
+        repair["weight"] = fault.weight
+    places = {"host": hit.host or "the cluster", "target": hit.target, **hit.arguments}
+    words = fault.remedy.format_map(_Blank(places))
+    option = f"--only {fault.id}" if fault.safe else f"--allow {fault.id}"
+    return Finding(
+        fault.id,
+        fault.title,
+        hit.severity or fault.severity,
+        hit.host,
+        hit.target,
+        hit.evidence,
+        [in_words(one) for one in chain],
+        [one.fault.id for one in chain],
+        words,
+        f"{DOCTOR} {option}" if repair else "",
+        f"docs/faults/{fault.id}.md",
+        fault.safe and bool(repair),
+        repair,
+    )
+
+
+class _Blank(dict[str, t.Any]):
+    def __missing__(self, key: str) -> str:
+        return key.upper()
+
+
+def in_words(one: Proved) -> str:
+    """Return a link of a chain."""
+    place = " of ".join(part for part in dict.fromkeys((one.hit.target, one.hit.host)) if part)
+    title = one.fault.title[:1].lower() + one.fault.title[1:]
+    return f"{one.fault.id}{f' ({place})' if place else ''}: {title}; {one.hit.evidence[0]}"
+
+
+def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]]) -> list[Finding]:
+    """Return one finding a host for what nothing explains."""
+    grouped: dict[str, list[tuple[Proved, list[Proved]]]] = {}
+    for root, chain in ranked:
+        grouped.setdefault(root.hit.host, []).append((root, chain))
+    found = []
+    for host, pairs in grouped.items():
+        evidence = [line for root, _ in pairs for line in root.hit.evidence]
+        chain = [one for _, links in pairs for one in links]
+        severity = min((root.fault.severity for root, _ in pairs), key=SEVERITIES.index)
+        hit = Hit(host, evidence, severity=severity)
+        one = finding(facts, Proved(0, UNKNOWN, hit), chain)
+        one.implied = [root.fault.id for root, _ in pairs] + one.implied
+        found.append(one)
+    return found
+
+
+def as_lines(findings: list[Finding]) -> list[str]:
+    """Return the findings as a person reads them."""
+    lines = []
+    for one in findings:
+        place = ", ".join(part for part in dict.fromkeys((one.host, one.target)) if part)
+        lines.append(f"{one.severity}: {one.title}{f' ({place})' if place else ''} [{one.id}]")
+        lines += [f"  evidence  {line}" for line in one.evidence]
+        lines += [f"  so        {line}" for line in one.chain]
+        lines.append(f"  remedy    {f'./scripts/deploy.py {one.command}' if one.command else one.remedy}")
+        if one.command:
+            lines.append(f"  by hand   {one.remedy}")
+        lines.append(f"  page      {one.page}")
+    return lines

@@ -1,0 +1,365 @@
+"""The repairs, one small function each: change as little as helps, keep what was there, wait until it has worked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shlex
+import shutil
+import socket
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.doctor.look import MASTER_PROBES, PROBES, SEARCH, SOCKET, answers, probe, subnet_env
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.settings import Settings
+from ansible.module_utils.yunkube.store import write_atomic
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+KEPT = Path("/var/lib/yunkube/doctor")
+KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
+ADMIN_CONF = Path("/etc/kubernetes/admin.conf")
+KUBELET_CONFIG = Path("/var/lib/kubelet/config.yaml")
+SUBNET_ENV = Path("/run/flannel/subnet.env")
+FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
+FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
+FEATURES = {"net.bridge.bridge-nf-call-iptables": "br_netfilter"}
+Json = dict[str, t.Any]
+
+
+class RepairError(Exception):
+    """A repair could not be done, or did not work."""
+
+
+class Work:
+    """One repair: what it changes, what was there before, and how it waits."""
+
+    def __init__(self, module: AnsibleModule, fault: str) -> None:
+        """Begin with nothing."""
+        self.module, self.fault = module, fault
+        self.changes: list[str] = []
+        self.diff: list[dict[str, str]] = []
+        self.backup = ""
+
+    @property
+    def dry(self) -> bool:
+        """Say whether nothing is to be done."""
+        return bool(self.module.check_mode)
+
+    def note(self, change: str, before: str = "", after: str = "") -> bool:
+        """Say what is done; return whether to do it."""
+        self.changes.append(change)
+        if before != after:
+            self.diff.append({"before_header": change, "after_header": change, "before": before, "after": after})
+        return not self.dry
+
+    def keep(self, *paths: Path) -> None:
+        """Copy files before they change."""
+        there = [path for path in paths if path.exists()]
+        if self.dry or not there:
+            return
+        if not self.backup:
+            now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+            self.backup = str(KEPT / f"{now}-{self.fault}")
+        for path in there:
+            copy = Path(self.backup) / str(path).lstrip("/")
+            for folder in reversed([copy.parent, *copy.parent.parents]):
+                if folder.is_relative_to(KEPT) and not folder.exists():
+                    folder.mkdir(mode=0o700, parents=True)
+            shutil.copy2(path, copy)
+
+    def write(self, path: Path, wanted: str, mode: int = 0o644) -> None:
+        """Give a file its text, and keep the old one."""
+        there = path.read_text(errors="replace") if path.exists() else ""
+        self.keep(path)
+        if self.note(f"write {path}", there, wanted):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, wanted, mode)
+
+    def run(self, *argv: str) -> str:
+        """Run a program; end where it fails."""
+        program = self.module.get_bin_path(argv[0], required=True, opt_dirs=SEARCH.split(":"))
+        code, out, err = self.module.run_command([program, *argv[1:]])
+        if code != 0:
+            raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
+        return str(out)
+
+    def wait(self, done: t.Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait until something is so; end where it does not come about."""
+        deadline = time.monotonic() + seconds
+        while not self.dry:
+            try:
+                if done():
+                    return
+            except KubeError as error:
+                if not error.silent and error.status < 500:
+                    raise
+            if time.monotonic() > deadline:
+                raise RepairError(f"{what} did not happen in {seconds:.0f} s")
+            time.sleep(0.5)
+
+
+def node_name() -> str:
+    """Return the name of this host's node."""
+    return socket.gethostname().lower()
+
+
+def node_ready(work: Work) -> None:
+    """Wait until the API calls this host's node ready, where there is an API to ask."""
+    if work.dry or not Path(KUBELET_CONF).exists():
+        return
+    with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
+        try:
+            api.get("/version")
+        except KubeError:
+            return  # it may be what comes next
+        path = f"/api/v1/nodes/{node_name()}"
+        work.wait(lambda: condition(api.get(path), "Ready").get("status") == "True", "the node's being ready", 90)
+
+
+def start_unit(work: Work, _target: str, unit: str, *, again: bool = False) -> None:
+    """Enable a service, and start it or start it again."""
+    shown = work.run("systemctl", "show", "--property=ActiveState,UnitFileState", unit)
+    state = dict(line.split("=", 1) for line in shown.splitlines())
+    if state.get("UnitFileState") == "masked" and work.note(f"unmask {unit}"):
+        work.run("systemctl", "unmask", unit)
+    if state.get("UnitFileState") != "enabled" and work.note(f"enable {unit}"):
+        work.run("systemctl", "enable", unit)
+    if (again or state.get("ActiveState") != "active") and work.note(f"{'restart' if again else 'start'} {unit}"):
+        work.run("systemctl", "restart" if again else "start", unit)
+        _service_well(work, unit)
+
+
+def _service_well(work: Work, unit: str) -> None:
+    if unit == "containerd":
+        work.wait(lambda: answers(Path("/") / SOCKET), "containerd's answer")
+    else:
+        work.wait(lambda: probe(PROBES[unit]) == "ok", f"{unit}'s health")
+    node_ready(work)
+
+
+def _restart_kubelet(work: Work) -> None:
+    if work.note("restart kubelet"):
+        work.run("systemctl", "restart", "kubelet")
+        _service_well(work, "kubelet")
+
+
+def set_sysctls(work: Work, _target: str, values: t.Mapping[str, str]) -> None:
+    """Set values of the kernel, with the feature that they belong to."""
+    settings = Settings(work.module)
+    for name, value in values.items():
+        if name in FEATURES:
+            settings.load(FEATURES[name])
+        settings.set_sysctl(name, value)
+    work.changes += settings.changes
+    work.diff += settings.diff
+
+
+def turn_swap_off(work: Work, _target: str) -> None:
+    """Turn swap off, now and at boot."""
+    work.keep(Path("/etc/fstab"))
+    settings = Settings(work.module)
+    settings.turn_swap_off()
+    work.changes += settings.changes
+    work.diff += settings.diff
+
+
+def set_mode(work: Work, _target: str, path: str) -> None:
+    """Let a program be run."""
+    there = f"{Path(path).stat().st_mode & 0o7777:04o}"
+    if work.note(f"set the mode of {path} to 0755", f"{there}\n", "0755\n"):
+        Path(path).chmod(0o755)
+
+
+def restart_flannel(work: Work, _target: str, truth: t.Mapping[str, str] | None = None) -> None:
+    """Let flanneld start again; it writes what the CNI plugin needs. Only where it cannot, write it from the truth."""
+    work.keep(SUBNET_ENV)
+    wanted = dict(truth or {})
+    try:
+        with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
+            _restart_flannel(work, api, node_name())
+        work.wait(lambda: _says(wanted), f"{SUBNET_ENV} with {wanted or 'any content'}", 20)
+    except (KubeError, RepairError) as error:
+        if len(wanted) < 3:
+            raise RepairError(f"{error}; what the file should say is not known either") from error
+        if not _says(wanted):
+            lines = [f"{key}={value}\n" for key, value in {**wanted, "FLANNEL_IPMASQ": "true"}.items()]
+            work.write(SUBNET_ENV, "".join(lines))
+
+
+def _says(wanted: t.Mapping[str, str]) -> bool:
+    return wanted.items() <= (subnet_env(SUBNET_ENV) or {}).items() and SUBNET_ENV.exists()
+
+
+def _restart_flannel(work: Work, api: KubeApi, node: str) -> None:
+    def pods() -> list[Json]:
+        return api.items(FLANNEL_PODS, fieldSelector=f"spec.nodeName={node}")
+
+    old = [pod["metadata"]["name"] for pod in pods()]
+    if not old:
+        raise RepairError(f"node {node} has no pod of kube-flannel")
+    if work.note(f"delete pod {', '.join(old)}, which comes back"):
+        for name in old:
+            api.delete(f"{FLANNEL_PODS}/{name}")
+    ready = "a new pod of kube-flannel that is ready"
+    work.wait(
+        lambda: any(
+            pod["metadata"]["name"] not in old and condition(pod, "Ready").get("status") == "True" for pod in pods()
+        ),
+        ready,
+        90,
+    )
+
+
+def write_kubelet_config(work: Work, _target: str) -> None:
+    """Write the kubelet's configuration anew, as the cluster keeps it."""
+    with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
+        found = api.get("/api/v1/namespaces/kube-system/configmaps/kubelet-config")
+    wanted = str(found["data"]["kubelet"])
+    endpoint = f'containerRuntimeEndpoint: "unix:///{SOCKET}"'
+    wanted = re.sub(r'^containerRuntimeEndpoint: *"?"?$', endpoint, wanted, flags=re.MULTILINE)
+    if "containerRuntimeEndpoint" not in wanted:
+        wanted += f"{endpoint}\n"
+    work.write(KUBELET_CONFIG, wanted)
+    _restart_kubelet(work)
+
+
+def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
+    """Let the kubelet account for processes as the runtime does."""
+    there = KUBELET_CONFIG.read_text()
+    work.write(KUBELET_CONFIG, re.sub(r"^cgroupDriver: .*$", f"cgroupDriver: {driver}", there, flags=re.MULTILINE))
+    _restart_kubelet(work)
+
+
+# What kubeadm calls a certificate, and who must start again to read it.
+RENEWALS = {
+    "apiserver.crt": ("apiserver", "kube-apiserver"),
+    "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver"),
+    "apiserver-etcd-client.crt": ("apiserver-etcd-client", "kube-apiserver"),
+    "front-proxy-client.crt": ("front-proxy-client", "kube-apiserver"),
+    "server.crt": ("etcd-server", "etcd"),
+    "peer.crt": ("etcd-peer", "etcd"),
+    "healthcheck-client.crt": ("etcd-healthcheck-client", ""),
+    "admin.conf": ("admin.conf", ""),
+    "controller-manager.conf": ("controller-manager.conf", "kube-controller-manager"),
+    "scheduler.conf": ("scheduler.conf", "kube-scheduler"),
+}
+
+
+def renew_certificate(work: Work, _target: str, path: str) -> None:
+    """Let the cluster's own authority sign a certificate anew."""
+    name, part = RENEWALS[Path(path).name]
+    work.keep(Path(path), Path(path).with_suffix(".key"))
+    if work.note(f"renew {path}"):
+        work.run("kubeadm", "certs", "renew", name)
+    if part and work.note(f"restart {part}"):
+        crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
+        for container in work.run(*crictl, "ps", "--quiet", "--name", f"^{part}$").split():
+            work.run(*crictl, "stop", "--timeout", "5", container)
+        time.sleep(2)  # its old process may answer for a moment
+        work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part}'s health", 120)
+        work.wait(lambda: probe(MASTER_PROBES["kube-apiserver"]) == "ok", "the API server's health", 120)
+
+
+def write_admin_conf(work: Work, _target: str) -> None:
+    """Write the administrator's kubeconfig anew, signed by the cluster's own authority."""
+    server = re.search(r"server:\s*https://(\S+)", Path(KUBELET_CONF).read_text())
+    if not server:
+        raise RepairError(f"{KUBELET_CONF} does not say where the API is")
+    if work.note(f"write {ADMIN_CONF}"):
+        version = work.run("kubeadm", "version", "--output", "short").strip()
+        phase = ("kubeadm", "init", "phase", "kubeconfig", "admin")
+        work.run(*phase, "--control-plane-endpoint", server[1], "--kubernetes-version", version)
+        with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
+            work.wait(lambda: bool(api.items("/api/v1/nodes")), "the API's answer", 30)
+
+
+def set_net_conf(work: Work, _target: str, network: str) -> None:
+    """Let flannel's network be that of the nodes, and let each flanneld read it."""
+    if not network:
+        raise RepairError("kube-controller-manager does not say which network the nodes' ranges come from")
+    with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
+        found = api.get(FLANNEL_CONFIG)
+        there = found["data"].get("net-conf.json", "")
+        try:
+            read = json.loads(there)
+        except ValueError:
+            read = {"EnableNFTables": False, "Backend": {"Type": "vxlan"}}
+        wanted = json.dumps({**read, "Network": network})
+        if work.note(f"set Network of ConfigMap kube-flannel/kube-flannel-cfg to {network}", there, wanted):
+            kept = KEPT / "net-conf.json"
+            KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomic(kept, there, 0o600)
+            work.keep(kept)
+            api.patch(FLANNEL_CONFIG, {"data": {"net-conf.json": wanted}})
+        for node in {pod["spec"].get("nodeName") for pod in api.items(FLANNEL_PODS)} - {None}:
+            _restart_flannel(work, api, node)
+
+
+def scale_dns(work: Work, _target: str, replicas: int) -> None:
+    """Let CoreDNS run."""
+    path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
+        if work.note(f"scale Deployment kube-system/coredns to {replicas}"):
+            api.patch(path, {"spec": {"replicas": replicas}})
+        work.wait(lambda: api.get(path)["status"].get("readyReplicas", 0) >= replicas, "CoreDNS's being ready", 90)
+
+
+def uncordon(work: Work, _target: str, node: str) -> None:
+    """Let a node take pods again."""
+    with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
+        if work.note(f"uncordon {node}"):
+            api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}})
+
+
+def delete_rule(work: Work, _target: str, undo: str) -> None:
+    """Delete exactly one rule of the packet filter, of which a copy is kept."""
+    argv = shlex.split(undo)
+    if argv[:2] not in (["iptables", "-D"], ["iptables-legacy", "-D"]):
+        raise RepairError(f"not the deletion of a rule: {undo}")
+    if work.note(undo):
+        KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = KEPT / "rules"
+        write_atomic(kept, work.run(f"{argv[0]}-save"), 0o600)
+        work.keep(kept)
+        work.run(*argv)
+
+
+def set_address(work: Work, _target: str, link: str, address: str) -> None:
+    """Let the bridge of the pods have the one address that the node's range wants; pods stay plugged into it."""
+    if work.note(f"set the address of {link} to {address}"):
+        work.run("ip", "-4", "address", "flush", "dev", link)
+        work.run("ip", "address", "add", address, "broadcast", "+", "dev", link)
+
+
+def set_mtu(work: Work, _target: str, link: str, mtu: int) -> None:
+    """Let a link carry what the others carry."""
+    if work.note(f"set the MTU of {link} to {mtu}"):
+        work.run("ip", "link", "set", "dev", link, "mtu", str(mtu))
+
+
+REPAIRS: dict[str, t.Callable[..., None]] = {
+    repair.__name__: repair
+    for repair in (
+        start_unit,
+        set_sysctls,
+        turn_swap_off,
+        set_mode,
+        restart_flannel,
+        write_kubelet_config,
+        set_cgroup_driver,
+        renew_certificate,
+        write_admin_conf,
+        set_net_conf,
+        scale_dns,
+        uncordon,
+        delete_rule,
+        set_address,
+        set_mtu,
+    )
+}

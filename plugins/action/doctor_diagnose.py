@@ -1,0 +1,76 @@
+"""Reason over what all hosts and the API said: on the control machine, where unreachable hosts are known as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import typing as t
+from pathlib import Path
+
+import ansible.module_utils
+from ansible.plugins.action import ActionBase
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAUSE = 2.0  # seconds before a look that waits for something
+
+SPEC = {
+    "hosts": {"type": "dict", "required": True},  # what doctor_host said, by host
+    "clusters": {"type": "list", "elements": "dict", "required": True},  # what doctor_cluster said, of each master
+    "masters": {"type": "list", "elements": "str", "required": True},
+    "fix": {"type": "bool", "default": False},
+    "only": {"type": "list", "elements": "str", "default": []},
+    "allow": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "dict", "default": {}},  # of the step before
+}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`doctor_diagnose`: changes nothing; says what is wrong, and which repair comes next."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return findings, lines, the next repair, and whether to look again."""
+        super().run(tmp, task_vars)
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.doctor.plan import Wish, ill, step  # noqa: PLC0415 - needs that path
+        from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose  # noqa: PLC0415
+
+        # What came out of templates carries marks of where it came from; plain values are wanted.
+        _, given = self.validate_argument_spec(SPEC)
+        given = json.loads(json.dumps(given, default=str))
+        facts = collect(given["hosts"], given["clusters"], given["masters"])
+        findings = diagnose(facts)
+        wish = Wish(given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode))
+        now = step(findings, wish, given["state"], time.time())
+        if now.again and not now.next:
+            time.sleep(PAUSE)
+        found = [{**dataclasses.asdict(one), "key": one.key} for one in findings]
+        doctor = {"healthy": not ill(findings), "reached": len(facts.reached), "findings": found}
+        doctor |= {"repaired": now.state["tried"], "stopped": now.stopped}
+        lines = as_lines(findings) or ["healthy"]
+        return {"changed": False, "doctor": doctor, "lines": lines, **now._asdict()}
+
+
+def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) -> t.Any:
+    """Return the facts: of a host without any, why it has none; of the masters' answers, the first that is one."""
+    from ansible.module_utils.yunkube.doctor.facts import (  # noqa: PLC0415 - needs the path that run() adds
+        ClusterFacts,
+        Facts,
+        HostFacts,
+        from_json,
+    )
+
+    known = []
+    for name, result in hosts.items():
+        if facts := (result or {}).get("facts"):
+            known.append(from_json(HostFacts, facts))
+        else:
+            said = str((result or {}).get("msg") or "it was not asked").strip().splitlines()
+            known.append(HostFacts(name, master=name in masters, unreachable=said[-1]))
+    answers = [from_json(ClusterFacts, result["facts"]) for result in clusters if (result or {}).get("facts")]
+    chosen = next((one for one in answers if one.answers), answers[0] if answers else ClusterFacts())
+    return Facts(known, chosen, time.time())

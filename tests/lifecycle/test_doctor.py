@@ -1,0 +1,198 @@
+"""The doctor on a real cluster that is broken again and again: each cause is found first, repaired, and gone.
+
+The subnet.env faults always run, others are chosen by a seed that is printed; YUNKUBE_FULL=1 runs all. The tests follow
+each other on the same two hosts. Faults that a laboratory cannot have (clocks apart: its hosts share one) are tried on
+changed facts of a real host, in tests/unit/test_doctor_faults.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from injections import INJECTIONS, Injection, kubectl, no_pod, on, pod
+from laboratory import Lab, Result, docker
+
+LAB = ("doctor", "10.92.0", 1, 1)
+ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
+MORE = 5  # of the others
+PATIENCE = 90  # seconds until a fault shows: a kubelet is missed after 40
+SEED = int(os.environ.get("YUNKUBE_SEED") or random.randrange(1 << 30))  # noqa: S311 - no secret
+
+
+def chosen() -> list[Injection]:
+    """Return what is injected in this run."""
+    if os.environ.get("YUNKUBE_FULL"):
+        return list(INJECTIONS)
+    return [*INJECTIONS[:ALWAYS], *random.Random(SEED).sample(INJECTIONS[ALWAYS:], MORE)]  # noqa: S311 - no secret
+
+
+def pair() -> tuple[Injection, Injection]:
+    """Return two faults that the doctor repairs, of two hosts or parts."""
+    light = [one for one in INJECTIONS[ALWAYS:] if one.mend is None and not one.allow and one.apart]
+    first, second = random.Random(SEED).sample(light, 2)  # noqa: S311 - no secret
+    return first, second
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print something that is shown at once."""
+
+    def tell(text: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{text} ")
+            sys.stdout.flush()
+
+    return tell
+
+
+def findings(result: Result) -> list[dict[str, Any]]:
+    """Return what the doctor found."""
+    return list(result.summary.get("doctor", {}).get("findings", []))
+
+
+def ids(result: Result) -> list[str]:
+    """Return the ids of what it found, the worst first."""
+    return [str(one["id"]) for one in findings(result)]
+
+
+def until(lab: Lab, done: Callable[[Result], bool], seconds: float = PATIENCE) -> tuple[Result, float]:
+    """Ask the doctor until something is so; return its last answer and how long that took."""
+    began = time.monotonic()
+    while not done(result := lab.deploy("doctor")):
+        assert time.monotonic() - began < seconds, (findings(result), result.errors)
+    return result, time.monotonic() - began
+
+
+def test_up_makes_a_cluster_without_a_fault(lab: Lab, say: Callable[[str], None]) -> None:
+    say(f"seed {SEED}")
+    assert lab.deploy("up").code == 0
+    began = time.monotonic()
+    result = lab.deploy("doctor")
+    say(f"{time.monotonic() - began:6.1f} s  doctor of two hosts")
+    assert (result.code, findings(result)) == (0, []), result.errors
+    assert not any(result.changed.values())
+
+
+def test_a_fix_of_a_healthy_cluster_changes_nothing(lab: Lab) -> None:
+    result = lab.deploy("doctor", "--fix")
+    assert (result.code, result.summary["doctor"]["repaired"]) == (0, []), result.errors
+    assert not any(result.changed.values())
+
+
+@pytest.mark.parametrize("injection", chosen(), ids=lambda one: one.fault)
+def test_a_fault_is_found_first_and_mended(lab: Lab, injection: Injection, say: Callable[[str], None]) -> None:
+    injection.break_it(lab)
+    result, found = until(lab, lambda answer: ids(answer)[:1] == [injection.fault])
+    first = findings(result)[0]
+    assert first["evidence"], first
+    assert result.code == (0 if first["severity"] == "workload" else 6)
+    began = time.monotonic()
+    if injection.mend:
+        injection.mend(lab)
+        healthy, _ = until(lab, lambda answer: answer.code == 0 and not findings(answer), 180)
+    else:
+        allowed = ("--allow", injection.fault) if injection.allow else ()
+        if injection.allow:
+            left = lab.deploy("doctor", "--fix", "--dry-run")
+            assert left.summary["doctor"]["repaired"] == []
+        repaired = lab.deploy("doctor", "--fix", "--only", injection.fault, *allowed, seconds=400)
+        assert [key.split()[0] for key in repaired.summary["doctor"]["repaired"]] == [injection.fault], repaired.errors
+        assert repaired.code == 0, (findings(repaired), repaired.errors)
+        healthy = lab.deploy("doctor")
+    mended = time.monotonic() - began
+    how = "mend by hand" if injection.mend else "repair"
+    say(f"{found:6.1f} s to find, {mended:6.1f} s to {how}  {injection.fault}")
+    assert (healthy.code, findings(healthy)) == (0, [])
+    if injection.settles:
+        assert (proved := lab.deploy("verify")).code == 0, proved.errors
+
+
+def test_two_faults_at_once_are_both_named_and_repaired(lab: Lab, say: Callable[[str], None]) -> None:
+    both = pair()
+    say(f"seed {SEED}: {both[0].fault} and {both[1].fault}")
+    for injection in both:
+        injection.break_it(lab)
+
+    def named(answer: Result) -> bool:
+        return {one.fault for one in both} <= {
+            name for one in findings(answer) for name in (one["id"], *one["implied"])
+        }
+
+    until(lab, named)
+    repaired = lab.deploy("doctor", "--fix", seconds=400)
+    assert repaired.code == 0, (findings(repaired), repaired.errors)
+    assert findings(lab.deploy("doctor")) == []
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(lab: Lab) -> None:
+    lab.run("node1", "sysctl -qw net.ipv4.ip_forward=0")
+    result = lab.deploy("doctor", "--fix", "--dry-run")
+    assert result.summary["doctor"]["repaired"] == ["ip-forward-off node1 net.ipv4.ip_forward"]
+    assert lab.run("node1", "cat /proc/sys/net/ipv4/ip_forward") == "0"
+    assert lab.deploy("doctor", "--fix").code == 0
+
+
+def test_what_a_repair_changes_is_kept(lab: Lab) -> None:
+    lab.run("node1", "sed -i 's/10.244.1.1/10.244.77.1/' /run/flannel/subnet.env")
+    assert lab.deploy("doctor", "--fix").code == 0
+    kept = lab.run("node1", "cat $(find /var/lib/yunkube/doctor -name subnet.env | sort | tail -1)")
+    assert "10.244.77.1" in kept
+    assert lab.run("node1", "stat -c %a /var/lib/yunkube/doctor") == "700"
+
+
+def test_a_users_broken_pod_is_the_users(lab: Lab) -> None:
+    pod("crash", command=["/no-such-program"])(lab)
+    result, _ = until(lab, lambda answer: bool(findings(answer)))
+    assert [one["severity"] for one in findings(result)] == ["workload"]
+    assert result.code == 0
+    assert lab.deploy("doctor", "--fix").summary["doctor"]["repaired"] == []
+    no_pod("crash")(lab)
+
+
+def test_a_rolling_update_is_no_fault(lab: Lab) -> None:
+    for name in ("kube-system ds/kube-proxy", "kube-flannel ds/kube-flannel-ds", "kube-system deploy/coredns"):
+        namespace, _, target = name.partition(" ")
+        kubectl("rollout", "restart", target, "-n", namespace)(lab)
+    for _ in range(6):
+        result = lab.deploy("doctor")
+        assert (result.code, findings(result)) == (0, []), result.errors
+
+
+def test_a_break_that_nobody_knows_ends_in_unknown(lab: Lab) -> None:
+    data = lab.kubectl("get", "cm", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}")
+    patch = ("patch", "cm", "coredns", "-n", "kube-system", "--type", "json", "-p")
+    again = ("delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-dns", "--wait=false")
+    lab.kubectl(*patch, '[{"op": "replace", "path": "/data/Corefile", "value": "oops {"}]')
+    lab.kubectl(*again)
+    result, _ = until(lab, lambda answer: "unknown" in ids(answer))
+    assert result.code == 6
+    assert any("coredns" in line for one in findings(result) for line in one["evidence"])
+    lab.kubectl(*patch, f'[{{"op": "replace", "path": "/data/Corefile", "value": {json.dumps(data)}}}]')
+    lab.kubectl(*again)
+    until(lab, lambda answer: answer.code == 0 and not findings(answer), 180)
+
+
+def test_a_reboot_that_has_settled_leaves_no_fault(lab: Lab) -> None:
+    docker("restart", "yunkube-doctor-node1")
+    deadline = time.monotonic() + 120
+    while lab.deploy("status").code not in (0, 5):
+        assert time.monotonic() < deadline
+    result = lab.deploy("doctor")
+    assert (result.code, findings(result)) == (0, []), result.errors
+
+
+def test_no_host_at_all_is_told_apart(lab: Lab) -> None:
+    for host in ("node1", "master1"):
+        on(host, "systemctl stop ssh; pkill -f '^sshd: root' || true")(lab)
+    result = lab.deploy("doctor")
+    assert result.code == 4
+    assert {one["id"] for one in findings(result)} >= {"host-unreachable"}
+    for host in ("node1", "master1"):
+        on(host, "systemctl start ssh")(lab)

@@ -1,0 +1,140 @@
+"""Every fault of the table is found first in facts of a real cluster that are changed as the fault changes them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+
+import doctor_changes  # noqa: F401 - notes the changes
+import pytest
+from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
+from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
+from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
+from doctor_record import CHANGES, break_pod, healthy, node, not_ready, silent
+
+
+def named(facts: Facts) -> set[str]:
+    """Return the ids of all that is said, as a cause or in a chain."""
+    return {name for one in diagnose(facts) for name in (one.id, *one.implied)}
+
+
+def test_a_healthy_cluster_has_no_fault() -> None:
+    assert diagnose(healthy()) == []
+
+
+def test_facts_go_through_json() -> None:
+    facts = healthy()
+    assert from_json(HostFacts, json.loads(json.dumps(as_json(node(facts))))) == node(facts)
+    assert from_json(ClusterFacts, json.loads(json.dumps(as_json(facts.cluster)))) == facts.cluster
+
+
+def test_every_entry_but_symptoms_has_a_change_of_facts() -> None:
+    assert set(CHANGES) == {fault.id for fault in TABLE if not fault.generic}
+    assert len(CHANGES) >= 30
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+def test_a_fault_is_the_first_finding(fault: str) -> None:
+    facts = healthy()
+    CHANGES[fault](facts)
+    found = diagnose(facts)
+    assert found[0].id == fault, "\n".join(as_lines(found))
+    assert found[0].evidence
+    assert "{" not in found[0].remedy
+    others = [one.id for one in found[1:] if one.id != fault]  # of both hosts, where it is on both
+    assert others == [], "\n".join(as_lines(found))
+
+
+def test_what_follows_is_told_as_a_chain() -> None:
+    facts = healthy()
+    CHANGES["kube-proxy-down"](facts)
+    (found,) = diagnose(facts)
+    assert found.implied[:3] == ["flannel-not-ready", "subnet-env-missing", "pod-not-ready"]
+    assert set(found.implied[3:]) == {"pod-not-ready"}
+    assert found.chain[1].startswith("subnet-env-missing (/run/flannel/subnet.env of node1): ")
+
+
+def touched(fault: str) -> set[str]:
+    """Return which facts a change changes; two that change the same cannot be seen side by side."""
+    before, after = healthy(), healthy()
+    CHANGES[fault](after)
+    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster)] for facts in (before, after)]
+    found = set()
+    for number, (old, new) in enumerate(zip(*parts, strict=True)):
+        found |= {f"{number}.{name}" for name in old if old[name] != new[name]}
+    return found
+
+
+def seen_without_the_api(fault: str) -> bool:
+    """Say whether a fault is found on the hosts alone."""
+    facts = healthy()
+    CHANGES[fault](facts)
+    silent(facts)
+    return fault in named(facts)
+
+
+@pytest.mark.parametrize("seed", [random.randrange(1 << 30) for _ in range(5)])  # noqa: S311 - no secret
+def test_two_faults_at_once_are_both_named(seed: int) -> None:
+    alone = {fault: touched(fault) for fault in CHANGES}
+    blinding = {fault for fault in CHANGES if "2.answers" in alone[fault]}
+    apart = [pair for pair in itertools.combinations(CHANGES, 2) if not alone[pair[0]] & alone[pair[1]]]
+    pairs = [pair for pair in apart if not blinding & {*pair} or all(map(seen_without_the_api, {*pair} - blinding))]
+    assert len(pairs) > 500
+    pair = random.Random(seed).choice(pairs)  # noqa: S311 - no secret
+    facts = healthy()
+    for fault in pair:
+        CHANGES[fault](facts)
+    assert set(pair) <= named(facts), f"seed {seed}: {pair}"
+
+
+@pytest.mark.parametrize(
+    ("source", "count"), [("", 1), ("10.92.0.0/24", 1), ("!10.92.0.0/24", 0), ("192.0.2.0/24", 0), ("!192.0.2.0/24", 1)]
+)
+def test_a_rule_for_strangers_alone_is_no_fault(source: str, count: int) -> None:
+    facts = healthy()
+    node(facts).drops = [{"protocol": "tcp", "port": 10250, "rule": "-A INPUT", "undo": "x", "source": source}]
+    assert len(diagnose(facts)) == count
+
+
+def test_nodes_alone_say_nothing_of_the_api() -> None:
+    facts = Facts([node(healthy())], ClusterFacts(), healthy().now)
+    assert diagnose(facts) == []
+
+
+def test_a_break_that_is_not_in_the_table_is_unknown() -> None:
+    facts = healthy()
+    break_pod(facts, "kube-flannel", "node1", "CrashLoopBackOff", "never seen before")
+    not_ready(facts)
+    (found,) = diagnose(facts)
+    assert (found.id, found.host, found.safe) == ("unknown", "node1", False)
+    assert any("never seen before" in line for line in found.evidence)
+
+
+def test_a_silent_api_without_a_reason_is_unknown() -> None:
+    facts = healthy()
+    facts.cluster = ClusterFacts("master1", detail="HTTP status 500")
+    assert [one.id for one in diagnose(facts)] == ["unknown"]
+
+
+@pytest.mark.parametrize(("reason", "problem"), [("ContainerCreating", "container x waits"), ("", "not ready")])
+def test_a_pod_that_just_starts_is_no_fault(reason: str, problem: str) -> None:
+    facts = healthy()
+    break_pod(facts, "kube-flannel", "node1", reason, problem=problem, age=5.0, unready=5.0)
+    assert diagnose(facts) == []
+
+
+def test_entries_explain_what_stands_after_them() -> None:
+    order = [fault.id for fault in TABLE]
+    assert len(order) == len(set(order))
+    for number, fault in enumerate(TABLE):
+        assert set(fault.explains) <= set(order), fault.id
+        assert not fault.explains or set(fault.explains) & set(order[number + 1 :]), fault.id
+
+
+def test_every_entry_can_be_told() -> None:
+    for fault in BY_ID.values():
+        assert fault.title[0].isupper() or fault.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))
+        assert fault.remedy
+        assert fault.looks
+        assert not fault.safe or fault.repair

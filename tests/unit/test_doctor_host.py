@@ -1,0 +1,148 @@
+"""The look at a host: it ends soon and says what it can, on a host where nothing is there."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from pathlib import Path
+
+import doctor_host
+import pytest
+from ansible.module_utils.yunkube.doctor import look
+from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
+
+OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
+SHUT = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
+
+
+def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "run", lambda *_argv: "")
+    monkeypatch.setattr(look, "probe", lambda _url: "Connection refused")
+    facts = look.look("node1", master=True, root=tmp_path)
+    assert (facts.host, facts.joined, facts.socket) == ("node1", False, False)
+    assert facts.images is None
+    assert facts.subnet_env is None
+    assert facts.manifests["etcd"] == "is not there"
+    assert facts.probes["kube-apiserver"] == "Connection refused"
+
+
+def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    began = time.monotonic()
+    assert look.run("sleep", "5") == ""
+    assert look.run("no-such-program") == ""
+    assert time.monotonic() - began < 2
+
+
+def test_nobody_who_answers_is_no_error() -> None:
+    assert "refused" in look.probe("http://127.0.0.1:1/healthz")
+    assert "refused" in look.reach("https://127.0.0.1:1")
+    assert look.reach("") == ""
+
+
+def test_files_are_read_as_they_are(tmp_path: Path) -> None:
+    for path, text in {
+        "etc/cni/net.d/10-flannel.conflist": json.dumps({"plugins": [{"type": "flannel"}, {"type": "portmap"}]}),
+        "etc/cni/net.d/20-broken.conf": "{",
+        "etc/kubernetes/manifests/etcd.yaml": "kind: Pod\nspec:\n  containers:\n  - name: etcd\n",
+        "etc/kubernetes/manifests/kube-apiserver.yaml": "oops\n",
+        "etc/kubernetes/manifests/kube-scheduler.yaml": "",
+        "etc/containerd/config.toml": 'pinned_images.sandbox = "pause:1"\noptions.SystemdCgroup = true\n',
+        "run/flannel/subnet.env": "FANNEL_NETWORK=10.244.0.0/16\nFLANNEL_MTU=1450\n",
+        "etc/resolv.conf": "search x\nnameserver 127.0.0.53\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert look.cni(tmp_path)["10-flannel.conflist"]["plugins"] == [
+        "loopback", "flannel", "portmap", "bridge", "host-local",
+    ]  # fmt: skip
+    assert "is no CNI configuration" in look.cni(tmp_path)["20-broken.conf"]["problem"]
+    assert look.manifests(tmp_path) == {
+        "kube-apiserver": "does not parse: oops",
+        "kube-controller-manager": "is not there",
+        "kube-scheduler": "is empty",
+        "etcd": "",
+    }
+    assert look.runtime(tmp_path) == {"cgroupDriver": "systemd", "sandbox": "pause:1"}
+    assert look.subnet_env(tmp_path / "run/flannel/subnet.env") == {
+        "FANNEL_NETWORK": "10.244.0.0/16",
+        "FLANNEL_MTU": "1450",
+    }
+    assert look.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
+
+
+def test_who_listens_for_everybody() -> None:
+    printed = (
+        'LISTEN 0 4096 127.0.0.1:10248 0.0.0.0:* users:(("kubelet",pid=898,fd=23))\n'
+        'LISTEN 0 5 0.0.0.0:31111 0.0.0.0:* users:(("python3",pid=9,fd=3))\nLISTEN 0 5 *:80 *:*\n'
+    )
+    assert look.listeners(printed) == {"31111": "python3", "80": ""}
+
+
+def test_the_newest_container_speaks(tmp_path: Path) -> None:
+    folder = tmp_path / "var/log/pods/kube-system_etcd-m_u1/etcd"
+    folder.mkdir(parents=True)
+    (folder / "3.log").write_text("2026-11-25T00:00:00Z stderr F unknown flag: --oops\n")
+    labels = {"name": "etcd-m", "namespace": "kube-system", "uid": "u1"}
+    named = {f"io.kubernetes.pod.{key}": value for key, value in labels.items()} | {
+        "io.kubernetes.container.name": "etcd"
+    }
+    listed = [
+        {"createdAt": str(number * 10**9), "labels": named, "state": state, "metadata": {"attempt": number}}
+        for number, state in ((3, "CONTAINER_EXITED"), (2, "CONTAINER_RUNNING"))
+    ]
+    (found,) = look.containers({"containers": listed}, tmp_path)
+    assert (found["state"], found["attempt"], found["last"]) == ("exited", 3, ["unknown flag: --oops"])
+
+
+@pytest.mark.parametrize(
+    ("saved", "master", "ports"),
+    [
+        (OPEN, True, []),
+        (OPEN + "*filter\n-A INPUT -p udp -m udp --dport 8472 -j DROP\n", False, [8472]),
+        (OPEN + "*filter\n-A INPUT -p tcp -m multiport --dports 6443,10250 -j REJECT\n", True, [10250, 6443]),
+        (OPEN + "*filter\n-A INPUT -p tcp -m tcp --dport 6443 -j DROP\n", False, []),
+        (OPEN + "*filter\n-A FORWARD -p tcp -m tcp --dport 10250 -j DROP\n", True, []),
+        (SHUT, False, [8472, 10250]),
+        (SHUT + "-A INPUT -s 10.0.0.0/24 -j ACCEPT\n", True, []),
+        (SHUT + "-A INPUT -p udp -m udp --dport 8472 -j ACCEPT\n", False, [10250]),
+    ],
+)
+def test_rules_that_shut_a_port_are_found(saved: str, master: bool, ports: list[int]) -> None:
+    assert [rule["port"] for rule in closed_ports(saved, "iptables", master=master)] == ports
+
+
+def test_a_rule_says_whom_it_shuts_out() -> None:
+    rule = "-A INPUT ! -s 10.0.0.0/24 -p tcp -m tcp --dport 10250 -j DROP"
+    (found,) = closed_ports(f"*filter\n{rule}\n", "iptables", master=False)
+    assert found["source"] == "!10.0.0.0/24"
+
+
+def test_a_rule_is_undone_by_its_own_words() -> None:
+    (found,) = closed_ports("*filter\n-A INPUT -p udp -m udp --dport 8472 -j DROP\n", "iptables", master=False)
+    assert found["undo"] == "iptables -D INPUT -p udp -m udp --dport 8472 -j DROP"
+
+
+def test_the_journal_tells_errors_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = 'I1125 21:27:00.1 9 a.go:1] fine\nE1125 21:27:00.1 9 a.go:2] "bad"\nE1125 21:27:01.2 9 a.go:2] "bad"\n'
+    monkeypatch.setattr(look, "run", lambda *_argv: lines)
+    assert look.errors("kubelet") == ['a.go:2] "bad"']
+
+
+def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        params: t.ClassVar[dict[str, t.Any]] = {"host": "n", "master": False}
+
+        def __init__(self, **_settings: t.Any) -> None:
+            """Take any settings."""
+
+        def exit_json(self, **result: t.Any) -> None:
+            """Keep the result."""
+            told.update(result)
+
+    told: dict[str, t.Any] = {}
+    monkeypatch.setattr(doctor_host, "AnsibleModule", Module)
+    doctor_host.main()
+    assert told["facts"]["host"] == "n"
+    assert told["changed"] is False
