@@ -372,7 +372,7 @@ INJECTIONS = (
     Injection(
         "node-port-taken",
         both(lambda lab: lab.kubectl("apply", "-f", "-", stdin=json.dumps(NODE_PORT)), on("node1", LISTEN)),
-        both(kubectl("delete", "svc", "taken"), on("node1", "pkill -f 'http.server 31111'")),
+        both(kubectl("delete", "svc", "taken"), on("node1", "pkill -f '[h]ttp.server 31111'")),
     ),
     Injection(
         "api-unreachable",
