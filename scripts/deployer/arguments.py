@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
-from deployer.verbs import DEFAULT_INVENTORY, VERBS
+from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
 SHELLS = ("bash", "zsh", "fish")
@@ -279,55 +279,57 @@ def make_parser() -> argparse.ArgumentParser:
     web = add("web", "deploy web services, or take one back to the version before")
     groups["web"] = web.add_subparsers(dest="action", metavar="COMMAND", required=True)
     for verb in VERBS.values():
-        sub = add(verb.name, verb.help)
-        if verb.name in ("add", "remove"):
-            sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
-        else:
-            sub.add_argument(
-                "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
-            )
-        sub.add_argument(
-            "-e",
-            dest="extra",
-            metavar="KEY=VALUE",
-            action="append",
-            help="a variable for this run, or @FILE with several; secrets belong into a file",
-        )
-        sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
-        sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
-        sub.add_argument(
-            "-v",
-            "--verbose",
-            dest="verbosity",
-            action="count",
-            default=0,
-            help="tell every task; -vv and more: Ansible too",
-        )
-        if verb.name == "web rollback":
-            sub.add_argument("name", metavar="NAME", help="the web service")
-            sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
-        if verb.name in ("down", "remove"):
-            sub.add_argument("--yes", action="store_true", help="do not ask")
-        for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
-            if kind is bool:
-                sub.add_argument(flag, dest=variable, action="store_true", help=text)
-            elif kind is str:
-                sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
-            elif kind is list:
-                sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
-            else:
-                sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
-        if verb.name == "doctor":
-            sub.add_argument(
-                "--dry-run", action="store_true", help="with --fix: say what would be done, and do nothing"
-            )
-        if verb.name == "status":
-            sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
-            sub.add_argument(
-                "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
-            )
+        _add_options(add(verb.name, verb.help), verb)
     _add_direct(add)
     return parser
+
+
+def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
+    """Add the options of a verb that is a playbook."""
+    if verb.name in ("add", "remove"):
+        sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
+    else:
+        sub.add_argument(
+            "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
+        )
+    sub.add_argument(
+        "-e",
+        dest="extra",
+        metavar="KEY=VALUE",
+        action="append",
+        help="a variable for this run, or @FILE with several; secrets belong into a file",
+    )
+    sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
+    sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
+    sub.add_argument(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="count",
+        default=0,
+        help="tell every task; -vv and more: Ansible too",
+    )
+    if verb.name == "web rollback":
+        sub.add_argument("name", metavar="NAME", help="the web service")
+        sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
+    if verb.name in ("down", "remove"):
+        sub.add_argument("--yes", action="store_true", help="do not ask")
+    for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
+        if kind is bool:
+            sub.add_argument(flag, dest=variable, action="store_true", help=text)
+        elif kind is str:
+            sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
+        elif kind is list:
+            sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
+        else:
+            sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
+    if verb.name == "doctor":
+        sub.add_argument("--dry-run", action="store_true", help="with --fix: say what would be done, and do nothing")
+    if verb.name == "status":
+        sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+        sub.add_argument(
+            "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
+        )
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
