@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status down demo dashboard test test-full lint unit molecule faults lifecycle docs bench clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs bench clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -25,6 +25,9 @@ dashboard: setup ## where the dashboard is, and how to get in
 
 demo: up ## a web service to look at, out of the cluster's own registry
 	@./scripts/demo
+
+doctor: setup ## what is wrong, and what would mend it
+	@./scripts/deploy.py doctor
 
 down: setup ## remove the cluster and its hosts
 	@./scripts/deploy.py down --yes
