@@ -17,6 +17,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import time
@@ -157,6 +158,11 @@ def test_again_changes_nothing(lab: Lab, variables: Path) -> None:
     again = up(lab, variables)
     assert again.code == 0
     assert set(again.changed.values()) == {0}
+
+
+def test_the_doctor_finds_nothing_wrong_with_all_that(lab: Lab) -> None:
+    result = lab.deploy("doctor")
+    assert (result.code, result.summary["doctor"]["findings"]) == (0, []), result.errors
 
 
 def test_the_dashboard_shows_nodes_and_pods_by_name(lab: Lab, browser: Any) -> None:
