@@ -17,7 +17,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import tarfile
 import termios
 import threading
 import time
