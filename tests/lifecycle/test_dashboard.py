@@ -17,6 +17,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import time
@@ -372,6 +373,12 @@ def test_no_password_is_where_others_can_read_it(lab: Lab, watch: Watch) -> None
         assert lab.run(host, look) == "", host
         logs = lab.run(host, f"grep -rlsE '{pattern}' /var/log /tmp /var/tmp /root /home || true")
         assert logs == "", host
+    archive = lab.inventory.parent / "support.tar.gz"
+    assert lab.deploy("support-bundle", "--output", str(archive)).code == 0
+    with tarfile.open(archive) as bundle:
+        files = [(one.name, bundle.extractfile(one)) for one in bundle if one.isfile()]
+        assert len(files) > 40
+        assert [name for name, file in files if file and re.search(pattern, file.read().decode(errors="replace"))] == []
     kept = subprocess.run(
         ["grep", "-rlsE", pattern, str(lab.state)], capture_output=True, text=True, check=False
     ).stdout
