@@ -6,7 +6,6 @@ import json
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import cluster_verify
 import pytest
@@ -17,13 +16,6 @@ from ansible.module_utils.yunkube.kube_probe import Pod, Question, Row
 from fake_kube_api import FakeKubeApi
 
 PODS = [Pod("master1", "10.244.0.5", "10.0.0.11"), Pod("node1", "10.244.1.5", "10.0.0.21")]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
-    yield server
-    server.close()
 
 
 @pytest.fixture

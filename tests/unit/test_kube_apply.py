@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import typing as t
-from pathlib import Path
 
 import kube_apply
 import pytest
@@ -18,13 +16,6 @@ MANIFESTS: list[Json] = [
     {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "ds", "namespace": "net"}, "spec": {"x": 1}},
 ]
 NAMES = ["Namespace net", "ConfigMap net/cfg", "DaemonSet net/ds"]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
-    yield server
-    server.close()
 
 
 def change(fake: FakeKubeApi, manifests: list[Json], state: str = "present", *, dry_run: bool = False) -> list[str]:

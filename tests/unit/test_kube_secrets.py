@@ -141,13 +141,6 @@ def test_a_host_that_cannot_sign_says_why(monkeypatch: pytest.MonkeyPatch, pki: 
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
     with KubeApi(parse_kubeconfig(fake.kubeconfig)) as client:
         yield client
