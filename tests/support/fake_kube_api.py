@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Event": ("events", True),
         "ReplicationController": ("replicationcontrollers", True),
     },
+    "coordination.k8s.io/v1": {"Lease": ("leases", True)},
     "discovery.k8s.io/v1": {"EndpointSlice": ("endpointslices", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "apps/v1": {

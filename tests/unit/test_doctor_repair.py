@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 from pathlib import Path
 
@@ -176,14 +177,37 @@ def test_dns_is_scaled_and_a_node_takes_pods(fake: FakeKubeApi) -> None:
     assert one.changes == ["uncordon node1"]
 
 
-def test_a_certificate_is_renewed_and_read(tmp_path: Path) -> None:
+@pytest.fixture
+def leaders(fake: FakeKubeApi) -> FakeKubeApi:
+    """Let scheduler and controller manager be at work."""
+    for name in repairs.LEADERS:
+        fake.put(f"{repairs.LEASES}/{name}", spec={"renewTime": dt.datetime.now(dt.UTC).isoformat()})
+    return fake
+
+
+def test_a_certificate_is_renewed_and_nobody_disturbed(tmp_path: Path, leaders: FakeKubeApi) -> None:
+    assert leaders.objects
     path = tmp_path / "apiserver.crt"
     path.write_text("old")
-    one = work(answers={"crictl": "abc\n"})
+    one = work()
     repairs.renew_certificate(one, "", path=str(path))
-    assert one.changes == [f"renew {path}", "restart kube-apiserver"]
-    assert "kubeadm certs renew apiserver" in ran(one)
+    assert (one.changes, ran(one)) == ([f"renew {path}"], ["kubeadm certs renew apiserver"])
+
+
+def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, leaders: FakeKubeApi) -> None:
+    assert leaders.objects
+    one = work(answers={"crictl": "abc\n"})
+    repairs.renew_certificate(one, "", path=str(tmp_path / "scheduler.conf"))
+    assert one.changes[1] == "restart kube-scheduler"
     assert ran(one)[-1].endswith("stop --timeout 5 abc")
+
+
+def test_one_that_only_ends_soon_disturbs_nobody(tmp_path: Path, leaders: FakeKubeApi) -> None:
+    path = tmp_path / "apiserver-kubelet-client.crt"
+    path.write_text((leaders.folder / "server.crt").read_text())
+    one = work()
+    repairs.renew_certificate(one, "", path=str(path))
+    assert one.changes == [f"renew {path}"]
 
 
 def test_exactly_one_rule_is_deleted() -> None:

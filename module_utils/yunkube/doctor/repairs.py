@@ -17,6 +17,7 @@ from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 from ansible.module_utils.yunkube.settings import Settings
 from ansible.module_utils.yunkube.store import write_atomic
+from ansible.module_utils.yunkube.x509 import read_certificate
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -236,24 +237,29 @@ def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
     _restart_kubelet(work)
 
 
-# What kubeadm calls a certificate, and who must start again to read it.
+# What kubeadm calls a certificate, and who must start again to read it: the API server and etcd see a new file by
+# themselves. The API server takes minutes over the one that it shows kubelets, too long once that is over.
 RENEWALS = {
-    "apiserver.crt": ("apiserver", "kube-apiserver"),
-    "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver"),
-    "apiserver-etcd-client.crt": ("apiserver-etcd-client", "kube-apiserver"),
-    "front-proxy-client.crt": ("front-proxy-client", "kube-apiserver"),
-    "server.crt": ("etcd-server", "etcd"),
-    "peer.crt": ("etcd-peer", "etcd"),
+    "apiserver.crt": ("apiserver", ""),
+    "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver if expired"),
+    "apiserver-etcd-client.crt": ("apiserver-etcd-client", ""),
+    "front-proxy-client.crt": ("front-proxy-client", ""),
+    "server.crt": ("etcd-server", ""),
+    "peer.crt": ("etcd-peer", ""),
     "healthcheck-client.crt": ("etcd-healthcheck-client", ""),
     "admin.conf": ("admin.conf", ""),
     "controller-manager.conf": ("controller-manager.conf", "kube-controller-manager"),
     "scheduler.conf": ("scheduler.conf", "kube-scheduler"),
 }
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 def renew_certificate(work: Work, _target: str, path: str) -> None:
-    """Let the cluster's own authority sign a certificate anew."""
+    """Let the cluster's own authority sign a certificate anew; start again only who would not see it."""
     name, part = RENEWALS[Path(path).name]
+    if part.endswith(" if expired"):
+        expired = read_certificate(Path(path).read_text()).not_after < dt.datetime.now(dt.UTC)
+        part = part.removesuffix(" if expired") if expired else ""
     work.keep(Path(path), Path(path).with_suffix(".key"))
     if work.note(f"renew {path}"):
         work.run("kubeadm", "certs", "renew", name)
@@ -263,7 +269,17 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
             work.run(*crictl, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part}'s health", 120)
-        work.wait(lambda: probe(MASTER_PROBES["kube-apiserver"]) == "ok", "the API server's health", 120)
+    with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
+        work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"that {' and '.join(LEADERS)} lead", 120)
+
+
+LEADERS = ("kube-controller-manager", "kube-scheduler")
+
+
+def _leads(api: KubeApi, name: str) -> bool:
+    """Say whether a part of the control plane has shown just now that it is at work."""
+    renewed = dt.datetime.fromisoformat(api.get(f"{LEASES}/{name}")["spec"]["renewTime"])
+    return (dt.datetime.now(dt.UTC) - renewed).total_seconds() < 10
 
 
 def write_admin_conf(work: Work, _target: str) -> None:
