@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 
 import doctor_changes  # noqa: F401 - notes the changes
 import pytest
@@ -74,18 +73,32 @@ def seen_without_the_api(fault: str) -> bool:
     return fault in named(facts)
 
 
-@pytest.mark.parametrize("seed", [random.randrange(1 << 30) for _ in range(5)])  # noqa: S311 - no secret
-def test_two_faults_at_once_are_both_named(seed: int) -> None:
+# What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
+# flannel's link and routes; without a CNI configuration, nobody knows which plugins it would name.
+HIDDEN = {
+    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing"},
+    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing"},
+    "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
+    "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},
+    "kube-proxy-down": {"flannel-link-missing", "flannel-lease-missing", "pod-route-missing"},
+    "cni-config-missing": {"cni-plugin-missing"},
+}
+
+
+def test_any_two_faults_at_once_are_both_named() -> None:
     alone = {fault: touched(fault) for fault in CHANGES}
     blinding = {fault for fault in CHANGES if "2.answers" in alone[fault]}
-    apart = [pair for pair in itertools.combinations(CHANGES, 2) if not alone[pair[0]] & alone[pair[1]]]
-    pairs = [pair for pair in apart if not blinding & {*pair} or all(map(seen_without_the_api, {*pair} - blinding))]
-    assert len(pairs) > 500
-    pair = random.Random(seed).choice(pairs)  # noqa: S311 - no secret
-    facts = healthy()
-    for fault in pair:
-        CHANGES[fault](facts)
-    assert set(pair) <= named(facts), f"seed {seed}: {pair}"
+    seen = {fault for fault in CHANGES if seen_without_the_api(fault)}
+    missed = set()
+    for pair in itertools.permutations(CHANGES, 2):
+        first, second = pair
+        if alone[first] & alone[second] or (blinding & {*pair} and {*pair} - blinding - seen):
+            continue  # they are one and the same fact, or the API is silent about one of them
+        facts = healthy()
+        for fault in pair:
+            CHANGES[fault](facts)
+        missed |= {(other, one) for one, other in (pair, pair[::-1]) if one not in named(facts)}
+    assert missed == {(hider, one) for hider, hidden in HIDDEN.items() for one in hidden}
 
 
 @pytest.mark.parametrize(
