@@ -276,9 +276,10 @@ def make_parser() -> argparse.ArgumentParser:
         return sub
 
     groups: dict[str, Any] = {}
-    web = add("web", "deploy web services, or take one back to the version before")
-    groups["web"] = web.add_subparsers(dest="action", metavar="COMMAND", required=True)
     for verb in VERBS.values():
+        if verb.name.startswith("web ") and not groups:  # here, so that help lists it in its place
+            web = add("web", "deploy web services, or take one back to the version before")
+            groups["web"] = web.add_subparsers(dest="action", metavar="COMMAND", required=True)
         _add_options(add(verb.name, verb.help), verb)
     _add_direct(add)
     return parser
