@@ -28,7 +28,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.doctor.look import run, text
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 
-JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--since", "-6h", "--lines", "3000", "--unit")
+JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--lines", "3000", "--unit")
 COMMANDS = {
     "journal/kubelet.log": (*JOURNAL, "kubelet"),
     "journal/containerd.log": (*JOURNAL, "containerd"),

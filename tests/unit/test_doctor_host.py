@@ -130,6 +130,18 @@ def test_the_journal_tells_errors_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look.errors("kubelet") == ['a.go:2] "bad"']
 
 
+def test_a_unit_that_says_much_does_not_hide_its_newest_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = [f'E1125 21:27:00.1 9 a.go:2] "bad {number}"' for number in range(1000)]
+
+    def journalctl(*argv: str) -> str:
+        """As systemd 252 does it: with --since, so many lines from there on, or backwards from the end."""
+        limit = int(argv[argv.index("--lines") + 1])
+        return "\n".join((journal[::-1] if "--reverse" in argv else journal)[:limit])
+
+    monkeypatch.setattr(look, "run", journalctl)
+    assert look.errors("kubelet") == [f'a.go:2] "bad {number}"' for number in range(988, 1000)]
+
+
 def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
         params: t.ClassVar[dict[str, t.Any]] = {"host": "n", "master": False}

@@ -163,10 +163,12 @@ def units() -> dict[str, Json]:
 
 def errors(unit: str) -> list[str]:
     """Return the newest of a unit's errors, each once and without its time; of the last minutes alone."""
-    printed = run("journalctl", "--unit", unit, "--lines", "300", "--since", "-3min", "--no-pager", "--output", "cat")
+    # Backwards: with --since, systemd before 254 counts the lines from there, and a unit that says much hides its end.
+    window = ("--reverse", "--since", "-3min", "--lines", "300")
+    printed = run("journalctl", "--unit", unit, *window, "--no-pager", "--output", "cat")
     chosen = [line for line in printed.splitlines() if re.match(r"[EF]\d{4} |.*level=(error|fatal)|.*(?i:error)", line)]
     short = [re.sub(r"^[EFWI]\d{4} [\d:.]+ +\d+ |time=\S+ ", "", line)[:400] for line in chosen]
-    return list(dict.fromkeys(reversed(short)))[:12][::-1]
+    return list(dict.fromkeys(short))[:12][::-1]
 
 
 def sysctls(root: Path) -> dict[str, str]:
