@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         return error.code
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+        return Exit.INTERRUPTED
     except KeyboardInterrupt:  # before or after the run, which has its own handler
         return Exit.INTERRUPTED
 
