@@ -129,7 +129,7 @@ class Lab:
     def argv(self, verb: str, **variables: str) -> list[str]:
         """Return the command line of a run."""
         extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
-        return [str(ROOT / "scripts/deploy.py"), verb, "-i", str(self.inventory), "--json", *extra]
+        return [str(ROOT / "scripts/deploy.py"), *verb.split(), "-i", str(self.inventory), "--json", *extra]
 
     def deploy(self, verb: str, *options: str, seconds: int = 240, **variables: str) -> Result:
         """Run deploy.py to its end."""
