@@ -30,6 +30,7 @@ SUBNET_ENV = Path("/run/flannel/subnet.env")
 FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
 FEATURES = {"net.bridge.bridge-nf-call-iptables": "br_netfilter"}
+NOT_OURS = 20.0  # seconds for which a kubelet that runs again says that it is not ready: that has another cause
 Json = dict[str, t.Any]
 
 
@@ -111,16 +112,22 @@ def node_name() -> str:
 
 
 def node_ready(work: Work) -> None:
-    """Wait until the API calls this host's node ready, where there is an API to ask."""
+    """Wait until the API calls this host's node ready; not for what is another fault's, which the kubelet reports."""
     if work.dry or not Path(KUBELET_CONF).exists():
         return
+    began = time.monotonic()
     with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
         try:
             api.get("/version")
         except KubeError:
             return  # it may be what comes next
         path = f"/api/v1/nodes/{node_name()}"
-        work.wait(lambda: condition(api.get(path), "Ready").get("status") == "True", "the node's being ready", 90)
+
+        def settled() -> bool:
+            status = condition(api.get(path), "Ready").get("status")
+            return status == "True" or (status == "False" and time.monotonic() - began > NOT_OURS)
+
+        work.wait(settled, "the node's being ready", 90)
 
 
 def start_unit(work: Work, _target: str, unit: str, *, again: bool = False) -> None:
