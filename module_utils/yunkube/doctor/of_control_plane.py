@@ -288,7 +288,6 @@ FAULTS = (
         explains=("api-silent",),
         repair="write_admin_conf",
         safe=True,
-        weight=4,  # after the certificates: it waits for the answer of an API
         link="https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/",
     ),
     Fault(
