@@ -25,6 +25,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.ask import SYSTEM
 from ansible.module_utils.yunkube.doctor.look import run, text
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 
@@ -71,7 +72,7 @@ OBJECTS = {
     "configmaps-kube-flannel": "/api/v1/namespaces/kube-flannel/configmaps",
 }
 UNREAD = ("managedFields", "kubectl.kubernetes.io/last-applied-configuration")
-NAMESPACES = ("kube-system_", "kube-flannel_", "dashboard_", "registry_")
+NAMESPACES = tuple(f"{name}_" for name in SYSTEM)
 
 
 def end_of(whole: str, limit: int) -> str:

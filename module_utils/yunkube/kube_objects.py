@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 
+# The label by which an object is known as ours.
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OURS = {MANAGED_BY: "yunkube"}
 # What the server writes into every object and what says nothing about its content.
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
@@ -17,6 +21,12 @@ class Change(t.NamedTuple):
     name: str
     before: Json
     after: Json
+
+
+def read_data(found: Json | None) -> dict[str, str]:
+    """Return what a Secret holds, in the clear; nothing when it is not there."""
+    data = (found or {}).get("data") or {}
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
 def name_of(manifest: Json) -> str:

@@ -20,6 +20,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeError
+from ansible.module_utils.yunkube.kube_objects import OURS, read_data
 from ansible.module_utils.yunkube.x509 import read_certificate
 
 PKI = Path("/etc/kubernetes/pki")
@@ -30,12 +31,6 @@ RENEW_BEFORE = dt.timedelta(days=30)
 MADE = "yunkube/made-for"  # annotation: what a certificate was asked to be
 
 Data = dict[str, str]
-
-
-def read_data(found: Json | None) -> Data:
-    """Return what a Secret holds, in the clear."""
-    data = (found or {}).get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
 def login(found: Json | None, wanted: Json) -> Data:
@@ -57,22 +52,21 @@ def login(found: Json | None, wanted: Json) -> Data:
 def certificate(found: Json | None, wanted: Json, now: dt.datetime | None = None) -> Data:
     """Return what a certificate's Secret shall hold: what it has, unless that is for others, of another CA, or ends."""
     data = read_data(found)
-    authority = (PKI / "ca.crt").read_text()
     made = ((found or {}).get("metadata", {}).get("annotations") or {}).get(MADE)
-    if made == purpose(wanted, authority) and data.get("tls.key"):
+    if made == purpose(wanted) and data.get("tls.key"):
         try:
             left = read_certificate(data["tls.crt"]).not_after - (now or dt.datetime.now(dt.UTC))
         except (KeyError, ValueError):
             left = dt.timedelta()
         if left > RENEW_BEFORE:
             return data
-    return sign(wanted["names"]) | {"ca.crt": authority}
+    return sign(wanted["names"]) | {"ca.crt": (PKI / "ca.crt").read_text()}
 
 
-def purpose(wanted: Json, authority: str | None = None) -> str:
+def purpose(wanted: Json) -> str:
     """Return a word for whom a certificate is for and by whom: another word, another certificate."""
-    text = authority if authority is not None else (PKI / "ca.crt").read_text()
-    return hashlib.sha256(json.dumps([sorted(wanted["names"]), text]).encode()).hexdigest()[:16]
+    authority = (PKI / "ca.crt").read_text()
+    return hashlib.sha256(json.dumps([sorted(wanted["names"]), authority]).encode()).hexdigest()[:16]
 
 
 def sign(names: list[str]) -> Data:
@@ -174,8 +168,7 @@ MAKERS: dict[str, t.Callable[[Json | None, Json], Data]] = {"login": login, "cer
 def manifest_of(found: Json | None, wanted: Json) -> Json:
     """Return the Secret as it shall be."""
     data = MAKERS[wanted["kind"]](found, wanted)
-    metadata: Json = {"name": wanted["name"], "namespace": wanted["namespace"]}
-    metadata["labels"] = {"app.kubernetes.io/managed-by": "yunkube"} | (wanted.get("labels") or {})
+    metadata: Json = {"name": wanted["name"], "namespace": wanted["namespace"], "labels": dict(OURS)}
     if wanted["kind"] == "certificate":
         metadata["annotations"] = {MADE: purpose(wanted)}
     return {

@@ -20,7 +20,7 @@ from ansible.module_utils.yunkube.words import joined
 RECORD: Json = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
-    "metadata": {"name": "yunkube-web-services", "namespace": "kube-system", "labels": dict(web_service.OURS)},
+    "metadata": {"name": "yunkube-web-services", "namespace": "kube-system", "labels": dict(kube_objects.OURS)},
 }
 RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
 # What every namespace has of itself, or what follows what it belongs to.
@@ -184,7 +184,7 @@ class Deploy:
             kind, place = name.split(" ")
             where = f"{kind.lower()}/{item.manifest['metadata']['name']}"
             space = f" -n {place.partition('/')[0]}" if "/" in place else ""
-            label = f"{web_service.MANAGED_BY}={web_service.OURS[web_service.MANAGED_BY]}"
+            label = f"{kube_objects.MANAGED_BY}={kube_objects.OURS[kube_objects.MANAGED_BY]}"
             remedy = f"give the service another name, or hand it over: kubectl label {where}{space} {label}"
             self._fail(item.service, Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy))
             return

@@ -8,10 +8,9 @@ import json
 import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json
+from ansible.module_utils.yunkube.kube_objects import MANAGED_BY, OURS, read_data
 
 NAME = "app.kubernetes.io/name"
-MANAGED_BY = "app.kubernetes.io/managed-by"
-OURS = {MANAGED_BY: "yunkube"}
 TEMPLATE = "yunkube/template"  # on a ReplicationController's pods: which template they were made by
 BEFORE = "yunkube/previous-template"  # on a ReplicationController: what a rollback goes back to
 PULL_SECRET = "registry-pull"  # noqa: S105 - the Secret's name
@@ -55,7 +54,7 @@ class Login(t.NamedTuple):
 
 def login_of(secret: Json | None) -> Login | None:
     """Read the Secret that a registry's login is kept in."""
-    data = {key: base64.b64decode(value).decode() for key, value in ((secret or {}).get("data") or {}).items()}
+    data = read_data(secret)
     if not data.get("address"):
         return None
     return Login(data["address"], data.get("username", ""), data.get("password", ""))

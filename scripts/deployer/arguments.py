@@ -157,7 +157,7 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--only": ("troubleshoot_only", list, "with --fix: this fault alone; may be given again"),
         "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
     },
-    "support-bundle": {"--output": ("troubleshoot_support_file", str, "where to write it, a name in .tar.gz")},
+    "support-bundle": {"--output": ("troubleshoot_support_file", Path, "where to write it, a name in .tar.gz")},
     "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
 }
 
@@ -207,7 +207,7 @@ def parse(argv: Sequence[str]) -> Request:
     variables, files = _extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
-            variables[variable] = str(Path(value).expanduser().absolute()) if kind is str else value
+            variables[variable] = str(Path(value).expanduser().absolute()) if kind is Path else value
     if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
@@ -318,7 +318,7 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
         if kind is bool:
             sub.add_argument(flag, dest=variable, action="store_true", help=text)
-        elif kind is str:
+        elif kind is Path:
             sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
         elif kind is list:
             sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)

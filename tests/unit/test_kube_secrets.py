@@ -16,7 +16,8 @@ import kube_apply
 import pytest
 from ansible.module_utils.yunkube import kube_objects, kube_secrets
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
-from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of, read_data
+from ansible.module_utils.yunkube.kube_objects import read_data
+from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of
 from fake_kube_api import FakeKubeApi, make_certificates
 
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
 import pytest
 import web_rollback
@@ -19,13 +18,11 @@ WEB: Json = {name: option.get("default") for name, option in OPTIONS.items()} | 
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeKubeApi]:
+def fake(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch) -> FakeKubeApi:
     monkeypatch.setattr(web_rollout, "PAUSE", 0.0)
-    server = FakeKubeApi(tmp_path)
     for name in ("default", "kube-system"):
-        server.put(f"/api/v1/namespaces/{name}")
-    yield server
-    server.close()
+        fake.put(f"/api/v1/namespaces/{name}")
+    return fake
 
 
 @pytest.fixture

@@ -27,14 +27,12 @@ CONTROLLER = "/api/v1/namespaces/default/replicationcontrollers/web"
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeKubeApi]:
+def fake(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch) -> FakeKubeApi:
     monkeypatch.setattr(web_rollout, "PAUSE", 0.0)
     monkeypatch.setattr(web_rollout, "PATIENCE", 0.1)
-    server = FakeKubeApi(tmp_path)
     for name in ("default", "kube-system", "registry"):
-        server.put(f"/api/v1/namespaces/{name}")
-    yield server
-    server.close()
+        fake.put(f"/api/v1/namespaces/{name}")
+    return fake
 
 
 @pytest.fixture

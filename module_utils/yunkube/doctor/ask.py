@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition, pod_problem, workload_problem
+from ansible.module_utils.yunkube.kube_objects import read_data
 
 # Who may ask, the first that is there: the second exists on the first master, and is as good for reading.
 KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/super-admin.conf")
@@ -68,12 +68,8 @@ def _fill(facts: ClusterFacts, api: KubeApi) -> None:
     facts.dns_endpoints = sum(bool(one) for one in ready)
     secrets = "/api/v1/namespaces/kube-system/secrets"
     for token in api.items(secrets, fieldSelector="type=bootstrap.kubernetes.io/token"):
-        data = token.get("data") or {}
-        facts.tokens[_plain(data, "token-id")] = _plain(data, "expiration")
-
-
-def _plain(data: Json, key: str) -> str:
-    return base64.b64decode(data.get(key, "")).decode()
+        data = read_data(token)
+        facts.tokens[data.get("token-id", "")] = data.get("expiration", "")
 
 
 def name_of(found: Json) -> str:

@@ -75,6 +75,12 @@ class Work:
                     folder.mkdir(mode=0o700, parents=True)
             shutil.copy2(path, copy)
 
+    def keep_text(self, name: str, there: str) -> None:
+        """Keep what is in no file before it changes."""
+        KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(KEPT / name, there, 0o600)
+        self.keep(KEPT / name)
+
     def write(self, path: Path, wanted: str, mode: int = 0o644) -> None:
         """Give a file its text, and keep the old one."""
         there = path.read_text(errors="replace") if path.exists() else ""
@@ -325,10 +331,7 @@ def set_net_conf(work: Work, _target: str, network: str) -> None:
             read = {"EnableNFTables": False, "Backend": {"Type": "vxlan"}}
         wanted = json.dumps({**read, "Network": network})
         if work.note(f"set Network of ConfigMap kube-flannel/kube-flannel-cfg to {network}", there, wanted):
-            kept = KEPT / "net-conf.json"
-            KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(kept, there, 0o600)
-            work.keep(kept)
+            work.keep_text("net-conf.json", there)
             api.patch(FLANNEL_CONFIG, {"data": {"net-conf.json": wanted}})
         for node in {pod["spec"].get("nodeName") for pod in api.items(FLANNEL_PODS)} - {None}:
             _restart_flannel(work, api, node)
@@ -356,10 +359,7 @@ def delete_rule(work: Work, _target: str, undo: str) -> None:
     if argv[:2] not in (["iptables", "-D"], ["iptables-legacy", "-D"]):
         raise RepairError(f"not the deletion of a rule: {undo}")
     if work.note(undo):
-        KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = KEPT / "rules"
-        write_atomic(kept, work.run(f"{argv[0]}-save"), 0o600)
-        work.keep(kept)
+        work.keep_text("rules", work.run(f"{argv[0]}-save"))
         work.run(*argv)
 
 
