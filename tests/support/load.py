@@ -35,10 +35,10 @@ class Load:
         return f"{self.sent} sent, {len(self.lost)} lost, slowest {1000 * self.slowest:.0f} ms"
 
 
-def ask(url: str) -> str:
+def ask(url: str, timeout: float = TIMEOUT) -> str:
     """Return the answer to one GET on a connection of its own; anything but 200 is an error."""
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port or 80, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port or 80, timeout=timeout)
     try:
         connection.request("GET", where.path or "/", headers={"Connection": "close"})
         response = connection.getresponse()
