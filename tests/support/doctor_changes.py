@@ -5,7 +5,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts
-from doctor_record import break_pod, changes, container, master, node, not_ready, silent, stuck, users
+from doctor_record import CHANGES, break_pod, changes, container, master, node, not_ready, silent, stuck, users
+
+__all__ = ["CHANGES"]
 
 DAY = 86400
 CA = "/etc/kubernetes/pki/ca.crt"

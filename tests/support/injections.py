@@ -30,7 +30,6 @@ class Injection:
     mend: Act | None = None  # by hand; None where `--fix` does it
     allow: bool = False  # the doctor repairs it, when it is allowed to
     settles: bool = True  # whether the cluster is proved by `verify` afterwards
-    apart: bool = True  # whether it can be seen beside another
 
 
 def on(host: str, script: str) -> Act:

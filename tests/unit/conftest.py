@@ -1,18 +1,12 @@
-"""Let tests import what Ansible would put beside a module: `ansible.module_utils.yunkube`."""
+"""State of a host and an API of the test's own."""
 
 from __future__ import annotations
 
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 import pytest
 from fake_kube_api import FakeKubeApi
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# library/ and scripts/ come by `pythonpath` in pyproject.toml.
-ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 
 @pytest.fixture(autouse=True)

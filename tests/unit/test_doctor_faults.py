@@ -5,17 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 
-import doctor_changes  # noqa: F401 - notes the changes
 import pytest
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
 from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
 from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
-from doctor_record import CHANGES, break_pod, healthy, node, not_ready, silent
-
-
-def named(facts: Facts) -> set[str]:
-    """Return the ids of all that is said, as a cause or in a chain."""
-    return {name for one in diagnose(facts) for name in (one.id, *one.implied)}
+from doctor_changes import CHANGES
+from doctor_pairs import HIDDEN, independent, named
+from doctor_record import break_pod, healthy, node, not_ready
 
 
 def test_a_healthy_cluster_has_no_fault() -> None:
@@ -54,46 +50,11 @@ def test_what_follows_is_told_as_a_chain() -> None:
     assert found.chain[1].startswith("subnet-env-missing (/run/flannel/subnet.env of node1): ")
 
 
-def touched(fault: str) -> set[str]:
-    """Return which facts a change changes; two that change the same cannot be seen side by side."""
-    before, after = healthy(), healthy()
-    CHANGES[fault](after)
-    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster)] for facts in (before, after)]
-    found = set()
-    for number, (old, new) in enumerate(zip(*parts, strict=True)):
-        found |= {f"{number}.{name}" for name in old if old[name] != new[name]}
-    return found
-
-
-def seen_without_the_api(fault: str) -> bool:
-    """Say whether a fault is found on the hosts alone."""
-    facts = healthy()
-    CHANGES[fault](facts)
-    silent(facts)
-    return fault in named(facts)
-
-
-# What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
-# flannel's link and routes; without a CNI configuration, nobody knows which plugins it would name.
-HIDDEN = {
-    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing"},
-    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing"},
-    "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
-    "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},
-    "kube-proxy-down": {"flannel-link-missing", "flannel-lease-missing", "pod-route-missing"},
-    "cni-config-missing": {"cni-plugin-missing"},
-}
-
-
 def test_any_two_faults_at_once_are_both_named() -> None:
-    alone = {fault: touched(fault) for fault in CHANGES}
-    blinding = {fault for fault in CHANGES if "2.answers" in alone[fault]}
-    seen = {fault for fault in CHANGES if seen_without_the_api(fault)}
     missed = set()
     for pair in itertools.permutations(CHANGES, 2):
-        first, second = pair
-        if alone[first] & alone[second] or (blinding & {*pair} and {*pair} - blinding - seen):
-            continue  # they are one and the same fact, or the API is silent about one of them
+        if not independent(*pair):
+            continue
         facts = healthy()
         for fault in pair:
             CHANGES[fault](facts)

@@ -1,0 +1,60 @@
+"""Which two faults of the doctor's table can be told side by side, by the facts that each of them changes."""
+
+from __future__ import annotations
+
+from ansible.module_utils.yunkube.doctor.facts import Facts, as_json
+from ansible.module_utils.yunkube.doctor.reason import diagnose
+from doctor_changes import CHANGES
+from doctor_record import healthy, silent
+
+# What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
+# flannel's link and routes; without a CNI configuration, nobody knows which plugins it would name.
+HIDDEN = {
+    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing"},
+    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing"},
+    "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
+    "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},
+    "kube-proxy-down": {"flannel-link-missing", "flannel-lease-missing", "pod-route-missing"},
+    "cni-config-missing": {"cni-plugin-missing"},
+}
+
+
+def named(facts: Facts) -> set[str]:
+    """Return the ids of all that is said, as a cause or in a chain."""
+    return {name for one in diagnose(facts) for name in (one.id, *one.implied)}
+
+
+def touched(fault: str) -> set[str]:
+    """Return which facts a fault changes."""
+    before, after = healthy(), healthy()
+    CHANGES[fault](after)
+    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster)] for facts in (before, after)]
+    found = set()
+    for number, (old, new) in enumerate(zip(*parts, strict=True)):
+        found |= {f"{number}.{name}" for name in old if old[name] != new[name]}
+    return found
+
+
+def seen_without_the_api(fault: str) -> bool:
+    """Say whether a fault is found on the hosts alone."""
+    facts = healthy()
+    CHANGES[fault](facts)
+    silent(facts)
+    return fault in named(facts)
+
+
+TOUCHED = {fault: touched(fault) for fault in CHANGES}
+BLINDING = {fault for fault in CHANGES if "2.answers" in TOUCHED[fault]}
+SEEN_ON_HOSTS = {fault for fault in CHANGES if seen_without_the_api(fault)}
+
+
+def independent(first: str, second: str) -> bool:
+    """Say whether they are two facts, and the API is not silent about one of them."""
+    pair = {first, second}
+    return not TOUCHED[first] & TOUCHED[second] and (not pair & BLINDING or pair <= BLINDING | SEEN_ON_HOSTS)
+
+
+def side_by_side(first: str, second: str) -> bool:
+    """Say whether both are told where both are there."""
+    hidden = second in HIDDEN.get(first, ()) or first in HIDDEN.get(second, ())
+    return independent(first, second) and not hidden
