@@ -17,6 +17,12 @@ import (
 
 const patience = 3 * time.Second
 
+// A connection to a Service that kube-proxy has not yet heard of never comes about: the kernel keeps sending
+// its packets the first way. So one that takes longer is given up, and verify asks again.
+var client = http.Client{Transport: &http.Transport{
+	DialContext: (&net.Dialer{Timeout: time.Second}).DialContext,
+}}
+
 // answer is what every path returns: what was asked of it, or why it could not be had.
 type answer struct {
 	Pod       string   `json:"pod"`
@@ -56,7 +62,7 @@ func fetch(ctx context.Context, r *http.Request, a *answer) error {
 	}
 	// A connection of its own each time: a Service chooses by connection.
 	request.Close = true
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ DRIFT = [
     ("node1", "rm /opt/cni/bin/portmap", "install CNI plugin portmap"),
     ("node2", "systemctl stop kubelet", "start kubelet"),
     ("node2", "rm /etc/sysctl.d/99-kubernetes.conf", "write /etc/sysctl.d/99-kubernetes.conf"),
-    ("node2", "ctr --namespace k8s.io images rm docker.io/yunkube/probe:0.1.0", "import image probe 0.1.0"),
+    ("node2", "ctr --namespace k8s.io images rm docker.io/yunkube/probe:0.1.1", "import image probe 0.1.1"),
     ("master1", "echo '# mine' >> /etc/containerd/config.toml", "write /etc/containerd/config.toml"),
     ("master1", "systemctl disable --quiet kubelet", "enable kubelet"),
 ]

@@ -112,7 +112,7 @@ def bad_flag(part: str) -> tuple[Act, Act]:
 
 def pod(name: str, namespace: str = "default", **spec: object) -> Act:
     """Make a user's pod."""
-    container = {"name": "main", "image": "docker.io/yunkube/probe:0.1.0", **spec}
+    container = {"name": "main", "image": "docker.io/yunkube/probe:0.1.1", **spec}
     manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
