@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
@@ -11,6 +12,8 @@ from ansible.module_utils.yunkube.kube_health import condition
 
 REVISION = "deployment.kubernetes.io/revision"
 LINES = 5  # of a log
+# What a kubelet says instead of a log whose container it has just removed, until it looks again: at most so long.
+GONE, GONE_SECONDS = "unable to retrieve container logs", 3.0
 PULLS = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "InvalidImageName", "ErrImageNeverPull")
 RESTARTS = 3  # from which on a crash is no mishap
 
@@ -70,14 +73,21 @@ def log_of(api: KubeApi) -> Log:
 
     def read(pod: Json, container: str, previous: bool) -> str:
         metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
         query = {"container": container, "tailLines": str(LINES), **({"previous": "true"} if previous else {})}
+        deadline = time.monotonic() + GONE_SECONDS
         try:
-            answer = api.get(f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log", **query)
+            while (text := _text(api.get(path, **query))).startswith(GONE) and time.monotonic() < deadline:
+                time.sleep(0.3)
         except KubeError:
             return ""
-        return str(answer["text"] if set(answer) == {"text"} else json.dumps(answer)).strip()
+        return "" if text.startswith(GONE) else text
 
     return read
+
+
+def _text(answer: Json) -> str:
+    return str(answer["text"] if set(answer) == {"text"} else json.dumps(answer)).strip()
 
 
 def diagnose(seen: Seen, log: Log) -> Trouble | None:
@@ -138,9 +148,10 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
     probe = _probe(pod, container, events, log)
     killed = any(event.get("reason") == "Killing" and "failed" in str(event.get("message")) for event in events)
     if ended and not killed:
-        # While it runs once more, the log before is the one that tells.
+        # While it runs once more, the log before is the one that tells; it may be running by now.
         said = f"the program ends with exit code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
-        text = log(pod, container["name"], "terminated" not in container.get("state", {}))
+        again = "terminated" not in container.get("state", {})
+        text = log(pod, container["name"], again) or log(pod, container["name"], not again)
         return Trouble("crash", said + _last(text), "see its log; is its configuration (env) right?", lasting)
     return probe
 

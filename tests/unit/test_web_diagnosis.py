@@ -5,8 +5,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube.kube_api import Json, KubeError
-from ansible.module_utils.yunkube.web_diagnosis import Seen, diagnose, holder_of, refusal
+from ansible.module_utils.yunkube import web_diagnosis
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.web_diagnosis import Seen, diagnose, holder_of, log_of, refusal
 
 SPEC: Json = {
     "containers": [
@@ -151,3 +152,17 @@ def test_the_holder_of_a_node_port_is_found() -> None:
     service: Json = {"metadata": {"namespace": "a", "name": "b"}, "spec": {"ports": [{"nodePort": 31111}, {"port": 1}]}}
     assert holder_of(31111, [service]) == "a/b"
     assert holder_of(31112, [service]) == ""
+
+
+@pytest.mark.parametrize(("times", "log"), [(1, "last words"), (99, "")])
+def test_a_log_that_was_just_removed_is_asked_for_again(times: int, log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([*["unable to retrieve container logs for containerd://3bda"] * times, "last words\n"])
+
+    class Api:
+        def get(self, path: str, **query: str) -> Json:
+            assert (path, query["previous"]) == ("/api/v1/namespaces/shop/pods/web-1/log", "true")
+            return {"text": next(answers)}
+
+    monkeypatch.setattr(web_diagnosis, "GONE_SECONDS", 0.4)
+    read = log_of(t.cast("KubeApi", Api()))
+    assert read({"metadata": {"namespace": "shop", "name": "web-1"}}, "web", True) == log
