@@ -8,6 +8,7 @@ import json
 import pytest
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
 from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
+from ansible.module_utils.yunkube.doctor.plan import Wish, step
 from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
 from doctor_changes import CHANGES
 from doctor_pairs import HIDDEN, independent, named
@@ -74,6 +75,18 @@ def test_a_rule_for_strangers_alone_is_no_fault(source: str, count: int) -> None
 def test_nodes_alone_say_nothing_of_the_api() -> None:
     facts = Facts([node(healthy())], ClusterFacts(), healthy().now)
     assert diagnose(facts) == []
+
+
+@pytest.mark.parametrize(
+    "of_host", ["containerd-stopped", "kubelet-config-broken", "control-plane-certificate-expired"]
+)
+def test_a_host_is_repaired_before_what_needs_its_pods(of_host: str) -> None:
+    facts = healthy()
+    CHANGES["dns-scaled-to-zero"](facts)
+    dns = diagnose(facts)
+    facts = healthy()
+    CHANGES[of_host](facts)
+    assert step([*dns, *diagnose(facts)], Wish(fix=True), {}, 0).next["id"] == of_host
 
 
 def test_a_break_that_is_not_in_the_table_is_unknown() -> None:

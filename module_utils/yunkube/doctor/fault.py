@@ -42,7 +42,7 @@ class Fault:
     scope: str = "host"  # whose: those of the same `host`, of the same `target`, or of `all` hosts
     repair: str = ""  # in repairs.py; empty where there is none
     safe: bool = False  # whether `--fix` may do it unasked
-    weight: int = 1  # of repairs, the lightest goes first
+    weight: int = 1  # of repairs, the lightest goes first; one that waits for pods is heavier than those of hosts
     on_master: bool = False  # where the repair runs
     generic: bool = False  # a symptom: where nothing explains it, the cause is unknown
     link: str = ""

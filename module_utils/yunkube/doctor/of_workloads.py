@@ -277,6 +277,7 @@ FAULTS = (
         explains=("dns-not-ready", "workload-not-rolled-out"),
         repair="scale_dns",
         safe=True,
+        weight=4,
         on_master=True,
     ),
     Fault(
