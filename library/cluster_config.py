@@ -93,16 +93,18 @@ def faults_of(
     for problem in inventory.problems:
         yield Fault(display(problem.file, project), problem.line, problem.key, *problem.value)
     wrong: set[str] = set()
+    unusable: set[str] = set()  # what is wrong somewhere inside of a value keeps no rule from the rest of it
     for entry in inventory.entries:
         for fault in check_entry(entry, options, project):
             wrong.add(entry.key)
+            unusable.add(fault.key)
             yield fault
     for key, value in cluster.values.items():
         for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
-            wrong.add(key)
+            unusable.add(name)
             yield Fault(*place(key, inventory, project), name, message, remedy)
     for key, message, remedy in cluster_rules.findings(cluster):
-        if key not in wrong:
+        if key not in unusable:
             yield Fault(*place(key, inventory, project), key, message, remedy)
 
 

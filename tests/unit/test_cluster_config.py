@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -348,12 +349,15 @@ def test_web_services_must_fit_together(services: list[Any], complaints: list[st
         assert complaint in message
 
 
-def test_an_unknown_key_of_a_web_service_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) -> None:
     options = cluster_config.role_options(ROOT / "roles")
     (tmp_path / "group_vars/all").mkdir(parents=True)
     (tmp_path / "hosts.yml").write_text(HOSTS)
-    line = 'web_services: [{name: web, image: "web:1", nodeport: 31111}]\n'
-    (tmp_path / "group_vars/all/cluster.yml").write_text(line)
-    faults = [str(fault) for fault in cluster_config.faults_of(read([tmp_path]), options, cluster(), tmp_path)]
-    expected = "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?"
-    assert expected in faults
+    services = [{"name": "web", "image": "web:1", "nodeport": 31111}, {"name": "shop", "image": "a", "port": 0}]
+    (tmp_path / "group_vars/all/cluster.yml").write_text(f"web_services: {json.dumps(services)}\n")
+    given = cluster(web_services=services)
+    faults = [str(fault) for fault in cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)]
+    assert faults == [
+        "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
+        "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",
+    ]
