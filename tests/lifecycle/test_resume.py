@@ -63,7 +63,8 @@ def test_up_goes_on_after_disturbances_at_random_moments(lab: Lab, capsys: pytes
         name, code = lab.disturbed(tasks, functools.partial(drawn.happen, lab))
         with capsys.disabled():
             sys.stdout.write(f"\n  {drawn.seconds} s into {name!r}: {drawn.what} ({drawn.host}): exit code {code}")
-        assert code in ((-9,) if drawn.what == KINDS[0] else (0, 3, 4))
+        # With little left to do, it may end by itself before it is to crash.
+        assert code in ((-9, 0) if drawn.what == KINDS[0] else (0, 3, 4))
     result = lab.deploy("up")
     assert result.code == 0, result.errors
     assert all(row["ok"] for row in result.summary["table"])
