@@ -31,6 +31,7 @@ NEEDS: dict[str, t.Any] = {
     "kubeadm_ignores": [],
     "ignores": [],
     "cluster": "ours",
+    "cluster_id": "0123456789abcdef",
 }
 
 FIT = Host(
@@ -38,7 +39,8 @@ FIT = Host(
     machine_id="1",
     product_uuid="",
     member=False,
-    recorded="",
+    record=None,
+    joined="",
     foreign=(),
     systemd=True,
     firewall="",
@@ -62,6 +64,8 @@ FIT = Host(
     ),
 )
 
+OURS = {"cluster": "ours", "cluster_id": "0123456789abcdef"}
+
 
 def checks(host: Host, **needs: t.Any) -> list[str]:
     """Names of the checks that fail."""
@@ -75,7 +79,6 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
 @pytest.mark.parametrize(
     ("change", "check", "words"),
     [
-        ({"recorded": "theirs"}, "other cluster", "belongs to the cluster theirs"),
         ({"foreign": ("a containerd of its own",)}, "foreign", "a containerd of its own"),
         ({"memory_mb": 1600}, "memory", "has 1600 MB"),
         ({"cpus": 1}, "cpus", "has 1 processor$"),
@@ -107,7 +110,34 @@ def test_all_faults_are_found_at_once_and_none_of_a_member() -> None:
     poor = dataclasses.replace(FIT, memory_mb=1, cpus=1, clock=0.0)
     assert checks(poor) == ["memory", "cpus", "clock"]
     assert checks(poor, ignores=["clock"]) == ["memory", "cpus"]
-    assert checks(dataclasses.replace(poor, member=True)) == []
+    assert checks(dataclasses.replace(poor, member=True, record=OURS)) == []
+
+
+def test_a_host_of_another_cluster_is_refused_whether_it_is_a_member_or_not() -> None:
+    for member in (False, True):
+        for record, words in (
+            ({"cluster": "theirs", "cluster_id": "f" * 16}, "belongs to the cluster theirs (id ffffffffffffffff), not"),
+            ({"cluster": "ours", "cluster_id": "f" * 16}, "(id ffffffffffffffff), not to ours (id 0123456789abcdef)"),
+            ({"cluster": "ours"}, "belongs to the cluster ours (without an id), not to ours (id 0123456789abcdef)"),
+        ):
+            host = dataclasses.replace(FIT, member=member, record=record)
+            (fault,) = find_faults(host, NEEDS | {"ignores": ["foreign", "other cluster"]})
+            assert (fault.check, fault.remedy != "") == ("other cluster", True)
+            assert words in fault.message
+
+
+def test_a_member_of_anything_without_our_record_is_refused() -> None:
+    host = dataclasses.replace(FIT, member=True, joined="https://10.1.2.3:6443")
+    (fault,) = find_faults(host, NEEDS | {"ignores": ["foreign", "other cluster"]})
+    assert fault.message == (
+        "is a member of a cluster (https://10.1.2.3:6443) and has no record of ours (id 0123456789abcdef)"
+    )
+
+
+def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:
+    assert checks(FIT, cluster_id="") == []
+    assert checks(dataclasses.replace(FIT, record=OURS), cluster_id="") == ["other cluster"]
+    assert checks(dataclasses.replace(FIT, record={"cluster": "ours"}), cluster_id="") == ["other cluster"]
 
 
 def test_what_the_kubelet_is_told_to_accept_is_no_fault() -> None:
