@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import typing as t
 
 from ansible.module_utils.yunkube import host_state
@@ -49,14 +50,14 @@ def fault(record: host_state.Json, cluster: str, cluster_id: str) -> Fault | Non
     return {"check": CHECK, "message": found[0], "remedy": found[1]} if found else None
 
 
-# For modules that act on a host of the cluster, or through its control plane.
+# For modules that act on a host of the cluster, or through its control plane; see refuse_another.
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "cluster": {"type": "str", "default": ""},
     "cluster_id": {"type": "str"},
 }
 
 
-def refuse_another(module: AnsibleModule, host: str = "") -> None:
+def refuse_another(module: AnsibleModule) -> None:
     """End the module when this host is not of the cluster that the options name; without an id nothing is compared."""
     if module.params["cluster_id"] is None:
         return
@@ -70,8 +71,6 @@ def refuse_another(module: AnsibleModule, host: str = "") -> None:
     else:
         wrong = fault(record, module.params["cluster"], module.params["cluster_id"])
     if wrong:
-        where = {"host": host} if host else {}
-        said = f"{wrong['message']}; {wrong['remedy']}"
-        module.fail_json(
-            msg=f"{host}: {said}" if host else f"the host {said}", kind="preflight", faults=[{**where, **wrong}]
-        )
+        host = socket.gethostname()
+        said = f"{host}: {wrong['message']}; {wrong['remedy']}"
+        module.fail_json(msg=said, kind="preflight", faults=[{"host": host, **wrong}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import threading
 import typing as t
@@ -218,9 +219,11 @@ def test_a_module_that_acts_on_a_host_refuses_that_of_another_cluster() -> None:
     assert "has no record" in ended(Module(**ours), identity.refuse_another)["msg"]
     host_state.write_record({"cluster": "prod", "cluster_id": "f" * 16})
     for check_mode in (True, False):
-        refused = ended(Module(check_mode=check_mode, **ours), identity.refuse_another, "master1")
-        assert refused["msg"].startswith(f"master1: belongs to the cluster prod (id {'f' * 16}), not to prod (id {ID})")
-        assert refused["faults"][0]["host"] == "master1"
+        refused = ended(Module(check_mode=check_mode, **ours), identity.refuse_another)
+        assert refused["msg"].startswith(
+            f"{socket.gethostname()}: belongs to the cluster prod (id {'f' * 16}), not to prod (id {ID})"
+        )
+        assert refused["faults"][0]["host"] == socket.gethostname()
     host_state.write_record(ours)
     assert ended(Module(**ours), identity.refuse_another) == {}
     assert ended(Module(cluster="", cluster_id=None), identity.refuse_another) == {}
