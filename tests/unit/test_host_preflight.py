@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import ipaddress
+import os
+import re
+import subprocess
+import sys
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
 from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_routes
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugins/action/host_preflight_report.py"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
 
 NEEDS: dict[str, t.Any] = {
     "master": True,
@@ -218,3 +225,29 @@ def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[.
 
 def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
     assert all_faults({"a": report(), "b": report()}) == []
+
+
+def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None:
+    specs = yaml.safe_load((ROOT / "roles/prepare_host/meta/argument_specs.yml").read_text())["argument_specs"]
+    (choices,) = (
+        entry["options"]["prepare_host_ignored_checks"]["choices"]
+        for entry in specs.values()
+        if "prepare_host_ignored_checks" in entry.get("options", {})
+    )
+    source = (ROOT / "library/host_preflight.py").read_text()
+    checks = set(re.findall(r'Fault\(\s*"([^"]+)"', source))
+    assert len(checks) > 10
+    assert checks <= set(choices)
+    assert set(re.findall(r"prepare_host_ignored_checks: \[(\w+)\]", source)) <= checks
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", "UTC"])
+def test_the_control_machines_clock_is_right_in_every_time_zone(zone: str) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/prepare_host/tasks/preflight.yml").read_text())
+    expression = tasks[0]["host_preflight"]["control_time"]
+    argv = [Path(sys.executable).parent / "ansible", "localhost", "-m", "debug", "-a", f"msg='at {expression}'"]
+    environment = {**os.environ, "TZ": zone, "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    found = re.search(r"at ([\d.]+)", done.stdout)
+    assert found is not None, done.stdout
+    assert abs(float(found[1]) - time.time()) < 900
