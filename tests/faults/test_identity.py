@@ -54,7 +54,7 @@ def test_another_users_hosts_of_the_same_name_are_not_touched(lab: Lab, hosts: l
 def test_a_copy_of_the_inventory_gets_no_state_directory(lab: Lab, hosts: list[str], tmp_path: Path) -> None:
     copy = Lab(tmp_path / "copy", lab.name, lab.network)
     shutil.copytree(lab.inventory, copy.inventory)
-    for verb in ("up", "down --yes", "kubectl"):
+    for verb in ("up", "down --yes", "status"):
         result = copy.deploy(verb)
         assert result.code == 2, result.errors
         assert str(lab.inventory) in result.errors
