@@ -30,6 +30,8 @@ options:
   image: {description: The probe's image, type: str, required: true}
   domain: {description: The domain of Services, type: str, default: cluster.local}
   host: {description: Name of the node that this runs on, type: str, required: true}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   mode: {description: How much to prove, type: str, choices: [auto, full, quick], default: auto}
   timeout: {description: Seconds to wait for nodes and workloads, type: int, default: 180}
   probe_timeout: {description: Seconds for the probes to start and for each check to succeed, type: int, default: 30}
@@ -52,6 +54,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, judge, see, wait
 from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
@@ -139,6 +142,7 @@ class Verify:
 
     def run(self) -> None:
         """Judge the cluster, prove it where that is due, and say what came of it."""
+        identity.refuse_another(self.module)
         if self.module.check_mode:
             self._look()
         started = time.monotonic()
@@ -211,6 +215,7 @@ def main() -> None:
                 "mode": {"type": "str", "choices": ["auto", "full", "quick"], "default": "auto"},
                 "timeout": {"type": "int", "default": 180},
                 "probe_timeout": {"type": "int", "default": 30},
+                **identity.OPTIONS,
             },
             supports_check_mode=True,
         )

@@ -160,7 +160,7 @@ def another_id(lab: Lab) -> Iterator[str]:
 def test_no_verb_changes_a_host_of_another_cluster(lab: Lab) -> None:
     service = '[{"name": "shop", "image": "shop:1"}]'
     verbs = ("plan", "up", "up --limit node1", "add node1", "remove node1 --yes", "remove node1 --dead --yes",
-             "web apply", "doctor --fix", "down --yes")  # fmt: skip
+             "web apply", "verify", "doctor --fix", "down --yes")  # fmt: skip
     objects = settled(lab)
     with another_id(lab) as ours, unchanged(lab):
         for verb in verbs:
