@@ -5,11 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bundle_build
-short_description: Make the bundle that hosts install from
+short_description: Make the bundle that hosts install from, and serve it to them
 description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
   - It is named by the digest of its lock. Where it is whole, the module only looks at sizes and times and is done.
   - A file that changed since it was built is found by that, checked, and made anew.
+  - With O(port) it is served over HTTP as C(/<sha256>), and nothing else is, at the addresses on the routes to
+    O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]
 options:
   lock: {description: The lock file of a Kubernetes release, type: path, required: true}
@@ -20,15 +22,17 @@ options:
     choices: [auto, source, release, mirror]
     default: auto
   programs_link: {description: A link to the bundle's programs for the control machine, type: path}
-  address: {description: Address of the server that C(served) tells of; empty for none, type: str, default: ""}
-  port: {description: Port of that server, type: int, default: 8742}
+  port: {description: TCP port to serve the cache's bundles at; 0 serves nothing, type: int, default: 0}
+  address: {description: Address to serve at; empty means those on the routes to O(hosts), type: str, default: ""}
+  hosts: {description: Addresses of the hosts that fetch, type: list, elements: str, default: []}
+  run: {description: Process that the server ends with; the action plugin gives Ansible's, type: int}
 attributes:
-  check_mode: {support: full, details: [Builds nothing; says whether it would.]}
+  check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 directory: {description: The bundle's folder, returned: always, type: path}
-served: {description: Whether a server gives out the bundles of this cache already, returned: always, type: bool}
+served: {description: Addresses at which it is served, returned: always, type: list, elements: str}
 seconds: {description: Time of each step that was built, returned: when something was, type: dict}
 """
 
@@ -41,8 +45,10 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, manifest_of, sha256_text
-from ansible.module_utils.yunkube.bundle_server import who_serves
-from ansible.module_utils.yunkube.store import digest_file, locked, write_atomic
+from ansible.module_utils.yunkube.bundle_server import ServeError, ensure_served, listening_addresses
+from ansible.module_utils.yunkube.store import LockError, digest_file, locked, write_atomic
+
+BUNDLE_SECONDS = 7200.0  # how long to wait for another run that makes the same bundle
 
 
 def stamp(path: Path) -> list[int]:
@@ -87,10 +93,21 @@ def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Pa
     write_atomic(bundle / "manifest.json", json.dumps(manifest, indent=1))
 
 
-def served(params: dict[str, t.Any]) -> bool:
-    """Return whether somebody gives out what lies in this cache."""
-    said = who_serves(params["address"], params["port"]) if params["address"] else None
-    return said is not None and said.get("cache") == params["cache"]
+def serve(module: AnsibleModule, changed: bool) -> list[str]:
+    """Serve what lies in the cache, and return at which addresses."""
+    # A server that runs is no change of anything that lasts: changed stays as it is.
+    params = module.params
+    if module.check_mode or not params["port"]:
+        return []
+    try:
+        addresses = listening_addresses(params["address"], params["hosts"])
+        for address in addresses:
+            ensure_served(Path(params["cache"]), address, params["port"], params["run"] or os.getppid())
+    except ServeError as error:
+        module.fail_json(msg=str(error), remedy=error.remedy, changed=changed)
+    except LockError as error:
+        module.fail_json(msg=f"cannot serve the bundle: {error}", changed=changed)
+    return addresses
 
 
 def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
@@ -115,8 +132,10 @@ def main() -> None:
             "cache": {"type": "path", "required": True},
             "origin": {"choices": ["auto", "source", "release", "mirror"], "default": "auto"},
             "programs_link": {"type": "path"},
+            "port": {"type": "int", "default": 0},
             "address": {"type": "str", "default": ""},
-            "port": {"type": "int", "default": 8742},
+            "hosts": {"type": "list", "elements": "str", "default": []},
+            "run": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -132,17 +151,17 @@ def main() -> None:
     if bad == []:
         relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
         changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
-        module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served(module.params))
+        module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=serve(module, relinked))
     making = [f"{'make' if bad is None else 'mend'} the bundle of {lock_file.stem}"]
     if module.check_mode:
-        module.exit_json(changed=True, changes=making, directory=str(bundle), served=served(module.params))
+        module.exit_json(changed=True, changes=making, directory=str(bundle), served=[])
     lock = yaml.safe_load(text)
     builder = Builder(lock, Path(module.params["project"]), cache)
     if faults := builder.faults():
         module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
     progress = Progress(cache / "progress.json", builder.steps)
     try:
-        with locked(cache / "bundles" / f".{bundle.name}.lock"):
+        with locked(cache / "bundles" / f".{bundle.name}.lock", BUNDLE_SECONDS):
             bad = damaged(bundle)
             if bad != []:
                 for digest in bad or []:
@@ -151,7 +170,7 @@ def main() -> None:
                 manifest, sources = manifest_of(lock, built)
                 programs = {name: built["programs"][name] for name in lock["control"]}
                 write_bundle(bundle, manifest, sources, programs)
-    except BuildError as error:
+    except (BuildError, LockError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"cannot write the bundle under {cache}: {error.strerror}; what was built stays there")
@@ -162,7 +181,7 @@ def main() -> None:
         changed=True,
         changes=making,
         directory=str(bundle),
-        served=served(module.params),
+        served=serve(module, changed=True),
         seconds=progress.times,
         rebuilt=bad or [],
     )

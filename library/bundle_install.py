@@ -64,6 +64,13 @@ from ansible.module_utils.yunkube.bundle_files import (
 )
 from ansible.module_utils.yunkube.host_state import complete_record, remember, runner
 
+# What to do when a file does not come, from the control machine's own server or from cluster_bundle_url.
+OWN_SERVER = (
+    "let this host connect to that address and port (a firewall of the control machine, cluster_bundle_address); the"
+    " bundle is served while site.yml or deploy.py runs"
+)
+COPY = "let it hold what the control machine's cache has under bundles/*/files"
+
 
 def control_machine(pid: int | None = None) -> str:
     """Return the address that this SSH session comes from, out of our own environment or a parent's (sudo drops it)."""
@@ -87,6 +94,7 @@ class Source:
     def __init__(self, url: str, port: int) -> None:
         """Use `url`; where it is empty, the control machine at `port`, past any proxy."""
         proxies: list[urllib.request.BaseHandler] = [] if url else [urllib.request.ProxyHandler({})]
+        self.own = not url
         self.url = url.rstrip("/") or f"http://{control_machine()}:{port}"
         self._open = urllib.request.build_opener(*proxies).open
         self.bytes = 0
@@ -99,6 +107,7 @@ class Source:
                 actual = self._receive(f"{self.url}/{entry['sha256']}", part)
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 problem = f"{entry['name']}: cannot fetch it from {self.url}: {getattr(error, 'reason', error)}"
+                remedy = OWN_SERVER if self.own else COPY
             else:
                 if actual == entry["sha256"]:
                     part.chmod(int(entry.get("mode", "0644"), 8))
@@ -109,11 +118,12 @@ class Source:
                     f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
+                remedy = "run site.yml or deploy.py up, which makes it again" if self.own else COPY
             finally:
                 part.unlink(missing_ok=True)
             if left:
                 time.sleep(0.5)
-        raise InstallError(problem)
+        raise InstallError(problem, remedy)
 
     def _receive(self, url: str, part: Path) -> str:
         digest = hashlib.sha256()
@@ -204,7 +214,7 @@ def main() -> None:
         if not module.check_mode and any(entry["kind"] == "package" for entry in module.params["files"]):
             complete_record(runner(module))  # now that nft is there, and nothing has changed a rule yet
     except InstallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

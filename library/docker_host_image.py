@@ -44,10 +44,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
-from ansible.module_utils.yunkube.store import digest_of, locked
+from ansible.module_utils.yunkube.store import LockError, digest_of, locked
 from ansible.module_utils.yunkube.system_packages import APT_INDEXES, PackageError, debian_archive, install
 
 REPOSITORY = "yunkube-host"
+IMAGE_SECONDS = 3600.0  # how long to wait for another run that makes the same image
 
 # Nothing reads these on a machine that lives for a day; they are a third of the image.
 LEFT_OUT = (
@@ -160,14 +161,14 @@ def main() -> None:
         if engine is None or module.check_mode:
             module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
-        with locked(archive.with_suffix(".lock")):
+        with locked(archive.with_suffix(".lock"), IMAGE_SECONDS):
             if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
                 module.exit_json(changed=False, changes=[], image=image)
             if not archive.exists():
                 build(module, recipe, archive)
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
-    except (ImageError, DockerError, PackageError, OSError) as error:
+    except (ImageError, DockerError, LockError, PackageError, OSError) as error:
         module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
     module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
 

@@ -25,7 +25,12 @@ LISTING = ("--show", "--showformat=${Package} ${db:Status-Status}\n")
 
 
 class InstallError(Exception):
-    """The host cannot be brought there; the text says why and what to do."""
+    """The host cannot be brought there; the text says why, `remedy` what to do where that is not in the text."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class Digests:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 import typing as t
 from pathlib import Path
@@ -11,6 +14,14 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.build import sha256_text
 from bundle_build import damaged, link_programs, write_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+# Run a module with the project's module_utils in place.
+AS_ANSIBLE_DOES = f"""
+import runpy, sys, ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+runpy.run_path({str(ROOT / "library/bundle_build.py")!r}, run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -92,3 +103,37 @@ def test_the_link_to_the_programs_follows_the_bundle(bundle: Path, tmp_path: Pat
     assert Path(link, "kubectl").read_text() == "kubectl"
     assert link_programs(link, tmp_path / "bundles/two", check_mode=False)
     assert not link_programs(None, bundle, check_mode=False)
+
+
+def run_module(**options: t.Any) -> dict[str, t.Any]:
+    """Run the module as Ansible does on this machine, and return what it answers."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANSIBLE_DOES],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    answer: dict[str, t.Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_bundle_that_cannot_be_served_fails_with_what_to_do(tmp_path: Path, sources: dict[str, Path]) -> None:
+    lock = tmp_path / "lock.yml"
+    lock.write_text("kubernetes: 1.0.0\n")
+    write_bundle(tmp_path / "cache/bundles" / sha256_text(lock.read_text())[:16], {"files": []}, sources, {})
+    given = {"lock": str(lock), "project": str(ROOT), "cache": str(tmp_path / "cache"), "hosts": ["127.0.0.1"]}
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        assert run_module(**given, port=port, _ansible_check_mode=True)["served"] == []
+        failed = run_module(**given, port=port, programs_link=str(tmp_path / "bin"))
+    assert failed["msg"] == f"cannot serve the bundle at 127.0.0.1:{port}: Address already in use"
+    assert "set cluster_bundle_port" in failed["remedy"]
+    assert failed["changed"]  # the link: so the run ends with 3, not with the 2 of an inventory that is wrong
+    assert "kind" not in failed
+    served = run_module(**given, port=port, run=os.getpid())
+    assert served["served"] == ["127.0.0.1"]
+    assert not served["changed"]
