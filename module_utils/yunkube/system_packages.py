@@ -44,11 +44,11 @@ def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> l
     return packages
 
 
-def debian_archive(listing: str) -> str | None:
-    """Return the address of Debian's archive out of apt's indexes, `origin|label|uri` a line; None when it has none."""
+def debian_archive(listing: str, label: str = "Debian") -> str | None:
+    """Return the address of Debian's archive out of apt's indexes, `origin|label|uri` a line; None without one."""
     for line in listing.splitlines():
-        origin, label, uri = line.split("|", 2)
-        if (origin, label) == ("Debian", "Debian"):
+        origin, labelled, uri = line.split("|", 2)
+        if (origin, labelled) == ("Debian", label):
             return uri
     return None
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, closure, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build_tools import BuildError, Tools
+from ansible.module_utils.yunkube.debian_packages import closure
 from ansible.module_utils.yunkube.store import digest_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,7 +152,7 @@ def test_a_manifest_names_every_file_with_digest_size_and_place(tmp_path: Path) 
         "images": [{"reference": "registry.k8s.io/pause:3.10.2", "purpose": ["node"]}],
     }
     built = {"programs": {"kubelet": kubelet}, "images": {"registry.k8s.io/pause:3.10.2": image}, "packages": {}}
-    manifest, sources = manifest_of(lock, built)
+    manifest, sources = manifest_of(lock, built, Tools(tmp_path, 0))
     program, archive = manifest["files"]
     assert (program["path"], program["mode"], program["size"]) == ("/usr/local/bin/kubelet", "0755", 7)
     assert program["sha256"] == sha256_text("kubelet")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.build import sha256_text
-from bundle_build import damaged, link_programs, write_bundle
+from ansible.module_utils.yunkube.debian_packages import Package
+from bundle_build import damaged, in_words, link_of, link_programs, point, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 # Run a module with the project's module_utils in place.
@@ -39,9 +40,7 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def bundle(tmp_path: Path, sources: dict[str, Path]) -> Path:
     """A whole bundle."""
-    folder = tmp_path / "bundles/one"
-    write_bundle(folder, {"files": []}, sources, {"kubectl": sources[sha256_text("kubectl")]})
-    return folder
+    return write_bundle(tmp_path / "bundles", {"files": []}, sources, {"kubectl": sources[sha256_text("kubectl")]})
 
 
 def test_a_bundle_is_whole_after_it_was_written(bundle: Path, sources: dict[str, Path]) -> None:
@@ -54,10 +53,38 @@ def test_a_bundle_takes_no_room_beside_the_store(bundle: Path, sources: dict[str
     assert all((bundle / "files" / digest).samefile(path) for digest, path in sources.items())
 
 
-def test_writing_it_again_is_harmless(bundle: Path, sources: dict[str, Path]) -> None:
-    write_bundle(bundle, {"files": [1]}, sources, {"kubectl": sources[sha256_text("kubectl")]})
+def test_a_bundle_is_named_by_its_content(bundle: Path, sources: dict[str, Path]) -> None:
+    programs = {"kubectl": sources[sha256_text("kubectl")]}
+    assert write_bundle(bundle.parent, {"files": []}, sources, programs) == bundle  # again, which is harmless
     assert damaged(bundle) == []
-    assert json.loads((bundle / "manifest.json").read_text()) == {"files": [1]}
+    other = write_bundle(bundle.parent, {"files": [1]}, sources, programs)
+    assert other != bundle
+    assert json.loads((other / "manifest.json").read_text()) == {"files": [1]}
+
+
+def test_a_lock_leads_to_its_bundle_and_other_packages_to_another(bundle: Path, tmp_path: Path) -> None:
+    lock, pins = tmp_path / "kubernetes-1.0.0.yml", tmp_path / "kubernetes-1.0.0.packages"
+    lock.write_text("kubernetes: 1.0.0\n")
+    without = link_of(tmp_path, lock)
+    pins.write_text("# pinned\n")
+    link = link_of(tmp_path, lock)
+    assert link != without
+    point(link, f"../bundles/{bundle.name}")
+    assert damaged(link) == []
+    assert damaged(without) is None
+    assert link.resolve() == bundle
+    # As the roles compute it, roles/cluster/vars/main.yml:
+    assert link.name == sha256_text(lock.read_text() + pins.read_text())[:16]
+
+
+def test_packages_other_than_pinned_are_told_of() -> None:
+    old, new = (Package("nginx", version, "amd64", "0" * 64) for version in ("1.22-1", "1.22-2"))
+    assert in_words([]) == []
+    (line,) = in_words({(old, new), (old._replace(name="perl"), None)})
+    assert line.startswith(
+        "take newer packages than are pinned, as Debian's archive has those no more (make packages-lock)"
+    )
+    assert line.endswith(": nginx 1.22-2 for 1.22-1, perl (none) for 1.22-1")
 
 
 def test_no_bundle_is_not_a_damaged_one(tmp_path: Path) -> None:
@@ -122,7 +149,7 @@ def run_module(**options: t.Any) -> dict[str, t.Any]:
 def test_a_bundle_that_cannot_be_served_fails_with_what_to_do(tmp_path: Path, sources: dict[str, Path]) -> None:
     lock = tmp_path / "lock.yml"
     lock.write_text("kubernetes: 1.0.0\n")
-    write_bundle(tmp_path / "cache/bundles" / sha256_text(lock.read_text())[:16], {"files": []}, sources, {})
+    point(link_of(tmp_path / "cache", lock), write_bundle(tmp_path / "cache/bundles", {"files": []}, sources, {}))
     given = {"lock": str(lock), "project": str(ROOT), "cache": str(tmp_path / "cache"), "hosts": ["127.0.0.1"]}
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
