@@ -48,6 +48,7 @@ from ansible.module_utils.yunkube.store import LockError, digest_of, locked
 from ansible.module_utils.yunkube.system_packages import APT_INDEXES, PackageError, debian_archive, install
 
 REPOSITORY = "yunkube-host"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # without it debootstrap only warns and goes on
 IMAGE_SECONDS = 3600.0  # how long to wait for another run that makes the same image
 
 # Nothing reads these on a machine that lives for a day; they are a third of the image.
@@ -99,7 +100,7 @@ def build(module: AnsibleModule, recipe: t.Mapping[str, t.Any], archive: Path) -
         raise ImageError(
             f"debootstrap needs root; run once as root, or bring {archive.name} from a machine that has it"
         )
-    install(module, {"debootstrap": ["debootstrap", "debian-archive-keyring"]})
+    install(module, {"debootstrap": ["debootstrap"], KEYRING: ["debian-archive-keyring"]})
     root = archive.with_name(f".{archive.stem}.root")
     part = archive.with_name(f".{archive.name}.part")
     shutil.rmtree(root, ignore_errors=True)
@@ -115,7 +116,8 @@ def build(module: AnsibleModule, recipe: t.Mapping[str, t.Any], archive: Path) -
 
 
 def _debootstrap(module: AnsibleModule, recipe: t.Mapping[str, t.Any], root: Path) -> list[str]:
-    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
+    argv = ["debootstrap", "--variant=minbase", "--force-check-gpg", f"--keyring={KEYRING}"]
+    argv += [f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
     apt = module.get_bin_path("apt-get")
     mirror = debian_archive(module.run_command([apt, *APT_INDEXES])[1]) if apt else None
     return [*argv, mirror] if mirror else argv

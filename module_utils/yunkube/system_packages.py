@@ -1,4 +1,4 @@
-"""Programs that the control machine needs, from its distribution's packages."""
+"""Programs and files that the control machine needs, from its distribution's packages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class PackageError(Exception):
 
 
 def missing(wanted: t.Mapping[str, t.Sequence[str]], path: str | None = None) -> dict[str, list[str]]:
-    """Return those of the programs, with their packages, that are not on this machine."""
+    """Return those of the programs, or of the files by their path, with their packages, that are not on this machine."""
     search = path or f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-    return {
-        program: list(packages) for program, packages in wanted.items() if shutil.which(program, path=search) is None
-    }
+
+    def here(program: str) -> bool:
+        return Path(program).exists() if "/" in program else shutil.which(program, path=search) is not None
+
+    return {program: list(packages) for program, packages in wanted.items() if not here(program)}
 
 
 def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> list[str]:
