@@ -19,7 +19,7 @@ class PackageError(Exception):
 
 
 def missing(wanted: t.Mapping[str, t.Sequence[str]], path: str | None = None) -> dict[str, list[str]]:
-    """Return those of the programs, or of the files by their path, with their packages, that are not on this machine."""
+    """Return those of the programs, or files by their path, with their packages, that are not on this machine."""
     search = path or f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
     def here(program: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import docker_host_image as image
 from ansible.module_utils.yunkube.system_packages import debian_archive
@@ -24,7 +25,7 @@ def test_the_mirror_is_the_one_that_apt_uses() -> None:
 
 
 def test_an_unsigned_archive_is_refused_and_not_only_warned_of() -> None:
-    without_apt = SimpleNamespace(get_bin_path=lambda _name: None)
+    without_apt: Any = SimpleNamespace(get_bin_path=lambda _name: None)
     argv = image._debootstrap(without_apt, {"suite": "bookworm", "packages": ["python3"]}, Path("/root"))
     assert {"--force-check-gpg", "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg"} <= set(argv)
 
