@@ -212,7 +212,7 @@ def test_security_fixes_are_asked_for() -> None:
 
 
 def test_images_write_no_packet_filter_rules_that_a_host_cannot_read() -> None:
-    # nft 1.0.6 (debian12) ends with a segmentation fault on tables with concatenated keys that nft 1.1.3 (debian13) wrote.
+    # nft 1.0.6 (debian12) crashes on tables with concatenated keys that nft 1.1.3 (debian13) wrote.
     assert LOCK["rootfs"]["iptables"]["distribution"] == min(LOCK["packages"])
 
 
