@@ -36,6 +36,7 @@ from ansible.module_utils.yunkube.store import Store, digest_file, digest_of, di
 
 Lock = dict[str, t.Any]
 RECIPE = 1  # part of every key: raise it when the steps below change what they make
+PYTHON_RECIPE = 2  # the same, of Python's packages alone
 
 
 class Progress:
@@ -144,6 +145,7 @@ class Builder:
         cgo = part.get("cgo", False)
         inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
         inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
+        inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
         compiler = self._cc if cgo or part.get("language") == "c" else [""]
         tools = [self.lock["toolchain"]["go"]["version"], *compiler]
         key = digest_of([RECIPE, inputs, tools, self.epoch, part["version"]])
@@ -191,7 +193,10 @@ class Builder:
             argv += [f"--platform={platform}" for platform in part["platforms"]]
             argv += ["--target", str(out / program / "lib"), "-r", str(folder / "requirements.txt")]
             self.tools.run(argv, part["name"], tries=3)
-            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)  # with this machine's Python in them
+            # These hold the path of this machine's Python, and RECORD their digests.
+            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)
+            for record in (out / program / "lib").glob("*.dist-info/RECORD"):
+                record.unlink()
 
     def _toolchain(self) -> Path:
         """Return a folder with go/bin/go of the lock's version: the machine's own, or a package's."""
