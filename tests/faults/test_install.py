@@ -17,6 +17,12 @@ def digest_of(manifest: Any, name: str) -> str:
     return next(str(entry["sha256"]) for entry in manifest["files"] if entry["name"] == name)
 
 
+def is_served(lab: Lab) -> bool:
+    """Say whether somebody listens where the bundle is served."""
+    with socket.socket() as probe:
+        return probe.connect_ex((lab.gateway, 8742)) == 0
+
+
 def test_a_damaged_file_is_named_and_never_installed(lab: Lab, manifest: Any) -> None:
     with serving(lab) as server:
         server.damaged.add(digest_of(manifest, "kubelet"))
@@ -100,12 +106,6 @@ def test_the_bundle_is_served_only_while_a_run_goes_on(lab: Lab) -> None:
     while is_served(lab):
         assert time.monotonic() < deadline, "the server of a killed run is left"
         time.sleep(0.2)
-
-
-def is_served(lab: Lab) -> bool:
-    """Say whether somebody listens where the bundle is served."""
-    with socket.socket() as probe:
-        return probe.connect_ex((lab.gateway, 8742)) == 0
 
 
 def test_down_leaves_nothing_of_it_on_this_machine(lab: Lab) -> None:
