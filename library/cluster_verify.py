@@ -46,7 +46,6 @@ mode: {description: "What was done: full, quick or none", returned: always, type
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
@@ -58,7 +57,9 @@ from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, judge, see, wait
 from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
+from ansible.module_utils.yunkube.store import LockError, locked
 
+LOCK_SECONDS = 300.0  # how long to wait for another proof of the same cluster
 RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved anew
 
 
@@ -154,7 +155,7 @@ class Verify:
                 self._done("quick", rows)
             with self._alone():
                 rows += prove(api, seen, self.options)
-        except KubeError as error:
+        except (KubeError, LockError) as error:
             self.module.fail_json(msg=f"the cluster cannot be verified: {error}", rows=[], table=[], lines=[])
         if all(row.ok for row in rows) and not self.wanted.only:
             self.passed.write_text(fingerprint(see(api, self.wanted)))
@@ -177,8 +178,7 @@ class Verify:
     def _alone(self) -> t.Iterator[None]:
         """Only one proof at a time: what another left in the cluster is then known to be forgotten."""
         RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (RUN / "verify.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(RUN / "verify.lock", LOCK_SECONDS):
             self.passed.unlink(missing_ok=True)
             yield
 

@@ -124,7 +124,7 @@ def main() -> None:
     try:
         drift = look(module)
     except bundle_files.InstallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
     module.exit_json(changed=False, drift=drift)
