@@ -61,7 +61,7 @@ _yunkube_deploy() {
     doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
     support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
-    remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
+    remove) words="--inventory -e --timeout --json --verbose --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
     dashboard) words="--inventory --print --viewer --json --help" ;;
     web) words="apply rollback --inventory --limit -e --timeout --json --verbose --namespace --help" ;;
