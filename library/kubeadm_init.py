@@ -138,21 +138,19 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
         remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
         if not answers(endpoint):
             remedy += f"; before that, let a living master answer at {endpoint}, as no API does now"
-        return _fault(
-            "second cluster", f"this host has no control plane, and {joined(holders)} has the cluster", remedy
-        )
+        return _fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
+    if options["recorded"]:
+        message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
+        keep = f"set cluster_control_plane_host to a master that has it, and cluster_control_plane_endpoint: {endpoint}"
+        if answers(endpoint):
+            return _fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
+        lost = "`down` clears what is left, or `-e master_cluster_lost=true` makes a new one at once"
+        return _fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
     if answers(endpoint):
         message = (
             f"this host has no control plane, and an API answers at {endpoint}: of a master outside the inventory?"
         )
         return _fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
-    if options["recorded"]:
-        message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
-        remedy = (
-            "where other masters have it, set cluster_control_plane_host to one of them; where it is lost for good, "
-            "`down` clears what is left, or `-e master_cluster_lost=true` makes a new one at once"
-        )
-        return _fault("second cluster", message, remedy)
     if unseen:
         message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
         return _fault("second cluster", message, "start it, or take it out of the inventory's masters for now")

@@ -97,7 +97,7 @@ def test_a_first_cluster_is_made() -> None:
 
 def test_no_second_cluster_is_made_beside_a_master_that_has_it() -> None:
     said = objection({"m2": True, "m3": False}, answers=True)
-    assert "m2 has the cluster" in said
+    assert "the cluster is on m2" in said
     assert f"cluster_control_plane_host: m2 and cluster_control_plane_endpoint: {ENDPOINT}" in said
     assert "no API does now" not in said
     assert "no API does now" in objection({"m2": True})
@@ -106,6 +106,12 @@ def test_no_second_cluster_is_made_beside_a_master_that_has_it() -> None:
 def test_no_second_cluster_is_made_where_there_may_be_one() -> None:
     assert f"an API answers at {ENDPOINT}" in objection({}, answers=True)
     assert "master_cluster_lost" in objection({}, "/state/kubeconfig")
+    living = objection({}, "/state/kubeconfig", answers=True)
+    assert (
+        f"made before (/state/kubeconfig), and this host has no control plane, while an API answers at {ENDPOINT}"
+        in living
+    )
+    assert "lost" not in living
     assert "whether m2 has the cluster is not known" in objection({"m2": None, "m3": False})
 
 
