@@ -31,6 +31,7 @@ options:
   dead: {description: The hosts do not answer; they are deleted without being drained, type: bool, default: false}
   timeout: {description: Seconds for the pods of one host to leave, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
 """
@@ -45,7 +46,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import etcd
+from ansible.module_utils.yunkube import etcd, identity
 from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
@@ -249,9 +250,11 @@ def main() -> None:
             "dead": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str"},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     removal = Removal(module)
     try:
         changes = removal.run()
