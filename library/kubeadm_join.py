@@ -145,8 +145,9 @@ class Join:
             changes.append(f"remove {leftover}")
         if changes and not self.module.check_mode:
             leftover.unlink(missing_ok=True)
-            if stopped or found.state == "unknown":  # a kubelet registers its node when it starts
-                kubeadm.start_kubelet(again=True)
+            # A kubelet registers its node when it starts.
+            if (stopped or found.state == "unknown") and (why := kubeadm.start_kubelet(again=True)):
+                self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
         self.module.exit_json(changed=bool(changes), changes=changes, joined=True)
 
     def _joining(self) -> str:
@@ -169,7 +170,7 @@ class Join:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome))
+            self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
         self.module.exit_json(
             changed=True, changes=[self._joining()], joined=True, ignored=ignored, seconds=round(outcome.seconds, 1)
         )

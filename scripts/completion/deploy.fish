@@ -34,6 +34,7 @@ complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s v -l verbos
 complete -c deploy.py -n "__fish_seen_subcommand_from down remove" -l yes -d "do not ask"
 complete -c deploy.py -n "__fish_seen_subcommand_from down" -l adopt -d "also a cluster that Yunkube did not make"
 complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l force -d "delete pods that would be lost"
+complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l delete-emptydir-data -d "evict pods that keep data on the host"
 complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l dead -d "the hosts do not answer"
 complete -c deploy.py -n "__fish_seen_subcommand_from remove" -l drain-timeout -x -d "seconds for the pods to leave"
 complete -c deploy.py -n "__fish_seen_subcommand_from status" -l watch -d "look again and again"

@@ -48,6 +48,7 @@ _yunkube_deploy() {
     add) _arguments -s $playbook '*:host:' ;;
     remove)
       _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \
+        '--delete-emptydir-data[evict pods that keep data on the host]' \
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
     down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;

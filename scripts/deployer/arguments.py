@@ -91,6 +91,7 @@ examples:
   ./scripts/deploy.py remove node3             asks first; pods leave as their disruption budgets allow
   ./scripts/deploy.py remove node3 --yes --drain-timeout 600
   ./scripts/deploy.py remove node3 --force     pods that would be lost, or that a budget keeps, are deleted
+  ./scripts/deploy.py remove node3 --delete-emptydir-data      pods lose what they keep on this host alone
   ./scripts/deploy.py remove node3 --dead      it does not answer and never will
 
 Then take its line out of the inventory's hosts.yml: the next `up` would add it again.
@@ -157,6 +158,11 @@ examples:
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
     "remove": {
         "--force": ("node_leave_force", bool, "delete pods that would be lost or that a disruption budget keeps"),
+        "--delete-emptydir-data": (
+            "node_leave_delete_emptydir_data",
+            bool,
+            "evict pods that keep data on the host: in emptyDir, hostPath, or volumes of this host alone",
+        ),
         "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
         "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
     },
