@@ -25,7 +25,7 @@ complete -c deploy.py -n "__fish_seen_subcommand_from dashboard image" -l json -
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a kubectl -d "run the cluster's own kubectl"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a completion -d "print the completion script of a shell"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks dashboard image kubectl" -s i -l inventory -r -F -d "inventory directory or file"
-complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l limit -x -d "only these hosts or groups"
+complete -c deploy.py -n "__fish_seen_subcommand_from up plan support-bundle down" -l limit -x -d "only these hosts or groups"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s e -x -d "a variable for this run: key=value"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l timeout -x -d "give up after so many seconds"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l json -d "one event a line on stdout"

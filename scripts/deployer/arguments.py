@@ -289,6 +289,8 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
         sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
+    elif not verb.limits:
+        sub.add_argument("--limit", action=_NoLimit, default="", help=argparse.SUPPRESS)
     else:
         sub.add_argument(
             "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
@@ -331,6 +333,13 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
+
+
+class _NoLimit(argparse.Action):
+    """Refuses `--limit` with the reason, where argparse would call it unknown."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error("this command is about the whole cluster: leave out --limit")
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

@@ -50,6 +50,7 @@ class Progress:
         self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
         self.running: tuple[str, ...] = ()
         self.unknown_hosts: list[str] = []
+        self.unmatched: list[str] = []  # patterns of plays that no host matched
         self.errors: list[str] = []
         self.finished = False
         self.started = False
@@ -75,6 +76,8 @@ class Progress:
                 yield from self._start_stage(str(data.get("name", "")))
             case "playbook_on_task_start" | "playbook_on_handler_task_start":
                 yield from self._start_task(data)
+            case "playbook_on_no_hosts_matched":
+                self.unmatched.append(str(data.get("play_pattern") or data.get("pattern") or ""))
             case "runner_on_file_diff":
                 yield from _diff(event, data)
             case "playbook_on_stats":
@@ -88,6 +91,8 @@ class Progress:
                 self.running = (*self.running, str(data.get("host", "")))
             case "runner_on_ok":
                 yield self._result(data, "changed" if (data.get("res") or {}).get("changed") else "ok")
+                for text in (data.get("res") or {}).get("notices") or ():
+                    yield Message("notice", str(text))
             case "runner_on_skipped":
                 yield self._result(data, "skipped")
             case "runner_on_failed" if data.get("ignore_errors"):

@@ -16,6 +16,7 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster, host_names
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Message, RunStarted, Summary
+from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
@@ -150,25 +151,22 @@ def with_commands(doctor: Mapping[str, Any], inventory: str) -> dict[str, Any]:
     return {**doctor, "findings": found} if doctor else {}
 
 
-def with_localhost(limit: str) -> str:
-    """Keep localhost in the limit: the first stage, which makes hosts and the bundle, runs there."""
-    return f"{limit},localhost" if limit else ""
-
-
 def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Exit:
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
     if any(failure.kind == "config" for failure in progress.failures):
         return Exit.USAGE
-    if any(failure.unreachable for failure in progress.failures):
-        return Exit.UNREACHABLE
-    if progress.failures:
-        return Exit.FAILED
+    if progress.failures:  # "try again later" must not hide a host that is half done
+        unreachable = all(failure.unreachable for failure in progress.failures)
+        return Exit.UNREACHABLE if unreachable else Exit.FAILED
     if status == "successful":
         if progress.doctor.get("reached") == 0:
             return Exit.UNREACHABLE
-        if verb.reports and not (progress.status.get("healthy", True) and progress.doctor.get("healthy", True)):
+        report = getattr(progress, verb.report)
+        if not report:  # no data is not good news
+            return Exit.USAGE if progress.unmatched or not progress.hosts else Exit.FAILED
+        if verb.reports and not report.get("healthy"):
             return Exit.UNHEALTHY
         changes = verb.check and any(count.changed for count in progress.hosts.values())
         drift = verb.reports and any(progress.drift.values())
@@ -191,9 +189,20 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return after_removal(code, request)
     if request.verb == "web rollback" and code == Exit.OK:
         return after_rollback(request, progress)
-    if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
+    return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
+
+
+def without_failure(request: Request, progress: Progress) -> str:
+    """Say why a run in which no task failed is no success."""
+    if not progress.finished:
         return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
-    return ""
+    groups = ", ".join(dict.fromkeys(progress.unmatched)) or "masters"
+    if progress.unmatched or not progress.hosts:
+        return (
+            f"Nothing was looked at: no host matches {groups} in {request.inventory}.\n"
+            "Write the control plane hosts under the group masters there, the others under nodes."
+        )
+    return f"`{request.verb}` ended without its report, so nothing is known of the cluster: see the log."
 
 
 def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) -> str:

@@ -20,6 +20,10 @@ class Verb:
     exclusive: bool = True
     # What it finds decides the exit code, and is all that it shows.
     reports: bool = False
+    # What a run must have brought to be a success: a field of Progress. Without it, nothing was looked at.
+    report: str = "hosts"
+    # Whether it can be done for some hosts of the cluster only.
+    limits: bool = True
 
 
 VERBS = {
@@ -27,7 +31,14 @@ VERBS = {
     for verb in (
         Verb("up", "site.yml", "make the cluster, or bring it to what the inventory says", "kubectl -- get nodes"),
         Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
-        Verb("verify", "playbooks/verify.yml", "prove that the cluster works: nodes, DNS, network, Services", ""),
+        Verb(
+            "verify",
+            "playbooks/verify.yml",
+            "prove that the cluster works: nodes, DNS, network, Services",
+            "",
+            report="table",
+            limits=False,
+        ),
         Verb(
             "status",
             "playbooks/status.yml",
@@ -35,6 +46,8 @@ VERBS = {
             "",
             exclusive=False,
             reports=True,
+            report="status",
+            limits=False,
         ),
         Verb(
             "doctor",
@@ -43,6 +56,8 @@ VERBS = {
             "",
             exclusive=False,
             reports=True,
+            report="doctor",
+            limits=False,
         ),
         Verb(
             "support-bundle",
@@ -55,8 +70,21 @@ VERBS = {
             "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
         ),
         Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
-        Verb("web apply", "playbooks/web_services.yml", "bring the web services to what the inventory says", ""),
-        Verb("web rollback", "playbooks/web_rollback.yml", "take a web service back to the version before", ""),
+        Verb(
+            "web apply",
+            "playbooks/web_services.yml",
+            "bring the web services to what the inventory says",
+            "",
+            limits=False,
+        ),
+        Verb(
+            "web rollback",
+            "playbooks/web_rollback.yml",
+            "take a web service back to the version before",
+            "",
+            report="table",
+            limits=False,
+        ),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }
