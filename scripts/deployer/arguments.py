@@ -26,7 +26,7 @@ examples:
 
 exit codes:
   0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
-  4 a host is unreachable     5 `plan` or `status` found hosts that are not as declared
+  4 a host is unreachable, and nothing else failed     5 `plan` or `status` found hosts that are not as declared
   6 `status` or `doctor` found something that is not healthy     124 timeout     130 interrupted
 """
 

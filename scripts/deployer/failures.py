@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployer.happenings import Failure, Fault
@@ -29,7 +30,8 @@ def failure_of(data: Mapping[str, Any]) -> Failure:
 def unreachable_of(data: Mapping[str, Any]) -> Failure:
     """Make a Failure of the data of an unreachable host."""
     result: Mapping[str, Any] = data.get("res") or {}
-    host = str(data.get("host", ""))
+    origin = str(data.get("host", ""))
+    host = str(data.get("delegate") or origin)  # whom the task went to, if not to its own host
     explained = explain_unreachable(host, _text(result.get("msg")))
     return Failure(
         host=host,
@@ -38,7 +40,18 @@ def unreachable_of(data: Mapping[str, Any]) -> Failure:
         message=explained.cause,
         remedy=explained.remedy,
         unreachable=True,
+        origin="" if host == origin else origin,
     )
+
+
+def merged(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    """Return the failures; a host that several others could not get to is told once, with all of them."""
+    found: dict[tuple[str, str], Failure] = {}
+    for number, failure in enumerate(failures):
+        key = (failure.host, failure.message) if failure.origin else (failure.host, str(number))
+        before = found.get(key)
+        found[key] = replace(before, origin=f"{before.origin}, {failure.origin}") if before else failure
+    return tuple(found.values())
 
 
 def _failed_item(result: Mapping[str, Any]) -> Mapping[str, Any]:

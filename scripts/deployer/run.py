@@ -15,6 +15,7 @@ from typing import Any
 
 import ansible_runner
 
+from deployer.notes import Notes
 from deployer.stop import Stop, is_alive
 
 # How often, in seconds, the run looks up: for Ctrl-C, the timeout, the live view.
@@ -41,6 +42,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
     """Run it, hand every event to `handle`, and return ansible-runner's status."""
 
     def on_event(event: dict[str, Any]) -> bool:
+        notes.add_to(event)
         handle(event)
         return False  # write no event files
 
@@ -50,6 +52,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
 
     command = _command()
     with _private_directory(run.scratch) as private:
+        notes = Notes(Path(private, "notes"))
         try:
             runner = ansible_runner.run(
                 private_data_dir=private,
@@ -60,7 +63,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
                 cmdline=shlex.join([*command[1:], *_arguments(run)]),
                 extravars=dict(run.extra_vars),
                 verbosity=run.verbosity or None,
-                envvars=_environment(run.project),
+                envvars=_environment(run.project) | {"YUNKUBE_RUN_NOTES": str(notes.path)},
                 settings={"pexpect_timeout": TICK, "suppress_output_file": True},
                 fact_cache_type="memory",
                 quiet=True,

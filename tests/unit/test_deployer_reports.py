@@ -72,7 +72,14 @@ def test_ansible_runs_on_the_hosts_that_the_limit_names(deploy: Deploy, limit: s
 
 @pytest.mark.parametrize("name", ["verify", "status", "doctor", "web_services", "web_rollback"])
 def test_a_playbook_about_the_whole_cluster_refuses_a_limit_of_ansible_playbook(name: str) -> None:
-    argv = [ROOT / ".venv/bin/ansible-playbook", "-i", "inventory/docker", f"playbooks/{name}.yml", "--limit", "node1"]
+    argv = [
+        str(ROOT / ".venv/bin/ansible-playbook"),
+        "-i",
+        "inventory/docker",
+        f"playbooks/{name}.yml",
+        "--limit",
+        "node1",
+    ]
     result = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert "this playbook is about the whole cluster: leave out --limit" in result.stderr
