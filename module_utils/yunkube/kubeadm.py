@@ -39,6 +39,8 @@ _ERROR = re.compile(
 )
 _KUBELET_ERROR = re.compile(r'^[EF]\d{4} .*?\] "(.+?)"(?: .*?err="(.+?)"(?:\s|$))?')
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+_CERTIFICATE_KEY = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
+TIMED_OUT = 124
 
 
 class Outcome(t.NamedTuple):
@@ -99,7 +101,7 @@ def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: P
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            rc = 124
+            rc = TIMED_OUT
         return Outcome(rc, _TOKEN.sub("(token)", log.read_text(errors="replace")), time.monotonic() - started)
     finally:
         os.close(memory)
@@ -131,7 +133,7 @@ def preflight_faults(output: str) -> list[Json]:
 
 def cause(outcome: Outcome) -> str:
     """Return the one line that says why kubeadm failed."""
-    if outcome.rc == 124:
+    if outcome.rc == TIMED_OUT:
         return f"it had not ended after {outcome.seconds:.0f} s and was stopped"
     faults = preflight_faults(outcome.output)
     if faults:
@@ -139,6 +141,11 @@ def cause(outcome: Outcome) -> str:
     lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
     errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
     return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
+
+
+def without_secrets(text: str) -> str:
+    """Return the text without tokens and certificate keys: Ansible prints the reason of a task with no_log, too."""
+    return _CERTIFICATE_KEY.sub("[redacted]", _TOKEN.sub("[redacted]", text))
 
 
 def kubelet_active() -> bool:
@@ -173,6 +180,8 @@ def failure(verb: str, outcome: Outcome) -> Json:
         "rc": outcome.rc,
         "kubeadm_output": outcome.output.splitlines()[-40:],
     }
+    if outcome.rc == TIMED_OUT:
+        result["remedy"] = "run the same command again: it goes on where this one stopped"
     faults = preflight_faults(outcome.output)
     if faults:
         result.update(kind="preflight", faults=faults)

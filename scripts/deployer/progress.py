@@ -76,7 +76,7 @@ class Progress:
             self._now = max(self._now, datetime.fromisoformat(created).timestamp())
         kind = str(event.get("event"))
         if kind.startswith("runner_"):
-            yield from self._on_host(kind, data)
+            yield from self._on_host(kind, data, str(event.get("stdout") or ""))
         match kind:
             case "playbook_on_play_start":
                 self._play = str(data.get("uuid", "")).partition("_")[0]
@@ -93,7 +93,7 @@ class Progress:
             case "verbose" | "warning" | "system_warning" | "deprecated" | "error":
                 yield from self._message(kind, str(event.get("stdout") or "").replace("\r", "").rstrip())
 
-    def _on_host(self, kind: str, data: Event) -> Iterator[Happening]:
+    def _on_host(self, kind: str, data: Event, printed: str) -> Iterator[Happening]:
         match kind:
             case "runner_on_start":
                 self.running = (*self.running, str(data.get("host", "")))
@@ -108,10 +108,10 @@ class Progress:
             case "runner_on_failed":
                 # Provisional: a rescue may follow, and only the closing stats tell.
                 yield self._result(data, "failed")
-                yield self._fail(str(data.get("host", "")), failure_of(data))
+                yield self._fail(str(data.get("host", "")), failure_of(data, printed))
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
-                yield self._fail(str(data.get("host", "")), unreachable_of(data))
+                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed))
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""
