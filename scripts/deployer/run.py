@@ -30,6 +30,7 @@ class Run:
     scratch: Path
     playbook: Path
     inventory: Path
+    typed: str  # the inventory as it was typed, for commands that a run suggests
     limit: str = ""
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: Sequence[Path] = ()
@@ -63,7 +64,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
                 cmdline=shlex.join([*command[1:], *_arguments(run)]),
                 extravars=dict(run.extra_vars),
                 verbosity=run.verbosity or None,
-                envvars=_environment(run.project) | {"YUNKUBE_RUN_NOTES": str(notes.path)},
+                envvars=_environment(run, notes),
                 settings={"pexpect_timeout": TICK, "suppress_output_file": True},
                 fact_cache_type="memory",
                 quiet=True,
@@ -103,14 +104,16 @@ def _arguments(run: Run) -> list[str]:
     return arguments
 
 
-def _environment(project: Path) -> dict[str, str]:
+def _environment(run: Run, notes: Notes) -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
     return {
-        "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG") or str(project / "ansible.cfg"),
+        "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG") or str(run.project / "ansible.cfg"),
         # ansible-runner switches it off unless it is told.
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or "True",
         # ansible-runner puts its own folder in place of that of ansible.cfg.
-        "ANSIBLE_CALLBACK_PLUGINS": str(project / "plugins/callback"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(run.project / "plugins/callback"),
+        "YUNKUBE_RUN_NOTES": str(notes.path),
+        "YUNKUBE_INVENTORY": run.typed,
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 scratch=cluster.state_dir / "run",
                 playbook=root / verb.playbook,
                 inventory=cluster.inventory,
+                typed=request.inventory,
                 limit=with_localhost(request.limit),
                 extra_vars=request.extra_vars,
                 extra_files=request.extra_files,
@@ -116,7 +117,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         failures=progress.failures,
         table=tuple(progress.table),
         status=progress.status,
-        doctor=with_commands(progress.doctor, request.inventory),
+        doctor=progress.doctor,
         dry_run=request.dry_run,
         log=str(log.path),
         next=next_step(request, verb, code),
@@ -140,15 +141,6 @@ def _report(request: Request, view: View, summary: Summary, last_words: str) -> 
         print_summary(summary, stages_shown=view.shows_stages)
     if summary.failures or last_words:
         print_failures(summary, last_words)
-
-
-def with_commands(doctor: Mapping[str, Any], inventory: str) -> dict[str, Any]:
-    """Return what the doctor found with commands that can be typed for this inventory."""
-    found = [
-        {**one, "command": command(one["command"], inventory) if one["command"] else ""}
-        for one in doctor.get("findings", [])
-    ]
-    return {**doctor, "findings": found} if doctor else {}
 
 
 def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Exit:

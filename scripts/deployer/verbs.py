@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 DEFAULT_INVENTORY = "inventory/docker"
@@ -91,7 +92,7 @@ VERBS = {
 
 
 def command(words: str, inventory: str) -> str:
-    """Return `words` as a command line for this inventory."""
-    verb, _, rest = words.partition(" ")
-    chosen = "" if inventory == DEFAULT_INVENTORY else f" -i {inventory}"
-    return f"./scripts/deploy.py {verb}{chosen}" + (f" {rest}" if rest else "")
+    """Return a verb and its arguments as a command line for this inventory."""
+    verb = next((name for name in VERBS if f"{words} ".startswith(f"{name} ")), words.partition(" ")[0])
+    chosen = "" if inventory.rstrip("/") == DEFAULT_INVENTORY else f" -i {shlex.quote(inventory)}"
+    return f"./scripts/deploy.py {verb}{chosen}{words.removeprefix(verb)}"
