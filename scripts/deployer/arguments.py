@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
+from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
@@ -187,6 +188,10 @@ class Request:
     name: str = ""
     print: bool = False
     viewer: bool = False
+    ask_vault_pass: bool = False
+    ask_become_pass: bool = False
+    vault_password_file: tuple[str, ...] = ()
+    passwords: Passwords = field(default=Passwords(), repr=False)
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -302,6 +307,15 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         action="append",
         help="a variable for this run, or @FILE with several; secrets belong into a file",
     )
+    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the password of vaulted files")
+    sub.add_argument(
+        "--vault-password-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a file with that password, or a program that prints it; may be given again",
+    )
+    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
     sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
     sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
     sub.add_argument(

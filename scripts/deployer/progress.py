@@ -217,7 +217,8 @@ class Progress:
             self.unknown_hosts.append(text.split(NO_SUCH_HOST, 1)[1].strip())
         if not text:
             return
-        if not self.started:  # a playbook or inventory that does not parse says so line by line
+        # A playbook or inventory that does not parse says so line by line, before any play.
+        if not self.started or kind == "error":
             self.errors.append(text)
         level = "error" if kind == "error" or "[ERROR]" in text else "verbose" if kind == "verbose" else "warning"
         yield Message(level, text)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from typing import Any
 
 import ansible_runner
 
+from deployer import passwords
 from deployer.notes import Notes
+from deployer.passwords import Passwords
 from deployer.stop import Stop, is_alive
 
 # How often, in seconds, the run looks up: for Ctrl-C, the timeout, the live view.
@@ -37,6 +39,7 @@ class Run:
     check: bool = False
     diff: bool = False
     verbosity: int = 0
+    passwords: Passwords = field(default=Passwords(), repr=False)
 
 
 def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop, tick: Callable[[], None]) -> str:
@@ -61,7 +64,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
                 inventory=str(run.inventory),
                 limit=run.limit or None,
                 binary=command[0],
-                cmdline=shlex.join([*command[1:], *_arguments(run)]),
+                cmdline=shlex.join([*command[1:], *_arguments(run), *run.passwords.options(Path(private))]),
                 extravars=dict(run.extra_vars),
                 verbosity=run.verbosity or None,
                 envvars=_environment(run, notes),
@@ -112,6 +115,7 @@ def _environment(run: Run, notes: Notes) -> dict[str, str]:
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or "True",
         # ansible-runner puts its own folder in place of that of ansible.cfg.
         "ANSIBLE_CALLBACK_PLUGINS": str(run.project / "plugins/callback"),
+        **passwords.environment(),
         "YUNKUBE_RUN_NOTES": str(notes.path),
         "YUNKUBE_INVENTORY": run.typed,
         "ANSIBLE_NOCOLOR": "1",

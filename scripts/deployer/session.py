@@ -7,6 +7,7 @@ import difflib
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from deployer.errors import DeployError, Exit
 from deployer.happenings import Message, RunStarted, Summary
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
+from deployer.passwords import get_passwords, vault_problem
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
 from deployer.run import Run, run_playbook
@@ -36,6 +38,10 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+    passwords = get_passwords(
+        vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
+    )
+    request = replace(request, passwords=passwords)
     with contextlib.ExitStack() as stack:
         if verb.exclusive or request.fix:
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
@@ -61,7 +67,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
 
 def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
-    redactor = Redactor(secret_values(dict(cluster.variables)))
+    redactor = Redactor((*request.passwords.values, *secret_values(dict(cluster.variables))))
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
@@ -98,6 +104,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 limit=with_localhost(request.limit),
                 extra_vars=request.extra_vars,
                 extra_files=request.extra_files,
+                passwords=request.passwords,
                 check=verb.check or request.dry_run,
                 diff=verb.check and request.verbosity > 0,
                 verbosity=max(0, request.verbosity - 1),
@@ -147,7 +154,7 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
-    if any(failure.kind == "config" for failure in progress.failures):
+    if vault_problem(said(progress)) or any(failure.kind == "config" for failure in progress.failures):
         return Exit.USAGE
     if progress.failures:  # "try again later" must not hide a host that is half done
         unreachable = all(failure.unreachable for failure in progress.failures)
@@ -181,7 +188,14 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return after_removal(code, request)
     if request.verb == "web rollback" and code == Exit.OK:
         return after_rollback(request, progress)
+    if problem := vault_problem(said(progress)):
+        return problem
     return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
+
+
+def said(progress: Progress) -> list[str]:
+    """Return what Ansible said of its errors."""
+    return [*progress.errors, *(failure.message for failure in progress.failures)]
 
 
 def without_failure(request: Request, progress: Progress) -> str:
