@@ -22,7 +22,7 @@ from deployer.logfile import LogFile
 from deployer.passwords import get_passwords, vault_problem
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
-from deployer.run import Run, run_playbook
+from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
 from deployer.verbs import VERBS, Verb, command
 from deployer.views import View, make_view
@@ -42,6 +42,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
         vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
     )
     request = replace(request, passwords=passwords)
+    check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
         if verb.exclusive or request.fix:
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
@@ -75,11 +76,16 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
     )
 
+    full: list[str] = []
+
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
-        log.event(event)
         for happening in progress.feed(event):
             view.show(happening)
+        log.event(event)
+        if log.problem and not full:
+            full.append(log.problem)
+            view.show(Message("notice", log.problem))
         if progress.unknown_hosts and request.limit and not progress.started:
             stop.ask("refused")
 
