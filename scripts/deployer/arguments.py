@@ -76,7 +76,7 @@ Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: 
     "support-bundle": """\
 examples:
   ./scripts/deploy.py support-bundle                         in the cluster's state directory
-  ./scripts/deploy.py support-bundle --output /tmp/mine.tar.gz
+  ./scripts/deploy.py support-bundle --output ~/mine.tar.gz
 
 Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
 """,

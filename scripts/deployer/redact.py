@@ -8,6 +8,13 @@ from typing import Any
 
 HIDDEN = "[redacted]"
 
+# What a terminal would obey: escape sequences, other control characters but tab and newline, and those that turn the
+# direction of writing. Pods and hosts write what they like into their messages.
+CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|\x1b[ -~]?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+
 # Shorter values would blank out ordinary words wherever they stand.
 SHORTEST_VALUE = 4
 
@@ -64,7 +71,8 @@ class Redactor:
     values: tuple[str, ...] = ()
 
     def text(self, text: str) -> str:
-        """Return the text without secrets."""
+        """Return the text without secrets, and without what would steer a terminal."""
+        text = printable(text)
         for value in self.values:
             text = text.replace(value, HIDDEN)
         for pattern in PATTERNS:
@@ -89,6 +97,11 @@ class Redactor:
         if name == "auth" and isinstance(value, str) and _BASE64.fullmatch(value):
             return HIDDEN
         return self.tree(value)
+
+
+def printable(text: str) -> str:
+    """Return the text without what would steer a terminal."""
+    return CONTROL.sub("", text)
 
 
 def _hide_value(found: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from deployer.redact import HIDDEN, Redactor, secret_values
+from deployer.redact import HIDDEN, Redactor, printable, secret_values
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEcanary\nmore\n-----END RSA PRIVATE KEY-----"
 
@@ -127,3 +127,22 @@ def test_a_fault_keeps_the_key_that_it_is_about() -> None:
         "remedy": "write ...",
     }
     assert Redactor().tree(fault) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mred\x1b[0m", "ared"),
+        ("\x1b]0;title\x07after", "after"),
+        ("\x1b]8;;http://x\x1b\\link", "link"),
+        ("\x1b[2J\x1b[H\x1bcgone", "gone"),
+        ("\x9b31mred\x00\x08\x7f", "31mred"),
+        ("one\r\ntwo\tthree", "one\ntwo\tthree"),
+        ("abc\u202egpj.exe", "abcgpj.exe"),
+        ("to\x1b[0mken: canary", "token: [redacted]"),
+        ("grüße, 漢字, ✓", "grüße, 漢字, ✓"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_taken_out(text: str, shown: str) -> None:
+    assert printable(text) == shown or Redactor().text(text) == shown
+    assert Redactor().tree({"msg": [text]}) == {"msg": [shown]}
