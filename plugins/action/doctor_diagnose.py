@@ -23,6 +23,7 @@ SPEC = {
     "fix": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "default": []},
     "allow": {"type": "list", "elements": "str", "default": []},
+    "most": {"type": "int", "default": 20},
     "state": {"type": "dict", "default": {}},  # of the step before
 }
 
@@ -50,7 +51,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts = collect(given["hosts"], given["clusters"], given["masters"])
         inventory = inventory_of((task_vars or {}).get("ansible_inventory_sources") or [])
         findings = diagnose(facts, typed=lambda words: command(words, inventory))
-        wish = Wish(given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode))
+        wish = Wish(
+            given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode), given["most"]
+        )
         now = step(findings, wish, given["state"], time.time())
         if now.again and not now.next:
             time.sleep(PAUSE)
