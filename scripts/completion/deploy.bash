@@ -34,7 +34,7 @@ _yunkube_deploy() {
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | doctor | support-bundle | add | remove | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -55,12 +55,13 @@ _yunkube_deploy() {
   esac
   local words
   case $verb in
-    "") words="up plan verify status doctor support-bundle add remove down dashboard image web kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion --help" ;;
     up | plan) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     verify) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     status) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --watch --interval --help" ;;
     doctor) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
     support-bundle) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --output --help" ;;
+    reattach) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     add) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --adopt --help" ;;

@@ -86,6 +86,13 @@ VERBS = {
             report="table",
             limits=False,
         ),
+        Verb(
+            "reattach",
+            "playbooks/reattach.yml",
+            "attach an inventory again to the cluster of its hosts, after its state directory was lost or it was moved",
+            "up",
+            limits=False,
+        ),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }

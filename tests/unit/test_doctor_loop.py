@@ -20,7 +20,7 @@ following = {"id": "x", "name": "repair", "host": "a", "target": "", "arguments"
 module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round %d" % n])
 """
 MODULES = {
-    "doctor_host": (["host", "master"], "module.exit_json(facts={})"),
+    "doctor_host": (["host", "master", "cluster", "cluster_id"], "module.exit_json(facts={})"),
     "doctor_cluster": (["host"], "module.exit_json(facts={})"),
     "doctor_repair": (["id", "repair", "target", "arguments"], "module.exit_json(changed=True)"),
     "bundle_install": (["url", "port", "manifest", "purposes", "kinds"], "module.exit_json(changed=True)"),
@@ -33,6 +33,8 @@ PLAYBOOK = """
     ansible_connection: local
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
     cluster_is_master: true
+    cluster_name: test
+    cluster_id: "{{ 'a' * 32 }}"
   tasks:
     - ansible.builtin.import_role: {name: troubleshoot}
 """
