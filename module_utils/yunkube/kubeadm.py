@@ -41,6 +41,8 @@ _KUBELET_ERROR = re.compile(r'^[EF]\d{4} .*?\] "(.+?)"(?: .*?err="(.+?)"(?:\s|$)
 # In kubeadm's own words: it waited for something, as long as it waits.
 _LATE = re.compile(r"timed? ?out|deadline exceeded|check failed at|while waiting for", re.IGNORECASE)
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+_CERTIFICATE_KEY = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
+TIMED_OUT = 124
 
 
 class Outcome(t.NamedTuple):
@@ -101,7 +103,7 @@ def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: P
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            rc = 124
+            rc = TIMED_OUT
         return Outcome(rc, _TOKEN.sub("(token)", log.read_text(errors="replace")), time.monotonic() - started)
     finally:
         os.close(memory)
@@ -133,7 +135,7 @@ def preflight_faults(output: str) -> list[Json]:
 
 def cause(outcome: Outcome) -> str:
     """Return the one line that says why kubeadm failed."""
-    if outcome.rc == 124:
+    if outcome.rc == TIMED_OUT:
         return f"it had not ended after {outcome.seconds:.0f} s and was stopped"
     faults = preflight_faults(outcome.output)
     if faults:
@@ -141,6 +143,11 @@ def cause(outcome: Outcome) -> str:
     lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
     errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
     return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
+
+
+def without_secrets(text: str) -> str:
+    """Return the text without tokens and certificate keys: Ansible prints the reason of a task with no_log, too."""
+    return _CERTIFICATE_KEY.sub("[redacted]", _TOKEN.sub("[redacted]", text))
 
 
 def kubelet_active() -> bool:
@@ -186,7 +193,7 @@ def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
         "rc": outcome.rc,
         "kubeadm_output": outcome.output.splitlines()[-40:],
     }
-    if limit and (outcome.rc == 124 or _LATE.search(result["msg"])):
+    if limit and (outcome.rc == TIMED_OUT or _LATE.search(result["msg"])):
         result["remedy"] = (
             f"run the same again: it goes on where this ended; where it is late every time, raise {limit}"
         )

@@ -30,4 +30,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         faults, warnings = judge(json.loads(json.dumps(self._task.args)))
         if faults:
             return result | failure(faults) | {"failed": True}
-        return result | {"changed": False, "warnings": list(warnings)}
+        return result | {"changed": False, "warnings": list(warnings), "notices": list(warnings)}

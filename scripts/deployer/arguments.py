@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
+from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
@@ -26,7 +27,7 @@ examples:
 
 exit codes:
   0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
-  4 a host is unreachable     5 `plan` or `status` found hosts that are not as declared
+  4 a host is unreachable, and nothing else failed     5 `plan` or `status` found hosts that are not as declared
   6 `status` or `doctor` found something that is not healthy     124 timeout     130 interrupted
 """
 
@@ -75,7 +76,7 @@ Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: 
     "support-bundle": """\
 examples:
   ./scripts/deploy.py support-bundle                         in the cluster's state directory
-  ./scripts/deploy.py support-bundle --output /tmp/mine.tar.gz
+  ./scripts/deploy.py support-bundle --output ~/mine.tar.gz
 
 Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
 """,
@@ -201,6 +202,10 @@ class Request:
     name: str = ""
     print: bool = False
     viewer: bool = False
+    ask_vault_pass: bool = False
+    ask_become_pass: bool = False
+    vault_password_file: tuple[str, ...] = ()
+    passwords: Passwords = field(default=Passwords(), repr=False)
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -303,6 +308,8 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
         sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
+    elif not verb.limits:
+        sub.add_argument("--limit", action=_NoLimit, default="", help=argparse.SUPPRESS)
     else:
         sub.add_argument(
             "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
@@ -314,6 +321,15 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         action="append",
         help="a variable for this run, or @FILE with several; secrets belong into a file",
     )
+    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the password of vaulted files")
+    sub.add_argument(
+        "--vault-password-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a file with that password, or a program that prints it; may be given again",
+    )
+    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
     sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
     sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
     sub.add_argument(
@@ -345,6 +361,13 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
+
+
+class _NoLimit(argparse.Action):
+    """Refuses `--limit` with the reason, where argparse would call it unknown."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error("this command is about the whole cluster: leave out --limit")
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
