@@ -31,6 +31,10 @@ options:
     description: Under which address the API server stands in the kubeconfig that C(kubeconfig_digest) is of.
     type: str
     default: ""
+  kubelet_declared:
+    description: "What the inventory declares of the kubelet configuration, JSON; kept as M(kubelet_configmap) does."
+    type: str
+    default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
   boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
 attributes:
@@ -55,6 +59,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
@@ -200,7 +205,9 @@ class Init:
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("init", outcome))
-        take_back_tokens(KubeApi.from_file(timeout=5))
+        api = KubeApi.from_file(timeout=5)
+        take_back_tokens(api)
+        api.patch(KUBELET_CONFIGMAP, {"metadata": {"annotations": {DECLARED: self.options["kubelet_declared"]}}})
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))
 
     def _ask(self) -> tuple[str, ...]:
@@ -228,6 +235,7 @@ def main() -> None:
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
                 "patches": {"type": "list", "elements": "dict", "default": []},
                 "kubeconfig_server": {"type": "str", "default": ""},
+                "kubelet_declared": {"type": "str", "default": "{}"},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},
             },
