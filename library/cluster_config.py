@@ -17,6 +17,11 @@ options:
   values: {description: Final values that are checked against each other., type: dict, required: true}
   hosts: {description: The address of every host by its inventory name., type: dict, required: true}
   groups: {description: The members of every group., type: dict, required: true}
+  only:
+    description: Keys to report, beside what keeps a file from being read; all keys where this is empty.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, details: [Only reads.]}
   diff_mode: {support: none}
@@ -125,6 +130,9 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         releases=locked_releases(project / "components"),
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
+    if only := params.get("only"):
+        unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
+        return [fault for fault in faults if fault.key in only or (fault.file, fault.line) in unreadable], []
     return faults, list(cluster_rules.warnings(cluster))
 
 
@@ -143,6 +151,7 @@ def main() -> None:
             "values": {"type": "dict", "required": True},
             "hosts": {"type": "dict", "required": True},
             "groups": {"type": "dict", "required": True},
+            "only": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

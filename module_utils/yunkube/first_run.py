@@ -28,9 +28,8 @@ OTHERS: Final[Mapping[str, str]] = {
     "cluster_cgroup_driver": "ConfigMap kube-system/kubelet-config",
     "master_cluster_configuration": "ConfigMap kube-system/kubeadm-config, field by field",
     "master_kube_proxy_config": "ConfigMap kube-system/kube-proxy, field by field",
-    "master_patches": "",  # of static pods' manifests, which hold no record of them
 }
-FIRST_RUN: Final = (*FIELDS, *OTHERS)
+COMPARED: Final = (*FIELDS, *OTHERS)
 # Fields that neither kubeadm nor this project fills, so that what is there was declared.
 _NEVER_FILLED: Final[tuple[Path, ...]] = (
     *((part, field) for part in ("apiServer", "scheduler") for field in ("extraArgs", "extraEnvs", "extraVolumes")),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.first_run import FIELDS, FIRST_RUN, differences, in_words
+from ansible.module_utils.yunkube.first_run import COMPARED, FIELDS, differences, in_words
 from load_plugin import load_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +164,7 @@ def test_every_key_of_the_list_is_an_input_of_a_role() -> None:
         for entry in yaml.safe_load(file.read_text())["argument_specs"].values()
         for name in entry.get("options") or {}
     }
-    assert set(FIRST_RUN) <= known
+    assert set(COMPARED) <= known
 
 
 # The verdict over all hosts, on the control machine.
