@@ -10,8 +10,35 @@ from pathlib import Path
 
 import cluster_config
 import pytest
+from ansible.module_utils.yunkube.cluster_rules import Cluster
 from ansible.module_utils.yunkube.inventory_files import read
-from test_cluster_config import HOSTS, ROOT, cluster, said
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = "all:\n  children:\n    master: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
+VALUES = {
+    "cluster_name": "shop",
+    "cluster_provider": "existing",
+    "cluster_kubernetes_version": "1.37.2",
+    "cluster_pod_cidr": "10.244.0.0/16",
+    "cluster_service_cidr": "10.96.0.0/16",
+    "cluster_dns_domain": "cluster.local",
+}
+
+
+def written(folder: Path, text: str, hosts: str = HOSTS) -> Path:
+    """Write an inventory."""
+    (folder / "group_vars/all").mkdir(parents=True, exist_ok=True)
+    (folder / "hosts.yml").write_text(hosts)
+    (folder / "group_vars/all/cluster.yml").write_text(text)
+    return folder
+
+
+def said(folder: Path, hosts: str, *masters: str) -> list[str]:
+    """Return what is said of these hosts, of whom Ansible took some."""
+    inventory = read([written(folder, "---\n", hosts)])
+    given = Cluster(VALUES, dict.fromkeys(masters, "10.77.0.11"), {"masters": masters}, releases=["1.37.2"])
+    faults = cluster_config.faults_of(inventory, {}, given, folder)
+    return [str(fault) for fault in cluster_config.in_order(faults)]
 
 
 @pytest.mark.parametrize(
@@ -24,19 +51,17 @@ from test_cluster_config import HOSTS, ROOT, cluster, said
 )
 def test_a_name_that_ansible_refuses_the_file_for_is_named(tmp_path: Path, hosts: str, complaint: str) -> None:
     text = f"all:\n  children:\n    masters:\n      hosts:\n        {hosts}\n"
-    given = cluster({"1": "10.77.0.11"}, {"masters": ["1"]}, cluster_control_plane_host="1")
-    assert said(tmp_path, "---\n", text, given) == [f"hosts.yml:5: {complaint}"]
+    assert said(tmp_path, text, "1") == [f"hosts.yml:5: {complaint}"]
 
 
 def test_names_in_quotes_are_text(tmp_path: Path) -> None:
     text = 'all:\n  children:\n    masters:\n      hosts:\n        "1":\n        "null": {}\n    nodes:\n      hosts:\n'
-    assert said(tmp_path, "---\n", text) == []
+    assert said(tmp_path, text, "1", "null") == []
 
 
 def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
     text = "all:\n  children:\n    masters:\n      hosts: [master1]\n"
-    given = cluster({}, {"masters": [], "all": []})
-    assert said(tmp_path, "---\n", text, given) == [
+    assert said(tmp_path, text) == [
         "hosts.yml:3: group masters: no host in it; put the control plane's hosts into it",
         "hosts.yml:4: hosts: a list, which Ansible does not read here; write each name as a key, such as `master1:`",
     ]
@@ -56,10 +81,10 @@ def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, complaint: str) -> None:
-    (tmp_path / "group_vars/all").mkdir(parents=True)
-    (tmp_path / "group_vars/all/cluster.yml").write_text(f"---\n{line}\n")
+    written(tmp_path, f"---\n{line}\n")
     options = cluster_config.role_options(ROOT / "roles")
-    faults = cluster_config.faults_of(read([tmp_path]), options, cluster(), tmp_path)
+    given = Cluster(VALUES, {}, {"masters": ["master1"]}, releases=["1.37.2"])
+    faults = cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)
     assert [str(fault) for fault in faults] == [f"group_vars/all/cluster.yml:2: {complaint}"]
 
 
@@ -85,7 +110,7 @@ def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
 
 @pytest.mark.parametrize("playbook", ["site", "playbooks/verify", "playbooks/status"])
 def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: str) -> None:
-    said(tmp_path, "---\ncluster_provider: existing\n", HOSTS.replace("masters", "master"))
+    written(tmp_path, "---\ncluster_provider: existing\n")
     program = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
         [program, "-i", tmp_path, ROOT / f"{playbook}.yml"],
@@ -97,7 +122,7 @@ def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: s
         check=False,
     )
     assert done.returncode == 2, done.stdout + done.stderr
-    where = f'{tmp_path}/hosts.yml:2: group masters: no host in it; did you mean that by group "master"?'
+    where = f'{tmp_path}/hosts.yml:1: group masters: no host in it; did you mean that by group "master"?'
     assert "".join(where.split()) in "".join(done.stdout.split())  # Ansible breaks lines
 
 
