@@ -36,7 +36,7 @@ def written(folder: Path, text: str, hosts: str = HOSTS) -> Path:
 def said(folder: Path, hosts: str, *masters: str) -> list[str]:
     """Return what is said of these hosts, of whom Ansible took some."""
     inventory = read([written(folder, "---\n", hosts)])
-    given = Cluster(VALUES, dict.fromkeys(masters, "10.77.0.11"), {"masters": masters}, releases=["1.37.2"])
+    given = Cluster(VALUES, {name: f"10.77.0.{number}" for number, name in enumerate(masters, 11)}, {"masters": masters}, releases=["1.37.2"])
     faults = cluster_config.faults_of(inventory, {}, given, folder)
     return [str(fault) for fault in cluster_config.in_order(faults)]
 
