@@ -95,7 +95,11 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
         return Found("absent")
     server = read_kubeconfig(str(folder / "admin.conf")).server
     if server != f"https://{endpoint}":
-        return Found("foreign", f"this host is a master of another cluster ({server}, not https://{endpoint})")
+        detail = (
+            f"this host is a master of another cluster ({server}, not https://{endpoint}), or "
+            "cluster_control_plane_endpoint was changed, which a running cluster cannot follow"
+        )
+        return Found("foreign", detail)
     try:
         missing = ask()
     except KubeError as error:
@@ -153,10 +157,11 @@ class Init:
         except KubeError as error:  # admin.conf is there and says nothing
             self.module.fail_json(msg=f"/etc/kubernetes/admin.conf: {error}")
         if found.state == "foreign":
+            remedy = "correct the inventory, or take the host out of the other cluster first"
             self.module.fail_json(
-                msg=f"{found.detail}; take it out with `kubeadm reset` on it, or correct the inventory",
+                msg=f"{found.detail}; {remedy}",
                 kind="preflight",
-                faults=[{"check": "other cluster", "message": found.detail, "remedy": "kubeadm reset"}],
+                faults=[{"check": "other cluster", "message": found.detail, "remedy": remedy}],
             )
         return found
 

@@ -19,6 +19,8 @@ options:
     required: true
   former: {description: The text that O(text) was made of. Any other is refused., type: str, required: true}
   fields: {description: "What differs, in words", type: list, elements: str, default: []}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
 """
@@ -27,6 +29,7 @@ changes: {description: "What was (or would be) done, in words", returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 
@@ -54,9 +57,11 @@ def main() -> None:
             "declared": {"type": "str", "required": True},
             "former": {"type": "str", "required": True},
             "fields": {"type": "list", "elements": "str", "default": []},
+            **identity.OPTIONS,
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     options = module.params
     try:
         with KubeApi.from_file() as api:

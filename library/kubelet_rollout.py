@@ -21,6 +21,8 @@ options:
     default: []
   fields: {description: "What differs, in words", type: list, elements: str, default: []}
   timeout: {description: Seconds for the node to get ready, type: int, default: 120}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
@@ -36,7 +38,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import files, kubeadm
+from ansible.module_utils.yunkube import files, identity, kubeadm
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 
@@ -128,17 +130,18 @@ class Rollout:
 
 def main() -> None:
     """Run as Ansible's module."""
-    Rollout(
-        AnsibleModule(
-            argument_spec={
-                "node": {"type": "str", "required": True},
-                "patches": {"type": "list", "elements": "dict", "default": []},
-                "fields": {"type": "list", "elements": "str", "default": []},
-                "timeout": {"type": "int", "default": 120},
-            },
-            supports_check_mode=True,
-        )
-    ).run()
+    module = AnsibleModule(
+        argument_spec={
+            "node": {"type": "str", "required": True},
+            "patches": {"type": "list", "elements": "dict", "default": []},
+            "fields": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 120},
+            **identity.OPTIONS,
+        },
+        supports_check_mode=True,
+    )
+    identity.refuse_another(module)
+    Rollout(module).run()
 
 
 if __name__ == "__main__":

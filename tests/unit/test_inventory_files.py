@@ -36,7 +36,12 @@ def written(folder: Path, text: str, hosts: str = HOSTS) -> Path:
 def said(folder: Path, hosts: str, *masters: str) -> list[str]:
     """Return what is said of these hosts, of whom Ansible took some."""
     inventory = read([written(folder, "---\n", hosts)])
-    given = Cluster(VALUES, {name: f"10.77.0.{number}" for number, name in enumerate(masters, 11)}, {"masters": masters}, releases=["1.37.2"])
+    given = Cluster(
+        VALUES,
+        {name: f"10.77.0.{number}" for number, name in enumerate(masters, 11)},
+        {"masters": masters},
+        releases=["1.37.2"],
+    )
     faults = cluster_config.faults_of(inventory, {}, given, folder)
     return [str(fault) for fault in cluster_config.in_order(faults)]
 
@@ -91,7 +96,7 @@ def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, c
 def check_of(file: Path) -> str:
     """Return how a playbook comes to the check of the inventory."""
     text = file.read_text()
-    return next((name for name in ("tasks/has_masters.yml", "hosts.yml", "whole_cluster.yml") if name in text), "")
+    return next((name for name in ("tasks/has_masters.yml", "hosts.yml", "tasks_from: check.yml") if name in text), "")
 
 
 def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
