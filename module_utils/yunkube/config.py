@@ -65,6 +65,15 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
         yield Fault(file, entry.line, key, message, remedy)
 
 
+def check_extra(key: str, value: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the faults of a variable of the command line, where key=value makes a string of every value."""
+    if key.startswith(_OWN):
+        return
+    for name, message, remedy in check_pair(key, value, options):
+        typed = key in options and isinstance(value, str) and options[key].get("type", "str") not in ("str", "path")
+        yield name, message, f"write -e '{{\"{key}\": ...}}' with a value of that type" if typed else remedy
+
+
 def check_pair(key: str, value: Any, options: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield (key, message, remedy) for a key and its value against the options that are known."""
     name = f"{parent}{key}"

@@ -6,7 +6,7 @@ Ansible merges these files and forgets where a value came from; a fault must say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,7 @@ class Inventory:
     hosts: dict[str, tuple[Path, int]] = field(default_factory=dict)  # where each host is named first
     groups: dict[str, tuple[Path, int]] = field(default_factory=dict)
     problems: list[Entry] = field(default_factory=list)  # the value is (message, remedy)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # of the command line, which wins over all files
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
         """Return the entry that sets the key: for the scope if there is one, else anywhere, the last one."""

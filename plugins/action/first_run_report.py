@@ -14,6 +14,7 @@ from pathlib import Path
 import ansible.module_utils
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 PROJECT = Path(__file__).resolve().parents[2]
 Report = t.Mapping[str, t.Any]
@@ -72,6 +73,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         from cluster_config import failure, in_order, place  # noqa: PLC0415
 
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])
+        inventory.extra = load_extra_vars(self._loader)
         faults = []
         for key, ours, theirs in differences:
             where = place(key.partition(".")[0], inventory, PROJECT)

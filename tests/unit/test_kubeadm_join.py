@@ -65,7 +65,7 @@ def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
 
 def test_nobody_is_advised_to_reset_a_host() -> None:
     for module in (kubeadm_init, kubeadm_join):
-        assert "kubeadm reset`" not in Path(module.__file__).read_text().replace("Never `kubeadm reset`", "")
+        assert "`kubeadm reset`" not in Path(str(module.__file__)).read_text().replace("Never `kubeadm reset`", "")
 
 
 def test_a_masters_kubelet_may_ask_its_own_api_server(joined: Path) -> None:
