@@ -41,6 +41,10 @@ options:
     description: The control machine's kubeconfig of this cluster; empty where there is none, or where it is lost.
     type: str
     default: ""
+  kubelet_declared:
+    description: "What the inventory declares of the kubelet configuration, JSON; kept as M(kubelet_configmap) does."
+    type: str
+    default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
   boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
 attributes:
@@ -69,6 +73,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.words import joined
 
@@ -277,6 +282,7 @@ class Init:
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("init", outcome, "master_init_timeout"))
         self._take_back_tokens()
+        self._keep_declared()
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))
 
     def _take_back_tokens(self) -> None:
@@ -286,6 +292,15 @@ class Init:
                 take_back_tokens(api)
         except KubeError as error:
             self.module.warn(f"the token that kubeadm init made was not deleted, and expires within a minute: {error}")
+
+    def _keep_declared(self) -> None:
+        """Keep what the inventory declares of the kubelets beside what kubeadm made of it; the next run can, too."""
+        try:
+            with KubeApi.from_file(timeout=5) as api:
+                annotations = {DECLARED: self.options["kubelet_declared"]}
+                api.patch(KUBELET_CONFIGMAP, {"metadata": {"annotations": annotations}})
+        except KubeError as error:
+            self.module.warn(f"ConfigMap kubelet-config was not annotated, which the next run does: {error}")
 
     def _ask(self) -> tuple[str, ...]:
         return missing_steps(KubeApi.from_file(timeout=5))
@@ -314,6 +329,7 @@ def main() -> None:
                 "kubeconfig_server": {"type": "str", "default": ""},
                 "others": {"type": "dict", "default": {}},
                 "recorded": {"type": "str", "default": ""},
+                "kubelet_declared": {"type": "str", "default": "{}"},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},
             },

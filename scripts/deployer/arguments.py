@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
+from deployer.extra import typed
 from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
@@ -397,7 +398,7 @@ _seconds.__name__ = "number of seconds"  # argparse says: invalid number of seco
 
 
 def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Part `key=value` from `@file`; a value that is a JSON list or object is read as one."""
+    """Part `key=value` from `@file` and JSON objects; a value is read as the type that its key has."""
     variables: dict[str, Any] = {}
     files: list[Path] = []
     for text in texts:
@@ -408,10 +409,14 @@ def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]
             files.append(file)
             continue
         key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
-            raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
         try:
-            variables[key] = json.loads(value) if value[:1] in ("[", "{") and value[:2] != "{{" else value
+            if text[:1] == "{":
+                key = text
+                variables.update(json.loads(text))
+                continue
+            if not equals or not key.isidentifier():
+                raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
+            variables[key] = typed(key, value)
         except json.JSONDecodeError as error:
             raise DeployError(
                 f"-e {key}: not valid JSON: {error.msg}", "quote the whole argument in the shell"

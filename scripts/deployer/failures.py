@@ -109,7 +109,7 @@ def _text(value: Any) -> str:
 
 def _fault(fault: Mapping[str, Any]) -> Fault:
     if fault.get("file"):
-        parts = [f"{fault['file']}:{fault.get('line') or 1}", fault.get("key")]
+        parts = [f"{fault['file']}:{fault['line']}" if fault.get("line") else fault["file"], fault.get("key")]
     else:
         parts = [fault.get("host"), fault.get("check"), fault.get("key")]
     where = ": ".join(str(part) for part in parts if part)
