@@ -111,7 +111,14 @@ def test_pythons_packages_hold_nothing_of_the_python_that_unpacked_them(
     monkeypatch.setenv("PIP_INDEX_URL", f"file://{tmp_path}/index")
     (tmp_path / "src").mkdir()
     (tmp_path / "src/requirements.txt").write_text(f"hello==1 --hash=sha256:{digest_file(wheel)}\n")
-    component = {"name": "web", "version": "1", "language": "python", "directory": "src", "sum": "", "python": "3.11"}
+    component: Lock = {
+        "name": "web",
+        "version": "1",
+        "language": "python",
+        "directory": "src",
+        "sum": "",
+        "python": "3.11",
+    }
     component |= {"platforms": ["any"], "programs": {"web": "."}}
     folder = Builder(LOCK, tmp_path, tmp_path / "cache").component(component)
     files = [path for path in folder.rglob("*") if path.is_file()]
