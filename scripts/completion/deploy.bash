@@ -62,7 +62,7 @@ _yunkube_deploy() {
     support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
-    down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
+    down) words="--inventory -e --timeout --json --verbose --yes --dead --force --adopt --help" ;;
     dashboard) words="--inventory --print --viewer --json --help" ;;
     web) words="apply rollback --inventory --limit -e --timeout --json --verbose --namespace --help" ;;
     image) words="push --inventory --json --help" ;;

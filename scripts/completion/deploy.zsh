@@ -2,7 +2,7 @@
 # Completion of deploy.py for zsh: eval "$(./scripts/deploy.py completion zsh)"
 
 _yunkube_deploy() {
-  local -a verbs playbook inventory
+  local -a verbs playbook limited inventory
   verbs=(
     'up:make the cluster, or bring it to what the inventory says'
     'plan:show what up would change, and change nothing'
@@ -22,13 +22,13 @@ _yunkube_deploy() {
   inventory=('(-i --inventory)'{-i,--inventory}'[inventory directory or file]:inventory:_files')
   playbook=(
     $inventory
-    '--limit[only these hosts or groups]:pattern:'
     '*-e[a variable for this run]:key=value:'
     '--timeout[give up after so many seconds]:seconds:'
     '--json[one event a line on stdout]'
     '*'{-v,--verbose}'[tell every task]'
     '(-h --help)'{-h,--help}'[show help]'
   )
+  limited=($playbook '--limit[only these hosts or groups]:pattern:')
   if (( CURRENT == 2 )); then
     _describe command verbs
     return
@@ -37,24 +37,27 @@ _yunkube_deploy() {
   shift words
   (( CURRENT-- ))
   case $verb in
-    up|plan|verify) _arguments -s $playbook ;;
-    status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
+    up|plan|verify) _arguments -s $limited ;;
+    status) _arguments -s $limited '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
     doctor)
-      _arguments -s $playbook '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
+      _arguments -s $limited '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
         '*--allow[this fault, too, though its repair is not safe]:fault:' '--dry-run[say what would be done]'
       ;;
-    support-bundle) _arguments -s $playbook '--output[where to write it]:file:_files' ;;
+    support-bundle) _arguments -s $limited '--output[where to write it]:file:_files' ;;
     add) _arguments -s $playbook '*:host:' ;;
     remove)
       _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
-    down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
+    down)
+      _arguments -s $playbook '--yes[do not ask]' '*--dead[this host does not answer and never will]:host:' \
+        '--force[delete the images in the registry, too]' '--adopt[also a cluster that Yunkube did not make]'
+      ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;
     web)
-      _arguments -s $playbook '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
+      _arguments -s $limited '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
         '1:action:(apply rollback)' '2:web service:'
       ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;

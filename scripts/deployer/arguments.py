@@ -99,7 +99,11 @@ Then take its line out of the inventory's hosts.yml: the next `up` would add it 
 examples:
   ./scripts/deploy.py down                     asks first
   ./scripts/deploy.py down --yes               for scripts
+  ./scripts/deploy.py down --dead node3        node3 does not answer and never will; what is on it stays
+  ./scripts/deploy.py down --force             delete the images in the cluster's registry, too
   ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
+
+It removes the whole cluster; a single host is removed by `remove HOST`. A host that does not answer stops it.
 """,
     "dashboard": """\
 examples:
@@ -158,7 +162,11 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
     },
     "support-bundle": {"--output": ("troubleshoot_support_file", Path, "where to write it, a name in .tar.gz")},
-    "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
+    "down": {
+        "--adopt": ("teardown_adopt", bool, "remove a cluster, too, that Yunkube did not make"),
+        "--dead": ("teardown_dead", list, "this host does not answer and never will; may be given again"),
+        "--force": ("teardown_force", bool, "delete the images in the cluster's registry, too"),
+    },
 }
 
 
@@ -285,11 +293,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _NoLimit(argparse.Action):
+    """Say what to type instead: a limit of these verbs would be read as "only this host", and could not be."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser.error(
+            "--limit: down removes the whole cluster; a single host is removed by `deploy.py remove HOST`"
+            if parser.prog.endswith(" down")
+            else "--limit: name the hosts themselves, as in `deploy.py remove node3`"
+        )
+
+
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
         sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
-    else:
+    if verb.name in ("down", "remove"):
+        sub.add_argument("--limit", nargs="?", action=_NoLimit, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    elif verb.name != "add":
         sub.add_argument(
             "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
         )
@@ -321,7 +342,8 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         elif kind is Path:
             sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
         elif kind is list:
-            sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
+            metavar = "HOST" if flag == "--dead" else "ID"
+            sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
         else:
             sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
     if verb.name == "doctor":
