@@ -152,7 +152,7 @@ examples:
 # Options that are a role's variable: option -> variable, kind, help.
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
     "remove": {
-        "--force": ("node_leave_force", bool, "delete pods that would be lost or kept by a budget, and registry images"),
+        "--force": ("node_leave_force", bool, "delete pods that would be lost, ignore budgets, delete registry images"),
         "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
         "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
     },
