@@ -179,7 +179,7 @@ class Lab:
 
     def clear(self) -> None:
         """Remove what this run or a killed one left."""
-        down = self.deploy("down", "--yes", cluster_provider="docker")
+        down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
         assert down.code == 0, down.errors
         shutil.rmtree(self.state, ignore_errors=True)
 

@@ -10,6 +10,7 @@ import typing as t
 import docker_machines
 import pytest
 from ansible.module_utils.yunkube import docker_machine as machines
+from ansible.module_utils.yunkube.docker_registry import tags_in
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 INFO = {"MemTotal": 8 << 30, "NCPU": 4, "CgroupVersion": "1"}
@@ -220,3 +221,10 @@ def test_more_hosts_than_the_kernel_can_watch_are_warned_of() -> None:
     assert machines.inotify_warning(128, 9) == ""
     assert "enough for 9 hosts, and there are 10" in machines.inotify_warning(128, 10)
     assert "max_user_instances=1024" in machines.inotify_warning(128, 10)
+
+
+def test_tagged_images_of_a_registry_are_counted_and_their_digests_are_not() -> None:
+    tag = "repositories/team/shop/_manifests/tags/1.0"
+    names = ["repositories", "repositories/team/shop/_manifests/tags", tag, f"{tag}/current", f"{tag}/index/sha256/aa"]
+    assert tags_in(names) == 1
+    assert tags_in([]) == 0

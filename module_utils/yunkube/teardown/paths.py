@@ -144,7 +144,7 @@ class Images(t.NamedTuple):
     def __str__(self) -> str:
         """Say it in words."""
         images = f"{self.tags} image{'' if self.tags == 1 else 's'}"
-        return f"{images} ({self.size / 1e6:.1f} MB)"
+        return f"{images} ({self.size / 1e6:.1f} MB)" if self.size else images
 
 
 def registry_images(folder: Path) -> Images:
