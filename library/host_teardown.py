@@ -21,6 +21,7 @@ description:
   - Leaves the cluster's other hosts alone; etcd's members are not told, as all of them go.
 options:
   cluster: {description: "Name of the cluster; a host of another one is refused", type: str, required: true}
+  cluster_id: {description: "Id of the cluster; a host of another one is refused", type: str, required: true}
   adopt:
     description:
       - Remove a cluster that Yunkube did not make, or another one than O(cluster), from a host with a kubelet.conf or
@@ -62,6 +63,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
             "adopt": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
             "services": {"type": "list", "elements": "str", "required": True},

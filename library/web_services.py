@@ -56,6 +56,8 @@ options:
     type: str
     default: registry/registry-login
   timeout: {description: Seconds for all services to run., type: int, default: 180}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
@@ -71,6 +73,7 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
 from ansible.module_utils.yunkube.web_deploy import Deploy, without_api
@@ -84,10 +87,12 @@ def main() -> None:
             "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS},
             "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
             "timeout": {"type": "int", "default": 180},
+            **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     services = module.params["services"]
     try:
         with KubeApi.from_file(module.params["kubeconfig"]) as api:

@@ -78,10 +78,11 @@ KUBERNETES_SYSCTLS = (
 )  # fmt: skip
 
 
-def take(run: Run, cluster: str, root: Path = Path("/")) -> Json:
+def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -> Json:
     """Return what the host is now."""
     return {
         "cluster": cluster,
+        "cluster_id": cluster_id,
         "trees": [list(tree) for tree in ALL_TREES],
         "packages": packages(run),
         "units": units(run),

@@ -108,7 +108,9 @@ def test_files_count_by_content_in_etc_and_by_name_elsewhere(tmp_path: Path) -> 
 def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes() -> None:
     after = record(files={"/var/lib/etcd": "755/", "/var/lib/etcd/default": "755/"})
     assert told(record(files={"/var/lib/etcd": "755/"}), after) == []
-    new = record(files={"/var/lib/etcd": "755/"}, trees=host_state.take(lambda _: "", "", Path("/nowhere"))["trees"])
+    new = record(
+        files={"/var/lib/etcd": "755/"}, trees=host_state.take(lambda _: "", "", root=Path("/nowhere"))["trees"]
+    )
     assert told(new, after) == ["file /var/lib/etcd/default is left"]
 
 

@@ -320,6 +320,8 @@ def test_what_others_keep_in_our_containerd_is_told(tmp_path: Path) -> None:
 
 # Whose a host is.
 
+ID = "0123456789abcdef"
+
 
 class Module:
     """What a host is asked through: it has no programs."""
@@ -329,7 +331,14 @@ class Module:
     def __init__(self, **params: Any) -> None:
         """Take what the module was called with."""
         lists = ("services", "paths", "links", "chain_prefixes", "nft_tables", "shared_sysctls", "accept")
-        self.params = {"cluster": "ours", "adopt": False, "force": False, **{key: [] for key in lists}, **params}
+        self.params = {
+            "cluster": "ours",
+            "cluster_id": ID,
+            "adopt": False,
+            "force": False,
+            **{key: [] for key in lists},
+            **params,
+        }
 
     def get_bin_path(self, _name: str) -> None:
         """Return that there is none."""
@@ -337,7 +346,7 @@ class Module:
 
 def record_of(cluster: str) -> host_state.Json:
     """Return a record of a host with nothing on it."""
-    about = host_state.take(lambda _: "", cluster, Path("/nowhere"))
+    about = host_state.take(lambda _: "", cluster, ID, root=Path("/nowhere"))
     return {**about, "sysctls": {}}
 
 

@@ -10,7 +10,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube import host_state, originals
+from ansible.module_utils.yunkube import host_state, identity, originals
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
@@ -75,10 +75,7 @@ class Host:
         if self.record is None and self.is_member:
             message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
             return {"check": "other cluster", "message": message, "remedy": remedy}
-        if self.record is not None and self.record["cluster"] != ours:
-            message = f"belongs to the cluster {self.record['cluster']}, not to {ours}"
-            return {"check": "other cluster", "message": message, "remedy": remedy}
-        return None
+        return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
 
     def faults(self) -> list[dict[str, str]]:
         """Return every reason for which the host is not touched."""
