@@ -31,6 +31,7 @@ options:
   ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
   cluster: {description: The cluster's name., type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one.", type: str, required: true}
+  endpoint: {description: "The cluster's endpoint, host:port.", type: str, required: true}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
@@ -103,7 +104,7 @@ class Host:
     product_uuid: str
     member: bool
     record: Json | None  # whose the host is, by its record
-    joined: str  # the address of the API server that it is a member of, as its kubeconfig has it
+    joined: str  # the API server of which it is a member, by its kubeconfig; of a control plane's own host nothing
     foreign: tuple[str, ...]  # what of others is in the cluster's way, on a host without a record
     systemd: bool
     firewall: str
@@ -219,6 +220,10 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         wrong = identity.fault(host.record, needs["cluster"], needs["cluster_id"])
         if wrong:
             yield Fault(**wrong)
+        elif host.joined and host.joined != f"https://{needs['endpoint']}":
+            message = f"has joined the cluster at {host.joined}, not the one at https://{needs['endpoint']}"
+            remedy = "correct cluster_control_plane_endpoint, or remove that cluster from the host (kubeadm reset)"
+            yield Fault(identity.CHECK, message, remedy)
     elif host.member:
         ours = identity.named(needs["cluster"], needs["cluster_id"])
         where = f" ({host.joined})" if host.joined else ""
@@ -344,13 +349,12 @@ def _holds(folder: Path) -> bool:
     return folder.is_dir() and any(path.name != "lost+found" for path in folder.iterdir())
 
 
-def joined() -> str:
-    """Return the address of the API server of which the host is a member, empty where it is of none."""
-    for path in MEMBER:
-        found = re.search(r"(?m)^\s*server:\s*(\S+)", read_text(str(path)))
-        if found:
-            return found[1]
-    return ""
+def joined(root: Path = Path("/")) -> str:
+    """Return the address of the API server that the kubelet asks; nothing where that is the host's own."""
+    if (root / "etc/kubernetes/manifests/kube-apiserver.yaml").exists():
+        return ""
+    found = re.search(r"(?m)^\s*server:\s*(\S+)", read_text(str(root / "etc/kubernetes/kubelet.conf")))
+    return found[1] if found else ""
 
 
 def read_host(module: AnsibleModule) -> Host:
@@ -405,6 +409,7 @@ def main() -> None:
         "ignores": {"type": "list", "elements": "str", "default": []},
         "cluster": {"type": "str", "required": True},
         "cluster_id": {"type": "str", "required": True},
+        "endpoint": {"type": "str", "required": True},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)

@@ -145,7 +145,7 @@ def main() -> None:
             module.exit_json(changed=gone, changes=[f"take the token of {module.params['host']} back"] if gone else [])
         module.exit_json(changed=True, changes=[minting], **mint(module, api))
     except (KubeError, kubeadm.BusyError, ValueError) as error:
-        module.fail_json(msg=f"no token for {module.params['host']}: {error}")
+        module.fail_json(msg=f"no token for {module.params['host']}: {kubeadm.without_secrets(str(error))}")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,9 @@ def overlaps(cluster: Cluster) -> Iterator[Finding]:
 def hosts(cluster: Cluster) -> Iterator[Finding]:
     """There is a master, and nobody is two things or shares an address."""
     if not cluster.masters:
-        meant = closest("masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "nodes")])
+        meant = closest(
+            "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
+        )
         hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
         yield "group masters", "no host in it", hint
     for host in cluster.masters:

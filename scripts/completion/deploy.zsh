@@ -2,7 +2,7 @@
 # Completion of deploy.py for zsh: eval "$(./scripts/deploy.py completion zsh)"
 
 _yunkube_deploy() {
-  local -a verbs playbook limited inventory
+  local -a verbs playbook inventory limit
   verbs=(
     'up:make the cluster, or bring it to what the inventory says'
     'plan:show what up would change, and change nothing'
@@ -21,15 +21,18 @@ _yunkube_deploy() {
     'completion:print the completion script of a shell'
   )
   inventory=('(-i --inventory)'{-i,--inventory}'[inventory directory or file]:inventory:_files')
+  limit=('--limit[only these hosts or groups]:pattern:')
   playbook=(
     $inventory
     '*-e[a variable for this run]:key=value:'
+    '(-J --ask-vault-pass)'{-J,--ask-vault-pass}'[ask for the password of vaulted files]'
+    '*--vault-password-file[a file with that password]:file:_files'
+    '(-K --ask-become-pass)'{-K,--ask-become-pass}'[ask for the password of sudo on the hosts]'
     '--timeout[give up after so many seconds]:seconds:'
     '--json[one event a line on stdout]'
     '*'{-v,--verbose}'[tell every task]'
     '(-h --help)'{-h,--help}'[show help]'
   )
-  limited=($playbook '--limit[only these hosts or groups]:pattern:')
   if (( CURRENT == 2 )); then
     _describe command verbs
     return
@@ -38,16 +41,18 @@ _yunkube_deploy() {
   shift words
   (( CURRENT-- ))
   case $verb in
-    up|plan|verify) _arguments -s $limited ;;
-    status) _arguments -s $limited '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
+    up|plan) _arguments -s $playbook $limit ;;
+    verify) _arguments -s $playbook ;;
+    status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
     doctor)
-      _arguments -s $limited '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
+      _arguments -s $playbook '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
         '*--allow[this fault, too, though its repair is not safe]:fault:' '--dry-run[say what would be done]'
       ;;
-    support-bundle) _arguments -s $limited '--output[where to write it]:file:_files' ;;
+    support-bundle) _arguments -s $playbook $limit '--output[where to write it]:file:_files' ;;
     add) _arguments -s $playbook '*:host:' ;;
     remove)
       _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \
+        '--delete-emptydir-data[evict pods that keep data on the host]' \
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
     down)
@@ -58,7 +63,7 @@ _yunkube_deploy() {
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;
     web)
-      _arguments -s $limited '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
+      _arguments -s $playbook '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
         '1:action:(apply rollback)' '2:web service:'
       ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;

@@ -70,8 +70,10 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
         scratch=cluster.state_dir / "run",
         playbook=ROOT / VERBS[request.verb].playbook,
         inventory=cluster.inventory,
+        typed=request.inventory,
         extra_vars=request.extra_vars,
         extra_files=request.extra_files,
+        passwords=request.passwords,
         check=True,
     )
     with stop.on_signals():

@@ -45,7 +45,7 @@ echo 10.88.0.5 > /var/lib/cni/networks/podman/10.88.0.5
 echo '{"name": "podman"}' > /etc/cni/net.d/87-podman.conflist
 for file in /opt/cni/bin/own /opt/cni/bin/bridge /opt/containerd/a/b/c /var/lib/kubelet/own/x \
   /usr/libexec/kubernetes/own/x /var/lib/etcd/default/member/snap/db /etc/crictl.yaml /etc/default/kubelet \
-  /etc/containerd/config.toml /usr/local/bin/kubectl /usr/local/sbin/runc; do
+  /etc/containerd/config.toml /usr/local/bin/crictl /usr/local/bin/kubectl /usr/local/sbin/runc; do
   echo "own $file" > $file
   chmod 640 $file
 done
@@ -139,7 +139,9 @@ def test_a_cluster_comes_up(lab: Lab, before: dict[str, Json], occupied: list[st
     assert counted(lab) == [3, 3]
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
-    assert "own" not in lab.run("node1", "head -c 9 /usr/local/bin/kubectl /etc/containerd/config.toml")
+    assert "own" not in lab.run(
+        "node1", "head -qc 9 /usr/local/bin/crictl /usr/local/bin/ctr /etc/containerd/config.toml"
+    )
 
 
 def test_a_host_keeps_a_small_record_for_root_alone(lab: Lab) -> None:

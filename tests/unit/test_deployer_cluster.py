@@ -184,6 +184,7 @@ def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
 def test_the_next_step_keeps_the_inventory() -> None:
     assert command("kubectl -- get nodes", "inventory/docker") == "./scripts/deploy.py kubectl -- get nodes"
     assert command("up", "inventory/mine") == "./scripts/deploy.py up -i inventory/mine"
+    assert command("web apply", "my inventory") == "./scripts/deploy.py web apply -i 'my inventory'"
 
 
 def test_a_second_run_on_the_cluster_is_told_who_holds_it(tmp_path: Path) -> None:

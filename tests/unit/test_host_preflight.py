@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
-from host_preflight import Host, find_faults, find_listeners, foreign, parse_listeners, parse_routes
+from host_preflight import Host, find_faults, find_listeners, foreign, joined, parse_listeners, parse_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
 
 NEEDS: dict[str, t.Any] = {
+    "endpoint": "10.0.0.11:6443",
     "master": True,
     "architecture": "amd64",
     "node_ip": "10.0.0.11",
@@ -139,6 +140,19 @@ def test_a_member_of_anything_without_our_record_is_refused() -> None:
     assert fault.message == (
         "is a member of a cluster (https://10.1.2.3:6443) and has no record of ours (id 0123456789abcdef)"
     )
+
+
+def test_a_host_of_ours_that_joined_elsewhere_is_refused(tmp_path: Path) -> None:
+    ours = dataclasses.replace(FIT, member=True, record=OURS, joined="https://10.0.0.11:6443")
+    assert find_faults(ours, NEEDS) == []
+    (fault,) = find_faults(dataclasses.replace(ours, joined="https://10.1.2.3:6443"), NEEDS)
+    assert (fault.check, "at https://10.1.2.3:6443, not" in fault.message) == ("other cluster", True)
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
+    assert joined(tmp_path) == ""
+    (tmp_path / "etc/kubernetes/kubelet.conf").write_text("clusters:\n- cluster:\n    server: https://10.1.2.3:6443\n")
+    assert joined(tmp_path) == "https://10.1.2.3:6443"
+    (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").touch()  # its kubelet asks its own API server
+    assert joined(tmp_path) == ""
 
 
 def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:
