@@ -50,6 +50,7 @@ import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import originals
 from ansible.module_utils.yunkube.bundle_files import (
     DPKG_HANGS,
     DPKG_SECONDS,
@@ -117,6 +118,7 @@ class Source:
             else:
                 if actual == entry["sha256"]:
                     part.chmod(int(entry.get("mode", "0644"), 8))
+                    originals.keep(path)
                     part.replace(path)
                     self.bytes += entry["size"]
                     return

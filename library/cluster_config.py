@@ -52,7 +52,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules
 from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_value, display
-from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Inventory, load, read
+from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
 
 
 def role_options(roles: Path) -> dict[str, Any]:
@@ -76,6 +76,12 @@ def docker_subnet(inventory: Inventory, roles: Path) -> str:
     defaults = roles / "docker_hosts/defaults/main.yml"
     value = entry.value if entry else (load(defaults) or {}).get(key) if defaults.exists() else None
     return value if isinstance(value, str) and "{{" not in value else ""
+
+
+def paths_of(entry: Entry) -> list[str]:
+    """Return what the inventory has a teardown remove, whatever host it says it of; what is templated is not known."""
+    listed = entry.value if entry.key == "teardown_paths" and isinstance(entry.value, list) else []
+    return [path for path in listed if isinstance(path, str) and "{{" not in path]
 
 
 def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
@@ -132,7 +138,11 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
     inventory = read([path for source in params["sources"] if (path := Path(source).resolve()).exists()])
     inventory.extra = params.get("extra") or {}
     cluster = cluster_rules.Cluster(
-        values={**params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
+        values={
+            **params["values"],
+            "docker_hosts_subnet": docker_subnet(inventory, project / "roles"),
+            "teardown_paths": [path for entry in inventory.entries for path in paths_of(entry)],
+        },
         hosts={host: str(address or host) for host, address in params["hosts"].items()},
         groups=params["groups"],
         written={entry.key for entry in inventory.entries} | set(inventory.extra),

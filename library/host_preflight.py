@@ -75,12 +75,6 @@ OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-sc
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-# What a host has when something else runs containers or a cluster on it, by what is there then.
-FOREIGN = {
-    "a containerd of its own, which other programs use (Docker?)": Path("/run/containerd/containerd.sock"),
-    "data of another cluster in /var/lib/etcd": Path("/var/lib/etcd/member"),
-    "data of another cluster in /var/lib/kubelet": Path("/var/lib/kubelet/config.yaml"),
-}
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
@@ -111,7 +105,7 @@ class Host:
     member: bool
     record: Json | None  # whose the host is, by its record
     joined: str  # the API server of which it is a member, by its kubeconfig; of a control plane's own host nothing
-    foreign: tuple[str, ...]  # what of FOREIGN is there, on a host without a record
+    foreign: tuple[str, ...]  # what of others is in the cluster's way, on a host without a record
     systemd: bool
     firewall: str
     system: str  # ID of /etc/os-release
@@ -337,6 +331,24 @@ def free_mb(folder: str) -> int:
     return found.f_bavail * found.f_frsize >> 20
 
 
+def foreign(*, master: bool, root: Path = Path("/")) -> tuple[str, ...]:
+    """Return what of another program or cluster this one would use or overwrite."""
+    found = []
+    if (root / "run/containerd/containerd.sock").exists():
+        found.append("a containerd of its own, which other programs use (Docker?)")
+    elif _holds(root / "var/lib/containerd"):
+        found.append("data of another containerd in /var/lib/containerd")
+    if master and _holds(root / "var/lib/etcd"):  # without a control plane it is left alone
+        found.append("data of another cluster, or of an etcd of its own, in /var/lib/etcd")
+    if (root / "var/lib/kubelet/config.yaml").exists():
+        found.append("data of another cluster in /var/lib/kubelet")
+    return tuple(found)
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != "lost+found" for path in folder.iterdir())
+
+
 def joined(root: Path = Path("/")) -> str:
     """Return the address of the API server that the kubelet asks; nothing where that is the host's own."""
     if (root / "etc/kubernetes/manifests/kube-apiserver.yaml").exists():
@@ -357,7 +369,7 @@ def read_host(module: AnsibleModule) -> Host:
         member=any(path.exists() for path in MEMBER),
         record=record,
         joined=joined(),
-        foreign=() if record else tuple(what for what, path in FOREIGN.items() if path.exists()),
+        foreign=() if record else foreign(master=needs["master"]),
         systemd=Path("/run/systemd/system").is_dir(),
         firewall=active_firewall(module),
         system=system.get("ID", "an unknown system"),

@@ -47,6 +47,8 @@ options:
     default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
   boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
@@ -72,7 +74,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import identity, kubeadm
 from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.words import joined
@@ -236,6 +238,7 @@ class Init:
 
     def run(self) -> None:
         """Bring the control plane to its end, or find it there."""
+        identity.refuse_another(self.module)
         found = self.look()
         if found.state == "complete":
             self._done(found, changed=False)
@@ -332,6 +335,7 @@ def main() -> None:
                 "kubelet_declared": {"type": "str", "default": "{}"},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},
+                **identity.OPTIONS,
             },
             supports_check_mode=True,
         )

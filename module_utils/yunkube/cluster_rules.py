@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from ansible.module_utils.yunkube.config import closest
+from ansible.module_utils.yunkube.teardown.paths import is_system
 
 Finding = tuple[str, str, str]
 
@@ -211,6 +212,10 @@ def safety(cluster: Cluster) -> Iterator[Finding]:
     url = cluster.text("cluster_bundle_url")
     if url and not url.startswith(("http://", "https://")):
         yield "cluster_bundle_url", f"{url} is not a URL", "begin it with http:// or https://, or leave it empty"
+    for path in cluster.values.get("teardown_paths") or []:
+        if is_system(path):
+            remedy = "name the folder that pods wrote to, such as /srv/data"
+            yield "teardown_paths", f"{path} is a folder of the system, which down would remove", remedy
 
 
 def web_services(cluster: Cluster) -> Iterator[Finding]:

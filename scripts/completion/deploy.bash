@@ -64,7 +64,7 @@ _yunkube_deploy() {
     reattach) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     add) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
-    down) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --adopt --help" ;;
+    down) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --dead --force --adopt --help" ;;
     dashboard) words="--inventory --print --viewer --json --help" ;;
     web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --namespace --help" ;;
     image) words="push --inventory --json --help" ;;

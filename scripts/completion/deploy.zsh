@@ -55,7 +55,10 @@ _yunkube_deploy() {
         '--delete-emptydir-data[evict pods that keep data on the host]' \
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
-    down) _arguments -s $playbook $limit '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
+    down)
+      _arguments -s $playbook '--yes[do not ask]' '*--dead[this host does not answer and never will]:host:' \
+        '--force[delete the images in the registry, too]' '--adopt[also a cluster that Yunkube did not make]'
+      ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;

@@ -110,7 +110,11 @@ clusters had ids.
 examples:
   ./scripts/deploy.py down                     asks first
   ./scripts/deploy.py down --yes               for scripts
+  ./scripts/deploy.py down --dead node3        node3 does not answer and never will; what is on it stays
+  ./scripts/deploy.py down --force             delete the images in the cluster's registry, too
   ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
+
+It removes the whole cluster; a single host is removed by `remove HOST`. A host that does not answer stops it.
 """,
     "dashboard": """\
 examples:
@@ -159,7 +163,7 @@ examples:
 # Options that are a role's variable: option -> variable, kind, help.
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
     "remove": {
-        "--force": ("node_leave_force", bool, "delete pods that would be lost or that a disruption budget keeps"),
+        "--force": ("node_leave_force", bool, "delete pods that would be lost, ignore budgets, delete registry images"),
         "--delete-emptydir-data": (
             "node_leave_delete_emptydir_data",
             bool,
@@ -174,7 +178,11 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
     },
     "support-bundle": {"--output": ("troubleshoot_support_file", Path, "where to write it, a name in .tar.gz")},
-    "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
+    "down": {
+        "--adopt": ("teardown_adopt", bool, "remove a cluster, too, that Yunkube did not make"),
+        "--dead": ("teardown_dead", list, "this host does not answer and never will; may be given again"),
+        "--force": ("teardown_force", bool, "delete the images in the cluster's registry, too"),
+    },
 }
 
 
@@ -305,16 +313,20 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
+    if verb.limits:
+        text = "only these hosts or groups, as in ansible-playbook"
+        sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
+    else:
+        sub.add_argument("--limit", nargs="?", action=_NoLimit, default="", help=argparse.SUPPRESS)
+
+
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
         sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
-    elif not verb.limits:
-        sub.add_argument("--limit", action=_NoLimit, default="", help=argparse.SUPPRESS)
-    else:
-        sub.add_argument(
-            "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
-        )
+    if verb.name != "add":  # its hosts are the limit
+        _add_limit(sub, verb)
     sub.add_argument(
         "-e",
         dest="extra",
@@ -352,7 +364,8 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         elif kind is Path:
             sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
         elif kind is list:
-            sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
+            metavar = "HOST" if flag == "--dead" else "ID"
+            sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
         else:
             sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
     if verb.name == "doctor":
@@ -368,7 +381,12 @@ class _NoLimit(argparse.Action):
     """Refuses `--limit` with the reason, where argparse would call it unknown."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.error("this command is about the whole cluster: leave out --limit")
+        reasons = {
+            "down": "down removes the whole cluster; a single host is removed by `deploy.py remove HOST`",
+            "remove": "name the hosts themselves, as in `deploy.py remove node3`",
+        }
+        whole = "this command is about the whole cluster: leave out --limit"
+        parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

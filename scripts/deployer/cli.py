@@ -56,7 +56,9 @@ def dispatch(request: Request) -> int:
         return push_image(cluster, request)
     if request.verb in ("down", "remove") and not request.yes:
         from deployer.confirm import confirmed  # noqa: PLC0415
+        from deployer.session import with_passwords  # noqa: PLC0415
 
+        request = with_passwords(request)
         if not confirmed(request, cluster):
             print("Nothing was changed.")
             return Exit.USAGE

@@ -19,7 +19,7 @@ from deployer.errors import DeployError, Exit
 from deployer.happenings import Message, RunStarted, Summary
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
-from deployer.passwords import get_passwords, vault_problem
+from deployer.passwords import Passwords, get_passwords, vault_problem
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
 from deployer.run import Run, check_space, run_playbook
@@ -38,10 +38,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
-    passwords = get_passwords(
-        vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
-    )
-    request = replace(request, passwords=passwords)
+    request = with_passwords(request)
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
         if verb.exclusive or request.fix:
@@ -50,6 +47,16 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
         if request.watch:
             return _watch(request, cluster, verb, root, log)
         return _run(request, cluster, verb, root, log)
+
+
+def with_passwords(request: Request) -> Request:
+    """Return the request with the passwords that it needs; they are asked for once."""
+    if request.passwords != Passwords():
+        return request
+    passwords = get_passwords(
+        vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
+    )
+    return replace(request, passwords=passwords)
 
 
 def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:

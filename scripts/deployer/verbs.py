@@ -70,7 +70,13 @@ VERBS = {
         Verb(
             "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
         ),
-        Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
+        Verb(
+            "remove",
+            "playbooks/remove.yml",
+            "drain hosts, reset them, and take them out of the cluster",
+            "status",
+            limits=False,
+        ),
         Verb(
             "web apply",
             "playbooks/web_services.yml",
@@ -93,7 +99,7 @@ VERBS = {
             "up",
             limits=False,
         ),
-        Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
+        Verb("down", "playbooks/down.yml", "remove the cluster, without a trace on its hosts", "up", limits=False),
     )
 }
 

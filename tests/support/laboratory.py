@@ -187,7 +187,7 @@ class Lab:
             if self.containers():
                 place = {"state_dir": str(self.state), "sources": [str(self.inventory)]}
                 self._module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
-        down = self.deploy("down", "--yes", cluster_provider="docker")
+        down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
         assert down.code == 0, down.errors
         shutil.rmtree(self.state, ignore_errors=True)
 

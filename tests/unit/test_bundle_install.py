@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bundle_install
 import pytest
-from ansible.module_utils.yunkube import bundle_files
+from ansible.module_utils.yunkube import bundle_files, host_state, originals
 from ansible.module_utils.yunkube.bundle_files import (
     Digests,
     InstallError,
@@ -233,6 +233,15 @@ def test_the_old_program_stays_when_the_new_one_does_not_come(web: Web, tmp_path
         Source(web.url, 0).fetch(program(tmp_path / "kubelet"), tmp_path / "kubelet")
     assert (tmp_path / "kubelet").read_bytes() == b"old"
     assert names(tmp_path) == ["kubelet"]
+
+
+def test_a_program_of_the_hosts_own_is_kept(web: Web, tmp_path: Path) -> None:
+    path = tmp_path / "kubectl"
+    path.write_bytes(b"own")
+    host_state.write_record({"cluster": "ours", "trees": [], "files": {str(path): "755"}})
+    Source(web.url, 0).fetch(program(path), path)
+    assert path.read_bytes() == CONTENT
+    assert [copy.read_bytes() for copy in originals.kept().values()] == [b"own"]
 
 
 def test_a_file_that_the_server_does_not_have_is_named(web: Web, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import docker_machines
 import pytest
 from ansible.module_utils.yunkube import docker_machine as machines
+from ansible.module_utils.yunkube.docker_registry import tags_in
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 INFO = {"MemTotal": 8 << 30, "NCPU": 4, "CgroupVersion": "1"}
@@ -307,3 +308,10 @@ def test_hosts_of_before_there_were_ids_are_ours_when_they_let_us_in(tmp_path: P
     for key, name in ((b"other\n", "node1"), (AUTHORIZED, "node2"), (b"", "node2")):
         with pytest.raises(docker_machines.RefusedError, match="without an id"):
             lab_of(Engine([host(name, None)], [net], key), tmp_path)
+
+
+def test_tagged_images_of_a_registry_are_counted_and_their_digests_are_not() -> None:
+    tag = "repositories/team/shop/_manifests/tags/1.0"
+    names = ["repositories", "repositories/team/shop/_manifests/tags", tag, f"{tag}/current", f"{tag}/index/sha256/aa"]
+    assert tags_in(names) == 1
+    assert tags_in([]) == 0

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
-from host_preflight import Host, find_faults, find_listeners, joined, parse_listeners, parse_routes
+from host_preflight import Host, find_faults, find_listeners, foreign, joined, parse_listeners, parse_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
@@ -239,6 +239,18 @@ def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[.
 
 def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
     assert all_faults({"a": report(), "b": report()}) == []
+
+
+def test_what_a_cluster_would_use_or_overwrite_of_others_is_foreign(tmp_path: Path) -> None:
+    for name in ("var/lib/containerd/lost+found", "var/lib/etcd", "var/lib/kubelet", "var/lib/cni/networks/podman"):
+        (tmp_path / name).mkdir(parents=True)
+    assert foreign(master=True, root=tmp_path) == ()
+    (tmp_path / "var/lib/etcd/default/member").mkdir(parents=True)  # where Debian's own etcd has its data
+    assert foreign(master=False, root=tmp_path) == ()  # it stays, also when the cluster goes
+    (tmp_path / "var/lib/containerd/io.containerd.content.v1").mkdir()
+    (tmp_path / "var/lib/kubelet/config.yaml").touch()
+    found = foreign(master=True, root=tmp_path)
+    assert [what.rpartition(" ")[2] for what in found] == ["/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 
 
 def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None:
