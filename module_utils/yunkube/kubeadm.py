@@ -198,66 +198,6 @@ def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
         result["remedy"] = f"run the same command again: it goes on where this one stopped{raised}"
     faults = preflight_faults(outcome.output)
     if faults:
-        return "; ".join(f"{fault['check']}: {fault['message']}" for fault in faults)
-    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
-    errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
-    return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
-
-
-def without_secrets(text: str) -> str:
-    """Return the text without tokens and certificate keys: Ansible prints the reason of a task with no_log, too."""
-    return _CERTIFICATE_KEY.sub("[redacted]", _TOKEN.sub("[redacted]", text))
-
-
-def kubelet_active() -> bool:
-    """Say whether systemd runs the kubelet."""
-    return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
-
-
-def start_kubelet(*, again: bool = False, seconds: float = 2) -> str:
-    """Start the kubelet, or start it again; return why it does not run, also when it ends within a few seconds."""
-    verb = "restart" if again else "start"
-    done = subprocess.run(["systemctl", verb, "kubelet"], check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        return f"systemctl {verb} kubelet: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not kubelet_active():
-            return (
-                f"the kubelet does not stay up: {kubelet_cause(kubelet_journal()) or 'journalctl -u kubelet says why'}"
-            )
-        time.sleep(0.2)
-    return ""
-
-
-def kubelet_journal(lines: int = 20) -> list[str]:
-    """Return the last lines of the kubelet's journal."""
-    argv = ["journalctl", "--unit", "kubelet", "--lines", str(lines), "--no-pager", "--output", "cat"]
-    try:
-        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-
-
-def kubelet_cause(journal: list[str]) -> str:
-    """Return the last error of a kubelet that ended, or nothing."""
-    found = [match for line in journal if (match := _KUBELET_ERROR.match(line))]
-    return ": ".join(part for part in found[-1].groups() if part) if found else ""
-
-
-def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
-    """Return what `fail_json` takes after kubeadm failed; `limit` is the variable that sets how long it may take."""
-    result: Json = {
-        "msg": f"kubeadm {verb}: {cause(outcome)}",
-        "rc": outcome.rc,
-        "kubeadm_output": outcome.output.splitlines()[-40:],
-    }
-    if limit and (outcome.rc == TIMED_OUT or _LATE.search(result["msg"])):
-        result["remedy"] = (
-            f"run the same command again: it goes on where this one stopped; where it is late every time, raise {limit}"
-        )
-    faults = preflight_faults(outcome.output)
-    if faults:
         result.update(kind="preflight", faults=faults)
     elif not kubelet_active() or "kubelet is not" in outcome.output:
         result["kubelet_journal"] = kubelet_journal()

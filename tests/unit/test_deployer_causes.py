@@ -84,8 +84,3 @@ def test_what_looks_like_a_token_or_key_is_taken_out_of_a_reason() -> None:
     key, pin = "ab" * 32, "sha256:" + "cd" * 32
     text = kubeadm.without_secrets(f"token abcdef.0123456789abcdef, key {key}, {pin}")
     assert text == f"token [redacted], key [redacted], {pin}"
-
-
-def test_a_kubeadm_that_was_stopped_says_what_to_do_next() -> None:
-    result = kubeadm.failure("init", kubeadm.Outcome(kubeadm.TIMED_OUT, "", 360.0))
-    assert result["remedy"] == "run the same command again: it goes on where this one stopped"

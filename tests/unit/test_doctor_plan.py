@@ -97,5 +97,5 @@ def test_a_run_does_no_more_repairs_than_it_may() -> None:
     found = [finding("a"), finding("b")]
     now = step(found, Wish(fix=True, most=1), {"tried": ["before host"], "last": 100}, 100)
     assert (now.next, now.again) == ({}, False)
-    assert now.stopped == "1 repairs were done (troubleshoot_repairs_max)"
+    assert now.stopped == "1 repairs were done, as many as troubleshoot_repairs_max allows"
     assert step(found, Wish(fix=True, most=2), {"tried": ["before host"], "last": 100}, 100).next["id"] == "a"

@@ -300,7 +300,7 @@ def test_a_kubeadm_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     with kubeadm.exclusive(1, tmp_path / "run") as lock:
         outcome = kubeadm.run([str(program(tmp_path, "exec sleep 60")), "init"], "", lock, 0.3, tmp_path / "run")
     assert "had not ended" in kubeadm.cause(outcome)
-    assert "run the same again" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
+    assert "run the same command again" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
     assert "master_init_timeout" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
 
 
@@ -313,7 +313,7 @@ def test_a_kubeadm_that_does_not_end_is_stopped(tmp_path: Path) -> None:
 )
 def test_a_kubeadm_that_gave_up_waiting_may_be_run_again(output: str) -> None:
     late = kubeadm.failure("init", kubeadm.Outcome(1, output, 240.0), "master_init_timeout")
-    assert "run the same again" in late["remedy"]
+    assert "run the same command again" in late["remedy"]
     other = kubeadm.Outcome(1, "error execution phase kubelet-start: no such thing\n", 1.0)
     assert "remedy" not in kubeadm.failure("init", other, "master_init_timeout")
 
