@@ -36,7 +36,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
     with contextlib.ExitStack() as stack:
-        if verb.exclusive or request.fix:
+        if (verb.exclusive or request.fix) and not (verb.check or request.dry_run):
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
