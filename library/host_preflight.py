@@ -28,6 +28,7 @@ options:
   kubeadm_ignores: {description: Checks of kubeadm that are ignored., type: list, elements: str, default: []}
   ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
   cluster: {description: The cluster's name., type: str, required: true}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
@@ -60,6 +61,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.firewall import active_firewall
 from ansible.module_utils.yunkube.host_state import read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
@@ -365,12 +367,16 @@ def main() -> None:
         "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
         "ignores": {"type": "list", "elements": "str", "default": []},
         "cluster": {"type": "str", "required": True},
+        **host_lock.RUN_SPEC,
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)
+    faults = [dataclasses.asdict(fault) for fault in find_faults(host, module.params)]
+    if not faults and (busy := host_lock.fault(module)):
+        faults = [busy]
     module.exit_json(
         changed=False,
-        faults=[dataclasses.asdict(fault) for fault in find_faults(host, module.params)],
+        faults=faults,
         hostname=host.hostname,
         machine_id=host.machine_id,
         product_uuid=host.product_uuid,

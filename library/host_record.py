@@ -28,7 +28,7 @@ bytes: {description: Size of a new record., returned: when it was written, type:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube import host_lock, host_state
 
 
 def main() -> None:
@@ -40,6 +40,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    host_lock.take(module)
     if host_state.read_record() is not None:
         module.exit_json(changed=False, changes=[])
     changes = ["record what the host is now"]

@@ -28,6 +28,7 @@ options:
     elements: str
     default: []
   accept: {description: Patterns of differences that are known and fine, type: list, elements: str, default: []}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -50,7 +51,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube import host_lock, host_state
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 
@@ -388,14 +389,17 @@ def main() -> None:
             "services": {"type": "list", "elements": "str", "required": True},
             "paths": {"type": "list", "elements": "path", "required": True},
             **dict.fromkeys(("links", "chain_prefixes", "nft_tables", "shared_sysctls", "accept"), strings),
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
+    busy = host_lock.fault(module)
     host = Host(module)
     fault = host.fault()
     if module.params["adopt"]:
         host.record = host.record if fault is None else None
         fault = None
+    fault = busy or fault
     found = host.found()
     audit = "none" if host.record is None else "passed"
     if module.check_mode:

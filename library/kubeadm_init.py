@@ -54,7 +54,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import host_lock, kubeadm
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
@@ -157,6 +157,7 @@ class Init:
 
     def run(self) -> None:
         """Bring the control plane to its end, or find it there."""
+        host_lock.take(self.module)
         found = self.look()
         if found.state == "complete":
             self._done(found, changed=False)

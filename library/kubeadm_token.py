@@ -38,7 +38,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import host_lock, kubeadm
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
@@ -131,6 +131,7 @@ def main() -> None:
         required_if=[("state", "absent", ["token_id"])],
         supports_check_mode=True,
     )
+    host_lock.take(module)
     minting = f"make a token for {module.params['host']}"
     if module.check_mode:
         module.exit_json(changed=True, changes=[minting], token="", token_id="", ca_cert_hash="", certificate_key="")

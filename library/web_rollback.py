@@ -15,6 +15,7 @@ options:
   namespace: {description: Its namespace., type: str, default: default}
   timeout: {description: Seconds for its pods to run., type: int, default: 180}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
 """
@@ -28,7 +29,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import web_deploy, web_rollout, web_service
+from ansible.module_utils.yunkube import host_lock, web_deploy, web_rollout, web_service
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
 
@@ -108,9 +109,11 @@ def main() -> None:
             "namespace": {"type": "str", "default": "default"},
             "timeout": {"type": "int", "default": 180},
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
+    host_lock.take(module, last=host_lock.verb(module).startswith("web"))
     name = f"{module.params['namespace']}/{module.params['name']}"
     began = time.monotonic()
     try:

@@ -57,6 +57,7 @@ options:
     default: registry/registry-login
   timeout: {description: Seconds for all services to run., type: int, default: 180}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
   diff_mode: {support: full}
@@ -71,6 +72,7 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
 from ansible.module_utils.yunkube.web_deploy import Deploy, without_api
@@ -85,9 +87,11 @@ def main() -> None:
             "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
             "timeout": {"type": "int", "default": 180},
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
+    host_lock.take(module, last=host_lock.verb(module).startswith("web"))
     services = module.params["services"]
     try:
         with KubeApi.from_file(module.params["kubeconfig"]) as api:
