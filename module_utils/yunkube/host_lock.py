@@ -130,10 +130,12 @@ def _acquire(path: Path, seconds: float) -> int:
             os.close(descriptor)
         except BlockingIOError:
             text = os.pread(descriptor, 1000, 0).decode(errors="replace")
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                os.close(descriptor)
+                continue
             os.close(descriptor)
-            if time.monotonic() >= deadline:
-                raise BusyError(_holder(text, seconds)) from None
-            time.sleep(0.1)
+            raise BusyError(_holder(text, seconds)) from None
 
 
 def _holder(text: str, seconds: float) -> str:

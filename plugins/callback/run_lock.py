@@ -48,7 +48,9 @@ def variables_of(play: t.Any) -> t.Callable[[str], t.Any]:
     manager = play.get_variable_manager()
     loader = manager._loader  # noqa: SLF001 - there is no public way to either
     host = manager._inventory.get_host("localhost")  # noqa: SLF001
-    found = {**loader.load_from_file(str(DEFAULTS)), **manager.get_vars(play=play, host=host)}
+    # Not from the cache nor into it: roles load the same file.
+    defaults = loader.load_from_file(str(DEFAULTS), cache="none", trusted_as_template=True)
+    found = {**defaults, **manager.get_vars(play=play, host=host)}
     return lambda name: Templar(loader=loader, variables=found).template(found.get(name))
 
 

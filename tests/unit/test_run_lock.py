@@ -130,3 +130,11 @@ def test_modules_are_given_the_run(lab: Lab) -> None:
     assert "owner=nobody." in lab.run(str(playbook))[1]
     run = json.dumps(lock.describe(lab.state / "lock", "up") | {"owner": "alice@laptop"})
     assert "owner=alice@laptop." in lab.run(str(playbook), **{lock.VARIABLE: run})[1]
+
+
+def test_the_defaults_that_it_reads_are_still_templates_for_the_roles(lab: Lab) -> None:
+    wrong = {"cluster_provider": "existing", "cluster_dns_domain": "-"}
+    code, said = lab.run("playbooks/hosts.yml", "-e", json.dumps(wrong))
+    assert code == 2, said
+    assert "cluster_dns_domain" in said
+    assert "groups['masters']" not in said
