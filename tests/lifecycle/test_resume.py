@@ -6,16 +6,20 @@ How many times and what happens is drawn from a seed, which is printed: YUNKUBE_
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from laboratory import Lab, docker, kill, serving
+from many_hosts import many_hosts
 
 LAB = ("resume", "10.89.0", 1, 1)
 TASKS = 30  # of a whole `up`, as `bench/run tasks` counts them
@@ -110,3 +114,27 @@ def test_a_run_waits_for_modules_of_a_killed_one_and_other_control_machines_are_
     assert other.code == 0, other.errors
     assert other.changed == {"localhost": 0, "master1": 0, "node1": 0}
     shutil.rmtree(elsewhere)
+
+
+def test_forty_hosts_join_at_once(lab: Lab, tmp_path: Path) -> None:
+    """The control plane host has sshd as Debian has it: 10 sessions a connection, few connections without a login."""
+    address = f"{lab.network}.21"
+    with many_hosts(lab, "node1", address, 40, tmp_path) as many:
+        many.fail("sim7")
+        done = many.join()
+        assert done.returncode == 2, done.stdout
+        recap = dict(re.findall(r"^(sim\d+) .*unreachable=0 +failed=(\d)", done.stdout, re.MULTILINE))
+        assert recap == {f"sim{number}": "1" if number == 7 else "0" for number in range(1, 41)}, done.stdout
+        assert "this host was told to fail" in done.stdout
+        tokens = many.tokens()
+        assert len(set(tokens.values())) == len(tokens) == 40
+        assert not any(token.strip('"') in done.stdout for token in tokens.values())
+        assert "bootstrap-token" not in lab.kubectl("get", "secrets", "-n", "kube-system", "-o", "name")
+        # A control plane host that cannot be reached is named, and costs no other host its place in the run.
+        gone = tmp_path / "gone.json"
+        gone.write_text(json.dumps({"all": {"hosts": {"master1": {"ansible_port": 1}}}}))
+        done = many.join("-i", str(gone), "--limit", "sim1,sim2")
+        recap = dict(re.findall(r"^(sim\d) .*unreachable=0 +failed=(\d)", done.stdout, re.MULTILINE))
+        assert recap == {"sim1": "1", "sim2": "1"}, done.stdout
+        assert "no token from the control plane host master1: " in done.stdout
+        assert "Connection refused" in done.stdout
