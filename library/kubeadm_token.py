@@ -19,6 +19,8 @@ description:
 author: [Yunkube]
 options:
   hosts: {description: Who joins with them, type: list, elements: str, required: true}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   state: {description: Mint tokens or revoke them, type: str, choices: [present, absent], default: present}
   token_ids: {description: The tokens to revoke, type: list, elements: str, default: []}
   ttl: {description: Seconds for which they are good, type: int, default: 900}
@@ -46,7 +48,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, kubeadm
+from ansible.module_utils.yunkube import host_lock, identity, kubeadm
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
@@ -158,9 +160,11 @@ def main() -> None:
             "ttl": {"type": "int", "default": 900},
             "certificate_key": {"type": "bool", "default": False, "no_log": False},
             "kubernetes_version": {"type": "str", "default": ""},
+            **identity.OPTIONS,
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     host_lock.take(module)
     hosts = module.params["hosts"]
     minting = [f"make a token for {host}" for host in hosts]

@@ -26,6 +26,7 @@ options:
   dead: {description: The hosts do not answer; they are deleted without being drained, type: bool, default: false}
   timeout: {description: Seconds for the pods of one host to leave, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
@@ -41,7 +42,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, kube_probe
+from ansible.module_utils.yunkube import host_lock, identity, kube_probe
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 from ansible.module_utils.yunkube.words import counted
@@ -316,10 +317,12 @@ def main() -> None:
             "dead": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str"},
             **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     host_lock.take(module, last=module.params["state"] == "absent")
     try:
         changes = Removal(module).run()

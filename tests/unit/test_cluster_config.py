@@ -361,3 +361,9 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
         "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
         "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",
     ]
+
+
+def test_a_cluster_without_a_name_is_refused_at_its_line(tmp_path: Path) -> None:
+    (line,) = said(tmp_path, 'cluster_provider: docker\ncluster_name: ""\n', given=cluster(cluster_name=""))
+    assert line.startswith("group_vars/all/cluster.yml:2: cluster_name: has no value; give it a name")
+    assert [key for key, _, _ in findings(cluster(cluster_name=""))] == ["cluster_name"]
