@@ -21,6 +21,7 @@ ON_THE_CONTROL_MACHINE = {
     "bundle_build",
     "bundle_serve",
     "cluster_config",
+    "cluster_identity",
     "docker_engine",
     "docker_host_image",
     "docker_host_keys",
