@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs bench clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs packages-lock bench clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -55,6 +55,9 @@ lifecycle: setup ## clusters planned, grown, shrunk, cut off and taken away
 
 docs: setup ## write what is generated in docs/
 	@.venv/bin/python scripts/reference
+
+packages-lock: setup ## pin today's versions of Debian's packages, with their security fixes
+	@.venv/bin/python scripts/packages-lock
 
 bench: setup ## measure what the README quotes
 	@./bench/run

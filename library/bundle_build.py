@@ -5,11 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bundle_build
-short_description: Make the bundle that hosts install from
+short_description: Make the bundle that hosts install from, and serve it to them
 description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
-  - It is named by the digest of its lock. Where it is whole, the module only looks at sizes and times and is done.
+  - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
+    digest of the lock and of the packages pinned beside it. Where it is whole, only sizes and times are looked at.
   - A file that changed since it was built is found by that, checked, and made anew.
+  - With O(port) it is served over HTTP as C(/<sha256>), and nothing else is, at the addresses on the routes to
+    O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]
 options:
   lock: {description: The lock file of a Kubernetes release, type: path, required: true}
@@ -20,15 +23,17 @@ options:
     choices: [auto, source, release, mirror]
     default: auto
   programs_link: {description: A link to the bundle's programs for the control machine, type: path}
-  address: {description: Address of the server that C(served) tells of; empty for none, type: str, default: ""}
-  port: {description: Port of that server, type: int, default: 8742}
+  port: {description: TCP port to serve the cache's bundles at; 0 serves nothing, type: int, default: 0}
+  address: {description: Address to serve at; empty means those on the routes to O(hosts), type: str, default: ""}
+  hosts: {description: Addresses of the hosts that fetch, type: list, elements: str, default: []}
+  run: {description: Process that the server ends with; the action plugin gives Ansible's, type: int}
 attributes:
-  check_mode: {support: full, details: [Builds nothing; says whether it would.]}
+  check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-directory: {description: The bundle's folder, returned: always, type: path}
-served: {description: Whether a server gives out the bundles of this cache already, returned: always, type: bool}
+directory: {description: "The bundle's folder, in check mode where a link to it would be", returned: always, type: path}
+served: {description: Addresses at which it is served, returned: always, type: list, elements: str}
 seconds: {description: Time of each step that was built, returned: when something was, type: dict}
 """
 
@@ -40,9 +45,13 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, manifest_of, sha256_text
-from ansible.module_utils.yunkube.bundle_server import who_serves
-from ansible.module_utils.yunkube.store import digest_file, locked, write_atomic
+from ansible.module_utils.yunkube.build import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build_tools import BuildError
+from ansible.module_utils.yunkube.bundle_server import ServeError, ensure_served, listening_addresses
+from ansible.module_utils.yunkube.debian_packages import REFRESH, Package, pins_of, read_pins
+from ansible.module_utils.yunkube.store import LockError, digest_file, locked, write_atomic
+
+BUNDLE_SECONDS = 7200.0  # how long to wait for another run that makes the same bundle
 
 
 def stamp(path: Path) -> list[int]:
@@ -69,8 +78,27 @@ def damaged(bundle: Path) -> list[str] | None:
     return bad
 
 
-def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Path], programs: dict[str, Path]) -> None:
-    """Lay out the bundle; its manifest comes last, so a bundle with a manifest is whole."""
+def link_of(cache: Path, lock_file: Path) -> Path:
+    """Return the link to the bundle that a lock, with the packages pinned beside it, was built to."""
+    pins = pins_of(lock_file)
+    text = lock_file.read_text() + (pins.read_text() if pins.exists() else "")
+    return cache / "locks" / sha256_text(text)[:16]
+
+
+def point(link: Path, target: Path | str) -> None:
+    """Let a link point at something, at once."""
+    link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = link.with_name(f".{link.name}.{os.getpid()}")
+    part.symlink_to(target)
+    part.replace(link)
+
+
+def write_bundle(
+    bundles: Path, manifest: dict[str, t.Any], sources: dict[str, Path], programs: dict[str, Path]
+) -> Path:
+    """Lay out a bundle and return its folder; its manifest comes last, so a bundle with a manifest is whole."""
+    text = json.dumps(manifest, indent=1)
+    bundle = bundles / sha256_text(text)[:16]
     files = bundle / "files"
     files.mkdir(parents=True, exist_ok=True)
     (bundle / "bin").mkdir(exist_ok=True)
@@ -84,13 +112,25 @@ def write_bundle(bundle: Path, manifest: dict[str, t.Any], sources: dict[str, Pa
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
-    write_atomic(bundle / "manifest.json", json.dumps(manifest, indent=1))
+    write_atomic(bundle / "manifest.json", text)
+    return bundle
 
 
-def served(params: dict[str, t.Any]) -> bool:
-    """Return whether somebody gives out what lies in this cache."""
-    said = who_serves(params["address"], params["port"]) if params["address"] else None
-    return said is not None and said.get("cache") == params["cache"]
+def serve(module: AnsibleModule, changed: bool) -> list[str]:
+    """Serve what lies in the cache, and return at which addresses."""
+    # A server that runs is no change of anything that lasts: changed stays as it is.
+    params = module.params
+    if module.check_mode or not params["port"]:
+        return []
+    try:
+        addresses = listening_addresses(params["address"], params["hosts"])
+        for address in addresses:
+            ensure_served(Path(params["cache"]), address, params["port"], params["run"] or os.getppid())
+    except ServeError as error:
+        module.fail_json(msg=str(error), remedy=error.remedy, changed=changed)
+    except LockError as error:
+        module.fail_json(msg=f"cannot serve the bundle: {error}", changed=changed)
+    return addresses
 
 
 def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
@@ -98,12 +138,18 @@ def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
     if link is None or (os.path.islink(link) and os.readlink(link) == str(bundle / "bin")):  # noqa: PTH114, PTH115
         return False
     if not check_mode:
-        path = Path(link)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.symlink_to(bundle / "bin")
-        part.replace(path)
+        point(Path(link), bundle / "bin")
     return True
+
+
+def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
+    """Say which packages are others than the pinned ones."""
+    if not gone:
+        return []
+    newer = sorted({f"{old.name} {new.version if new else '(none)'} for {old.version}" for old, new in gone})
+    return [
+        f"take newer packages than are pinned, as Debian's archive has those no more ({REFRESH}): {', '.join(newer)}"
+    ]
 
 
 def main() -> None:
@@ -115,8 +161,10 @@ def main() -> None:
             "cache": {"type": "path", "required": True},
             "origin": {"choices": ["auto", "source", "release", "mirror"], "default": "auto"},
             "programs_link": {"type": "path"},
+            "port": {"type": "int", "default": 0},
             "address": {"type": "str", "default": ""},
-            "port": {"type": "int", "default": 8742},
+            "hosts": {"type": "list", "elements": "str", "default": []},
+            "run": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -126,46 +174,54 @@ def main() -> None:
             msg=f"cluster_bundle_origin: {module.params['origin']} is not supported yet; write source or auto",
             kind="config",
         )
-    text = lock_file.read_text()
-    bundle = cache / "bundles" / sha256_text(text)[:16]
-    bad = damaged(bundle)
+    link = link_of(cache, lock_file)
+    bad = damaged(link)
     if bad == []:
+        bundle = link.resolve()
         relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
         changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
-        module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served(module.params))
+        served = serve(module, relinked)
+        module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served)
     making = [f"{'make' if bad is None else 'mend'} the bundle of {lock_file.stem}"]
     if module.check_mode:
-        module.exit_json(changed=True, changes=making, directory=str(bundle), served=served(module.params))
-    lock = yaml.safe_load(text)
-    builder = Builder(lock, Path(module.params["project"]), cache)
-    if faults := builder.faults():
-        module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
-    progress = Progress(cache / "progress.json", builder.steps)
+        module.exit_json(changed=True, changes=making, directory=str(link), served=[])
+    lock = yaml.safe_load(lock_file.read_text())
     try:
-        with locked(cache / "bundles" / f".{bundle.name}.lock"):
-            bad = damaged(bundle)
-            if bad != []:
-                for digest in bad or []:
-                    _drop(builder, bundle, digest)
-                built = builder.build(progress)
-                manifest, sources = manifest_of(lock, built)
-                programs = {name: built["programs"][name] for name in lock["control"]}
-                write_bundle(bundle, manifest, sources, programs)
-    except BuildError as error:
+        builder = Builder(lock, Path(module.params["project"]), cache, read_pins(pins_of(lock_file)))
+        if faults := builder.faults():
+            module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
+        progress = Progress(cache / "progress.json", builder.steps)
+        try:
+            with locked(link.with_name(f".{link.name}.lock"), BUNDLE_SECONDS):
+                bad = damaged(link)
+                if bad != []:
+                    _make(builder, link, bad or [], progress)
+        finally:
+            progress.close()
+    except (BuildError, LockError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"cannot write the bundle under {cache}: {error.strerror}; what was built stays there")
-    finally:
-        progress.close()
+    bundle = link.resolve()
     link_programs(module.params["programs_link"], bundle, check_mode=False)
     module.exit_json(
         changed=True,
-        changes=making,
+        changes=making + in_words(builder.gone),
         directory=str(bundle),
-        served=served(module.params),
+        served=serve(module, changed=True),
         seconds=progress.times,
         rebuilt=bad or [],
     )
+
+
+def _make(builder: Builder, link: Path, bad: list[str], progress: Progress) -> None:
+    for digest in bad:
+        _drop(builder, link, digest)
+    built = builder.build(progress)
+    manifest, sources = manifest_of(builder.lock, built, builder.tools)
+    programs = {name: built["programs"][name] for name in builder.lock["control"]}
+    bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
+    point(link, os.path.relpath(bundle, link.parent))
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:

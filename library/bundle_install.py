@@ -50,9 +50,11 @@ import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube import host_lock, originals
 from ansible.module_utils.yunkube.bundle_files import (
-    CTR,
+    DPKG_HANGS,
+    DPKG_SECONDS,
+    IMPORT_SECONDS,
     PROGRAMS,
     STATE,
     Digests,
@@ -60,10 +62,21 @@ from ansible.module_utils.yunkube.bundle_files import (
     InstallError,
     compare,
     in_words,
+    list_packages,
+    missing_packages,
     missing_programs,
+    run_ctr,
     run_program,
 )
+from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.host_state import complete_record, remember, runner
+
+# What to do when a file does not come, from the control machine's own server or from cluster_bundle_url.
+OWN_SERVER = (
+    "let this host connect to that address and port (a firewall of the control machine, cluster_bundle_address); the"
+    " bundle is served while site.yml or deploy.py runs"
+)
+COPY = "let it hold what the control machine's cache has under bundles/*/files"
 
 
 def control_machine(pid: int | None = None) -> str:
@@ -88,6 +101,7 @@ class Source:
     def __init__(self, url: str, port: int) -> None:
         """Use `url`; where it is empty, the control machine at `port`, past any proxy."""
         proxies: list[urllib.request.BaseHandler] = [] if url else [urllib.request.ProxyHandler({})]
+        self.own = not url
         self.url = url.rstrip("/") or f"http://{control_machine()}:{port}"
         self._open = urllib.request.build_opener(*proxies).open
         self.bytes = 0
@@ -100,9 +114,11 @@ class Source:
                 actual = self._receive(f"{self.url}/{entry['sha256']}", part)
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 problem = f"{entry['name']}: cannot fetch it from {self.url}: {getattr(error, 'reason', error)}"
+                remedy = OWN_SERVER if self.own else COPY
             else:
                 if actual == entry["sha256"]:
                     part.chmod(int(entry.get("mode", "0644"), 8))
+                    originals.keep(path)
                     part.replace(path)
                     self.bytes += entry["size"]
                     return
@@ -110,11 +126,12 @@ class Source:
                     f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
+                remedy = "run site.yml or deploy.py up, which makes it again" if self.own else COPY
             finally:
                 part.unlink(missing_ok=True)
             if left:
                 time.sleep(0.5)
-        raise InstallError(problem)
+        raise InstallError(problem, remedy)
 
     def _receive(self, url: str, part: Path) -> str:
         digest = hashlib.sha256()
@@ -127,16 +144,29 @@ class Source:
         return digest.hexdigest()
 
 
-def install_packages(entries: list[Entry], source: Source) -> None:
-    """Fetch and install packages, all in one transaction."""
+def install_packages(entries: list[Entry], unfinished: list[str], source: Source, notes: list[str]) -> None:
+    """Finish what was cut off, then fetch and install what is missing still, all in one transaction."""
     folder = STATE / "packages"
     folder.mkdir(exist_ok=True)
-    paths = [folder / entry["name"] for entry in entries]
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(source.fetch, entries, paths))
-    remember("packages", [entry["package"] for entry in entries])
-    run_program(["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)])
-    shutil.rmtree(folder)
+    try:
+        with package_turn(notes):
+            if unfinished:
+                run_program(["dpkg", "--configure", *unfinished], DPKG_SECONDS, DPKG_HANGS)
+            entries, _ = missing_packages(
+                entries, list_packages()
+            )  # whoever had its turn before us may have installed some
+            if not entries:
+                return
+            paths = [folder / entry["name"] for entry in entries]
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                list(pool.map(source.fetch, entries, paths))
+            remember("packages", [entry["package"] for entry in entries])
+            argv = ["dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold", "--install", *map(str, paths)]
+            run_program(argv, DPKG_SECONDS, DPKG_HANGS)
+    except PackagesBusy as error:
+        raise InstallError(str(error), "wait until it has ended, then run again") from error
+    finally:
+        shutil.rmtree(folder)
 
 
 def import_images(entries: list[Entry], source: Source) -> None:
@@ -150,35 +180,43 @@ def import_images(entries: list[Entry], source: Source) -> None:
         return path
 
     def bring_in(path: Path) -> None:
-        run_program([CTR, "--namespace", "k8s.io", "images", "import", "--local", str(path)])
+        run_ctr("images", "import", "--local", str(path), seconds=IMPORT_SECONDS)
         path.unlink()
 
-    with concurrent.futures.ThreadPoolExecutor(1) as fetching, concurrent.futures.ThreadPoolExecutor(2) as importing:
-        fetched = [fetching.submit(fetch, entry) for entry in sorted(entries, key=lambda entry: -entry["size"])]
-        imported = [importing.submit(bring_in, one.result()) for one in fetched]
-        for one in imported:
-            one.result()
-    shutil.rmtree(folder)
+    pools = concurrent.futures.ThreadPoolExecutor
+    try:
+        with pools(1) as fetching, pools(2) as importing:
+            fetched = [fetching.submit(fetch, entry) for entry in sorted(entries, key=lambda entry: -entry["size"])]
+            try:
+                imported = [importing.submit(bring_in, one.result()) for one in fetched]
+                for done in imported:
+                    done.result()
+            except BaseException:
+                for one in fetched:  # what has not begun would only fill the disk
+                    one.cancel()
+                raise
+    finally:
+        shutil.rmtree(folder)
 
 
-def install(missing: list[Entry], source: Source, broken: bool) -> None:
-    """Install what is missing."""
+def install(missing: list[Entry], source: Source, unfinished: list[str]) -> list[str]:
+    """Install what is missing; return what is to be said of it beside that."""
+    notes: list[str] = []
     STATE.mkdir(mode=0o755, exist_ok=True)
     need = sum(entry["size"] for entry in missing)
     free = shutil.disk_usage(STATE).free
     if need > free:
         raise InstallError(f"needs {need >> 20} MB under {STATE}, {free >> 20} MB are free: make room, then run again")
-    if broken:
-        run_program(["dpkg", "--configure", "-a"])
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     for entry in programs:
         Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda entry: source.fetch(entry, Path(entry["path"])), programs))
     if packages := [entry for entry in missing if entry["kind"] == "package"]:
-        install_packages(packages, source)
+        install_packages(packages, unfinished, source, notes)
     if images := [entry for entry in missing if entry["kind"] == "image"]:
         import_images(images, source)
+    return notes
 
 
 def main() -> None:
@@ -195,24 +233,25 @@ def main() -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     digests = Digests(STATE / "digests.json")
     try:
-        missing, broken = compare(module.params["files"], digests, module.check_mode)
+        missing, unfinished = compare(module.params["files"], digests, module.check_mode)
         fetched = 0
-        if (missing or broken) and not module.check_mode:
+        notes: list[str] = []
+        if missing and not module.check_mode:
             source = Source(module.params["url"], module.params["port"])
-            install(missing, source, broken)
+            notes = install(missing, source, unfinished)
             fetched = source.bytes
             missing_programs([entry for entry in missing if entry["kind"] in PROGRAMS], digests)
             digests.save()
         if not module.check_mode and any(entry["kind"] == "package" for entry in module.params["files"]):
             complete_record(runner(module))  # now that nft is there, and nothing has changed a rule yet
     except InstallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         module.fail_json(msg=f"no space left on {platform.node()} while fetching: make room, then run again")
     names = [f"{entry['name']} {entry['version']}" for entry in missing]
-    changes = in_words(missing, broken)
+    changes = in_words(missing, unfinished) + notes
     diff = {"before": "", "after": "".join(f"{name}\n" for name in names), "after_header": f"installed ({machine})"}
     module.exit_json(
         changed=bool(changes),

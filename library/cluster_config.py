@@ -17,6 +17,12 @@ options:
   values: {description: Final values that are checked against each other., type: dict, required: true}
   hosts: {description: The address of every host by its inventory name., type: dict, required: true}
   groups: {description: The members of every group., type: dict, required: true}
+  extra: {description: Variables of the command line., type: dict, default: {}}
+  only:
+    description: Keys to report, beside what keeps a file from being read; all keys where this is empty.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, details: [Only reads.]}
   diff_mode: {support: none}
@@ -45,8 +51,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules
-from ansible.module_utils.yunkube.config import Fault, check_entry, check_value, display
-from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Inventory, load, read
+from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_value, display
+from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
 
 
 def role_options(roles: Path) -> dict[str, Any]:
@@ -72,9 +78,17 @@ def docker_subnet(inventory: Inventory, roles: Path) -> str:
     return value if isinstance(value, str) and "{{" not in value else ""
 
 
+def paths_of(entry: Entry) -> list[str]:
+    """Return what the inventory has a teardown remove, whatever host it says it of; what is templated is not known."""
+    listed = entry.value if entry.key == "teardown_paths" and isinstance(entry.value, list) else []
+    return [path for path in listed if isinstance(path, str) and "{{" not in path]
+
+
 def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     """Return file and line where a rule's key is set, or none when it is a default or came by the command line."""
     kind, _, name = key.partition(" ")
+    if key in inventory.extra:
+        return "-e", 0
     if kind == "host" and name:
         entry = inventory.where("ansible_host", name)
         found = (entry.file, entry.line) if entry and entry.scope == name else inventory.hosts.get(name)
@@ -99,6 +113,11 @@ def faults_of(
             wrong.add(entry.key)
             unusable.add(fault.key)
             yield fault
+    for key, value in inventory.extra.items():
+        for name, message, remedy in check_extra(key, value, options):
+            wrong.add(key)
+            unusable.add(name)
+            yield Fault("-e", 0, name, message, remedy)
     for key, value in cluster.values.items():
         for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
             unusable.add(name)
@@ -117,14 +136,22 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
     """Return the faults of what the module was called with, and what is allowed and still worth a word."""
     project = Path(params["project_dir"]).resolve()
     inventory = read([path for source in params["sources"] if (path := Path(source).resolve()).exists()])
+    inventory.extra = params.get("extra") or {}
     cluster = cluster_rules.Cluster(
-        values={**params["values"], "docker_hosts_subnet": docker_subnet(inventory, project / "roles")},
+        values={
+            **params["values"],
+            "docker_hosts_subnet": docker_subnet(inventory, project / "roles"),
+            "teardown_paths": [path for entry in inventory.entries for path in paths_of(entry)],
+        },
         hosts={host: str(address or host) for host, address in params["hosts"].items()},
         groups=params["groups"],
-        written={entry.key for entry in inventory.entries},
+        written={entry.key for entry in inventory.entries} | set(inventory.extra),
         releases=locked_releases(project / "components"),
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
+    if only := params.get("only"):
+        unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
+        return [fault for fault in faults if fault.key in only or (fault.file, fault.line) in unreadable], []
     return faults, list(cluster_rules.warnings(cluster))
 
 
@@ -143,6 +170,8 @@ def main() -> None:
             "values": {"type": "dict", "required": True},
             "hosts": {"type": "dict", "required": True},
             "groups": {"type": "dict", "required": True},
+            "extra": {"type": "dict", "default": {}},
+            "only": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

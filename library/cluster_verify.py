@@ -30,6 +30,8 @@ options:
   image: {description: The probe's image, type: str, required: true}
   domain: {description: The domain of Services, type: str, default: cluster.local}
   host: {description: Name of the node that this runs on, type: str, required: true}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   mode: {description: How much to prove, type: str, choices: [auto, full, quick], default: auto}
   timeout: {description: Seconds to wait for nodes and workloads, type: int, default: 180}
   probe_timeout: {description: Seconds for the probes to start and for each check to succeed, type: int, default: 30}
@@ -45,7 +47,6 @@ mode: {description: "What was done: full, quick or none", returned: always, type
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
@@ -53,11 +54,13 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, judge, see, wait
 from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
+from ansible.module_utils.yunkube.store import LockError, locked
 
+LOCK_SECONDS = 300.0  # how long to wait for another proof of the same cluster
 RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved anew
 
 
@@ -141,6 +144,7 @@ class Verify:
 
     def run(self) -> None:
         """Judge the cluster, prove it where that is due, and say what came of it."""
+        identity.refuse_another(self.module)
         if self.module.check_mode:
             self._look()
         host_lock.claim_only(self.module, last=True)
@@ -153,7 +157,7 @@ class Verify:
                 self._done("quick", rows)
             with self._alone():
                 rows += prove(api, seen, self.options)
-        except KubeError as error:
+        except (KubeError, LockError) as error:
             self.module.fail_json(msg=f"the cluster cannot be verified: {error}", rows=[], table=[], lines=[])
         if all(row.ok for row in rows) and not self.wanted.only:
             self.passed.write_text(fingerprint(see(api, self.wanted)))
@@ -176,8 +180,7 @@ class Verify:
     def _alone(self) -> t.Iterator[None]:
         """Only one proof at a time: what another left in the cluster is then known to be forgotten."""
         RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (RUN / "verify.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(RUN / "verify.lock", LOCK_SECONDS):
             self.passed.unlink(missing_ok=True)
             yield
 
@@ -214,6 +217,7 @@ def main() -> None:
                 "mode": {"type": "str", "choices": ["auto", "full", "quick"], "default": "auto"},
                 "timeout": {"type": "int", "default": 180},
                 "probe_timeout": {"type": "int", "default": 30},
+                **identity.OPTIONS,
                 **host_lock.RUN_SPEC,
             },
             supports_check_mode=True,

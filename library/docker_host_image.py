@@ -44,10 +44,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
-from ansible.module_utils.yunkube.store import digest_of, locked
+from ansible.module_utils.yunkube.store import LockError, digest_of, locked
 from ansible.module_utils.yunkube.system_packages import APT_INDEXES, PackageError, debian_archive, install
 
 REPOSITORY = "yunkube-host"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # without it debootstrap only warns and goes on
+IMAGE_SECONDS = 3600.0  # how long to wait for another run that makes the same image
 
 # Nothing reads these on a machine that lives for a day; they are a third of the image.
 LEFT_OUT = (
@@ -98,7 +100,7 @@ def build(module: AnsibleModule, recipe: t.Mapping[str, t.Any], archive: Path) -
         raise ImageError(
             f"debootstrap needs root; run once as root, or bring {archive.name} from a machine that has it"
         )
-    install(module, {"debootstrap": ["debootstrap", "debian-archive-keyring"]})
+    install(module, {"debootstrap": ["debootstrap"], KEYRING: ["debian-archive-keyring"]})
     root = archive.with_name(f".{archive.stem}.root")
     part = archive.with_name(f".{archive.name}.part")
     shutil.rmtree(root, ignore_errors=True)
@@ -114,7 +116,8 @@ def build(module: AnsibleModule, recipe: t.Mapping[str, t.Any], archive: Path) -
 
 
 def _debootstrap(module: AnsibleModule, recipe: t.Mapping[str, t.Any], root: Path) -> list[str]:
-    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
+    argv = ["debootstrap", "--variant=minbase", "--force-check-gpg", f"--keyring={KEYRING}"]
+    argv += [f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
     apt = module.get_bin_path("apt-get")
     mirror = debian_archive(module.run_command([apt, *APT_INDEXES])[1]) if apt else None
     return [*argv, mirror] if mirror else argv
@@ -160,14 +163,14 @@ def main() -> None:
         if engine is None or module.check_mode:
             module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
-        with locked(archive.with_suffix(".lock")):
+        with locked(archive.with_suffix(".lock"), IMAGE_SECONDS):
             if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
                 module.exit_json(changed=False, changes=[], image=image)
             if not archive.exists():
                 build(module, recipe, archive)
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
-    except (ImageError, DockerError, PackageError, OSError) as error:
+    except (ImageError, DockerError, LockError, PackageError, OSError) as error:
         module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
     module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
 

@@ -18,6 +18,10 @@ options:
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
   state: {description: C(absent) removes hosts and network, type: str, choices: [present, absent], default: present}
+  remove_images:
+    description: With C(absent) - remove a host, too, that holds images of the cluster's registry.
+    type: bool
+    default: false
   only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str}
   subnet: {description: The network, type: str}
   hosts: {description: Address of each host by its name, type: dict}
@@ -79,6 +83,8 @@ from ansible.module_utils.yunkube.docker_machine import (
     routes,
     subnet_clashes,
 )
+from ansible.module_utils.yunkube.docker_registry import registry_images
+from ansible.module_utils.yunkube.teardown.paths import Images
 
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
@@ -141,6 +147,11 @@ class Lab:
             return ""
         old = self.network["IPAM"]["Config"][0]["Subnet"]
         return "" if old == str(subnet) else f"as docker_hosts_subnet changes from {old} to {subnet}"
+
+    def images(self, name: str) -> Images:
+        """Return what a host holds as the registry's."""
+        running = any(entry["Id"] == self.hosts[name] and entry["State"] == "running" for entry in self.containers)
+        return registry_images(self.engine, self.hosts[name], running=running)
 
     def remove(self, names: t.Iterable[str]) -> None:
         """Remove hosts with all that was on them."""
@@ -309,18 +320,28 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
     return [*made, *(str(step) for step in steps if step.changes)]
 
 
+def image_fault(host: str, images: Images) -> Fault:
+    """Return why a host is not removed."""
+    message = f"{host} holds the registry's images: {images}"
+    remedy = "copy what is still needed to another registry, then add --force to delete them"
+    return {"host": host, "check": "registry", "message": message, "remedy": remedy}
+
+
 def absent(module: AnsibleModule, lab: Lab) -> list[str]:
     """Remove hosts and network, and return what was removed."""
-    if (only := module.params["only"]) is not None:
-        hosts = [name for name in only if name in lab.hosts]
-        if not module.check_mode:
-            lab.remove(hosts)
-        return [f"remove host {name}" for name in hosts]
+    only = module.params["only"]
+    hosts = list(lab.hosts) if only is None else [name for name in only if name in lab.hosts]
+    held = dict(zip(hosts, _in_parallel(lab.images, hosts), strict=True))
+    faults = [image_fault(host, images) for host, images in held.items() if images.tags]
+    if faults and not module.params["remove_images"]:
+        raise RefusedError("preflight", faults)
     if not module.check_mode:
-        lab.remove(lab.hosts)
-        lab.remove_network()
-    gone = [f"remove network {network_name(lab.cluster)}"] if lab.network else []
-    return [*(f"remove host {name}" for name in lab.hosts), *gone]
+        lab.remove(hosts)
+        if only is None:
+            lab.remove_network()
+    lost = {host: f", with the registry's images: {images}" for host, images in held.items() if images.tags}
+    gone = [f"remove network {network_name(lab.cluster)}"] if lab.network and only is None else []
+    return [*(f"remove host {name}{lost.get(name, '')}" for name in hosts), *gone]
 
 
 def checked_subnet(text: str, hosts: t.Mapping[str, str]) -> ipaddress.IPv4Network:
@@ -365,6 +386,7 @@ def main() -> None:
             "cluster": {"type": "str", "required": True},
             "cluster_id": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "remove_images": {"type": "bool", "default": False},
             "only": {"type": "list", "elements": "str"},
             "subnet": {"type": "str"},
             "hosts": {"type": "dict"},

@@ -9,6 +9,7 @@ short_description: Say in which ways a host is not as it is declared
 description:
   - Compares all that M(bundle_install), M(host_settings), M(host_firewall) and M(host_service) bring to a host, in one
     call, with the code and the arguments that those have. Only reads.
+  - On a host that has joined, also reads what the running cluster was created with (M(cluster_values)).
 author: [The maintainers]
 options:
   files:
@@ -66,12 +67,18 @@ attributes:
 """
 RETURN = r"""
 drift: {description: "What would bring the host there, in words", returned: always, type: list, elements: str}
+running:
+  description: >-
+    What the running cluster was created with; of it the action plugin of this name leaves C(state) and what differs
+    from O(declared) - C(first_run), C(kubelet) (this host's) and C(kubelet_cluster) (the ConfigMap's)
+  returned: always
+  type: dict
 """
 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import bundle_files
+from ansible.module_utils.yunkube import bundle_files, cluster_values
 from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, active_firewall, open_firewall
 from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
 from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
@@ -124,10 +131,10 @@ def main() -> None:
     try:
         drift = look(module)
     except bundle_files.InstallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
-    module.exit_json(changed=False, drift=drift)
+    module.exit_json(changed=False, drift=drift, running=cluster_values.values_of())
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ options:
   ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
   cluster: {description: The cluster's name., type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one.", type: str, required: true}
+  endpoint: {description: "The cluster's endpoint, host:port.", type: str, required: true}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
@@ -75,12 +76,6 @@ OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-sc
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-# What a host has when something else runs containers or a cluster on it, by what is there then.
-FOREIGN = {
-    "a containerd of its own, which other programs use (Docker?)": Path("/run/containerd/containerd.sock"),
-    "data of another cluster in /var/lib/etcd": Path("/var/lib/etcd/member"),
-    "data of another cluster in /var/lib/kubelet": Path("/var/lib/kubelet/config.yaml"),
-}
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
@@ -110,8 +105,8 @@ class Host:
     product_uuid: str
     member: bool
     record: Json | None  # whose the host is, by its record
-    joined: str  # the address of the API server that it is a member of, as its kubeconfig has it
-    foreign: tuple[str, ...]  # what of FOREIGN is there, on a host without a record
+    joined: str  # the API server of which it is a member, by its kubeconfig; of a control plane's own host nothing
+    foreign: tuple[str, ...]  # what of others is in the cluster's way, on a host without a record
     systemd: bool
     firewall: str
     system: str  # ID of /etc/os-release
@@ -226,6 +221,10 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         wrong = identity.fault(host.record, needs["cluster"], needs["cluster_id"])
         if wrong:
             yield Fault(**wrong)
+        elif host.joined and host.joined != f"https://{needs['endpoint']}":
+            message = f"has joined the cluster at {host.joined}, not the one at https://{needs['endpoint']}"
+            remedy = "correct cluster_control_plane_endpoint, or remove that cluster from the host (kubeadm reset)"
+            yield Fault(identity.CHECK, message, remedy)
     elif host.member:
         ours = identity.named(needs["cluster"], needs["cluster_id"])
         where = f" ({host.joined})" if host.joined else ""
@@ -333,13 +332,30 @@ def free_mb(folder: str) -> int:
     return found.f_bavail * found.f_frsize >> 20
 
 
-def joined() -> str:
-    """Return the address of the API server of which the host is a member, empty where it is of none."""
-    for path in MEMBER:
-        found = re.search(r"(?m)^\s*server:\s*(\S+)", read_text(str(path)))
-        if found:
-            return found[1]
-    return ""
+def foreign(*, master: bool, root: Path = Path("/")) -> tuple[str, ...]:
+    """Return what of another program or cluster this one would use or overwrite."""
+    found = []
+    if (root / "run/containerd/containerd.sock").exists():
+        found.append("a containerd of its own, which other programs use (Docker?)")
+    elif _holds(root / "var/lib/containerd"):
+        found.append("data of another containerd in /var/lib/containerd")
+    if master and _holds(root / "var/lib/etcd"):  # without a control plane it is left alone
+        found.append("data of another cluster, or of an etcd of its own, in /var/lib/etcd")
+    if (root / "var/lib/kubelet/config.yaml").exists():
+        found.append("data of another cluster in /var/lib/kubelet")
+    return tuple(found)
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != "lost+found" for path in folder.iterdir())
+
+
+def joined(root: Path = Path("/")) -> str:
+    """Return the address of the API server that the kubelet asks; nothing where that is the host's own."""
+    if (root / "etc/kubernetes/manifests/kube-apiserver.yaml").exists():
+        return ""
+    found = re.search(r"(?m)^\s*server:\s*(\S+)", read_text(str(root / "etc/kubernetes/kubelet.conf")))
+    return found[1] if found else ""
 
 
 def read_host(module: AnsibleModule) -> Host:
@@ -354,7 +370,7 @@ def read_host(module: AnsibleModule) -> Host:
         member=any(path.exists() for path in MEMBER),
         record=record,
         joined=joined(),
-        foreign=() if record else tuple(what for what, path in FOREIGN.items() if path.exists()),
+        foreign=() if record else foreign(master=needs["master"]),
         systemd=Path("/run/systemd/system").is_dir(),
         firewall=active_firewall(module),
         system=system.get("ID", "an unknown system"),
@@ -394,6 +410,7 @@ def main() -> None:
         "ignores": {"type": "list", "elements": "str", "default": []},
         "cluster": {"type": "str", "required": True},
         "cluster_id": {"type": "str", "required": True},
+        "endpoint": {"type": "str", "required": True},
         **host_lock.RUN_SPEC,
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)

@@ -65,6 +65,7 @@ def main() -> None:
     changes = ["record what the host is now"]
     if module.check_mode:
         module.exit_json(changed=True, changes=changes, record={})
+    (host_state.FOLDER / host_state.CHANGES).unlink(missing_ok=True)  # of a teardown that was killed at its end
     taken = host_state.take(host_state.runner(module), cluster, cluster_id)
     missing = [name for name in module.params["packages"] if name not in taken["packages"]]
     host_state.remember("packages", missing)

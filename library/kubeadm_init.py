@@ -11,6 +11,8 @@ description:
   - Finishes what an interrupted run left. Every phase of C(kubeadm init) can be repeated, so nothing is ever reset;
     the checks that fail on such leftovers are ignored by name, and only when the leftover is this cluster's own.
   - Waits for a kubeadm that still runs from an earlier, killed run, and for the API of a host that just started.
+  - Refuses to make a second control plane - where another master holds the cluster or could not be looked at, where an
+    API answers at the endpoint, and where the control machine knows that the cluster was made before.
 author: [Yunkube]
 options:
   config:
@@ -31,8 +33,22 @@ options:
     description: Under which address the API server stands in the kubeconfig that C(kubeconfig_digest) is of.
     type: str
     default: ""
+  others:
+    description: The other masters; whether each has an admin.conf, and null of one that could not be looked at.
+    type: dict
+    default: {}
+  recorded:
+    description: The control machine's kubeconfig of this cluster; empty where there is none, or where it is lost.
+    type: str
+    default: ""
+  kubelet_declared:
+    description: "What the inventory declares of the kubelet configuration, JSON; kept as M(kubelet_configmap) does."
+    type: str
+    default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
   boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
@@ -47,15 +63,21 @@ kubelet_journal: {description: The kubelet's last lines, returned: when it is no
 """
 
 import base64
+import contextlib
 import hashlib
+import http.client
+import json
 import re
+import ssl
 import time
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, kubeadm
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube import host_lock, identity, kubeadm
+from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.words import joined
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
 TOKEN_DESCRIPTION = "made by kubeadm init and used by nobody"  # noqa: S105 - as in the configuration of role master
@@ -90,7 +112,11 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
         return Found("absent")
     server = read_kubeconfig(str(folder / "admin.conf")).server
     if server != f"https://{endpoint}":
-        return Found("foreign", f"this host is a master of another cluster ({server}, not https://{endpoint})")
+        detail = (
+            f"this host is a master of another cluster ({server}, not https://{endpoint}), or "
+            "cluster_control_plane_endpoint was changed, which a running cluster cannot follow"
+        )
+        return Found("foreign", detail)
     try:
         missing = ask()
     except KubeError as error:
@@ -102,6 +128,60 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     if missing:
         return Found("partial", "", missing)
     return Found("complete" if kubelet_runs else "stopped")
+
+
+def is_new(found: Found, root: Path) -> bool:
+    """Say whether kubeadm would make a new etcd: on a bare host, or where a run ended before etcd had data."""
+    return found.state == "absent" or (found.state == "partial" and not (root / "var/lib/etcd/member").exists())
+
+
+def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
+    """Return why no new cluster must be made here, as a fault; `answers` says whether an API does at the endpoint."""
+    endpoint, others = options["endpoint"], options["others"]
+    holders = [host for host, holds in others.items() if holds]
+    unseen = [host for host, holds in others.items() if holds is None]
+    if holders:
+        keep = f"set cluster_control_plane_host: {holders[0]} and cluster_control_plane_endpoint: {endpoint}"
+        remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
+        if not answers(endpoint):
+            remedy += f"; before that, let a living master answer at {endpoint}, as no API does now"
+        return _fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
+    if options["recorded"]:
+        message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
+        keep = f"set cluster_control_plane_host to a master that has it, and cluster_control_plane_endpoint: {endpoint}"
+        if answers(endpoint):
+            return _fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
+        lost = "`down` clears what is left, or `-e master_cluster_lost=true` makes a new one at once"
+        return _fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
+    if answers(endpoint):
+        message = (
+            f"this host has no control plane, and an API answers at {endpoint}: of a master outside the inventory?"
+        )
+        return _fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
+    if unseen:
+        message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
+        return _fault("second cluster", message, "start it, or take it out of the inventory's masters for now")
+    return None
+
+
+def _fault(check: str, message: str, remedy: str) -> Json:
+    return {"check": check, "message": message, "remedy": remedy}
+
+
+def api_answers(endpoint: str, seconds: float = 3) -> bool:
+    """Say whether some Kubernetes API answers; a load balancer without masters behind it, or a web server, does not."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # whose API it is does not matter
+    connection = http.client.HTTPSConnection(endpoint, timeout=seconds, context=context)
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        try:
+            connection.request("GET", "/version")
+            found = json.loads(connection.getresponse().read(1 << 16))
+            return "gitVersion" in found or found.get("kind") == "Status"
+        finally:
+            connection.close()
+    return False
 
 
 def in_words(found: Found, config: str) -> list[str]:
@@ -148,19 +228,23 @@ class Init:
         except KubeError as error:  # admin.conf is there and says nothing
             self.module.fail_json(msg=f"/etc/kubernetes/admin.conf: {error}")
         if found.state == "foreign":
+            remedy = "correct the inventory, or take the host out of the other cluster first"
             self.module.fail_json(
-                msg=f"{found.detail}; take it out with `kubeadm reset` on it, or correct the inventory",
+                msg=f"{found.detail}; {remedy}",
                 kind="preflight",
-                faults=[{"check": "other cluster", "message": found.detail, "remedy": "kubeadm reset"}],
+                faults=[_fault("other cluster", found.detail, remedy)],
             )
         return found
 
     def run(self) -> None:
         """Bring the control plane to its end, or find it there."""
+        identity.refuse_another(self.module)
         host_lock.take(self.module)
         found = self.look()
         if found.state == "complete":
             self._done(found, changed=False)
+        if is_new(found, self.root) and (fault := objection(self.options, api_answers)):
+            self.module.fail_json(msg=f"{fault['message']}; {fault['remedy']}", kind="preflight", faults=[fault])
         if self.module.check_mode:
             self._done(found, changed=True)
         try:
@@ -171,8 +255,8 @@ class Init:
 
     def _settle(self, found: Found, lock: int) -> None:
         started = found.state in ("stopped", "silent") and not kubeadm.kubelet_active()
-        if started:
-            kubeadm.start_kubelet()
+        if started and (why := kubeadm.start_kubelet()):
+            self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
         if started or found.state == "silent":
             found = self._wait()
         if found.state == "complete":  # an earlier run, or the start of the host, came to its end meanwhile
@@ -200,9 +284,27 @@ class Init:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("init", outcome))
-        take_back_tokens(KubeApi.from_file(timeout=5))
+            self.module.fail_json(**kubeadm.failure("init", outcome, "master_init_timeout"))
+        self._take_back_tokens()
+        self._keep_declared()
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))
+
+    def _take_back_tokens(self) -> None:
+        """Delete kubeadm's token; the cluster is there also where that fails, and the token ends by itself."""
+        try:
+            with KubeApi.from_file(timeout=5) as api:
+                take_back_tokens(api)
+        except KubeError as error:
+            self.module.warn(f"the token that kubeadm init made was not deleted, and expires within a minute: {error}")
+
+    def _keep_declared(self) -> None:
+        """Keep what the inventory declares of the kubelets beside what kubeadm made of it; the next run can, too."""
+        try:
+            with KubeApi.from_file(timeout=5) as api:
+                annotations = {DECLARED: self.options["kubelet_declared"]}
+                api.patch(KUBELET_CONFIGMAP, {"metadata": {"annotations": annotations}})
+        except KubeError as error:
+            self.module.warn(f"ConfigMap kubelet-config was not annotated, which the next run does: {error}")
 
     def _ask(self) -> tuple[str, ...]:
         return missing_steps(KubeApi.from_file(timeout=5))
@@ -229,8 +331,12 @@ def main() -> None:
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
                 "patches": {"type": "list", "elements": "dict", "default": []},
                 "kubeconfig_server": {"type": "str", "default": ""},
+                "others": {"type": "dict", "default": {}},
+                "recorded": {"type": "str", "default": ""},
+                "kubelet_declared": {"type": "str", "default": "{}"},
                 "timeout": {"type": "int", "default": 360},
                 "boot_timeout": {"type": "int", "default": 60},
+                **identity.OPTIONS,
             },
             supports_check_mode=True,
         )

@@ -48,6 +48,8 @@ from ansible.module_utils.yunkube.x509 import read_certificate
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"
+# Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
+CORRECT = "correct the inventory, or take the host out of the other cluster first"
 
 
 class Found(t.NamedTuple):
@@ -55,6 +57,7 @@ class Found(t.NamedTuple):
 
     state: str
     detail: str = ""
+    remedy: str = CORRECT
 
 
 def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
@@ -65,7 +68,8 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
     server = read_kubeconfig(str(conf)).server
     is_master = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
     if server != f"https://{endpoint}" and not is_master:
-        return Found("foreign", f"this host is a node of another cluster ({server}, not https://{endpoint})")
+        detail = f"this host joined a cluster at {server}, and cluster_control_plane_endpoint is {endpoint}"
+        return Found("foreign", detail, f"where that is the same cluster, write the endpoint that it has; {CORRECT}")
     try:
         ask()
     except KubeError as error:
@@ -123,17 +127,17 @@ class Join:
         except KubeError as error:
             self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
         if found.state == "foreign":
-            self._refuse(found.detail)
+            self._refuse(found.detail, found.remedy)
         return found
 
     def _ask(self) -> object:
         return KubeApi.from_file(str(self.root / KUBELET_CONF), timeout=3).get(f"/api/v1/nodes/{self.options['node']}")
 
-    def _refuse(self, detail: str) -> t.NoReturn:
+    def _refuse(self, detail: str, remedy: str = CORRECT) -> t.NoReturn:
         self.module.fail_json(
-            msg=f"{detail}; take it out with `kubeadm reset` on it, or correct the inventory",
+            msg=f"{detail}; {remedy}",
             kind="preflight",
-            faults=[{"check": "other cluster", "message": detail, "remedy": "kubeadm reset"}],
+            faults=[{"check": "other cluster", "message": detail, "remedy": remedy}],
         )
 
     def _keep_running(self, found: Found) -> t.NoReturn:
@@ -146,8 +150,9 @@ class Join:
             changes.append(f"remove {leftover}")
         if changes and not self.module.check_mode:
             leftover.unlink(missing_ok=True)
-            if stopped or found.state == "unknown":  # a kubelet registers its node when it starts
-                kubeadm.start_kubelet(again=True)
+            # A kubelet registers its node when it starts.
+            if (stopped or found.state == "unknown") and (why := kubeadm.start_kubelet(again=True)):
+                self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
         self.module.exit_json(changed=bool(changes), changes=changes, joined=True)
 
     def _joining(self) -> str:
@@ -170,7 +175,7 @@ class Join:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome))
+            self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
         self.module.exit_json(
             changed=True, changes=[self._joining()], joined=True, ignored=ignored, seconds=round(outcome.seconds, 1)
         )

@@ -188,7 +188,7 @@ def main() -> None:
             certificate_key=key,
         )
     except (KubeError, kubeadm.BusyError, OSError, ValueError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=kubeadm.without_secrets(str(error)))
 
 
 if __name__ == "__main__":

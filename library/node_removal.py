@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Take nodes out of the cluster, pod by pod."""
+"""Take nodes out of the cluster: pods first, then etcd's members, then the nodes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ module: node_removal
 short_description: Drain nodes, and delete them
 description:
   - Runs on the control plane host. In state C(drained) it first judges all the hosts, and changes nothing when one of
-    them must not go. Then a node takes no new pods, and its pods are evicted as their disruption budgets allow; pods of
-    DaemonSets and static pods stay. What cannot be evicted in time fails the module, and the node takes pods again.
-  - In state C(absent) the node is deleted, and so is the etcd member of a further master; it may be called for a host
-    that is dead, of which C(drained) only judges.
+    them must not go. Then C(kubectl drain) lets the pods of each node leave, as their disruption budgets allow. What
+    does not leave in time fails the module, and the node takes pods again.
+  - Of a master it then removes the member of etcd, one after the other - a snapshot is saved before, and the other
+    members are healthy after. So the host can be reset without costing etcd its quorum.
+  - In state C(absent) the nodes are deleted. Hosts that are dead are not drained.
 author: [Yunkube]
 options:
   hosts: {description: Names of the hosts, type: list, elements: str, required: true}
@@ -20,7 +21,11 @@ options:
   ports: {description: The port of SSH of each, type: dict, required: true}
   control_plane_host: {description: The master that all others reach the API at, type: str, required: true}
   force:
-    description: Delete pods that nothing would make anew, and those that a disruption budget keeps when time is up.
+    description: Delete pods that no controller would replace, and those that a disruption budget keeps after the time.
+    type: bool
+    default: false
+  delete_emptydir_data:
+    description: Evict pods although their emptyDir, hostPath and node-local volumes do not go with them.
     type: bool
     default: false
   dead: {description: The hosts do not answer; they are deleted without being drained, type: bool, default: false}
@@ -33,28 +38,22 @@ attributes:
 """
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
+snapshot: {description: Where the snapshot of etcd is., returned: when a member was removed, type: str}
 """
 
 import contextlib
-import json
 import socket
-import time
 import typing as t
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, kube_probe
+from ansible.module_utils.yunkube import etcd, host_lock, identity
+from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
-from ansible.module_utils.yunkube.words import counted
+from ansible.module_utils.yunkube.words import counted, joined
 
-RUNTIME = "unix:///run/containerd/containerd.sock"
-ETCD = "/etc/kubernetes/pki/etcd"
-MARK = "yunkube/removing"  # on a node that a removal has cordoned
 MASTER = "node-role.kubernetes.io/control-plane"
-
-
-class RemovalError(Exception):
-    """A node cannot go; the message says why and what to do."""
 
 
 def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str, int], bool]) -> list[Json]:
@@ -64,10 +63,15 @@ def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str,
     remaining = [name for name in nodes if is_master(nodes[name]) and name not in leaving]
     for host in options["hosts"]:
         if is_master(nodes.get(host.lower(), {})) and not remaining:
-            found.append(_fault(host, "last master", "is the last master", "take the whole cluster away: `down`"))
+            found.append(_fault(host, "last master", "is the last master", "remove the whole cluster: `down`"))
+        elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
+            message = f"holds the address that all hosts reach the API at, {options['endpoint']}"
+            remedy = "it must stay as long as the cluster's endpoint is on it, and not on a load balancer"
+            found.append(_fault(host, "endpoint", message, remedy))
         elif host == options["control_plane_host"]:
-            remedy = "it cannot go while the cluster is reached at its address"
-            found.append(_fault(host, "control plane host", "is the master that all others reach the API at", remedy))
+            message = "is cluster_control_plane_host, through which this run works"
+            remedy = f"name another master there: {', '.join(remaining)}"
+            found.append(_fault(host, "control plane host", message, remedy))
         elif host not in options["addresses"] and not options["dead"] and host.lower() in nodes:
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
             found.append(_fault(host, "inventory", "is not in the inventory", remedy))
@@ -110,123 +114,10 @@ def answers(address: str, port: int, seconds: float = 3) -> bool:
     return False
 
 
-def to_evict(pods: list[Json]) -> list[Json]:
-    """Return the pods that must leave: neither static ones, nor a DaemonSet's, nor those that have ended."""
-    return [
-        pod
-        for pod in pods
-        if "kubernetes.io/config.mirror" not in (pod["metadata"].get("annotations") or {})
-        and owner(pod) != "DaemonSet"
-        and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-    ]
-
-
-def owner(pod: Json) -> str:
-    """Return the kind of the controller that would make the pod anew, or nothing."""
-    references = pod["metadata"].get("ownerReferences") or []
-    return next((str(entry["kind"]) for entry in references if entry.get("controller")), "")
-
-
-def is_leaving(pod: Json) -> bool:
-    """Say whether a pod is on its way out, as the probes of a verification are."""
-    labels = pod["metadata"].get("labels") or {}
-    return "deletionTimestamp" in pod["metadata"] or kube_probe.LABELS.items() <= labels.items()
-
-
-def cordon(*, on: bool) -> Json:
-    """Return the patch with which a node takes no pods for our sake, or takes them again."""
-    return {"metadata": {"annotations": {MARK: "" if on else None}}, "spec": {"unschedulable": True if on else None}}
-
-
-def name_of(pod: Json) -> str:
-    """Return namespace/name."""
-    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-
-
-class Drain:
-    """The eviction of the pods of some nodes, all at once: none moves to another that leaves as well."""
-
-    def __init__(self, api: KubeApi, nodes: t.Sequence[str], *, force: bool, seconds: float) -> None:
-        """See what is on the nodes."""
-        self.api, self.nodes, self.force, self.seconds = api, nodes, force, seconds
-        self.pods = self._left()
-        self.blocked: dict[str, str] = {}
-
-    def orphans(self) -> list[str]:
-        """Return the pods that are gone for good when they leave."""
-        return [name_of(pod) for pod in self.pods if not owner(pod) and not is_leaving(pod)]
-
-    def run(self) -> None:
-        """Cordon the nodes and let their pods leave; when they do not, the nodes take pods again."""
-        ours = [node for node in self.nodes if self._takes_pods(node)]
-        try:
-            for node in ours:
-                self.api.patch(f"/api/v1/nodes/{node}", cordon(on=True))
-            self._evict(time.monotonic() + self.seconds)
-        except (RemovalError, KubeError):
-            for node in ours:
-                with contextlib.suppress(KubeError):
-                    self.api.patch(f"/api/v1/nodes/{node}", cordon(on=False))
-            raise
-
-    def _takes_pods(self, name: str) -> bool:
-        """Say whether a node takes pods, or does not because a removal of ours was cut short."""
-        node = self.api.get(f"/api/v1/nodes/{name}")
-        return not node["spec"].get("unschedulable") or MARK in (node["metadata"].get("annotations") or {})
-
-    def _evict(self, deadline: float) -> None:
-        while pods := self._left():
-            late = time.monotonic() > deadline
-            if late and not self.force:
-                reasons = [f"{name} ({why})" for name, why in self.blocked.items()] or [name_of(pod) for pod in pods]
-                raise RemovalError(
-                    f"{', '.join(self.nodes)}: not drained in {self.seconds:g} s: {'; '.join(reasons)}; pods are taken "
-                    "again; wait for what they wait for, give more time (--drain-timeout), or --force"
-                )
-            grace = max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in pods)
-            if time.monotonic() > deadline + 30 + grace:
-                raise RemovalError(f"{counted([name_of(pod) for pod in pods], 'pod')} do not end; their nodes may hang")
-            self.blocked = {}
-            for pod in pods:
-                if "deletionTimestamp" not in pod["metadata"]:
-                    self._send_away(pod, delete=late)
-            time.sleep(0.5)
-
-    def _send_away(self, pod: Json, *, delete: bool) -> None:
-        metadata = {key: pod["metadata"][key] for key in ("name", "namespace")}
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-        if delete:
-            self.api.delete(path)
-            return
-        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-        try:
-            self.api.post(f"{path}/eviction", eviction)
-        except KubeError as error:
-            # 429: a budget says no for now; 500: several budgets cover the pod, which the API does not weigh.
-            if error.status in (429, 500):
-                budgets = self._budgets_of(pod)
-                kept = f"kept by the PodDisruptionBudget {' and '.join(budgets)}"
-                self.blocked[name_of(pod)] = kept if budgets else str(error)
-            elif error.status != 404 and "being terminated" not in str(error):  # its namespace takes it away
-                raise
-
-    def _budgets_of(self, pod: Json) -> list[str]:
-        """Return the names of the budgets that cover a pod."""
-        labels = pod["metadata"].get("labels") or {}
-        budgets = self.api.items(f"/apis/policy/v1/namespaces/{pod['metadata']['namespace']}/poddisruptionbudgets")
-        wanted = {b["metadata"]["name"]: (b["spec"].get("selector") or {}).get("matchLabels") or {} for b in budgets}
-        return [name for name, chosen in wanted.items() if chosen.items() <= labels.items()]
-
-    def _left(self) -> list[Json]:
-        """Return the pods that are still to leave."""
-        on_nodes = [self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={node}") for node in self.nodes]
-        return to_evict([pod for pods in on_nodes for pod in pods])
-
-
-def member_of(listing: str, name: str) -> str:
-    """Return the id, in hexadecimal, of the etcd member of that name out of etcdctl's JSON, or nothing."""
-    members = json.loads(listing)["members"]
-    return next((f"{member['ID']:x}" for member in members if member.get("name") == name), "")
+def holds_endpoint(host: str, options: Json, node: Json) -> bool:
+    """Say whether the cluster's endpoint is an address or the name of a host."""
+    where = urlsplit(f"//{options['endpoint']}").hostname or ""
+    return where in {host.lower(), str(options["addresses"].get(host) or ""), address_of(node)} - {""}
 
 
 class Removal:
@@ -236,42 +127,78 @@ class Removal:
         """Reach the API."""
         self.module = module
         self.options = module.params
-        self.api = KubeApi.from_file()
-        self.nodes = {node["metadata"]["name"]: node for node in self.api.items("/api/v1/nodes")}
+        self.etcd = etcd.Etcd(self._run, self._program("crictl"))
+        try:
+            self.api = KubeApi.from_file()
+            self.nodes = {node["metadata"]["name"]: node for node in self.api.items("/api/v1/nodes")}
+        except KubeError as error:
+            module.fail_json(msg=f"{error}{self._why_silent(error)}")
+        self.options["endpoint"] = urlsplit(self.api.server).netloc
+        self.healthy: set[str] = set()  # endpoints of etcd
+        self.result: Json = {}
 
     def run(self) -> list[str]:
         """Judge, then do it; return what that took."""
-        found = faults(self.options, self.nodes, answers) if self.options["state"] == "drained" else []
+        names = [host.lower() for host in self.options["hosts"]]
+        if self.options["state"] == "absent":
+            return self._delete(names)
+        self._refuse(faults(self.options, self.nodes, answers), kind="config")
+        members = self._members([name for name in names if is_master(self.nodes[name])])
+        return self._drain(names) + self._leave(members)
+
+    def _refuse(self, found: list[Json], **more: str) -> None:
+        """End when there are faults, and tell all of them."""
         if found:
             lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in found]
-            self.module.fail_json(msg="\n".join(lines), kind="config", faults=found)
-        names = [host.lower() for host in self.options["hosts"]]
-        return self._drain(names) if self.options["state"] == "drained" else self._delete(names)
+            self.module.fail_json(msg="\n".join(lines), faults=found, **more)
 
     def _drain(self, names: list[str]) -> list[str]:
         if self.options["dead"]:
             return []
+        options = self.options
+        drain = Drain(
+            self.api,
+            self._kubectl,
+            [self.nodes[name] for name in names],
+            force=options["force"],
+            data=options["delete_emptydir_data"],
+            seconds=options["timeout"],
+        )
+        self._refuse(drain.faults())
         # Where the kubelet is gone, no pod would ever say that it ended.
         ready = [name for name in names if condition(self.nodes[name], "Ready").get("status") == "True"]
-        drain = Drain(self.api, ready, force=self.options["force"], seconds=self.options["timeout"])
-        orphans = drain.orphans()
-        if orphans and not self.options["force"]:
-            raise RemovalError(
-                f"nothing would make {counted(orphans, 'pod')} anew; delete what is not needed, or --force"
-            )
         if ready and not self.module.check_mode:
-            drain.run()
-        pods = [name_of(pod) for pod in drain.pods]
+            drain.run(ready)
+        pods = [name_of(pod) for name in ready for pod in drain.pods[name]]
         evicted = f": evict {counted(pods, 'pod')}" if pods else ""
         return [f"drain {', '.join(ready)}{evicted}"] if ready else []
+
+    def _members(self, masters: list[str]) -> list[etcd.Member]:
+        """Return the etcd members of masters; refuse what would cost etcd its quorum."""
+        if not masters or not etcd.MANIFEST.exists():  # without it etcd runs elsewhere
+            return []
+        members = self.etcd.members()
+        self.healthy = self.etcd.healthy(members)
+        found = [etcd.member_of(members, name, address_of(self.nodes[name])) for name in masters]
+        leaving = [member for member in found if member]  # one of a removal that was cut short has left
+        if leaving and (message := etcd.objection(members, self.healthy, leaving)):
+            remedy = "start the other masters again, or first remove those that are gone for good, with --dead"
+            self._refuse([_fault(joined(masters), "etcd's quorum", message, remedy)], kind="config")
+        return etcd.in_removal_order(leaving, self.healthy)
+
+    def _leave(self, members: list[etcd.Member]) -> list[str]:
+        """Remove members of etcd, each when all is well after the one before."""
+        if members and not self.module.check_mode:
+            kept = self.etcd.snapshot(f"before-removal-of-{'-'.join(member.name or member.id for member in members)}")
+            self.result["snapshot"] = str(kept)
+            for member in members:
+                self.etcd.remove(member, self.healthy)
+        saved = [f"save a snapshot of etcd in {self.result.get('snapshot', etcd.SNAPSHOTS)}"] if members else []
+        return saved + [f"remove the etcd member {etcd.label(member)}" for member in members]
 
     def _delete(self, names: list[str]) -> list[str]:
         changes = []
         for name in names:
-            if is_master(self.nodes.get(name, {})) and (member := self._etcd_member(name)):
-                changes.append(f"remove etcd's member {name}")
-                if not self.module.check_mode:
-                    self._etcdctl("member", "remove", member)
             if name in self.nodes:
                 changes.append(f"delete node {name}")
                 if not self.module.check_mode:
@@ -280,27 +207,33 @@ class Removal:
 
     def _forget(self, name: str) -> None:
         self.api.delete(f"/api/v1/nodes/{name}")
-        # Nobody is there any more to say that they ended; what made them makes them anew elsewhere.
+        # Nobody is there any more to say that they ended; their controllers replace them elsewhere.
         for pod in self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}"):
             namespace, _, pod_name = name_of(pod).partition("/")
             self.api.delete(f"/api/v1/namespaces/{namespace}/pods/{pod_name}", gracePeriodSeconds=0)
 
-    def _etcd_member(self, name: str) -> str:
-        return member_of(self._etcdctl("member", "list", "--write-out=json"), name)
+    def _why_silent(self, error: KubeError) -> str:
+        """Say whether etcd is why the API does not answer."""
+        if not error.silent and error.status < 500:
+            return ""
+        with contextlib.suppress(etcd.EtcdError, ValueError):
+            members = self.etcd.members()
+            if message := etcd.objection(members, self.etcd.healthy(members), []):
+                return (
+                    f"; {message}. No host can be removed like this: start those members' hosts again. When they are "
+                    f"lost for good, restore etcd by hand, from a snapshot ({etcd.SNAPSHOTS}) or --force-new-cluster"
+                )
+        return ""
 
-    def _etcdctl(self, *words: str) -> str:
-        crictl = [self.module.get_bin_path("crictl", required=True, opt_dirs=["/usr/local/bin"])]
-        crictl += ["--runtime-endpoint", RUNTIME]
-        _, container, _ = self.module.run_command([*crictl, "ps", "--quiet", "--name", "^etcd$"])
-        files = [f"--{key}={ETCD}/{name}" for key, name in TLS]
-        argv = [*crictl, "exec", container.strip(), "etcdctl", "--endpoints=https://127.0.0.1:2379", *files, *words]
+    def _kubectl(self, words: list[str]) -> tuple[int, str, str]:
+        return self._run([self._program("kubectl"), *words])
+
+    def _program(self, name: str) -> str:
+        return str(self.module.get_bin_path(name, required=True, opt_dirs=["/usr/local/bin"]))
+
+    def _run(self, argv: list[str]) -> tuple[int, str, str]:
         code, out, err = self.module.run_command(argv)
-        if code != 0:
-            raise RemovalError(f"etcdctl {' '.join(words)}: {(err or out).strip()}")
-        return out
-
-
-TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
+        return code, out, err
 
 
 def main() -> None:
@@ -314,6 +247,7 @@ def main() -> None:
             "ports": {"type": "dict", "required": True},
             "control_plane_host": {"type": "str", "required": True},
             "force": {"type": "bool", "default": False},
+            "delete_emptydir_data": {"type": "bool", "default": False},
             "dead": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
@@ -324,11 +258,12 @@ def main() -> None:
     )
     identity.refuse_another(module)
     host_lock.take(module, last=module.params["state"] == "absent")
+    removal = Removal(module)
     try:
-        changes = Removal(module).run()
-    except (KubeError, RemovalError) as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(changes), changes=changes)
+        changes = removal.run()
+    except (KubeError, DrainError, etcd.EtcdError) as error:
+        module.fail_json(msg=str(error), **removal.result)
+    module.exit_json(changed=bool(changes), changes=changes, **removal.result)
 
 
 if __name__ == "__main__":

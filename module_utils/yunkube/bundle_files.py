@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import typing as t
 from pathlib import Path
@@ -23,9 +24,24 @@ Entry = dict[str, t.Any]
 # What dpkg-query is asked for a listing of `package state` lines.
 LISTING = ("--show", "--showformat=${Package} ${db:Status-Status}\n")
 
+# States in which a package lies unpacked: dpkg has only to configure it. A half-installed one is installed again.
+UNFINISHED = ("unpacked", "half-configured", "triggers-awaited", "triggers-pending")
+
+# How long a program may take that looks, that imports an image, that installs packages.
+LOOK_SECONDS = 30.0
+IMPORT_SECONDS = 600.0
+DPKG_SECONDS = 900.0
+CONTAINERD_HANGS = "containerd does not answer: `systemctl status containerd` on that host, then run again"
+DPKG_HANGS = "see what dpkg waits for on that host (`ps -ef`, a full or broken disk), then run again"
+
 
 class InstallError(Exception):
-    """The host cannot be brought there; the text says why and what to do."""
+    """The host cannot be brought there; the text says why, `remedy` what to do where that is not in the text."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class Digests:
@@ -65,14 +81,16 @@ def missing_programs(entries: list[Entry], digests: Digests) -> list[Entry]:
     return [entry for entry in entries if digests.of(Path(entry["path"])) != entry["sha256"]]
 
 
-def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], bool]:
-    """Return the packages that are not installed, and whether an earlier installation was cut off.
+def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], list[str]]:
+    """Return the packages that are not installed, and the names of those whose installation was cut off.
 
-    `listing` is dpkg-query's, a line `name state` each.
+    `listing` is dpkg-query's, a line `name state` each. Packages that are not among the entries are somebody else's.
     """
     states = dict(line.split(" ", 1) for line in listing.splitlines() if " " in line)
-    broken = any(state not in ("installed", "config-files", "not-installed") for state in states.values())
-    return [entry for entry in entries if states.get(entry["package"]) != "installed"], broken
+    named = {entry["package"]: states.get(entry["package"], "not-installed") for entry in entries}
+    return [entry for entry in entries if named[entry["package"]] != "installed"], [
+        name for name, state in named.items() if state in UNFINISHED
+    ]
 
 
 def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
@@ -82,14 +100,32 @@ def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
     return [entry for entry in entries if (entry["reference"], entry["target"]) not in present]
 
 
-def run_program(argv: list[str]) -> str:
-    """Run a program that must succeed, and return what it prints."""
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise InstallError(f"{Path(argv[0]).name} failed: {' | '.join(lines)}")
-    return done.stdout
+def run_program(argv: list[str], seconds: float, remedy: str) -> str:
+    """Run a program that must succeed in time, and return what it prints; `remedy` says what to do if it hangs."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "DPKG_FRONTEND_LOCKED": "1"}
+    name = Path(argv[0]).name
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True)
+    with process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started
+            raise InstallError(f"{name} did not end within {seconds:.0f} s and was stopped", remedy) from error
+    if process.returncode != 0:
+        lines = (err or out).strip().splitlines()[-3:]
+        raise InstallError(f"{name} failed: {' | '.join(lines)}")
+    return out
+
+
+def run_ctr(*words: str, seconds: float) -> str:
+    """Run containerd's ctr."""
+    return run_program([CTR, "--namespace", "k8s.io", *words], seconds, CONTAINERD_HANGS)
+
+
+def list_packages() -> str:
+    """Return what dpkg-query lists."""
+    return run_program(["dpkg-query", *LISTING], LOOK_SECONDS, DPKG_HANGS)
 
 
 def list_images(check_mode: bool) -> str | None:
@@ -99,33 +135,35 @@ def list_images(check_mode: bool) -> str | None:
     """
     if not shutil.which(CTR) or (check_mode and not Path(CONTAINERD_SOCKET).exists()):
         return None if IMAGE_STORE.exists() else ""
-    return run_program([CTR, "--namespace", "k8s.io", "images", "list"])
+    return run_ctr("images", "list", seconds=LOOK_SECONDS)
 
 
-def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[list[Entry], bool]:
-    """Return the entries that this host lacks, and whether dpkg was interrupted before."""
+def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[list[Entry], list[str]]:
+    """Return the entries that this host lacks, and the packages among them whose installation was cut off."""
     missing = missing_programs([entry for entry in files if entry["kind"] in PROGRAMS], digests)
     packages = [entry for entry in files if entry["kind"] == "package"]
     images = [entry for entry in files if entry["kind"] == "image"]
-    broken = False
+    unfinished: list[str] = []
     if packages:
-        lacking, broken = missing_packages(packages, run_program(["dpkg-query", *LISTING]))
+        lacking, unfinished = missing_packages(packages, list_packages())
         missing += lacking
     if images and (listing := list_images(check_mode)) is not None:
         missing += missing_images(images, listing)
-    return missing, broken
+    return missing, unfinished
 
 
-def in_words(missing: list[Entry], broken: bool) -> list[str]:
+def in_words(missing: list[Entry], unfinished: list[str]) -> list[str]:
     """Say what is missing as what is to be done, a line for each kind."""
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     plugins = [entry["name"] for entry in programs if entry["kind"] == "cni"]
     named = [f"{entry['name']} {entry['version']}" for entry in programs if entry["kind"] != "cni"]
     if plugins:
         named.append(f"{len(plugins)} CNI plugins" if len(plugins) > 2 else f"CNI plugin {' and '.join(plugins)}")
-    packages = sorted(entry["package"] for entry in missing if entry["kind"] == "package")
+    packages = sorted(
+        entry["package"] for entry in missing if entry["kind"] == "package" and entry["package"] not in unfinished
+    )
     images = [f"{Path(entry['name']).name} {entry['version']}" for entry in missing if entry["kind"] == "image"]
-    lines = ["finish an installation of packages that was cut off"] if broken else []
+    lines = [f"finish the installation of {counted(sorted(unfinished), 'package')}"] if unfinished else []
     lines += [f"install {counted(packages, 'package')}"] if packages else []
     lines += [f"install {joined(named)}"] if named else []
     return lines + ([f"import {counted(images, 'image')}"] if images else [])

@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from ansible.module_utils.yunkube.config import closest
+from ansible.module_utils.yunkube.teardown.paths import is_system
 
 Finding = tuple[str, str, str]
 
@@ -145,7 +146,9 @@ def overlaps(cluster: Cluster) -> Iterator[Finding]:
 def hosts(cluster: Cluster) -> Iterator[Finding]:
     """There is a master, and nobody is two things or shares an address."""
     if not cluster.masters:
-        meant = closest("masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "nodes")])
+        meant = closest(
+            "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
+        )
         hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
         yield "group masters", "no host in it", hint
     for host in cluster.masters:
@@ -209,6 +212,10 @@ def safety(cluster: Cluster) -> Iterator[Finding]:
     url = cluster.text("cluster_bundle_url")
     if url and not url.startswith(("http://", "https://")):
         yield "cluster_bundle_url", f"{url} is not a URL", "begin it with http:// or https://, or leave it empty"
+    for path in cluster.values.get("teardown_paths") or []:
+        if is_system(path):
+            remedy = "name the folder that pods wrote to, such as /srv/data"
+            yield "teardown_paths", f"{path} is a folder of the system, which down would remove", remedy
 
 
 def web_services(cluster: Cluster) -> Iterator[Finding]:

@@ -75,14 +75,27 @@ class Docker:
 
     def read_file(self, container: str, path: str) -> bytes:
         """Return what a file of a container holds, nothing when it is not there."""
-        query = urlencode({"path": path})
-        response, data = self._send("GET", f"{self._prefix}/containers/{container}/archive?{query}", None, {})
-        if response.status != http.HTTPStatus.OK:
+        try:
+            data = self.archive(container, path)
+        except DockerError:
             return b""
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             entry = archive.next()
             stream = archive.extractfile(entry) if entry else None
             return stream.read() if stream else b""
+
+    def archive(self, container: str, path: str) -> bytes:
+        """Return a tar of a path of a container, which may be stopped."""
+        query = urlencode({"path": path})
+        response, data = self._send("GET", f"{self._prefix}/containers/{container}/archive?{query}", None, {})
+        if response.status != http.HTTPStatus.OK:
+            raise DockerError(f"{container} has no {path}", response.status)
+        return data
+
+    def output(self, container: str, *argv: str) -> str:
+        """Return what a program prints in a running container."""
+        made = self.post(f"/containers/{container}/exec", {"Cmd": list(argv), "AttachStdout": True, "Tty": True})
+        return str(self.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True}) or "")
 
     def execute(self, container: str, *argv: str) -> None:
         """Run a program in a running container to its end."""

@@ -13,7 +13,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible.module_utils.yunkube.identity import difference
+from ansible.module_utils.yunkube.identity import REATTACH, difference
 from ansible.module_utils.yunkube.words import joined
 
 CLUSTER_LABEL = "yunkube.cluster"
@@ -366,7 +366,8 @@ def foreign(cluster: str, cluster_id: str, theirs: t.Mapping[str, str]) -> list[
     """Return a fault for each of these things, by what it is and its cluster's id: they are another cluster's."""
     faults = []
     for what, its_id in theirs.items():
-        message, remedy = difference((cluster, its_id), (cluster, cluster_id)) or ("has no id", "")
+        message, _ = difference((cluster, its_id), (cluster, cluster_id)) or ("has no id", "")
+        remedy = f"work as the user that made it, or choose another cluster_name; {REATTACH}"
         if not its_id:  # its labels cannot change any more
             remedy = "remove it in Docker if it is not needed, or choose another cluster_name"
         faults.append(_clash("other cluster", f"{what} of this machine's Docker engine {message}", remedy))

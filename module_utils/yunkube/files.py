@@ -9,6 +9,8 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import originals
+
 # What a module's argument spec says of a list of files.
 FILES_SPEC: dict[str, t.Any] = {
     "type": "list",
@@ -83,6 +85,7 @@ def write(path: Path, wanted: State) -> None:
             stream.flush()
             os.fchmod(number, wanted.mode)
             os.fsync(number)
+        originals.keep(path)
         Path(part).replace(path)
     finally:
         Path(part).unlink(missing_ok=True)

@@ -39,6 +39,23 @@ TREES: tuple[tuple[str, int, bool], ...] = (
     ("/root/.kube", 1, True),
     ("/home/*/.kube", 1, True),
 )
+# Folders that a cluster fills and others may, too: what they held before has to be known to be left.
+SHARED_TREES: tuple[tuple[str, int, bool], ...] = (
+    ("/usr/libexec/kubernetes", 2, False),
+    ("/var/lib/cni", 2, False),
+    ("/var/lib/containerd", 2, False),
+    ("/var/lib/etcd", 2, False),
+    ("/var/lib/kubelet", 2, False),
+    ("/var/log/containers", 1, False),
+    ("/var/log/pods", 2, False),
+    ("/run/containerd", 2, False),
+    ("/run/flannel", 1, False),
+    ("/run/netns", 1, False),
+    ("/run/nri", 1, False),
+)
+ALL_TREES = [(tree, depth) for tree, depth, _ in (*TREES, *SHARED_TREES)]
+# What goes by itself, as when a container of the host's own ends.
+PASSING = ("file /run/netns/* is gone", "file /var/lib/cni/* is gone")
 # What a host writes itself, cluster or not.
 VOLATILE_FILES = (
     "/etc/.pwd.lock", "/etc/adjtime", "/etc/group-", "/etc/gshadow-", "/etc/ld.so.cache", "/etc/mtab", "/etc/passwd-",
@@ -66,6 +83,7 @@ def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -
     return {
         "cluster": cluster,
         "cluster_id": cluster_id,
+        "trees": [list(tree) for tree in ALL_TREES],
         "packages": packages(run),
         "units": units(run),
         "failed": sorted(line.split()[0] for line in run(["systemctl", "list-units", *PLAIN, "--failed"]).splitlines()),
@@ -208,24 +226,31 @@ def legacy_lines(text: str) -> list[str]:
 
 
 def files(root: Path) -> dict[str, str]:
-    """Return mode and, in /etc, digest of everything that may be left in the folders of TREES."""
+    """Return mode and, in /etc, digest of everything in the folders of TREES and SHARED_TREES."""
     found: dict[str, str] = {}
-    for pattern, depth, contents in TREES:
+    for pattern, depth, contents in (*TREES, *SHARED_TREES):
         for top in sorted(root.glob(pattern.lstrip("/"))):
             _walk(top, root, depth, contents, found)
     return found
 
 
-def is_recorded(path: Path) -> bool:
+def is_recorded(path: Path, trees: t.Iterable[tuple[str, int]] | None = None) -> bool:
     """Say whether a record would hold this path if it were there."""
     return any(
-        len(path.parts) - len(Path(tree).parts) in range(1, depth + 1) and path.is_relative_to(tree)
-        for tree, depth, _ in TREES
-        if "*" not in tree
+        len(path.parts) - len(Path(tree).parts) in range(1, depth + 1) and fnmatch.fnmatchcase(str(path), f"{tree}/*")
+        for tree, depth in (ALL_TREES if trees is None else trees)
     )
 
 
+def trees_of(record: Json) -> list[tuple[str, int]]:
+    """Return which folders a record looked into, and how far down; older ones do not say it."""
+    trees = record.get("trees")
+    return [(tree, depth) for tree, depth in trees] if trees else [(tree, depth) for tree, depth, _ in TREES]
+
+
 def _walk(folder: Path, root: Path, depth: int, contents: bool, found: dict[str, str]) -> None:
+    if not folder.is_dir():
+        return
     for path in sorted(folder.iterdir()):
         name = f"/{path.relative_to(root)}"
         if _matches(name, VOLATILE_FILES):
@@ -262,8 +287,10 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
         lines += _lists(what, before[key], after[key])
     if before["firewall"] is not None and after["firewall"] is not None:
         lines += _lists("packet filter", before["firewall"], after["firewall"])
-    lines += _pairs("file", before, after, "files")
-    return [line for line in lines if not _matches(line, accept)]
+    trees = trees_of(before)
+    files_now = {name: state for name, state in after["files"].items() if is_recorded(Path(name), trees)}
+    lines += _pairs("file", before, {"files": files_now}, "files")
+    return [line for line in lines if not _matches(line, (*PASSING, *accept))]
 
 
 def _pairs(what: str, before: Json, after: Json, key: str) -> list[str]:

@@ -59,7 +59,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
 
 def refuse_another(module: AnsibleModule) -> None:
     """End the module when this host is not of the cluster that the options name; without an id nothing is compared."""
-    if module.params["cluster_id"] is None:
+    if module.params.get("cluster_id") is None:
         return
     record = host_state.read_record()
     if record is None:

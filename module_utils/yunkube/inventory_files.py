@@ -6,7 +6,7 @@ Ansible merges these files and forgets where a value came from; a fault must say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,7 @@ class Inventory:
     hosts: dict[str, tuple[Path, int]] = field(default_factory=dict)  # where each host is named first
     groups: dict[str, tuple[Path, int]] = field(default_factory=dict)
     problems: list[Entry] = field(default_factory=list)  # the value is (message, remedy)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # of the command line, which wins over all files
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
         """Return the entry that sets the key: for the scope if there is one, else anywhere, the last one."""
@@ -171,10 +172,29 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
         _read_group(loader, name, (file, line), node, inventory)
 
 
+def _check_section(section: str, line: int, body: Node, file: Path, inventory: Inventory) -> None:
+    """Note what Ansible refuses the whole file for, with a mere warning: hosts in a list, names that are no text."""
+    if section not in ("hosts", "children"):
+        return
+    if not isinstance(body, MappingNode):
+        if body.tag != "tag:yaml.org,2002:null":
+            what = "a list" if isinstance(body, SequenceNode) else "a value"
+            problem = (f"{what}, which Ansible does not read here", "write each name as a key, such as `master1:`")
+            inventory.problems.append(Entry(file, line, section, problem, ""))
+        return
+    for key, _ in body.value:
+        if key.tag != "tag:yaml.org,2002:str" and key.value != "<<":
+            kind = key.tag.rpartition(":")[2]
+            problem = (f"YAML reads this name as {kind}, not as text", f'write it in quotes, "{key.value}"')
+            what = f"{'host' if section == 'hosts' else 'group'} {key.value}"
+            inventory.problems.append(Entry(file, key.start_mark.line + 1, what, problem, ""))
+
+
 def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inventory: Inventory) -> None:
     file = place[0]
     inventory.groups.setdefault(name, place)
-    for section, _, body in _pairs(node, file, inventory):
+    for section, at, body in _pairs(node, file, inventory):
+        _check_section(section, at, body, file, inventory)
         if section == "vars":
             _add_variables(loader, body, file, name, inventory)
         elif section == "hosts":

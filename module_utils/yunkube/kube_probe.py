@@ -16,6 +16,7 @@ from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import Problem, explained, pod_problem
 
 LABELS = {"app.kubernetes.io/managed-by": "yunkube", "app.kubernetes.io/component": "verify"}
+PROBE = "yunkube/probe"  # on every probe, so that `kubectl drain` can pass over them by a selector
 PORT = 8080
 ALL_PAIRS = 5  # nodes, up to which every pod asks every other; beyond, each asks the next
 
@@ -66,7 +67,7 @@ def pod_manifest(namespace: str, node: str, image: str) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"probe-{node}", "namespace": namespace, "labels": LABELS},
+        "metadata": {"name": f"probe-{node}", "namespace": namespace, "labels": {**LABELS, PROBE: ""}},
         "spec": {
             "nodeName": node,
             "tolerations": [{"operator": "Exists"}],

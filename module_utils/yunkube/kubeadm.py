@@ -38,7 +38,11 @@ _ERROR = re.compile(
     r"^(?:(?:error: )?error execution phase [\w/-]+|error|E\d{4} [\d:.]+\s+\d+ [\w.]+:\d+\]):?\s*(.+)", re.IGNORECASE
 )
 _KUBELET_ERROR = re.compile(r'^[EF]\d{4} .*?\] "(.+?)"(?: .*?err="(.+?)"(?:\s|$))?')
+# In kubeadm's own words: it waited for something, as long as it waits.
+_LATE = re.compile(r"timed? ?out|deadline exceeded|check failed at|while waiting for", re.IGNORECASE)
 _TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+_CERTIFICATE_KEY = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
+TIMED_OUT = 124
 
 
 class Outcome(t.NamedTuple):
@@ -99,7 +103,7 @@ def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: P
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            rc = 124
+            rc = TIMED_OUT
         return Outcome(rc, _TOKEN.sub("(token)", log.read_text(errors="replace")), time.monotonic() - started)
     finally:
         os.close(memory)
@@ -131,7 +135,7 @@ def preflight_faults(output: str) -> list[Json]:
 
 def cause(outcome: Outcome) -> str:
     """Return the one line that says why kubeadm failed."""
-    if outcome.rc == 124:
+    if outcome.rc == TIMED_OUT:
         return f"it had not ended after {outcome.seconds:.0f} s and was stopped"
     faults = preflight_faults(outcome.output)
     if faults:
@@ -141,14 +145,30 @@ def cause(outcome: Outcome) -> str:
     return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
 
 
+def without_secrets(text: str) -> str:
+    """Return the text without tokens and certificate keys: Ansible prints the reason of a task with no_log, too."""
+    return _CERTIFICATE_KEY.sub("[redacted]", _TOKEN.sub("[redacted]", text))
+
+
 def kubelet_active() -> bool:
     """Say whether systemd runs the kubelet."""
     return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
 
 
-def start_kubelet(*, again: bool = False) -> None:
-    """Start the kubelet, or start it again."""
-    subprocess.run(["systemctl", "restart" if again else "start", "kubelet"], check=False, capture_output=True)
+def start_kubelet(*, again: bool = False, seconds: float = 2) -> str:
+    """Start the kubelet, or start it again; return why it does not run, also when it ends within a few seconds."""
+    verb = "restart" if again else "start"
+    done = subprocess.run(["systemctl", verb, "kubelet"], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        return f"systemctl {verb} kubelet: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not kubelet_active():
+            return (
+                f"the kubelet does not stay up: {kubelet_cause(kubelet_journal()) or 'journalctl -u kubelet says why'}"
+            )
+        time.sleep(0.2)
+    return ""
 
 
 def kubelet_journal(lines: int = 20) -> list[str]:
@@ -166,13 +186,76 @@ def kubelet_cause(journal: list[str]) -> str:
     return ": ".join(part for part in found[-1].groups() if part) if found else ""
 
 
-def failure(verb: str, outcome: Outcome) -> Json:
-    """Return what `fail_json` takes after kubeadm failed."""
+def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
+    """Return what `fail_json` takes after kubeadm failed; `limit` is the variable that sets how long it may take."""
     result: Json = {
         "msg": f"kubeadm {verb}: {cause(outcome)}",
         "rc": outcome.rc,
         "kubeadm_output": outcome.output.splitlines()[-40:],
     }
+    if outcome.rc == TIMED_OUT or (limit and _LATE.search(result["msg"])):
+        raised = f"; where it is late every time, raise {limit}" if limit else ""
+        result["remedy"] = f"run the same command again: it goes on where this one stopped{raised}"
+    faults = preflight_faults(outcome.output)
+    if faults:
+        return "; ".join(f"{fault['check']}: {fault['message']}" for fault in faults)
+    lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
+    errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
+    return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
+
+
+def without_secrets(text: str) -> str:
+    """Return the text without tokens and certificate keys: Ansible prints the reason of a task with no_log, too."""
+    return _CERTIFICATE_KEY.sub("[redacted]", _TOKEN.sub("[redacted]", text))
+
+
+def kubelet_active() -> bool:
+    """Say whether systemd runs the kubelet."""
+    return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
+
+
+def start_kubelet(*, again: bool = False, seconds: float = 2) -> str:
+    """Start the kubelet, or start it again; return why it does not run, also when it ends within a few seconds."""
+    verb = "restart" if again else "start"
+    done = subprocess.run(["systemctl", verb, "kubelet"], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        return f"systemctl {verb} kubelet: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not kubelet_active():
+            return (
+                f"the kubelet does not stay up: {kubelet_cause(kubelet_journal()) or 'journalctl -u kubelet says why'}"
+            )
+        time.sleep(0.2)
+    return ""
+
+
+def kubelet_journal(lines: int = 20) -> list[str]:
+    """Return the last lines of the kubelet's journal."""
+    argv = ["journalctl", "--unit", "kubelet", "--lines", str(lines), "--no-pager", "--output", "cat"]
+    try:
+        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+
+
+def kubelet_cause(journal: list[str]) -> str:
+    """Return the last error of a kubelet that ended, or nothing."""
+    found = [match for line in journal if (match := _KUBELET_ERROR.match(line))]
+    return ": ".join(part for part in found[-1].groups() if part) if found else ""
+
+
+def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
+    """Return what `fail_json` takes after kubeadm failed; `limit` is the variable that sets how long it may take."""
+    result: Json = {
+        "msg": f"kubeadm {verb}: {cause(outcome)}",
+        "rc": outcome.rc,
+        "kubeadm_output": outcome.output.splitlines()[-40:],
+    }
+    if limit and (outcome.rc == TIMED_OUT or _LATE.search(result["msg"])):
+        result["remedy"] = (
+            f"run the same command again: it goes on where this one stopped; where it is late every time, raise {limit}"
+        )
     faults = preflight_faults(outcome.output)
     if faults:
         result.update(kind="preflight", faults=faults)

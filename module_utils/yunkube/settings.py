@@ -6,6 +6,7 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import originals
 from ansible.module_utils.yunkube.host_state import remember
 from ansible.module_utils.yunkube.store import write_atomic
 
@@ -80,6 +81,7 @@ class Settings:
         self._note(f"write {path}", str(path), there, wanted)
         if not self.module.check_mode:
             path.parent.mkdir(parents=True, exist_ok=True)
+            originals.keep(path)
             write_atomic(path, wanted)
 
     def load(self, name: str) -> None:

@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import typing as t
 from pathlib import Path
 
 CHUNK = 1 << 20
+RESULT_SECONDS = 3600.0  # how long to wait for another run that makes the same result
 
 
 def digest_of(value: object) -> str:
@@ -47,13 +49,42 @@ def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
     part.replace(path)
 
 
+class LockError(Exception):
+    """Somebody else holds a lock for too long; the text says who, and what to do."""
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> t.Iterator[None]:
-    """Hold an exclusive lock; whoever comes second waits, and the kernel frees it when the holder dies."""
+def locked(path: Path, seconds: float) -> t.Iterator[None]:
+    """Hold an exclusive lock; whoever comes second waits so long, and the kernel frees it when the holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    with path.open("a+") as stream:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise LockError(_held(path, stream, seconds)) from error
+                time.sleep(0.05)
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)  # also for a process that was forked meanwhile
+
+
+def _held(path: Path, stream: t.TextIO, seconds: float) -> str:
+    stream.seek(0)
+    pid = stream.read().strip()
+    try:
+        command = Path(f"/proc/{int(pid)}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        holder = f"process {pid} ({command[:80]})"
+    except (OSError, ValueError):
+        holder = "another process"
+    return f"{path} has been held by {holder} for more than {seconds:.0f} s: wait for it or end it, then run again"
 
 
 class Store:
@@ -72,7 +103,7 @@ class Store:
     def put(self, name: str, key: str, make: t.Callable[[Path], None]) -> Path:
         """Return the result's folder; where it is missing, let `make` fill an empty one first."""
         folder = self._folder(name, key)
-        with locked(self.root / f".{folder.name}.lock"):
+        with locked(self.root / f".{folder.name}.lock", RESULT_SECONDS):
             if folder.is_dir():
                 return folder
             part = self.root / f".{folder.name}.part"

@@ -1,4 +1,4 @@
-"""Programs that the control machine needs, from its distribution's packages."""
+"""Programs and files that the control machine needs, from its distribution's packages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class PackageError(Exception):
 
 
 def missing(wanted: t.Mapping[str, t.Sequence[str]], path: str | None = None) -> dict[str, list[str]]:
-    """Return those of the programs, with their packages, that are not on this machine."""
+    """Return those of the programs, or files by their path, with their packages, that are not on this machine."""
     search = path or f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-    return {
-        program: list(packages) for program, packages in wanted.items() if shutil.which(program, path=search) is None
-    }
+
+    def here(program: str) -> bool:
+        return Path(program).exists() if "/" in program else shutil.which(program, path=search) is not None
+
+    return {program: list(packages) for program, packages in wanted.items() if not here(program)}
 
 
 def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> list[str]:
@@ -44,11 +46,11 @@ def install(module: AnsibleModule, wanted: t.Mapping[str, t.Sequence[str]]) -> l
     return packages
 
 
-def debian_archive(listing: str) -> str | None:
-    """Return the address of Debian's archive out of apt's indexes, `origin|label|uri` a line; None when it has none."""
+def debian_archive(listing: str, label: str = "Debian") -> str | None:
+    """Return the address of Debian's archive out of apt's indexes, `origin|label|uri` a line; None without one."""
     for line in listing.splitlines():
-        origin, label, uri = line.split("|", 2)
-        if (origin, label) == ("Debian", "Debian"):
+        origin, labelled, uri = line.split("|", 2)
+        if (origin, labelled) == ("Debian", label):
             return uri
     return None
 

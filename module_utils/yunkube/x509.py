@@ -10,6 +10,12 @@ import re
 import typing as t
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+_RSA = bytes.fromhex("2a864886f70d010101")  # 1.2.840.113549.1.1.1
+_CURVES = {  # of elliptic keys, by the object identifier of the curve
+    bytes.fromhex("2a8648ce3d030107"): "ECDSA-P256",
+    bytes.fromhex("2b81040022"): "ECDSA-P384",
+    bytes.fromhex("2b81040023"): "ECDSA-P521",
+}
 _SUBJECT_ALT_NAME = bytes((0x55, 0x1D, 0x11))  # 2.5.29.17
 
 
@@ -24,6 +30,17 @@ class Certificate(t.NamedTuple):
     def pin(self) -> str:
         """The public key's digest, as `kubeadm join` takes it."""
         return f"sha256:{hashlib.sha256(self.public_key).hexdigest()}"
+
+    @property
+    def algorithm(self) -> str:
+        """What kubeadm calls such a key, as ECDSA-P256 or RSA-2048."""
+        data = self.public_key
+        kind, key = _children(data, _value(data, 0))
+        words = [data[part.body : part.end] for part in _children(data, kind)]
+        if words[0] == _RSA:
+            modulus = _children(data, _value(data, key.body + 1))[0]  # after the count of unused bits
+            return f"RSA-{int.from_bytes(data[modulus.body : modulus.end], 'big').bit_length()}"
+        return _CURVES.get(words[1] if len(words) > 1 else b"", "unknown")
 
 
 def read_certificate(pem: str) -> Certificate:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ansible.module_utils
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         from cluster_config import failure, judge  # noqa: PLC0415 - after the paths that it needs
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
-        faults, warnings = judge(json.loads(json.dumps(self._task.args)))
+        extra = load_extra_vars(self._loader)
+        faults, warnings = judge(json.loads(json.dumps({**self._task.args, "extra": extra}, default=str)))
         if faults:
             return result | failure(faults) | {"failed": True}
-        return result | {"changed": False, "warnings": list(warnings)}
+        return result | {"changed": False, "warnings": list(warnings), "notices": list(warnings)}

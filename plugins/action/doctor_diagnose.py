@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 import time
 import typing as t
 from pathlib import Path
@@ -21,6 +23,7 @@ SPEC = {
     "fix": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "default": []},
     "allow": {"type": "list", "elements": "str", "default": []},
+    "most": {"type": "int", "default": 20},
     "state": {"type": "dict", "default": {}},  # of the step before
 }
 
@@ -39,12 +42,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         from ansible.module_utils.yunkube.doctor.plan import Wish, ill, step  # noqa: PLC0415 - needs that path
         from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose  # noqa: PLC0415
 
+        sys.path.append(str(PROJECT / "scripts"))
+        from deployer.verbs import command  # noqa: PLC0415 - needs that path
+
         # What came out of templates carries marks of where it came from; plain values are wanted.
         _, given = self.validate_argument_spec(SPEC)
         given = json.loads(json.dumps(given, default=str))
         facts = collect(given["hosts"], given["clusters"], given["masters"])
-        findings = diagnose(facts)
-        wish = Wish(given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode))
+        inventory = inventory_of((task_vars or {}).get("ansible_inventory_sources") or [])
+        findings = diagnose(facts, typed=lambda words: command(words, inventory))
+        wish = Wish(
+            given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode), given["most"]
+        )
         now = step(findings, wish, given["state"], time.time())
         if now.again and not now.next:
             time.sleep(PAUSE)
@@ -53,6 +62,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         doctor |= {"repaired": now.state["tried"], "stopped": now.stopped}
         lines = as_lines(findings) or ["healthy"]
         return {"changed": False, "doctor": doctor, "lines": lines, **now._asdict()}
+
+
+def inventory_of(sources: t.Sequence[str]) -> str:
+    """Return the inventory as a person types it: deploy.py tells; of ansible-playbook's, the first."""
+    if typed := os.environ.get("YUNKUBE_INVENTORY"):
+        return typed
+    path = Path(str(sources[0])).absolute() if sources else PROJECT / "inventory/docker"
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
 def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) -> t.Any:

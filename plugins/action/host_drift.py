@@ -1,7 +1,10 @@
-"""Pick a host's entries out of the bundle's manifest, and hand them to the module of this name."""
+"""Pick a host's entries out of the bundle's manifest, hand them to the module of this name, and compare the values of
+the running cluster that it found with those that are declared.
+"""
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -25,6 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         from ansible.module_utils.yunkube.manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
+        declared = args.pop("declared")
         try:
             args["files"] = take_choice(args, args.pop("distribution"))
         except ManifestError as error:
@@ -33,4 +37,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             args["packages"] = []
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         result.pop("invocation", None)
-        return result
+        return result if result.get("failed") else result | self._compared(declared, result)
+
+    def _compared(self, declared: dict[str, t.Any], result: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the conclusions in place of the texts; a kubelet that differs is drift of its host."""
+        from ansible.module_utils.yunkube import first_run, kubelet_settings  # noqa: PLC0415 - as above
+
+        running, wanted = result["running"], json.loads(json.dumps(declared))  # without Ansible's marks
+        found: dict[str, t.Any] = {"state": running["state"]}
+        if running["state"] != "found":
+            return {"running": found, "host": result["drift"]}
+        found["first_run"] = [list(difference) for difference in first_run.differences(wanted, running)]
+        found["kubelet"] = kubelet_settings.host_changes(wanted["kubelet"], running, wanted["patches"])
+        change = kubelet_settings.cluster_change(wanted["kubelet"], running)
+        if change.text:
+            found["kubelet_cluster"] = {
+                "text": change.text,
+                "declared": change.declared,
+                "former": running["kubelet"],
+                "fields": list(change.changes),
+            }
+        words = [f"restart kubelet with {', '.join(found['kubelet'])}"] if found["kubelet"] else []
+        return {"running": found, "drift": result["drift"] + words, "host": result["drift"]}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import io
 import json
+import os
 import sys
 import tarfile
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -93,14 +95,17 @@ def contents(
 def write(path: Path, files: t.Mapping[str, str]) -> None:
     """Write the archive, for its owner alone, and only whole."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     folder = path.name.removesuffix(".tar.gz")
-    with part.open("wb") as stream:
-        part.chmod(0o600)
-        with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    # A name that nobody can guess, made new and for its owner alone: the folder may be one that others write to.
+    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
             for name, content in files.items():
                 data = content.encode()
                 entry = tarfile.TarInfo(f"{folder}/{name}")
                 entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
                 archive.addfile(entry, io.BytesIO(data))
-    part.replace(path)
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise

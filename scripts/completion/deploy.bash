@@ -38,7 +38,7 @@ _yunkube_deploy() {
     esac
   done
   case $previous in
-    --output)
+    --output | --vault-password-file)
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
       ;;
@@ -56,16 +56,17 @@ _yunkube_deploy() {
   local words
   case $verb in
     "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion --help" ;;
-    up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
-    status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
-    doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
-    support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
-    reattach) words="--inventory --limit -e --timeout --json --verbose --help" ;;
-    add) words="--inventory -e --timeout --json --verbose --help" ;;
-    remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
-    down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
+    up | plan) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
+    verify) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
+    status) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --watch --interval --help" ;;
+    doctor) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
+    support-bundle) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --output --help" ;;
+    reattach) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
+    add) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
+    remove) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
+    down) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --dead --force --adopt --help" ;;
     dashboard) words="--inventory --print --viewer --json --help" ;;
-    web) words="apply rollback --inventory --limit -e --timeout --json --verbose --namespace --help" ;;
+    web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --namespace --help" ;;
     image) words="push --inventory --json --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;

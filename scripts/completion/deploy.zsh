@@ -2,7 +2,7 @@
 # Completion of deploy.py for zsh: eval "$(./scripts/deploy.py completion zsh)"
 
 _yunkube_deploy() {
-  local -a verbs playbook inventory
+  local -a verbs playbook inventory limit
   verbs=(
     'up:make the cluster, or bring it to what the inventory says'
     'plan:show what up would change, and change nothing'
@@ -21,10 +21,13 @@ _yunkube_deploy() {
     'completion:print the completion script of a shell'
   )
   inventory=('(-i --inventory)'{-i,--inventory}'[inventory directory or file]:inventory:_files')
+  limit=('--limit[only these hosts or groups]:pattern:')
   playbook=(
     $inventory
-    '--limit[only these hosts or groups]:pattern:'
     '*-e[a variable for this run]:key=value:'
+    '(-J --ask-vault-pass)'{-J,--ask-vault-pass}'[ask for the password of vaulted files]'
+    '*--vault-password-file[a file with that password]:file:_files'
+    '(-K --ask-become-pass)'{-K,--ask-become-pass}'[ask for the password of sudo on the hosts]'
     '--timeout[give up after so many seconds]:seconds:'
     '--json[one event a line on stdout]'
     '*'{-v,--verbose}'[tell every task]'
@@ -38,19 +41,24 @@ _yunkube_deploy() {
   shift words
   (( CURRENT-- ))
   case $verb in
-    up|plan|verify) _arguments -s $playbook ;;
+    up|plan) _arguments -s $playbook $limit ;;
+    verify) _arguments -s $playbook ;;
     status) _arguments -s $playbook '--watch[look again and again]' '--interval[seconds between two looks]:seconds:' ;;
     doctor)
       _arguments -s $playbook '--fix[repair what is safe to repair]' '*--only[this fault alone]:fault:' \
         '*--allow[this fault, too, though its repair is not safe]:fault:' '--dry-run[say what would be done]'
       ;;
-    support-bundle) _arguments -s $playbook '--output[where to write it]:file:_files' ;;
+    support-bundle) _arguments -s $playbook $limit '--output[where to write it]:file:_files' ;;
     add) _arguments -s $playbook '*:host:' ;;
     remove)
       _arguments -s $playbook '--yes[do not ask]' '--force[delete pods that would be lost]' \
+        '--delete-emptydir-data[evict pods that keep data on the host]' \
         '--dead[the hosts do not answer]' '--drain-timeout[seconds for the pods to leave]:seconds:' '*:host:'
       ;;
-    down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
+    down)
+      _arguments -s $playbook '--yes[do not ask]' '*--dead[this host does not answer and never will]:host:' \
+        '--force[delete the images in the registry, too]' '--adopt[also a cluster that Yunkube did not make]'
+      ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
+from deployer.extra import typed
+from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
@@ -26,7 +28,7 @@ examples:
 
 exit codes:
   0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
-  4 a host is unreachable     5 `plan` or `status` found hosts that are not as declared
+  4 a host is unreachable, and nothing else failed     5 `plan` or `status` found hosts that are not as declared
   6 `status` or `doctor` found something that is not healthy     124 timeout     130 interrupted
 """
 
@@ -75,7 +77,7 @@ Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: 
     "support-bundle": """\
 examples:
   ./scripts/deploy.py support-bundle                         in the cluster's state directory
-  ./scripts/deploy.py support-bundle --output /tmp/mine.tar.gz
+  ./scripts/deploy.py support-bundle --output ~/mine.tar.gz
 
 Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
 """,
@@ -91,6 +93,7 @@ examples:
   ./scripts/deploy.py remove node3             asks first; pods leave as their disruption budgets allow
   ./scripts/deploy.py remove node3 --yes --drain-timeout 600
   ./scripts/deploy.py remove node3 --force     pods that would be lost, or that a budget keeps, are deleted
+  ./scripts/deploy.py remove node3 --delete-emptydir-data      pods lose what they keep on this host alone
   ./scripts/deploy.py remove node3 --dead      it does not answer and never will
 
 Then take its line out of the inventory's hosts.yml: the next `up` would add it again.
@@ -107,7 +110,11 @@ clusters had ids.
 examples:
   ./scripts/deploy.py down                     asks first
   ./scripts/deploy.py down --yes               for scripts
+  ./scripts/deploy.py down --dead node3        node3 does not answer and never will; what is on it stays
+  ./scripts/deploy.py down --force             delete the images in the cluster's registry, too
   ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
+
+It removes the whole cluster; a single host is removed by `remove HOST`. A host that does not answer stops it.
 """,
     "dashboard": """\
 examples:
@@ -156,7 +163,12 @@ examples:
 # Options that are a role's variable: option -> variable, kind, help.
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
     "remove": {
-        "--force": ("node_leave_force", bool, "delete pods that would be lost or that a disruption budget keeps"),
+        "--force": ("node_leave_force", bool, "delete pods that would be lost, ignore budgets, delete registry images"),
+        "--delete-emptydir-data": (
+            "node_leave_delete_emptydir_data",
+            bool,
+            "evict pods that keep data on the host: in emptyDir, hostPath, or volumes of this host alone",
+        ),
         "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
         "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
     },
@@ -166,7 +178,11 @@ FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
         "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
     },
     "support-bundle": {"--output": ("troubleshoot_support_file", Path, "where to write it, a name in .tar.gz")},
-    "down": {"--adopt": ("teardown_adopt", bool, "take off a cluster, too, that Yunkube did not make")},
+    "down": {
+        "--adopt": ("teardown_adopt", bool, "remove a cluster, too, that Yunkube did not make"),
+        "--dead": ("teardown_dead", list, "this host does not answer and never will; may be given again"),
+        "--force": ("teardown_force", bool, "delete the images in the cluster's registry, too"),
+    },
 }
 
 
@@ -195,6 +211,10 @@ class Request:
     name: str = ""
     print: bool = False
     viewer: bool = False
+    ask_vault_pass: bool = False
+    ask_become_pass: bool = False
+    vault_password_file: tuple[str, ...] = ()
+    passwords: Passwords = field(default=Passwords(), repr=False)
 
 
 def parse(argv: Sequence[str]) -> Request:
@@ -293,14 +313,20 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
+    if verb.limits:
+        text = "only these hosts or groups, as in ansible-playbook"
+        sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
+    else:
+        sub.add_argument("--limit", nargs="?", action=_NoLimit, default="", help=argparse.SUPPRESS)
+
+
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
         sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
-    else:
-        sub.add_argument(
-            "--limit", metavar="PATTERN", default="", help="only these hosts or groups, as in ansible-playbook"
-        )
+    if verb.name != "add":  # its hosts are the limit
+        _add_limit(sub, verb)
     sub.add_argument(
         "-e",
         dest="extra",
@@ -308,6 +334,15 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         action="append",
         help="a variable for this run, or @FILE with several; secrets belong into a file",
     )
+    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the password of vaulted files")
+    sub.add_argument(
+        "--vault-password-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a file with that password, or a program that prints it; may be given again",
+    )
+    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
     sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
     sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
     sub.add_argument(
@@ -329,7 +364,8 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         elif kind is Path:
             sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
         elif kind is list:
-            sub.add_argument(flag, dest=variable, metavar="ID", action="append", default=None, help=text)
+            metavar = "HOST" if flag == "--dead" else "ID"
+            sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
         else:
             sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
     if verb.name == "doctor":
@@ -339,6 +375,18 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
+
+
+class _NoLimit(argparse.Action):
+    """Refuses `--limit` with the reason, where argparse would call it unknown."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        reasons = {
+            "down": "down removes the whole cluster; a single host is removed by `deploy.py remove HOST`",
+            "remove": "name the hosts themselves, as in `deploy.py remove node3`",
+        }
+        whole = "this command is about the whole cluster: leave out --limit"
+        parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
@@ -368,7 +416,7 @@ _seconds.__name__ = "number of seconds"  # argparse says: invalid number of seco
 
 
 def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Part `key=value` from `@file`; a value that is a JSON list or object is read as one."""
+    """Part `key=value` from `@file` and JSON objects; a value is read as the type that its key has."""
     variables: dict[str, Any] = {}
     files: list[Path] = []
     for text in texts:
@@ -379,10 +427,14 @@ def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]
             files.append(file)
             continue
         key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
-            raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
         try:
-            variables[key] = json.loads(value) if value[:1] in ("[", "{") and value[:2] != "{{" else value
+            if text[:1] == "{":
+                key = text
+                variables.update(json.loads(text))
+                continue
+            if not equals or not key.isidentifier():
+                raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
+            variables[key] = typed(key, value)
         except json.JSONDecodeError as error:
             raise DeployError(
                 f"-e {key}: not valid JSON: {error.msg}", "quote the whole argument in the shell"

@@ -18,9 +18,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         return dispatch(parse(argv))
     except DeployError as error:
-        print(f"deploy.py: {error.message}", file=sys.stderr)
+        from deployer.redact import printable  # noqa: PLC0415 - only what is used
+
+        print(f"deploy.py: {printable(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"           {error.hint}", file=sys.stderr)
+            print(f"           {printable(error.hint)}", file=sys.stderr)
         return error.code
     except BrokenPipeError:  # whoever read our output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +56,9 @@ def dispatch(request: Request) -> int:
         return push_image(cluster, request)
     if request.verb in ("down", "remove") and not request.yes:
         from deployer.confirm import confirmed  # noqa: PLC0415
+        from deployer.session import with_passwords  # noqa: PLC0415
 
+        request = with_passwords(request)
         if not confirmed(request, cluster):
             print("Nothing was changed.")
             return Exit.USAGE

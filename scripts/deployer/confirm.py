@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deployer.arguments import Request
-from deployer.cluster import Cluster
-from deployer.errors import DeployError
+from deployer.cluster import ROOT, Cluster
+from deployer.errors import DeployError, Exit
+from deployer.progress import Progress
+from deployer.run import Run, run_playbook
+from deployer.stop import Stop
+from deployer.verbs import VERBS
 
 SYSTEM = ("kube-system", "kube-flannel", "kube-public", "kube-node-lease")
 MOST = 12  # names in a line
@@ -22,20 +26,78 @@ def confirmed(request: Request, cluster: Cluster) -> bool:
         raise DeployError(f"{request.verb} needs --yes where it cannot ask", "add --yes to go on without a question")
     for line in consequences(request, cluster.name, ask(cluster, "nodes"), ask(cluster, "pods")):
         print(line)
+    print("Looking at the hosts...", flush=True)
+    changes = look(request, cluster)
+    for line in questions(request, changes):
+        print(line if line.endswith("\n") else "", end="")
+        if not line.endswith("\n") and not answered(line):
+            return False
+    return True
+
+
+def answered(question: str) -> bool:
+    """Ask, and say whether the answer was yes."""
     try:
-        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
+
+
+def questions(request: Request, changes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield what goes on each host in lines, and questions: one for all, or one a host that is adopted."""
+    adopt = bool(request.extra_vars.get("teardown_adopt"))
+    for host, lines in changes.items():
+        if adopt and host != "localhost":
+            yield "".join([f"{host}:\n", *(f"  {line}\n" for line in lines)])
+            yield f"Remove all of this from {host}?"
+        else:
+            more = f"  and {len(lines) - MOST} more\n" if len(lines) > MOST else ""
+            first = sorted(lines, key=lambda line: "registry's images" not in line)[:MOST]
+            yield "".join([f"{host}:\n", *(f"  {line}\n" for line in first), more])
+    yield "Go on?"
+
+
+def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
+    """Run the playbook in check mode; return what it would do to each host. What would stop it is raised."""
+    progress, stop = Progress(), Stop(request.timeout)
+
+    def handle(event: dict[str, Any]) -> None:
+        for _ in progress.feed(event):
+            pass
+
+    run = Run(
+        project=ROOT,
+        scratch=cluster.state_dir / "run",
+        playbook=ROOT / VERBS[request.verb].playbook,
+        inventory=cluster.inventory,
+        typed=request.inventory,
+        extra_vars=request.extra_vars,
+        extra_files=request.extra_files,
+        passwords=request.passwords,
+        check=True,
+    )
+    with stop.on_signals():
+        status = run_playbook(run, handle, stop, lambda: None)
+    if progress.failures or status != "successful":
+        reasons = [
+            "\n".join(f"{fault.where}: {fault.message}; {fault.remedy}" for fault in failure.faults)
+            or f"{failure.host}: {failure.message}"
+            for failure in progress.failures
+        ]
+        unreachable = any(failure.unreachable for failure in progress.failures)
+        message = "\n".join(reasons or progress.errors) or "the look at the hosts ended early"
+        raise DeployError(message, "Nothing was changed.", Exit.UNREACHABLE if unreachable else Exit.FAILED)
+    return progress.changes
 
 
 def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, pods: Sequence[Any] | None) -> list[str]:
     """Return what is about to happen, in lines; None is what the API did not answer."""
     if request.verb == "remove":
-        lines = [f"This takes {listed(request.hosts)} out of the cluster {cluster}, and Kubernetes off it."]
+        lines = [f"This removes {listed(request.hosts)} from the cluster {cluster}, and Kubernetes from it."]
         running = [pod for pod in pods or [] if pod["spec"].get("nodeName") in request.hosts]
         what = "Pods that move or end"
     else:
-        lines = [f"This takes the cluster {cluster} away, with everything that runs in it."]
+        lines = [f"This removes the cluster {cluster}, with everything that runs in it."]
         running, what = list(pods or []), "Pods that end"
         if nodes is not None:
             lines.append(f"Nodes: {listed([node['metadata']['name'] for node in nodes])}")

@@ -13,6 +13,7 @@ from deployer.authority import write_authority
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.kubectl import ask, find
+from deployer.redact import printable
 from deployer.verbs import command
 
 NAMESPACE = "dashboard"
@@ -59,7 +60,7 @@ def in_words(told: dict[str, str]) -> str:
         lines += [f"User       {told.get('username', '')}", f"Password   {told.get('password', '')}"]
     if "authority" in told:
         lines.append(f"Authority  {told['authority']}: import it into the browser, which warns of it otherwise")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def has_browser() -> bool:

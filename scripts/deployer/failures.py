@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployer.happenings import Failure, Fault
@@ -11,26 +13,35 @@ from deployer.unreachable import explain_unreachable
 LONGEST = 600
 
 
-def failure_of(data: Mapping[str, Any]) -> Failure:
-    """Make a Failure of the data of a failed result."""
+# What Ansible prints of an error, up to the place it quotes; it does so for tasks with no_log, too.
+_PRINTED = re.compile(
+    r"^\[ERROR\]: (?P<reason>.*?)(?=\n(?:Origin: |fatal: |failed: |<<< caused by)|\n\n|\Z)", re.DOTALL | re.MULTILINE
+)
+_SSH_HIDDEN = "<error censored due to no log>"
+
+
+def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
+    """Make a Failure of the data of a failed result, and of what Ansible printed of it."""
     result: Mapping[str, Any] = data.get("res") or {}
     faulty = _failed_item(result)
     return Failure(
         host=str(data.get("host", "")),
         task=str(data.get("task", "")),
         path=str(data.get("task_path", "")),
-        message=_message(faulty),
+        message=_message(faulty, printed),
         remedy=str(faulty.get("remedy") or ""),
         kind=str(faulty.get("kind") or ""),
         faults=tuple(_fault(fault) for fault in faulty.get("faults") or () if isinstance(fault, Mapping)),
     )
 
 
-def unreachable_of(data: Mapping[str, Any]) -> Failure:
-    """Make a Failure of the data of an unreachable host."""
+def unreachable_of(data: Mapping[str, Any], printed: str = "") -> Failure:
+    """Make a Failure of the data of an unreachable host, and of what Ansible printed of it."""
     result: Mapping[str, Any] = data.get("res") or {}
-    host = str(data.get("host", ""))
-    explained = explain_unreachable(host, _text(result.get("msg")))
+    origin = str(data.get("host", ""))
+    host = str(data.get("delegate") or origin)  # whom the task went to, if not to its own host
+    said = _printed_reason(printed) if result.get("censored") else _text(result.get("msg"))
+    explained = explain_unreachable(host, said.replace(_SSH_HIDDEN, "ssh's reason is hidden by the task (no_log)"))
     return Failure(
         host=host,
         task=str(data.get("task", "")),
@@ -38,7 +49,18 @@ def unreachable_of(data: Mapping[str, Any]) -> Failure:
         message=explained.cause,
         remedy=explained.remedy,
         unreachable=True,
+        origin="" if host == origin else origin,
     )
+
+
+def merged(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    """Return the failures; a host that several others could not get to is told once, with all of them."""
+    found: dict[tuple[str, str], Failure] = {}
+    for number, failure in enumerate(failures):
+        key = (failure.host, failure.message) if failure.origin else (failure.host, str(number))
+        before = found.get(key)
+        found[key] = replace(before, origin=f"{before.origin}, {failure.origin}") if before else failure
+    return tuple(found.values())
 
 
 def _failed_item(result: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,16 +73,29 @@ def _failed_item(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return result
 
 
-def _message(result: Mapping[str, Any]) -> str:
-    # no_log leaves only `censored`, so what it hides cannot get from here to the screen.
-    censored = result.get("censored")
-    if censored:
-        return "the reason is hidden, for it may hold a secret (no_log)"
+def _printed_reason(printed: str) -> str:
+    """Return the reason of an error out of what Ansible printed."""
+    found = _PRINTED.search(printed.replace("\r", ""))
+    return found["reason"].strip() if found else ""
+
+
+def _message(result: Mapping[str, Any], printed: str) -> str:
+    # no_log hides the result, which may hold a secret, and not the reason: modules write none into it.
+    if result.get("censored"):
+        message = _printed_reason(printed) or "the reason is hidden, for it may hold a secret (no_log)"
+        return _shortened(message)
+    if isinstance(modules := result.get("failed_modules"), Mapping):  # of gathering facts
+        reasons = [f"{name}: {_text(failed.get('msg'))}" for name, failed in modules.items()]
+        return _shortened("; ".join(reasons))
     message = _text(result.get("msg"))
     # A command's own words say more than "non-zero return code".
     output = _text(result.get("stderr")) or _text(result.get("stdout"))
     if output and message in ("", "non-zero return code"):
         message = f"exit code {result.get('rc')}: {output}" if "rc" in result else output
+    return _shortened(message)
+
+
+def _shortened(message: str) -> str:
     for prefix in ("Task failed: ", "Module failed: ", "Action failed: "):
         message = message.removeprefix(prefix)
     return message if len(message) <= LONGEST else message[: LONGEST - 1] + "…"
@@ -74,7 +109,7 @@ def _text(value: Any) -> str:
 
 def _fault(fault: Mapping[str, Any]) -> Fault:
     if fault.get("file"):
-        parts = [f"{fault['file']}:{fault.get('line') or 1}", fault.get("key")]
+        parts = [f"{fault['file']}:{fault['line']}" if fault.get("line") else fault["file"], fault.get("key")]
     else:
         parts = [fault.get("host"), fault.get("check"), fault.get("key")]
     where = ": ".join(str(part) for part in parts if part)

@@ -100,6 +100,7 @@ class Failure:
     kind: str = ""
     faults: tuple[Fault, ...] = ()
     unreachable: bool = False
+    origin: str = ""  # whose task was delegated to a host that is unreachable; several are joined
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class BundleProgress:
 
 @dataclass(frozen=True)
 class HostCount:
-    """How a host's tasks ended."""
+    """How a host's tasks ended, and, in a run with failures, what became of the host."""
 
     ok: int = 0
     changed: int = 0
@@ -130,6 +131,7 @@ class HostCount:
     failed: int = 0
     unreachable: int = 0
     rescued: int = 0
+    fate: str = ""
 
 
 @dataclass(frozen=True)

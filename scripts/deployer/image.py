@@ -43,7 +43,7 @@ ANSWERS = (
     (
         r"refused|no route|unreachable|[Tt]imeout|deadline|no such host|EOF|reset",
         "it does not answer",
-        "see that it runs: ./scripts/deploy.py kubectl -- get pods -n registry",
+        "see that it runs: {pods}",
     ),
 )
 
@@ -60,6 +60,7 @@ def push_image(cluster: Cluster, request: Request) -> int:
             Exit.FAILED,
         )
     login = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    login["inventory"] = request.inventory
     docker = shutil.which("docker")
     if docker is None:
         raise DeployError("there is no docker command on this machine", "install it: apt-get install docker.io")
@@ -129,18 +130,19 @@ def _call(
         check=False,
     )
     if done.returncode:
-        raise explain(argv[1], done.stderr.strip(), name, login["address"])
+        raise explain(argv[1], done.stderr.strip(), name, login["address"], login["inventory"])
 
 
-def explain(what: str, said: str, name: str, address: str) -> DeployError:
+def explain(what: str, said: str, name: str, address: str, inventory: str) -> DeployError:
     """Say in one line why it failed, and what to do."""
     if "Cannot connect to the Docker daemon" in said:
         return DeployError("the Docker engine does not answer", "start it: systemctl start docker", Exit.FAILED)
     if what == "image":
         return DeployError(f"this machine's Docker engine has no image {name}", f"make it: docker build -t {name} .")
+    pods = command("kubectl -- get pods -n registry", inventory)
     for pattern, meaning, remedy in ANSWERS:
         if re.search(pattern, said):
-            return DeployError(f"{address}: {meaning} ({_last(said)})", remedy, Exit.FAILED)
+            return DeployError(f"{address}: {meaning} ({_last(said)})", remedy.format(pods=pods), Exit.FAILED)
     return DeployError(f"docker {what} failed: {_last(said)}", "", Exit.FAILED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ class LogFile:
         self.path = directory / f"{now:%Y%m%dT%H%M%S.%f}Z-{verb}.log"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+        self.problem = ""  # why not everything could be written: a full disk must not hide what happens
         for old in sorted(directory.glob("*Z-*.log"))[:-KEPT]:
             old.unlink(missing_ok=True)
 
@@ -28,15 +30,22 @@ class LogFile:
         data = event.get("event_data") or {}
         clock = str(event.get("created", ""))[11:23]
         for line in str(event.get("stdout") or "").replace("\r", "").splitlines():
-            self._file.write(f"{clock:12} {line}".rstrip() + "\n")
+            self._write(f"{clock:12} {line}".rstrip() + "\n")
         if data.get("duration") is not None:
             took = f"{event['event']} {data.get('host', '')}: {data.get('task', '')}"
-            self._file.write(f"{clock:12} -- {float(data['duration']):.2f}s {took}\n")
+            self._write(f"{clock:12} -- {float(data['duration']):.2f}s {took}\n")
 
     def line(self, text: str) -> None:
         """Write a line of our own."""
-        self._file.write(f"{datetime.now(UTC):%H:%M:%S.%f}"[:12] + f" {text}\n")
+        self._write(f"{datetime.now(UTC):%H:%M:%S.%f}"[:12] + f" {text}\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except OSError as error:
+            self.problem = f"not everything could be written to {self.path}: {error.strerror}"

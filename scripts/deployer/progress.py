@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from deployer.failures import failure_of, unreachable_of
+from deployer.failures import failure_of, merged, unreachable_of
+from deployer.fates import Stage, fates
 from deployer.happenings import (
     Diff,
     Failure,
@@ -50,10 +52,15 @@ class Progress:
         self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
         self.running: tuple[str, ...] = ()
         self.unknown_hosts: list[str] = []
+        self.unmatched: list[str] = []  # patterns of plays that no host matched
         self.errors: list[str] = []
         self.finished = False
         self.started = False
         self._last: dict[str, Failure] = {}
+        self._failed_in: dict[str, str] = {}  # play by host
+        self._plays: dict[str, Stage] = {}  # by id
+        self._play = ""
+        self._answers: dict[str, set[str]] = {}  # hosts by task
         self._stage: tuple[str, float] | None = None
         self._stage_changed = 0
         self._stage_failed: set[str] = set()
@@ -69,12 +76,16 @@ class Progress:
             self._now = max(self._now, datetime.fromisoformat(created).timestamp())
         kind = str(event.get("event"))
         if kind.startswith("runner_"):
-            yield from self._on_host(kind, data)
+            yield from self._on_host(kind, data, str(event.get("stdout") or ""))
         match kind:
             case "playbook_on_play_start":
+                self._play = str(data.get("uuid", "")).partition("_")[0]
+                self._plays.setdefault(self._play, Stage(str(data.get("name", ""))))
                 yield from self._start_stage(str(data.get("name", "")))
             case "playbook_on_task_start" | "playbook_on_handler_task_start":
                 yield from self._start_task(data)
+            case "playbook_on_no_hosts_matched":
+                self.unmatched.append(str(data.get("play_pattern") or data.get("pattern") or ""))
             case "runner_on_file_diff":
                 yield from _diff(event, data)
             case "playbook_on_stats":
@@ -82,12 +93,14 @@ class Progress:
             case "verbose" | "warning" | "system_warning" | "deprecated" | "error":
                 yield from self._message(kind, str(event.get("stdout") or "").replace("\r", "").rstrip())
 
-    def _on_host(self, kind: str, data: Event) -> Iterator[Happening]:
+    def _on_host(self, kind: str, data: Event, printed: str) -> Iterator[Happening]:
         match kind:
             case "runner_on_start":
                 self.running = (*self.running, str(data.get("host", "")))
             case "runner_on_ok":
                 yield self._result(data, "changed" if (data.get("res") or {}).get("changed") else "ok")
+                for text in (data.get("res") or {}).get("notices") or ():
+                    yield Message("notice", str(text))
             case "runner_on_skipped":
                 yield self._result(data, "skipped")
             case "runner_on_failed" if data.get("ignore_errors"):
@@ -95,15 +108,15 @@ class Progress:
             case "runner_on_failed":
                 # Provisional: a rescue may follow, and only the closing stats tell.
                 yield self._result(data, "failed")
-                yield self._fail(failure_of(data))
+                yield self._fail(str(data.get("host", "")), failure_of(data, printed))
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
-                yield self._fail(unreachable_of(data))
+                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed))
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""
         yield from self._end_stage(cut_short=True)
-        self.failures = tuple(self._last.values())
+        self.failures = merged(self._last.values())
 
     def _start_stage(self, name: str) -> Iterator[Happening]:
         yield from self._end_stage()
@@ -138,6 +151,8 @@ class Progress:
         host = str(data.get("host", ""))
         self.running = tuple(name for name in self.running if name != host)
         self._outcomes[host] = outcome
+        self._plays.setdefault(self._play, Stage()).answered.add(host)
+        self._answers.setdefault(str(data.get("task_uuid", "")).partition("_")[0], set()).add(host)
         self._stage_changed += outcome == "changed"
         result = data.get("res") or {}
         if isinstance(table := result.get("table"), list):
@@ -156,9 +171,10 @@ class Progress:
         seconds = round(float(data.get("duration") or 0), 2)
         return Result(host, task, outcome, seconds, str(data.get("task_path", "")), changes)
 
-    def _fail(self, failure: Failure) -> Failure:
-        self._stage_failed.add(failure.host)
-        self._last[failure.host] = failure
+    def _fail(self, host: str, failure: Failure) -> Failure:
+        self._stage_failed.add(host)
+        self._last[host] = failure
+        self._failed_in[host] = self._play
         return failure
 
     def _finish(self, data: Event) -> Iterator[Happening]:
@@ -166,22 +182,51 @@ class Progress:
         self.finished = True
         names = sorted(data.get("processed") or {})
         counts = {ours: data.get(theirs) or {} for ours, theirs in STATS.items()}
-        self.hosts = {
-            host: HostCount(**{key: int(count.get(host, 0)) for key, count in counts.items()}) for host in names
+        hosts = {host: _count_of(host, counts) for host in names}
+        failed = {
+            host: failure
+            for host, failure in self._last.items()
+            if host in counts["failed"] or host in counts["unreachable"]
         }
-        self.failures = tuple(
-            failure for host, failure in self._last.items() if host in counts["failed"] or host in counts["unreachable"]
-        )
+        self.failures = merged(failed.values())
+        for host, failure in failed.items():
+            if failure.origin:  # it is well; the one that it asked is not
+                hosts[host] = replace(hosts[host], unreachable=0)
+                hosts[failure.host] = replace(hosts.get(failure.host, HostCount()), unreachable=1, fate="unreachable")
+        for host, fate in self._fates(failed, data.get("notes") or []).items():
+            hosts[host] = replace(hosts.get(host, HostCount()), fate=hosts.get(host, HostCount()).fate or fate)
+        self.hosts = dict(sorted(hosts.items()))
+
+    def _fates(self, failed: Mapping[str, Failure], notes: list[Event]) -> dict[str, str]:
+        play = ""
+        for note in notes:
+            if "play" in note:
+                play = note["id"]
+                self._plays.setdefault(play, Stage(note["play"])).hosts = tuple(note["hosts"])
+            elif note.get("once") or note.get("fatal"):
+                host = str(note.get("failed") or note.get("unreachable"))
+                if host in failed and self._failed_in[host] == play:
+                    self._plays[play].ended.append(note)
+        for host in failed:
+            self._plays[self._failed_in[host]].failed.add(host)
+        unreachable = {host: failure.host for host, failure in failed.items() if failure.unreachable}
+        return fates(self._plays.values(), unreachable, self._answers)
 
     def _message(self, kind: str, text: str) -> Iterator[Happening]:
         if NO_SUCH_HOST in text:
             self.unknown_hosts.append(text.split(NO_SUCH_HOST, 1)[1].strip())
         if not text:
             return
-        if not self.started:  # a playbook or inventory that does not parse says so line by line
+        # A playbook or inventory that does not parse says so line by line, before any play.
+        if not self.started or kind == "error":
             self.errors.append(text)
         level = "error" if kind == "error" or "[ERROR]" in text else "verbose" if kind == "verbose" else "warning"
         yield Message(level, text)  # type: ignore[arg-type]
+
+
+def _count_of(host: str, counts: Mapping[str, Mapping[str, Any]]) -> HostCount:
+    numbers: dict[str, Any] = {name: int(count.get(host, 0)) for name, count in counts.items()}
+    return HostCount(**numbers)
 
 
 def _changes(result: Event, task: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import contextlib
 import difflib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster, host_names
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Message, RunStarted, Summary
+from deployer.limits import with_localhost
 from deployer.logfile import LogFile
+from deployer.passwords import Passwords, get_passwords, vault_problem
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
-from deployer.run import Run, run_playbook
+from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
 from deployer.verbs import VERBS, Verb, command
 from deployer.views import View, make_view
@@ -35,6 +38,8 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+    request = with_passwords(request)
+    check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
         if (verb.exclusive or request.fix) and not (verb.check or request.dry_run):
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
@@ -42,6 +47,16 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
         if request.watch:
             return _watch(request, cluster, verb, root, log)
         return _run(request, cluster, verb, root, log)
+
+
+def with_passwords(request: Request) -> Request:
+    """Return the request with the passwords that it needs; they are asked for once."""
+    if request.passwords != Passwords():
+        return request
+    passwords = get_passwords(
+        vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
+    )
+    return replace(request, passwords=passwords)
 
 
 def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
@@ -60,7 +75,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
 
 def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
-    redactor = Redactor(secret_values(dict(cluster.variables)))
+    redactor = Redactor((*request.passwords.values, *secret_values(dict(cluster.variables))))
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
@@ -68,11 +83,16 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
     )
 
+    full: list[str] = []
+
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
-        log.event(event)
         for happening in progress.feed(event):
             view.show(happening)
+        log.event(event)
+        if log.problem and not full:
+            full.append(log.problem)
+            view.show(Message("notice", log.problem))
         if progress.unknown_hosts and request.limit and not progress.started:
             stop.ask("refused")
 
@@ -93,9 +113,11 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 scratch=cluster.state_dir / "run",
                 playbook=root / verb.playbook,
                 inventory=cluster.inventory,
+                typed=request.inventory,
                 limit=with_localhost(request.limit),
                 extra_vars=request.extra_vars,
                 extra_files=request.extra_files,
+                passwords=request.passwords,
                 check=verb.check or request.dry_run,
                 diff=verb.check and request.verbosity > 0,
                 verbosity=max(0, request.verbosity - 1),
@@ -115,7 +137,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         failures=progress.failures,
         table=tuple(progress.table),
         status=progress.status,
-        doctor=with_commands(progress.doctor, request.inventory),
+        doctor=progress.doctor,
         dry_run=request.dry_run,
         log=str(log.path),
         next=next_step(request, verb, code),
@@ -141,34 +163,22 @@ def _report(request: Request, view: View, summary: Summary, last_words: str) -> 
         print_failures(summary, last_words)
 
 
-def with_commands(doctor: Mapping[str, Any], inventory: str) -> dict[str, Any]:
-    """Return what the doctor found with commands that can be typed for this inventory."""
-    found = [
-        {**one, "command": command(one["command"], inventory) if one["command"] else ""}
-        for one in doctor.get("findings", [])
-    ]
-    return {**doctor, "findings": found} if doctor else {}
-
-
-def with_localhost(limit: str) -> str:
-    """Keep localhost in the limit: the first stage, which makes hosts and the bundle, runs there."""
-    return f"{limit},localhost" if limit else ""
-
-
 def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Exit:
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
-    if any(failure.kind == "config" for failure in progress.failures):
+    if vault_problem(said(progress)) or any(failure.kind == "config" for failure in progress.failures):
         return Exit.USAGE
-    if any(failure.unreachable for failure in progress.failures):
-        return Exit.UNREACHABLE
-    if progress.failures:
-        return Exit.FAILED
+    if progress.failures:  # "try again later" must not hide a host that is half done
+        unreachable = all(failure.unreachable for failure in progress.failures)
+        return Exit.UNREACHABLE if unreachable else Exit.FAILED
     if status == "successful":
         if progress.doctor.get("reached") == 0:
             return Exit.UNREACHABLE
-        if verb.reports and not (progress.status.get("healthy", True) and progress.doctor.get("healthy", True)):
+        report = getattr(progress, verb.report)
+        if not report:  # no data is not good news
+            return Exit.USAGE if progress.unmatched or not progress.hosts else Exit.FAILED
+        if verb.reports and not report.get("healthy"):
             return Exit.UNHEALTHY
         changes = verb.check and any(count.changed for count in progress.hosts.values())
         drift = verb.reports and any(progress.drift.values())
@@ -191,9 +201,27 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return after_removal(code, request)
     if request.verb == "web rollback" and code == Exit.OK:
         return after_rollback(request, progress)
-    if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
+    if problem := vault_problem(said(progress)):
+        return problem
+    return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
+
+
+def said(progress: Progress) -> list[str]:
+    """Return what Ansible said of its errors."""
+    return [*progress.errors, *(failure.message for failure in progress.failures)]
+
+
+def without_failure(request: Request, progress: Progress) -> str:
+    """Say why a run in which no task failed is no success."""
+    if not progress.finished:
         return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
-    return ""
+    groups = ", ".join(dict.fromkeys(progress.unmatched)) or "masters"
+    if progress.unmatched or not progress.hosts:
+        return (
+            f"Nothing was looked at: no host matches {groups} in {request.inventory}.\n"
+            "Write the control plane hosts under the group masters there, the others under nodes."
+        )
+    return f"`{request.verb}` ended without its report, so nothing is known of the cluster: see the log."
 
 
 def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) -> str:

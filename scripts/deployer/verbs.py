@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 DEFAULT_INVENTORY = "inventory/docker"
@@ -20,6 +21,10 @@ class Verb:
     exclusive: bool = True
     # What it finds decides the exit code, and is all that it shows.
     reports: bool = False
+    # What a run must have brought to be a success: a field of Progress. Without it, nothing was looked at.
+    report: str = "hosts"
+    # Whether it can be done for some hosts of the cluster only.
+    limits: bool = True
 
 
 VERBS = {
@@ -27,7 +32,14 @@ VERBS = {
     for verb in (
         Verb("up", "site.yml", "make the cluster, or bring it to what the inventory says", "kubectl -- get nodes"),
         Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
-        Verb("verify", "playbooks/verify.yml", "prove that the cluster works: nodes, DNS, network, Services", ""),
+        Verb(
+            "verify",
+            "playbooks/verify.yml",
+            "prove that the cluster works: nodes, DNS, network, Services",
+            "",
+            report="table",
+            limits=False,
+        ),
         Verb(
             "status",
             "playbooks/status.yml",
@@ -35,6 +47,8 @@ VERBS = {
             "",
             exclusive=False,
             reports=True,
+            report="status",
+            limits=False,
         ),
         Verb(
             "doctor",
@@ -43,6 +57,8 @@ VERBS = {
             "",
             exclusive=False,
             reports=True,
+            report="doctor",
+            limits=False,
         ),
         Verb(
             "support-bundle",
@@ -54,22 +70,42 @@ VERBS = {
         Verb(
             "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
         ),
-        Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
-        Verb("web apply", "playbooks/web_services.yml", "bring the web services to what the inventory says", ""),
-        Verb("web rollback", "playbooks/web_rollback.yml", "take a web service back to the version before", ""),
+        Verb(
+            "remove",
+            "playbooks/remove.yml",
+            "drain hosts, reset them, and take them out of the cluster",
+            "status",
+            limits=False,
+        ),
+        Verb(
+            "web apply",
+            "playbooks/web_services.yml",
+            "bring the web services to what the inventory says",
+            "",
+            limits=False,
+        ),
+        Verb(
+            "web rollback",
+            "playbooks/web_rollback.yml",
+            "take a web service back to the version before",
+            "",
+            report="table",
+            limits=False,
+        ),
         Verb(
             "reattach",
             "playbooks/reattach.yml",
             "attach an inventory again to the cluster of its hosts, after its state directory was lost or it was moved",
             "up",
+            limits=False,
         ),
-        Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
+        Verb("down", "playbooks/down.yml", "remove the cluster, without a trace on its hosts", "up", limits=False),
     )
 }
 
 
 def command(words: str, inventory: str) -> str:
-    """Return `words` as a command line for this inventory."""
-    verb, _, rest = words.partition(" ")
-    chosen = "" if inventory == DEFAULT_INVENTORY else f" -i {inventory}"
-    return f"./scripts/deploy.py {verb}{chosen}" + (f" {rest}" if rest else "")
+    """Return a verb and its arguments as a command line for this inventory."""
+    verb = next((name for name in VERBS if f"{words} ".startswith(f"{name} ")), words.partition(" ")[0])
+    chosen = "" if inventory.rstrip("/") == DEFAULT_INVENTORY else f" -i {shlex.quote(inventory)}"
+    return f"./scripts/deploy.py {verb}{chosen}{words.removeprefix(verb)}"

@@ -5,6 +5,8 @@ The tests follow each other on the same two hosts, from bare to Ready.
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 from laboratory import Lab, serving
@@ -13,6 +15,12 @@ from laboratory import Lab, serving
 def digest_of(manifest: Any, name: str) -> str:
     """Return the digest of a file of the bundle."""
     return next(str(entry["sha256"]) for entry in manifest["files"] if entry["name"] == name)
+
+
+def is_served(lab: Lab) -> bool:
+    """Say whether somebody listens where the bundle is served."""
+    with socket.socket() as probe:
+        return probe.connect_ex((lab.gateway, 8742)) == 0
 
 
 def test_a_damaged_file_is_named_and_never_installed(lab: Lab, manifest: Any) -> None:
@@ -86,6 +94,18 @@ def test_and_another_up_changes_nothing(lab: Lab) -> None:
     result = lab.deploy("up")
     assert result.code == 0, result.errors
     assert result.changed == {"localhost": 0, "master1": 0, "node1": 0}
+
+
+def test_the_bundle_is_served_only_while_a_run_goes_on(lab: Lab) -> None:
+    deadline = time.monotonic() + 20
+    while is_served(lab):  # runs that were killed before are no runs either
+        assert time.monotonic() < deadline, "a server is left"
+        time.sleep(0.2)
+    lab.kill_when(lambda: is_served(lab))
+    deadline = time.monotonic() + 20
+    while is_served(lab):
+        assert time.monotonic() < deadline, "the server of a killed run is left"
+        time.sleep(0.2)
 
 
 def test_down_leaves_nothing_of_it_on_this_machine(lab: Lab) -> None:

@@ -8,6 +8,7 @@ tests/unit/test_doctor_faults.py.
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import os
@@ -18,11 +19,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from doctor_pairs import side_by_side
-from injections import INJECTIONS, Injection, kubectl, no_pod, on, pod
+from injections import INJECTIONS, PKI, Injection, kubectl, no_pod, on, pod, signed
 from laboratory import Lab, Result, docker
 
 LAB = ("doctor", "10.92.0", 1, 1)
+SETTINGS = "master_cluster_configuration: {certificateValidityPeriod: 4380h}\n"  # not what kubeadm takes by itself
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
 MORE = 5  # of the others
 PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 5))  # of faults at once
@@ -143,6 +147,19 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(lab: Lab) -> None:
     assert result.summary["doctor"]["repaired"] == ["ip-forward-off node1 net.ipv4.ip_forward"]
     assert lab.run("node1", "cat /proc/sys/net/ipv4/ip_forward") == "0"
     assert lab.deploy("doctor", "--fix").code == 0
+
+
+def test_without_the_api_a_certificate_is_renewed_as_the_cluster_was_made(lab: Lab) -> None:
+    signed("master1", f"{PKI}/apiserver.crt", -1)(lab)
+    until(lab, lambda answer: ids(answer)[:1] == ["api-certificate-expired"])
+    repaired = lab.deploy("doctor", "--fix", "--only", "api-certificate-expired", seconds=400)
+    assert repaired.code == 0, (findings(repaired), repaired.errors)
+    renewed = x509.load_pem_x509_certificate(lab.run("master1", f"cat {PKI}/apiserver.crt").encode())
+    key = renewed.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert key.curve.name == "secp256r1"
+    left = renewed.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(hours=4378) < left < dt.timedelta(hours=4381)
 
 
 def test_what_a_repair_changes_is_kept(lab: Lab) -> None:

@@ -11,12 +11,13 @@ STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd k
 
 
 def web(node: str, image: str) -> str:
-    """Return a Deployment of one pod on a node, and a budget that keeps it."""
+    """Return a Deployment of one pod on a node with data there, and a budget that keeps it."""
     labels = {"app": "web"}
     meta = {"name": "web", "namespace": "default"}
     pod = {
         "nodeSelector": {"kubernetes.io/hostname": node},
         "containers": [{"name": "web", "image": image, "args": ["serve"]}],
+        "volumes": [{"name": "cache", "emptyDir": {}}],
     }
     template = {"metadata": {"labels": labels}, "spec": pod}
     deployment = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
@@ -62,12 +63,20 @@ def test_up_has_nothing_to_do_after_it(lab: Lab) -> None:
     assert set(result.changed.values()) == {0}
 
 
-def test_a_budget_keeps_a_host_in_the_cluster(lab: Lab) -> None:
+def test_data_on_a_host_keeps_it_in_the_cluster(lab: Lab) -> None:
     files = json.loads((lab.bundle / "manifest.json").read_text())["files"]
     image = next(entry["reference"] for entry in files if entry["name"].endswith("yunkube/probe"))
     lab.kubectl("apply", "-f", "-", stdin=web("node2", image))
     lab.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    result = lab.deploy("remove", "node2", "--yes", "--drain-timeout", "3")
+    result = lab.deploy("remove", "node2", "--yes")
+    assert result.code == 3, result.errors
+    assert "(emptyDir cache)" in result.faults
+    assert "--delete-emptydir-data" in result.faults
+    assert nodes(lab)["node2"]
+
+
+def test_a_budget_keeps_a_host_in_the_cluster(lab: Lab) -> None:
+    result = lab.deploy("remove", "node2", "--yes", "--drain-timeout", "3", "--delete-emptydir-data")
     assert result.code == 3, result.errors
     assert "default/web" in result.errors
     assert "PodDisruptionBudget web" in result.errors
@@ -85,7 +94,7 @@ def test_hosts_that_must_stay_are_told_at_once_with_2(lab: Lab) -> None:
 
 
 def test_with_force_it_leaves(lab: Lab) -> None:
-    result = lab.deploy("remove", "node2", "--yes", "--force", "--drain-timeout", "3")
+    result = lab.deploy("remove", "node2", "--yes", "--force", "--drain-timeout", "3", "--delete-emptydir-data")
     assert result.code == 0, result.errors
     assert "Take node2 out of" in result.errors
     assert set(nodes(lab)) == {"master1", "node1"}

@@ -6,6 +6,7 @@ The tests follow each other on the same two hosts.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laboratory import Lab, Result, differences
+import yaml
+from laboratory import ROOT, Lab, Result, differences
 
 LAB = ("plan", "10.88.0", 1, 1)
 HOSTS = ("master1", "node1")
@@ -159,8 +161,8 @@ def another_id(lab: Lab) -> Iterator[str]:
 
 def test_no_verb_changes_a_host_of_another_cluster(lab: Lab) -> None:
     service = '[{"name": "shop", "image": "shop:1"}]'
-    verbs = ("plan", "up", "up --limit node1", "add node1", "remove node1 --yes", "remove node1 --dead --yes",
-             "web apply", "doctor --fix", "down --yes")  # fmt: skip
+    verbs = ("up", "up --limit node1", "add node1", "remove node1 --yes", "remove node1 --dead --yes",
+             "web apply", "verify", "doctor --fix", "down --yes")  # fmt: skip
     objects = settled(lab)
     with another_id(lab) as ours, unchanged(lab):
         for verb in verbs:
@@ -180,7 +182,6 @@ def test_a_member_without_a_record_is_not_taken_for_ours(lab: Lab) -> None:
         lab.run("node1", "mv /root/before.json /var/lib/yunkube/")
     assert result.code == 3, result.errors
     assert "node1: other cluster: is a member of a cluster (https://10.88.0.11:6443)" in result.faults
-    assert lab.deploy("up").code == 0
 
 
 def test_the_cluster_knows_its_id_and_a_lost_state_directory_takes_it_again(lab: Lab, tmp_path: Path) -> None:
@@ -197,3 +198,81 @@ def test_the_cluster_knows_its_id_and_a_lost_state_directory_takes_it_again(lab:
     assert (lab.state / "id").read_text().strip() == ours
     assert lab.deploy("up").code == 0
     assert (lab.state / "kubeconfig").read_bytes() == (tmp_path / "kubeconfig").read_bytes()
+
+
+@contextmanager
+def setting(lab: Lab, text: str) -> Iterator[Path]:
+    """Let the inventory say something else for a while; yield the file."""
+    file = lab.inventory / "group_vars/all/later.yml"  # loaded after the others
+    file.write_text(f"---\n{text}")
+    try:
+        yield file
+    finally:
+        file.unlink()
+
+
+def test_what_was_decided_at_the_first_run_is_refused_before_anything_changes(lab: Lab) -> None:
+    flannel = (
+        "--namespace=kube-flannel",
+        "get",
+        "configmap",
+        "kube-flannel-cfg",
+        "--output=jsonpath={.metadata.uid}{.data}",
+    )
+    before = lab.kubectl(*flannel)
+    text = "cluster_pod_cidr: 10.200.0.0/16\ncluster_dns_domain: k8s.example\nmaster_certificate_names: [k8s.example]\n"
+    with setting(lab, text + "cluster_cgroup_driver: systemd\n") as file, unchanged(lab):
+        for verb in ("plan", "up", "up --limit node1"):
+            result = lab.deploy(verb)
+            assert result.code == 2, (verb, result.errors)
+            known = f"{file}:2: cluster_pod_cidr: 10.200.0.0/16 is declared and the running cluster has 10.244.0.0/16; "
+            assert known in result.faults, (verb, result.faults)
+            for key in ("cluster_dns_domain", "master_certificate_names", "cluster_cgroup_driver"):
+                assert f": {key}: " in result.faults, (verb, result.faults)
+        program = Path(sys.executable).with_name("ansible-playbook")
+        argv = [program, "-i", lab.inventory, ROOT / "playbooks/addons.yml"]
+        plain = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert plain.returncode == 2, plain.stdout
+        assert "decided at the first run" in " ".join(plain.stdout.split())
+    assert lab.kubectl(*flannel) == before
+    with setting(lab, 'cluster_control_plane_endpoint: "m1.internal:6443"\n'):
+        result = lab.deploy("up")
+    assert result.code == 2, result.errors
+    assert "write `cluster_control_plane_endpoint: 10.88.0.11:6443`" in result.faults
+    assert "reset" not in result.errors + result.faults
+
+
+def test_a_kubelet_setting_and_a_kubeconfig_come_later_and_go_again(lab: Lab, tmp_path: Path) -> None:
+    file = lab.inventory / "group_vars/all/lab.yml"
+    former = file.read_text()
+    kubeconfig = tmp_path / "shared/config"
+    kubeconfig.parent.mkdir()
+    kubeconfig.parent.chmod(0o1777)
+    others = (
+        "{kind: Config, current-context: prod, contexts: [{name: prod, context: {cluster: prod, user: a}}],"
+        " clusters: [{name: prod, cluster: {server: 'https://prod.example'}}], users: [{name: a, user: {token: b}}]}\n"
+    )
+    kubeconfig.write_text(others)
+    with setting(lab, f"master_kubeconfig: {kubeconfig}\nnode_patches: {{kubeletconfiguration: {{maxPods: 66}}}}\n"):
+        file.write_text(former.replace("  failSwapOn: false\n", "  failSwapOn: false\n  maxPods: 77\n"))
+        with unchanged(lab):
+            plan = plan_of(lab.deploy("plan"))
+        assert "restart kubelet with maxPods: the default -> 77" in plan["master1"]
+        assert plan["node1"] == ["restart kubelet with maxPods: the default -> 66"]
+        status = lab.deploy("status")
+        assert (status.code, plan_of(status)["node1"]) == (5, plan["node1"])
+        assert lab.deploy("up").code == 0
+        pods = lab.kubectl("get", "nodes", "--output=jsonpath={.items[*].status.capacity.pods}")
+        assert pods.split() == ["77", "66"]
+        assert lab.deploy("plan").code == 0
+        assert kubeconfig.parent.stat().st_mode & 0o7777 == 0o1777
+        assert yaml.safe_load(kubeconfig.read_text())["current-context"] == "prod"
+        merged = lab.kubectl("--kubeconfig", str(kubeconfig), "--context=kubernetes-admin@plan", "get", "nodes")
+        assert "master1" in merged
+        [kept] = kubeconfig.parent.glob("config.*")
+        assert kept.read_text() == others
+        file.write_text(former)
+        assert lab.deploy("up").code == 0
+        assert lab.deploy("down", "--yes").code == 0
+    assert yaml.safe_load(kubeconfig.read_text())["clusters"] == yaml.safe_load(others)["clusters"]
+    assert not (lab.state / "kubeconfig").exists()

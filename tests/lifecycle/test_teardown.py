@@ -1,4 +1,7 @@
-"""A cluster is taken off hosts that stay, and nothing of it is left; what was there before is there after."""
+"""A cluster is taken off hosts that stay, and nothing of it is left; what was there before is there after.
+
+node1 is occupied: it has what podman, nerdctl and an etcd leave, and files of its own where the cluster writes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,49 @@ iptables -N FOREIGN
 iptables -A FOREIGN -p icmp -j ACCEPT
 iptables -I INPUT -p icmp -j FOREIGN
 """
+# Real where it runs (a process in namespaces of its own, an open database, a listener), as they leave it elsewhere.
+OCCUPIED = r"""
+set -e
+for chain in HOSTPORT-SETMARK HOSTPORT-MASQ HOSTPORT-DNAT DN-0123456789abcdef 0123456789abcdef01234567; do
+  iptables -t nat -N CNI-$chain
+done
+iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment 'dnat name: "podman" id: "1"' \
+  -m multiport --dports 8088 -j CNI-DN-0123456789abcdef
+iptables -t nat -A CNI-DN-0123456789abcdef -p tcp --dport 8088 -j DNAT --to-destination 10.88.0.5:80
+iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+iptables -t nat -A POSTROUTING -m comment --comment 'CNI portfwd requiring masquerade' -j CNI-HOSTPORT-MASQ
+iptables -t nat -A POSTROUTING -s 10.88.0.5/32 -m comment --comment 'name: "podman" id: "1"' \
+  -j CNI-0123456789abcdef01234567
+iptables -N CNI-FORWARD
+iptables -A FORWARD -j CNI-FORWARD
+ip link add cni-podman0 type bridge
+ip netns add cni-6f2a
+mkdir -p /etc/cni/net.d /etc/containerd /opt/cni/bin /opt/containerd/a/b /var/lib/cni/networks/podman
+mkdir -p /var/lib/etcd/default/member/snap /var/lib/kubelet/own /usr/libexec/kubernetes/own /var/lib/yunkube/registry
+echo 10.88.0.5 > /var/lib/cni/networks/podman/10.88.0.5
+echo '{"name": "podman"}' > /etc/cni/net.d/87-podman.conflist
+for file in /opt/cni/bin/own /opt/cni/bin/bridge /opt/containerd/a/b/c /var/lib/kubelet/own/x \
+  /usr/libexec/kubernetes/own/x /var/lib/etcd/default/member/snap/db /etc/crictl.yaml /etc/default/kubelet \
+  /etc/containerd/config.toml /usr/local/bin/crictl /usr/local/bin/kubectl /usr/local/sbin/runc; do
+  echo "own $file" > $file
+  chmod 640 $file
+done
+echo '# own' > /etc/sysctl.d/99-kubernetes.conf
+ln -s kubectl /usr/local/bin/ctr
+chmod 750 /usr/local/bin/kubectl
+printf '[Service]\nExecStart=/bin/sleep 1d\n[Install]\nWantedBy=multi-user.target\n' \
+  > /etc/systemd/system/containerd.service
+systemctl -q enable containerd.service
+mount -t tmpfs -o size=1m tmpfs /var/lib/yunkube/registry
+echo share > /var/lib/yunkube/registry/share
+systemd-run -q --unit own-etcd --working-directory /var/lib/etcd/default/member/snap \
+  python3 -c 'import time; f = open("db"); time.sleep(1e6)'
+systemd-run -q --unit own-web --working-directory /opt/containerd python3 -m http.server 8088
+systemd-run -q --unit own-pods unshare --pid --mount --fork --mount-proc bash -c 'exec -a \
+  /usr/local/bin/containerd-shim-runc-v2 python3 -c "import time; time.sleep(1e6)" \
+  -namespace k8s.io -id 1 -address /run/containerd/containerd.sock'
+"""
+OWN_UNITS = ("own-etcd", "own-web", "own-pods")
 
 
 def deploy(lab: Lab, verb: str, *options: str, **variables: str) -> Result:
@@ -45,16 +91,57 @@ def before(lab: Lab) -> dict[str, Json]:
     for entry in manifest["files"]:
         if entry.get("distribution") == "debian12":
             docker("cp", f"{lab.bundle}/files/{entry['sha256']}", f"yunkube-teardown-node1:/root/{entry['name']}")
-    lab.run("node1", f"dpkg --install /root/*.deb && rm /root/*.deb\n{FOREIGN}")
+    lab.run("node1", f"dpkg --install /root/*.deb && rm /root/*.deb\n{FOREIGN}\n{OCCUPIED}")
     lab.run("node2", "ping -c 3 -i 0.2 10.86.0.21")
     return {host: lab.fingerprint(host) for host in HOSTS}
 
 
-def test_a_cluster_comes_up(lab: Lab, before: dict[str, Json]) -> None:
+def occupants(lab: Lab) -> list[str]:
+    """Return what of node1's own shows in no fingerprint: chains of container networks, processes, an answer."""
+    script = f"""iptables-save | grep CNI- | sed 's/\\[.*//'
+for unit in {" ".join(OWN_UNITS)}; do systemctl show --property=MainPID,ActiveState $unit; done
+pgrep --full --count 'containerd-shim-runc-v2 -c import'
+python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1:8088/a/b/c").read())'
+ls /run/netns"""
+    return lab.run("node1", script).splitlines()
+
+
+@pytest.fixture(scope="module")
+def occupied(lab: Lab, before: dict[str, Json]) -> list[str]:
+    """What node1 had beside its fingerprint."""
+    assert "file /usr/local/bin/kubectl" not in before["node1"]
+    found = occupants(lab)
+    assert sum("CNI-" in line for line in found) >= 12
+    assert found.count("ActiveState=active") == len(OWN_UNITS)
+    return found
+
+
+def test_an_occupied_host_is_refused_for_every_reason_at_once_and_stays(lab: Lab, before: dict[str, Json]) -> None:
+    lab.run("master1", "mkdir -p /run/containerd /var/lib/etcd/default/member")
+    listen = "import socket, time; s = socket.socket(socket.{}); s.bind({}); s.listen(); time.sleep(1e6)"
+    for unit, family, address in (
+        ("engine", "AF_UNIX", "'/run/containerd/containerd.sock'"),
+        ("api", "AF_INET", "('', 6443)"),
+    ):
+        lab.run("master1", f'systemd-run -q --unit own-{unit} python3 -c "{listen.format(family, address)}"')
+    result = deploy(lab, "up")
+    assert result.code == 3, result.errors
+    for what in ("a containerd of its own", "an etcd of its own, in /var/lib/etcd", "port 6443 is taken by python3"):
+        assert what in result.faults
+    lab.run("master1", "systemctl stop own-engine own-api; rm -r /run/containerd /var/lib/etcd/default")
+    for host in HOSTS:
+        assert differences(before[host], lab.fingerprint(host)) == [], host
+
+
+def test_a_cluster_comes_up(lab: Lab, before: dict[str, Json], occupied: list[str]) -> None:
     assert set(before) == set(HOSTS)
+    assert occupied
     assert counted(lab) == [3, 3]
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
+    assert "own" not in lab.run(
+        "node1", "head -qc 9 /usr/local/bin/crictl /usr/local/bin/ctr /etc/containerd/config.toml"
+    )
 
 
 def test_a_host_keeps_a_small_record_for_root_alone(lab: Lab) -> None:
@@ -65,11 +152,14 @@ def test_a_host_keeps_a_small_record_for_root_alone(lab: Lab) -> None:
 
 
 def test_a_cluster_of_another_name_is_refused_and_stays(lab: Lab) -> None:
+    tags = "/var/lib/yunkube/registry/docker/registry/v2/repositories/shop/_manifests/tags"
+    lab.run("node2", f"mkdir -p {tags}/1 {tags}/2; head -c 1000000 /dev/zero > {tags}/../../../../blob")
     result = down(lab, cluster_name="other", cluster_state_dir=str(lab.state))
     assert result.code == 3, result.errors
     for host in HOSTS:
         assert f"{host}: other cluster: belongs to the cluster teardown (id " in result.faults
         assert lab.succeeds(host, "systemctl is-active kubelet")
+    assert "node2: registry: holds the registry's images: 2 images (1.0 MB)" in result.faults
 
 
 def test_a_cluster_without_a_record_is_refused_on_every_host(lab: Lab) -> None:
@@ -85,10 +175,26 @@ def test_a_cluster_without_a_record_is_refused_on_every_host(lab: Lab) -> None:
         assert lab.succeeds(host, "systemctl is-active kubelet")
 
 
+def test_a_host_that_does_not_answer_stops_it(lab: Lab) -> None:
+    hosts = lab.inventory / "hosts.yml"
+    text = hosts.read_text()
+    hosts.write_text(text.replace('"10.86.0.22"', '"10.86.0.22", "ansible_port": 1'))
+    try:
+        result = down(lab, "--force")
+    finally:
+        hosts.write_text(text)
+    assert result.code == 4, result.errors
+    for host in HOSTS:
+        assert lab.succeeds(host, "systemctl is-active kubelet")
+    assert (lab.state / "kubeconfig").exists()
+
+
 def test_what_is_left_is_told_and_fails_the_run(lab: Lab) -> None:
     lab.run("node1", "echo x > /etc/left-over; ip link add left0 type bridge")
-    result = down(lab)
+    assert "registry" in down(lab).faults
+    result = down(lab, "--force")
     assert result.code == 3, result.errors
+    assert (lab.state / "kubeconfig").exists()
     assert {failure["host"] for failure in result.failures} == {"node1"}
     assert result.faults.splitlines() == [
         f"audit: {line}; undo it, or accept it by a pattern in teardown_accept; then run the same again"
@@ -107,7 +213,9 @@ def test_foreign_rules_are_there_with_what_they_counted(lab: Lab) -> None:
     assert min(counted(lab)) >= 3
 
 
-def test_nothing_is_left_of_it(lab: Lab, before: dict[str, Json]) -> None:
+def test_nothing_is_left_of_it(lab: Lab, before: dict[str, Json], occupied: list[str]) -> None:
+    assert not (lab.state / "kubeconfig").exists()
+    assert occupants(lab) == occupied
     for host in HOSTS:
         assert differences(before[host], lab.fingerprint(host)) == [], host
 
@@ -118,14 +226,20 @@ def test_a_second_down_has_nothing_to_do(lab: Lab) -> None:
     assert set(result.changed.values()) == {0}
 
 
-def test_up_works_again_on_the_same_hosts_and_down_with_a_full_disk(lab: Lab, before: dict[str, Json]) -> None:
+def test_up_works_again_on_the_same_hosts_and_down_with_a_full_disk(
+    lab: Lab, before: dict[str, Json], occupied: list[str]
+) -> None:
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
     lab.run("node1", "mount -t tmpfs -o size=4k tmpfs /tmp && head -c 1M /dev/zero > /tmp/full || true")
     try:
-        result = down(lab)
+        result = down(lab, "--dead", "node2")
     finally:
         lab.run("node1", "umount /tmp")
     assert result.code == 0, result.errors
+    assert lab.succeeds("node2", "systemctl is-active kubelet")
+    result = down(lab)
+    assert result.code == 0, result.errors
     for host in HOSTS:
         assert differences(before[host], lab.fingerprint(host)) == [], host
+    assert occupants(lab) == occupied

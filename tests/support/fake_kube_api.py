@@ -23,6 +23,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     "v1": {
         "Namespace": ("namespaces", False),
         "Node": ("nodes", False),
+        "PersistentVolume": ("persistentvolumes", False),
         "ConfigMap": ("configmaps", True),
         "Secret": ("secrets", True),
         "Service": ("services", True),

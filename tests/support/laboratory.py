@@ -181,22 +181,27 @@ class Lab:
         """Remove what this run or a killed one left, whichever id it had."""
         for name in ("id", "inventory"):
             (self.state / name).unlink(missing_ok=True)
-        if shutil.which("docker") and self.containers():
-            argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", "cluster_identity", "-a"]
-            options = {"cluster": self.name, "state_dir": str(self.state), "sources": [str(self.inventory)]}
-            done = subprocess.run(
-                [*argv, json.dumps({**options, "reattach": True})],
-                cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stdout + done.stderr
-        down = self.deploy("down", "--yes", cluster_provider="docker")
+        if shutil.which("docker"):
+            if not docker("info", "--format", "{{.ID}}", check=False):
+                self._module("docker_engine", {"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
+            if self.containers():
+                place = {"state_dir": str(self.state), "sources": [str(self.inventory)]}
+                self._module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
+        down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
         assert down.code == 0, down.errors
         shutil.rmtree(self.state, ignore_errors=True)
 
-    def make_hosts(self) -> None:
+    def _module(self, name: str, options: Json) -> None:
+        """Run a module on the control machine."""
+        argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", name, "-a", json.dumps(options)]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def make_hosts(self, **variables: str) -> None:
         """Have bare hosts."""
         argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), str(ROOT / "playbooks/hosts.yml")]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
+        extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
+        done = subprocess.run([*argv, *extra], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def run(self, host: str, script: str, *options: str) -> str:

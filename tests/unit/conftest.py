@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
+from checkout import PLAYBOOKS, Deploy, Result, make_checkout, run
 from fake_kube_api import FakeKubeApi
 
 
@@ -22,3 +24,24 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
     server = FakeKubeApi(tmp_path)
     yield server
     server.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of the test's own."""
+    return make_checkout(tmp_path)
+
+
+@pytest.fixture
+def deploy(checkout: Path) -> Deploy:
+    """Run deploy.py with the named playbook as that of every verb."""
+
+    def run_with(playbook: str, *arguments: str, **more: str) -> Result:
+        for place in (
+            "site.yml",
+            *(f"playbooks/{verb}.yml" for verb in ("verify", "status", "doctor", "web_services")),
+        ):
+            shutil.copy(PLAYBOOKS / f"{playbook}.yml", checkout / place)
+        return run(checkout, *arguments, **more)
+
+    return run_with

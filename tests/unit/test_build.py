@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import typing as t
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build import Builder, BuildError, Progress, closure, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build_tools import BuildError, Tools
+from ansible.module_utils.yunkube.debian_packages import closure
 from ansible.module_utils.yunkube.store import digest_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +90,36 @@ def test_a_c_program_is_built_the_same_twice(tmp_path: Path, monkeypatch: pytest
     assert component["version"] in said.stdout
 
 
+def test_pythons_packages_hold_nothing_of_the_python_that_unpacked_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = "hello-1.dist-info"
+    content = {
+        "hello.py": "def main(): pass\n",
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: hello\nVersion: 1\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": "[console_scripts]\nhello = hello:main\n",
+    }
+    index = tmp_path / "index/hello"
+    index.mkdir(parents=True)
+    wheel = index / "hello-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+        archive.writestr(f"{about}/RECORD", "".join(f"{name},,\n" for name in [*content, f"{about}/RECORD"]))
+    (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    monkeypatch.setenv("PIP_INDEX_URL", f"file://{tmp_path}/index")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/requirements.txt").write_text(f"hello==1 --hash=sha256:{digest_file(wheel)}\n")
+    component = {"name": "web", "version": "1", "language": "python", "directory": "src", "sum": "", "python": "3.11"}
+    component |= {"platforms": ["any"], "programs": {"web": "."}}
+    folder = Builder(LOCK, tmp_path, tmp_path / "cache").component(component)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert folder / "web/lib/hello.py" in files
+    ours = str(Path(sys.executable).parent).encode()
+    assert [path for path in files if ours in path.read_bytes() or path.name in ("RECORD", "hello")] == []
+
+
 def go_tool() -> Path | None:
     """The Go tools of the cache, as a build leaves them there."""
     return next((path for path in sorted(CACHE.glob("store/go-*/go/bin/go"))), None)
@@ -150,7 +184,7 @@ def test_a_manifest_names_every_file_with_digest_size_and_place(tmp_path: Path) 
         "images": [{"reference": "registry.k8s.io/pause:3.10.2", "purpose": ["node"]}],
     }
     built = {"programs": {"kubelet": kubelet}, "images": {"registry.k8s.io/pause:3.10.2": image}, "packages": {}}
-    manifest, sources = manifest_of(lock, built)
+    manifest, sources = manifest_of(lock, built, Tools(tmp_path, 0))
     program, archive = manifest["files"]
     assert (program["path"], program["mode"], program["size"]) == ("/usr/local/bin/kubelet", "0755", 7)
     assert program["sha256"] == sha256_text("kubelet")

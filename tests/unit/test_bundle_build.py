@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.build import sha256_text
-from bundle_build import damaged, link_programs, write_bundle
+from ansible.module_utils.yunkube.debian_packages import Package
+from bundle_build import damaged, in_words, link_of, link_programs, point, write_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+# Run a module with the project's module_utils in place.
+AS_ANSIBLE_DOES = f"""
+import runpy, sys, ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+runpy.run_path({str(ROOT / "library/bundle_build.py")!r}, run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -28,9 +40,7 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def bundle(tmp_path: Path, sources: dict[str, Path]) -> Path:
     """A whole bundle."""
-    folder = tmp_path / "bundles/one"
-    write_bundle(folder, {"files": []}, sources, {"kubectl": sources[sha256_text("kubectl")]})
-    return folder
+    return write_bundle(tmp_path / "bundles", {"files": []}, sources, {"kubectl": sources[sha256_text("kubectl")]})
 
 
 def test_a_bundle_is_whole_after_it_was_written(bundle: Path, sources: dict[str, Path]) -> None:
@@ -43,10 +53,38 @@ def test_a_bundle_takes_no_room_beside_the_store(bundle: Path, sources: dict[str
     assert all((bundle / "files" / digest).samefile(path) for digest, path in sources.items())
 
 
-def test_writing_it_again_is_harmless(bundle: Path, sources: dict[str, Path]) -> None:
-    write_bundle(bundle, {"files": [1]}, sources, {"kubectl": sources[sha256_text("kubectl")]})
+def test_a_bundle_is_named_by_its_content(bundle: Path, sources: dict[str, Path]) -> None:
+    programs = {"kubectl": sources[sha256_text("kubectl")]}
+    assert write_bundle(bundle.parent, {"files": []}, sources, programs) == bundle  # again, which is harmless
     assert damaged(bundle) == []
-    assert json.loads((bundle / "manifest.json").read_text()) == {"files": [1]}
+    other = write_bundle(bundle.parent, {"files": [1]}, sources, programs)
+    assert other != bundle
+    assert json.loads((other / "manifest.json").read_text()) == {"files": [1]}
+
+
+def test_a_lock_leads_to_its_bundle_and_other_packages_to_another(bundle: Path, tmp_path: Path) -> None:
+    lock, pins = tmp_path / "kubernetes-1.0.0.yml", tmp_path / "kubernetes-1.0.0.packages"
+    lock.write_text("kubernetes: 1.0.0\n")
+    without = link_of(tmp_path, lock)
+    pins.write_text("# pinned\n")
+    link = link_of(tmp_path, lock)
+    assert link != without
+    point(link, f"../bundles/{bundle.name}")
+    assert damaged(link) == []
+    assert damaged(without) is None
+    assert link.resolve() == bundle
+    # As the roles compute it, roles/cluster/vars/main.yml:
+    assert link.name == sha256_text(lock.read_text() + pins.read_text())[:16]
+
+
+def test_packages_other_than_pinned_are_told_of() -> None:
+    old, new = (Package("nginx", version, "amd64", "0" * 64) for version in ("1.22-1", "1.22-2"))
+    assert in_words([]) == []
+    (line,) = in_words({(old, new), (old._replace(name="perl"), None)})
+    assert line.startswith(
+        "take newer packages than are pinned, as Debian's archive has those no more (make packages-lock)"
+    )
+    assert line.endswith(": nginx 1.22-2 for 1.22-1, perl (none) for 1.22-1")
 
 
 def test_no_bundle_is_not_a_damaged_one(tmp_path: Path) -> None:
@@ -92,3 +130,37 @@ def test_the_link_to_the_programs_follows_the_bundle(bundle: Path, tmp_path: Pat
     assert Path(link, "kubectl").read_text() == "kubectl"
     assert link_programs(link, tmp_path / "bundles/two", check_mode=False)
     assert not link_programs(None, bundle, check_mode=False)
+
+
+def run_module(**options: t.Any) -> dict[str, t.Any]:
+    """Run the module as Ansible does on this machine, and return what it answers."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANSIBLE_DOES],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    answer: dict[str, t.Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_bundle_that_cannot_be_served_fails_with_what_to_do(tmp_path: Path, sources: dict[str, Path]) -> None:
+    lock = tmp_path / "lock.yml"
+    lock.write_text("kubernetes: 1.0.0\n")
+    point(link_of(tmp_path / "cache", lock), write_bundle(tmp_path / "cache/bundles", {"files": []}, sources, {}))
+    given = {"lock": str(lock), "project": str(ROOT), "cache": str(tmp_path / "cache"), "hosts": ["127.0.0.1"]}
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        assert run_module(**given, port=port, _ansible_check_mode=True)["served"] == []
+        failed = run_module(**given, port=port, programs_link=str(tmp_path / "bin"))
+    assert failed["msg"] == f"cannot serve the bundle at 127.0.0.1:{port}: Address already in use"
+    assert "set cluster_bundle_port" in failed["remedy"]
+    assert failed["changed"]  # the link: so the run ends with 3, not with the 2 of an inventory that is wrong
+    assert "kind" not in failed
+    served = run_module(**given, port=port, run=os.getpid())
+    assert served["served"] == ["127.0.0.1"]
+    assert not served["changed"]

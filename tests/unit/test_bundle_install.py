@@ -8,13 +8,14 @@ import http.server
 import subprocess
 import sys
 import threading
+import time
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
 import bundle_install
 import pytest
-from ansible.module_utils.yunkube import bundle_files
+from ansible.module_utils.yunkube import bundle_files, host_state, originals
 from ansible.module_utils.yunkube.bundle_files import (
     Digests,
     InstallError,
@@ -23,7 +24,9 @@ from ansible.module_utils.yunkube.bundle_files import (
     missing_images,
     missing_packages,
     missing_programs,
+    run_ctr,
 )
+from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
 from bundle_install import Source, control_machine, install
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,12 +140,21 @@ def test_a_damaged_memory_is_no_memory(tmp_path: Path) -> None:
 def test_a_package_in_any_version_is_there() -> None:
     wanted = [{"package": "conntrack"}, {"package": "socat"}, {"package": "ipset"}]
     listing = "conntrack installed\nsocat config-files\nbash installed\n"
-    assert missing_packages(wanted, listing) == ([{"package": "socat"}, {"package": "ipset"}], False)
+    assert missing_packages(wanted, listing) == ([{"package": "socat"}, {"package": "ipset"}], [])
 
 
-@pytest.mark.parametrize("state", ["half-installed", "unpacked", "half-configured", "triggers-pending"])
+@pytest.mark.parametrize("state", ["unpacked", "half-configured", "triggers-pending", "triggers-awaited"])
 def test_an_installation_that_was_cut_off_is_noticed(state: str) -> None:
-    assert missing_packages([{"package": "ipset"}], f"ipset installed\nlibmnl0 {state}\n") == ([], True)
+    wanted = [{"package": "ipset"}, {"package": "libmnl0"}]
+    assert missing_packages(wanted, f"ipset installed\nlibmnl0 {state}\n") == ([{"package": "libmnl0"}], ["libmnl0"])
+
+
+def test_what_was_cut_off_of_another_program_is_left_alone() -> None:
+    assert missing_packages([{"package": "ipset"}], "ipset installed\nnginx half-configured\n") == ([], [])
+
+
+def test_a_half_installed_package_is_installed_again() -> None:
+    assert missing_packages([{"package": "ipset"}], "ipset half-installed\n") == ([{"package": "ipset"}], [])
 
 
 def test_an_image_is_missing_without_its_name_or_with_another_digest() -> None:
@@ -162,20 +174,20 @@ def test_what_is_missing_is_said_in_a_line_for_each_kind() -> None:
     plugins = [{"kind": "cni", "name": name, "version": "1"} for name in ("bridge", "loopback", "portmap")]
     packages = [{"kind": "package", "package": name} for name in ("socat", "ipset")]
     images = [{"kind": "image", "name": "registry.k8s.io/pause", "version": "3.10"}]
-    assert in_words([*runtime, *plugins, *packages, *images], broken=False) == [
+    assert in_words([*runtime, *plugins, *packages, *images], []) == [
         "install 2 packages: ipset, socat",
         "install containerd 2, runc 2 and 3 CNI plugins",
         "import image pause 3.10",
     ]
-    assert in_words(plugins[:1], broken=True) == [
-        "finish an installation of packages that was cut off",
+    assert in_words([*packages[:1], *plugins[:1]], ["socat"]) == [
+        "finish the installation of package socat",
         "install CNI plugin bridge",
     ]
 
 
 def test_of_many_packages_the_first_are_named() -> None:
     packages = [{"kind": "package", "package": f"p{number}"} for number in range(20)]
-    assert in_words(packages, broken=False) == ["install 20 packages: p0, p1, p10, p11, p12, p13, p14, 13 more"]
+    assert in_words(packages, []) == ["install 20 packages: p0, p1, p10, p11, p12, p13, p14, 13 more"]
 
 
 def test_images_are_not_said_to_be_gone_while_containerd_is_only_stopped(
@@ -186,9 +198,9 @@ def test_images_are_not_said_to_be_gone_while_containerd_is_only_stopped(
     monkeypatch.setattr(bundle_files, "IMAGE_STORE", store)
     monkeypatch.setattr(bundle_files, "CTR", "/bin/true")
     monkeypatch.setattr(bundle_files, "CONTAINERD_SOCKET", str(tmp_path / "no.sock"))
-    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([image], False)
+    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([image], [])
     store.touch()
-    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([], False)
+    assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([], [])
 
 
 def test_a_file_is_fetched_verified_and_executable(web: Web, tmp_path: Path) -> None:
@@ -223,6 +235,15 @@ def test_the_old_program_stays_when_the_new_one_does_not_come(web: Web, tmp_path
     assert names(tmp_path) == ["kubelet"]
 
 
+def test_a_program_of_the_hosts_own_is_kept(web: Web, tmp_path: Path) -> None:
+    path = tmp_path / "kubectl"
+    path.write_bytes(b"own")
+    host_state.write_record({"cluster": "ours", "trees": [], "files": {str(path): "755"}})
+    Source(web.url, 0).fetch(program(path), path)
+    assert path.read_bytes() == CONTENT
+    assert [copy.read_bytes() for copy in originals.kept().values()] == [b"own"]
+
+
 def test_a_file_that_the_server_does_not_have_is_named(web: Web, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match=r"kubelet: cannot fetch it from .*Not Found"):
         Source(web.url, 0).fetch(program(tmp_path / "kubelet", sha256="0" * 64), tmp_path / "kubelet")
@@ -240,16 +261,16 @@ def test_an_install_fetches_only_what_is_missing(web: Web, tmp_path: Path, state
     files = [program(tmp_path / "kubelet"), program(tmp_path / "deep/kubeadm")]
     state.mkdir()
     digests = Digests(state / "digests.json")
-    missing, broken = compare(files, digests, check_mode=False)
-    install(missing, Source(web.url, 0), broken)
+    missing, unfinished = compare(files, digests, check_mode=False)
+    install(missing, Source(web.url, 0), unfinished)
     assert len(web.asked) == 1
     assert (tmp_path / "deep/kubeadm").read_bytes() == CONTENT
-    assert compare(files, digests, check_mode=False) == ([], False)
+    assert compare(files, digests, check_mode=False) == ([], [])
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(web: Web, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="make room, then run again"):
-        install([program(tmp_path / "kubelet", size=1 << 60)], Source(web.url, 0), broken=False)
+        install([program(tmp_path / "kubelet", size=1 << 60)], Source(web.url, 0), [])
     assert web.asked == []
     assert not (tmp_path / "kubelet").exists()
 
@@ -281,3 +302,95 @@ def test_the_control_machine_is_where_the_session_comes_from(connection: str, ad
 def test_a_session_from_nowhere_says_what_to_set() -> None:
     with pytest.raises(InstallError, match="set cluster_bundle_url"):
         control_machine(1)
+
+
+# -- what does not answer, and whoever else installs -----------------------------------------------
+
+
+def script(path: Path, text: str) -> str:
+    """Write a program."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_containerd_that_hangs_is_named_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child"
+    monkeypatch.setattr(bundle_files, "CTR", script(tmp_path / "ctr", f"sleep 300 &\necho $! > {child}\nwait"))
+    with pytest.raises(InstallError, match="ctr did not end within 1 s and was stopped") as failed:
+        run_ctr("images", "list", seconds=1)
+    assert failed.value.remedy.startswith("containerd does not answer: ")
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child.read_text().strip()}/cmdline").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    state = Path(f"/proc/{child.read_text().strip()}/stat")
+    assert not state.exists() or ") Z " in state.read_text()
+
+
+def image(**given: t.Any) -> dict[str, t.Any]:
+    """An entry of the manifest."""
+    entry = {"name": "pause", "version": "3", "kind": "image", "reference": "pause:3", "target": "sha256:0"}
+    return entry | {"sha256": digest(CONTENT), "size": len(CONTENT)} | given
+
+
+def test_an_import_that_fails_leaves_no_archive(
+    web: Web, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_files, "CTR", script(tmp_path / "ctr", "echo no space left >&2; exit 1"))
+    others = [image(name=f"image{number}", sha256=digest(b"%d" % number), size=1) for number in range(5)]
+    web.files |= {digest(b"%d" % number): b"%d" % number for number in range(5)}
+    with pytest.raises(InstallError, match="ctr failed: no space left"):
+        install([image(), *others], Source(web.url, 0), [])
+    assert list(state.iterdir()) == []
+
+
+HOLD = """
+import fcntl, sys, time
+with open(sys.argv[1], "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[t.Callable[[float], subprocess.Popen[str]]]:
+    """Let another process hold a lock for so many seconds, under the name of what usually does."""
+    started: list[subprocess.Popen[str]] = []
+    path = tmp_path / "unattended-upgrade"
+    path.write_text(HOLD)
+
+    def hold(seconds: float) -> subprocess.Popen[str]:
+        argv = [sys.executable, str(path), str(tmp_path / "lock"), str(seconds)]
+        started.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+        stdout = started[-1].stdout
+        assert stdout is not None
+        assert stdout.readline() == "held\n"
+        return started[-1]
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_packages_wait_for_another_programs_turn_and_say_so(
+    tmp_path: Path, holder: t.Callable[[float], subprocess.Popen[str]]
+) -> None:
+    other = holder(1)
+    notes: list[str] = []
+    with package_turn(notes, 60, tmp_path / "lock"):
+        pass
+    (note,) = notes
+    assert note.endswith(f" s for unattended-upgrade (process {other.pid}) to install its packages")
+    with package_turn(notes, 0, tmp_path / "lock"):  # free: nothing to say
+        pass
+    assert len(notes) == 1
+
+
+def test_who_never_ends_is_named(tmp_path: Path, holder: t.Callable[[float], subprocess.Popen[str]]) -> None:
+    other = holder(300)
+    named = f"unattended-upgrade (process {other.pid}) has been installing packages for more than 0 s"
+    with pytest.raises(PackagesBusy) as busy, package_turn([], 0.3, tmp_path / "lock"):
+        pass
+    assert str(busy.value) == named

@@ -220,6 +220,14 @@ def test_what_stands_on_one_host_stands_on_one_that_there_is(changed: dict[str, 
     assert remedy
 
 
+def test_a_folder_of_the_system_does_not_go_with_the_cluster() -> None:
+    found = list(findings(cluster(teardown_paths=["/srv/data", "/var/lib/", "/"])))
+    assert [(key, message.split()[0]) for key, message, _ in found] == [
+        ("teardown_paths", "/var/lib/"),
+        ("teardown_paths", "/"),
+    ]
+
+
 def test_an_unknown_release_names_those_that_are_locked() -> None:
     [(_, _, remedy)] = findings(cluster(cluster_kubernetes_version="1.99.0"))
     assert remedy.endswith("1.36.4, 1.37.2")
@@ -273,6 +281,14 @@ def test_hosts_behind_forwarded_ports_may_share_an_address() -> None:
 def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     [line] = said(tmp_path, "---\ncluster_name: [a\n\nb: c\n")
     assert line.startswith("group_vars/all/cluster.yml:4: YAML: ")
+
+
+def test_folders_that_go_are_judged_for_whatever_host_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    (tmp_path / "host_vars/node1.yml").write_text('teardown_paths: [/opt, "{{ x_data }}"]\n')
+    inventory = read([tmp_path])
+    assert [path for entry in inventory.entries for path in cluster_config.paths_of(entry)] == ["/opt"]
 
 
 def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> None:

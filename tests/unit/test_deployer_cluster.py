@@ -125,6 +125,22 @@ def test_wrong_usage_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "argv", [["down", "--limit", "node1"], ["down", "--limit=node1", "--yes"], ["remove", "a", "--limit", "a"]]
+)
+def test_a_verb_that_destroys_takes_no_limit(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        parse(argv)
+    assert error.value.code == 2
+    assert "`deploy.py remove" in capsys.readouterr().err
+
+
+def test_a_whole_cluster_may_have_lost_hosts() -> None:
+    request = parse(["down", "--dead", "a", "--dead", "b", "--force"])
+    assert request.extra_vars == {"teardown_dead": ["a", "b"], "teardown_force": True}
+    assert request.limit == ""
+
+
 def test_kubectl_gets_what_follows_the_dashes_word_for_word() -> None:
     request = parse(["kubectl", "-i", "inventory/mine", "--", "exec", "-it", "pod", "--", "sh", "-c", "a b"])
     assert request.arguments == ("exec", "-it", "pod", "--", "sh", "-c", "a b")
@@ -168,6 +184,7 @@ def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
 def test_the_next_step_keeps_the_inventory() -> None:
     assert command("kubectl -- get nodes", "inventory/docker") == "./scripts/deploy.py kubectl -- get nodes"
     assert command("up", "inventory/mine") == "./scripts/deploy.py up -i inventory/mine"
+    assert command("web apply", "my inventory") == "./scripts/deploy.py web apply -i 'my inventory'"
 
 
 def test_a_second_run_on_the_cluster_is_told_who_holds_it(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from deployer.arguments import parse
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Summary
 from deployer.progress import Progress
-from deployer.session import exit_code, with_commands
+from deployer.session import exit_code
 from deployer.verbs import VERBS
 from deployer.views.summary import print_summary
 
 FINDING = {
     "id": "subnet-env-missing", "title": "subnet.env is missing", "severity": "error", "host": "node1",
     "target": "/run/flannel/subnet.env", "evidence": ["it is not there"], "chain": ["pod-not-ready (x): a pod"],
-    "remedy": "delete the pod", "command": "doctor --fix --only subnet-env-missing",
+    "remedy": "delete the pod",
+    "command": "./scripts/deploy.py doctor -i inventory/mine --fix --only subnet-env-missing",
     "page": "docs/faults/subnet-env-missing.md",
 }  # fmt: skip
 
@@ -71,7 +72,7 @@ def printed(capsys: pytest.CaptureFixture[str], doctor: dict[str, Any], *, dry_r
 
 
 def test_a_finding_is_printed_with_evidence_chain_and_command(capsys: pytest.CaptureFixture[str]) -> None:
-    found = with_commands({"findings": [FINDING], "reached": 2, "healthy": False}, "inventory/mine")
+    found = {"findings": [FINDING], "reached": 2, "healthy": False}
     assert printed(capsys, found).splitlines()[1:7] == [
         "error  subnet.env is missing (node1, /run/flannel/subnet.env)",
         "  evidence  it is not there",

@@ -21,22 +21,30 @@ from deployer.image import checked, explain
     ],
 )
 def test_answers_are_told_apart(said: str, words: str) -> None:
-    error = explain("push", f"WARNING: something\nError response from daemon: {said}", "shop:1", "r:5000")
+    error = explain(
+        "push", f"WARNING: something\nError response from daemon: {said}", "shop:1", "r:5000", "inventory/mine"
+    )
     assert words in error.message
     assert said in error.message
     assert error.hint
     assert error.code == Exit.FAILED
+    assert "deploy.py" not in error.hint or "-i inventory/mine" in error.hint
 
 
 def test_what_is_not_known_is_passed_on() -> None:
-    assert explain("push", "the sky fell", "shop:1", "r:5000").message == "docker push failed: the sky fell"
+    assert (
+        explain("push", "the sky fell", "shop:1", "r:5000", "inventory/mine").message
+        == "docker push failed: the sky fell"
+    )
 
 
 def test_a_missing_image_and_a_silent_engine_are_said() -> None:
-    missing = explain("image", "Error: No such image: shop:1", "shop:1", "r:5000")
+    missing = explain("image", "Error: No such image: shop:1", "shop:1", "r:5000", "inventory/mine")
     assert missing.message == "this machine's Docker engine has no image shop:1"
     assert missing.code == Exit.USAGE
-    silent = explain("image", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "shop:1", "r")
+    silent = explain(
+        "image", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "shop:1", "r", "inventory/mine"
+    )
     assert silent.message == "the Docker engine does not answer"
 
 

@@ -167,7 +167,11 @@ def test_what_no_log_hides_stays_hidden() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "status", "code"),
-    [("timeout", "failed", Exit.TIMEOUT), ("interrupted", "canceled", Exit.INTERRUPTED), ("", "successful", Exit.OK)],
+    [
+        ("timeout", "failed", Exit.TIMEOUT),
+        ("interrupted", "canceled", Exit.INTERRUPTED),
+        ("", "successful", Exit.USAGE),  # nothing was looked at
+    ],
 )
 def test_an_early_end_outweighs_what_ansible_says(reason: Any, status: str, code: Exit) -> None:
     assert exit_code(status, reason, Progress(), VERBS["up"]) == code

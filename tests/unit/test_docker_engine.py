@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import json
+import os
 import socketserver
+import subprocess
+import sys
 import threading
 import typing as t
 from pathlib import Path
@@ -12,6 +16,8 @@ import docker_engine
 import pytest
 from ansible.module_utils.yunkube import system_packages
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CASE = {
     "answer": "no answer",
@@ -115,3 +121,22 @@ def test_a_stream_that_ends_in_an_error_is_a_fault(engine: Docker) -> None:
 def test_no_engine_is_said_with_its_socket(tmp_path: Path) -> None:
     with pytest.raises(DockerError, match=str(tmp_path)):
         Docker(str(tmp_path / "docker.sock"))
+
+
+def test_down_of_a_cluster_that_was_never_made_starts_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "inventory/group_vars").mkdir(parents=True)
+    hosts = {"masters": {"hosts": {"master1": {"ansible_host": "10.101.99.11"}}}, "nodes": {}}
+    (tmp_path / "inventory/hosts.yml").write_text(json.dumps({"all": {"children": hosts}}))
+    settings = f"cluster_name: never\ncluster_provider: docker\ncluster_state_dir: {tmp_path}/state\n"
+    (tmp_path / "inventory/group_vars/all.yml").write_text(settings)
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{tmp_path}/inventory", "playbooks/down.yml"]
+    environment = {
+        **os.environ,
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "1",
+        "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
+    }
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    task = done.stdout.partition("Ensure that the Docker engine runs, if there is one]")[2].splitlines()[1]
+    assert task == "skipping: [localhost]"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import docker_host_image as image
 from ansible.module_utils.yunkube.system_packages import debian_archive
@@ -20,6 +22,12 @@ def test_the_mirror_is_the_one_that_apt_uses() -> None:
     assert debian_archive(lines) == "http://b.example/debian/"
     assert debian_archive("Ubuntu|Ubuntu|http://c.example/ubuntu/\n") is None
     assert debian_archive("") is None
+
+
+def test_an_unsigned_archive_is_refused_and_not_only_warned_of() -> None:
+    without_apt: Any = SimpleNamespace(get_bin_path=lambda _name: None)
+    argv = image._debootstrap(without_apt, {"suite": "bookworm", "packages": ["python3"]}, Path("/root"))
+    assert {"--force-check-gpg", "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg"} <= set(argv)
 
 
 def test_the_line_that_names_the_fault_is_found() -> None:

@@ -6,10 +6,12 @@ import io
 import ipaddress
 import tarfile
 import typing as t
+from pathlib import Path
 
 import docker_machines
 import pytest
 from ansible.module_utils.yunkube import docker_machine as machines
+from ansible.module_utils.yunkube.docker_registry import tags_in
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 INFO = {"MemTotal": 8 << 30, "NCPU": 4, "CgroupVersion": "1"}
@@ -250,3 +252,66 @@ def test_more_hosts_than_the_kernel_can_watch_are_warned_of() -> None:
     assert machines.inotify_warning(128, 9) == ""
     assert "enough for 9 hosts, and there are 10" in machines.inotify_warning(128, 10)
     assert "max_user_instances=1024" in machines.inotify_warning(128, 10)
+
+
+class Engine:
+    """As much of an engine as says whose its hosts are."""
+
+    def __init__(self, containers: list[dict[str, t.Any]], networks: list[dict[str, t.Any]], key: bytes = b"") -> None:
+        """Hold what there is, and the key that every host lets in."""
+        self.answers = {"/containers/json": containers, "/networks": networks}
+        self.key = key
+
+    def get(self, path: str, /, **_query: object) -> t.Any:
+        """Return what is there."""
+        return self.answers[path]
+
+    def read_file(self, _container: str, _path: str) -> bytes:
+        """Return the authorized keys."""
+        return self.key
+
+
+def host(name: str, cluster_id: str | None) -> dict[str, t.Any]:
+    labels = {machines.CLUSTER_LABEL: "docker", machines.HOST_LABEL: name}
+    return {"Id": name, "Labels": labels if cluster_id is None else {**labels, machines.ID_LABEL: cluster_id}}
+
+
+def lab_of(engine: Engine, folder: Path, cluster_id: str = "0123456789abcdef") -> docker_machines.Lab:
+    (folder / "hosts").mkdir(exist_ok=True)
+    (folder / "hosts/node1").write_bytes(MACHINE.keys[0])
+    (folder / "id_ed25519.pub").write_bytes(MACHINE.keys[1])
+    return docker_machines.Lab(t.cast("t.Any", engine), "docker", cluster_id, str(folder))
+
+
+def test_hosts_with_the_clusters_id_are_its_own(tmp_path: Path) -> None:
+    stranger = {"Id": "x", "Labels": {machines.CLUSTER_LABEL: "other", machines.HOST_LABEL: "node1"}}
+    lab = lab_of(Engine([host("node1", "0123456789abcdef"), stranger, {"Id": "y", "Labels": None}], []), tmp_path)
+    assert lab.hosts == {"node1": "node1"}
+
+
+@pytest.mark.parametrize("ours", ["0123456789abcdef", ""])
+def test_hosts_of_another_id_are_refused_with_both(tmp_path: Path, ours: str) -> None:
+    net = {**network("yunkube-docker", str(SUBNET), "docker")}
+    net["Labels"] = {**net["Labels"], machines.ID_LABEL: "f" * 16}
+    with pytest.raises(docker_machines.RefusedError) as refused:
+        lab_of(Engine([host("node1", "f" * 16)], [net], AUTHORIZED), tmp_path, ours)
+    assert [fault["check"] for fault in refused.value.faults] == ["other cluster"] * 2
+    for fault, what in zip(refused.value.faults, ("host node1", "network yunkube-docker"), strict=True):
+        assert what in fault["message"]
+        assert "docker (id ffffffffffffffff), not to docker (" in fault["message"]
+        assert (ours or "without an id") in fault["message"]
+
+
+def test_hosts_of_before_there_were_ids_are_ours_when_they_let_us_in(tmp_path: Path) -> None:
+    net = network("yunkube-docker", str(SUBNET), "docker")
+    assert lab_of(Engine([host("node1", None)], [net], b"other\n" + AUTHORIZED), tmp_path).hosts == {"node1": "node1"}
+    for key, name in ((b"other\n", "node1"), (AUTHORIZED, "node2"), (b"", "node2")):
+        with pytest.raises(docker_machines.RefusedError, match="without an id"):
+            lab_of(Engine([host(name, None)], [net], key), tmp_path)
+
+
+def test_tagged_images_of_a_registry_are_counted_and_their_digests_are_not() -> None:
+    tag = "repositories/team/shop/_manifests/tags/1.0"
+    names = ["repositories", "repositories/team/shop/_manifests/tags", tag, f"{tag}/current", f"{tag}/index/sha256/aa"]
+    assert tags_in(names) == 1
+    assert tags_in([]) == 0

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from doctor_record import RECORD
 from load_plugin import load_plugin
 
 plugin = load_plugin("action/doctor_diagnose")
 GOOD = {host["host"]: {"facts": host} for host in RECORD["hosts"]}
 CLUSTER = {"facts": RECORD["cluster"]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "sources", "inventory"),
+    [
+        ("inventory/mine", ["/elsewhere"], "inventory/mine"),
+        ("", [str(plugin.PROJECT / "inventory/mine")], "inventory/mine"),
+        ("", ["/etc/clusters/mine"], "/etc/clusters/mine"),
+        ("", [], "inventory/docker"),
+    ],
+)
+def test_commands_are_for_the_inventory_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, typed: str, sources: list[str], inventory: str
+) -> None:
+    monkeypatch.setenv("YUNKUBE_INVENTORY", typed)
+    assert plugin.inventory_of(sources) == inventory
 
 
 def collect(hosts: dict[str, t.Any], clusters: list[t.Any]) -> t.Any:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
+from dataclasses import replace
 
 import pytest
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
+from ansible.module_utils.yunkube.doctor.fault import Fault, Hit
 from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
 from ansible.module_utils.yunkube.doctor.plan import Wish, step
 from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
+from deployer.arguments import parse
+from deployer.verbs import command
 from doctor_changes import CHANGES
 from doctor_pairs import HIDDEN, independent, named
 from doctor_record import break_pod, healthy, node, not_ready
@@ -119,9 +124,23 @@ def test_entries_explain_what_stands_after_them() -> None:
         assert not fault.explains or set(fault.explains) & set(order[number + 1 :]), fault.id
 
 
+@pytest.mark.parametrize("fault", [fault for fault in BY_ID.values() if fault.call], ids=lambda fault: fault.id)
+def test_a_command_of_a_remedy_is_one_of_deploy_py_and_names_the_inventory(fault: Fault) -> None:
+    hit = Hit("node1", ["it is so"], target="kube-system/coredns-1")
+    fault = replace(fault, proof=lambda _: [hit], generic=False)
+    (found,) = diagnose(healthy(), [fault], lambda words: command(words, "inventory/mine"))
+    verb = fault.call.partition(" ")[0]
+    assert f"./scripts/deploy.py {verb} -i inventory/mine" in found.remedy
+    assert "{" not in found.remedy
+    _, *words = shlex.split(command(fault.call.format(host="node1", target="x"), "inventory/mine"))
+    assert parse(words).verb == verb
+
+
 def test_every_entry_can_be_told() -> None:
     for fault in BY_ID.values():
         assert fault.title[0].isupper() or fault.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))
         assert fault.remedy
+        assert "deploy.py" not in fault.remedy, f"{fault.id}: name the command as `call`, which knows the inventory"
+        assert ("{command}" in fault.remedy) == bool(fault.call), fault.id
         assert fault.looks
         assert not fault.safe or fault.repair

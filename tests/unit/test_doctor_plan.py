@@ -91,3 +91,11 @@ def test_a_dry_run_names_every_repair_once() -> None:
     last = step(found, wish, second.state, 102)
     assert [first.next["id"], second.next["id"]] == ["a", "b"]
     assert (last.next, last.again, last.stopped) == ({}, False, "")
+
+
+def test_a_run_does_no_more_repairs_than_it_may() -> None:
+    found = [finding("a"), finding("b")]
+    now = step(found, Wish(fix=True, most=1), {"tried": ["before host"], "last": 100}, 100)
+    assert (now.next, now.again) == ({}, False)
+    assert now.stopped == "1 repairs were done (troubleshoot_repairs_max)"
+    assert step(found, Wish(fix=True, most=2), {"tried": ["before host"], "last": 100}, 100).next["id"] == "a"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import re
+import subprocess
 import typing as t
 from pathlib import Path
 
 import doctor_repair
 import pytest
-from ansible.module_utils.yunkube.doctor import repairs
+from ansible.module_utils.yunkube.doctor import certificates, repairs
 from ansible.module_utils.yunkube.doctor.faults import TABLE
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
 from fake_kube_api import FakeKubeApi
@@ -44,6 +47,7 @@ def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repairs, "KUBELET_CONFIG", tmp_path / "config.yaml")
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(tmp_path / "kubelet.conf"))
     monkeypatch.setattr(repairs, "ADMIN_CONF", tmp_path / "admin.conf")
+    monkeypatch.setattr(repairs, "PKI", tmp_path / "pki")
     monkeypatch.setattr(repairs, "node_name", lambda: "node1")
     monkeypatch.setattr(repairs, "probe", lambda _url: "ok")
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
@@ -185,29 +189,164 @@ def leaders(fake: FakeKubeApi) -> FakeKubeApi:
     return fake
 
 
-def test_a_certificate_is_renewed_and_nobody_disturbed(tmp_path: Path, leaders: FakeKubeApi) -> None:
-    assert leaders.objects
+CLUSTER = """\
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+certificateValidityPeriod: 4380h0m0s
+encryptionAlgorithm: ECDSA-P384
+"""
+KEYS = {"ECDSA-P256": ("ec", "P-256"), "ECDSA-P384": ("ec", "P-384"), "RSA-2048": ("rsa:2048", "")}
+
+
+def sign(path: Path, algorithm: str = "ECDSA-P384", hours: float = 4380) -> None:
+    """Make a certificate that ends in so many hours."""
+    kind, curve = KEYS[algorithm]
+    more = ["-pkeyopt", f"ec_paramgen_curve:{curve}"] if curve else []
+    end = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)).strftime("%Y%m%d%H%M%SZ")
+    key = ["openssl", "req", "-new", "-newkey", kind, *more, "-nodes", "-keyout", f"{path}.key", "-subj", "/CN=x"]
+    request = subprocess.run(key, check=True, capture_output=True).stdout
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / "index").write_text("")
+    config = path.parent / "ca.cnf"
+    config.write_text(
+        f"[ca]\ndefault_ca=x\n[x]\ndatabase={path.parent}/index\nnew_certs_dir={path.parent}\n"
+        "rand_serial=yes\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
+    )
+    argv = ["openssl", "ca", "-batch", "-notext", "-config", str(config), "-selfsign", "-keyfile", f"{path}.key"]
+    argv += ["-startdate", "20260101000000Z", "-enddate", end, "-in", "/dev/stdin", "-out", str(path)]
+    subprocess.run(argv, check=True, capture_output=True, input=request)
+
+
+class Kubeadm(Module):
+    """kubeadm that makes certificates as its configuration says, or as a test does."""
+
+    def __init__(self, path: Path, algorithm: str = "", hours: float = 0, **settings: t.Any) -> None:
+        """Renew `path`."""
+        super().__init__(**settings)
+        self.path, self.algorithm, self.hours = path, algorithm, hours
+        self.config = ""
+
+    def run_command(self, argv: list[str], data: str | None = None, **_more: t.Any) -> tuple[int, str, str]:
+        """Renew it."""
+        if argv[:2] == ["kubeadm", "version"]:
+            return 0, "v1.37.2\n", ""
+        if argv[0] == "kubeadm":
+            assert argv[-2:] == ["--config", "/dev/stdin"], argv
+            self.config = data or ""
+            wanted = certificates.wanted_of(self.config)
+            if not self.path.exists():
+                return 0, "MISSING! certificate for serving the Kubernetes API\n", ""
+            hours = self.hours or wanted.lifetime.total_seconds() / 3600
+            sign(self.path, self.algorithm or wanted.algorithm, hours)
+        return super().run_command(argv)
+
+
+@pytest.fixture
+def cluster(leaders: FakeKubeApi) -> FakeKubeApi:
+    """Let the cluster have kubeadm's configuration."""
+    leaders.put(certificates.CONFIG, data={"ClusterConfiguration": CLUSTER})
+    return leaders
+
+
+def renew(kubeadm: Kubeadm) -> Work:
+    """Renew its certificate."""
+    one = Work(t.cast("t.Any", kubeadm), "fault")
+    repairs.renew_certificate(one, "", path=str(kubeadm.path))
+    return one
+
+
+def test_a_certificate_is_renewed_by_the_clusters_configuration_and_nobody_disturbed(
+    tmp_path: Path, cluster: FakeKubeApi
+) -> None:
     path = tmp_path / "apiserver.crt"
     path.write_text("old")
-    one = work()
-    repairs.renew_certificate(one, "", path=str(path))
-    assert (one.changes, ran(one)) == ([f"renew {path}"], ["kubeadm certs renew apiserver"])
+    kubeadm = Kubeadm(path)
+    one = renew(kubeadm)
+    assert one.changes == [f"renew {path}"]
+    assert not [line for line in ran(one) if line.startswith(("crictl", "systemctl"))]
+    assert cluster.objects
+    assert kubeadm.config == CLUSTER
+    assert certificates.read(path).algorithm == "ECDSA-P384"
 
 
-def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, leaders: FakeKubeApi) -> None:
-    assert leaders.objects
-    one = work(answers={"crictl": "abc\n"})
-    repairs.renew_certificate(one, "", path=str(tmp_path / "scheduler.conf"))
+def test_without_an_api_the_hosts_own_certificates_say_how(tmp_path: Path, cluster: FakeKubeApi) -> None:
+    cluster.refuse[f"GET {certificates.CONFIG}"] = (503, "away")
+    for name, hours in (("apiserver-kubelet-client.crt", 4380.0), ("etcd/server.crt", 4380.0), ("odd.crt", -1.0)):
+        (tmp_path / "pki/etcd").mkdir(parents=True, exist_ok=True)
+        sign(tmp_path / "pki" / name, "RSA-2048" if hours < 0 else "ECDSA-P384", hours)
+    path = tmp_path / "pki/apiserver.crt"
+    path.write_text("old")
+    kubeadm = Kubeadm(path)
+    renew(kubeadm)
+    assert certificates.wanted_of(kubeadm.config) == certificates.wanted_of(CLUSTER)
+    assert "kubernetesVersion: v1.37.2" in kubeadm.config
+    assert f"controlPlaneEndpoint: {cluster.address}" in kubeadm.config
+    assert "clusterName: test" in kubeadm.config
+
+
+def test_without_an_api_and_without_a_certificate_nothing_is_guessed(tmp_path: Path, cluster: FakeKubeApi) -> None:
+    cluster.refuse[f"GET {certificates.CONFIG}"] = (503, "away")
+    path = tmp_path / "apiserver.crt"
+    path.write_text("old")
+    with pytest.raises(RepairError, match="nor is a certificate"):
+        renew(Kubeadm(path))
+    assert path.read_text() == "old"
+
+
+def test_what_kubeadm_made_is_looked_at(tmp_path: Path, cluster: FakeKubeApi) -> None:
+    path = tmp_path / "apiserver.crt"
+    assert cluster.objects
+    with pytest.raises(RepairError, match=r"apiserver.crt is missing; it says: MISSING! certificate"):
+        renew(Kubeadm(path))
+    path.write_text("old")
+    with pytest.raises(RepairError, match=r"its key is RSA-2048, not ECDSA-P384, it ends on .*, not on "):
+        renew(Kubeadm(path, "RSA-2048", 8760))
+
+
+def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, cluster: FakeKubeApi) -> None:
+    path = tmp_path / "scheduler.conf"
+    path.write_text(cluster.kubeconfig)
+
+    class Conf(Kubeadm):
+        def run_command(self, argv: list[str], data: str | None = None, **_more: t.Any) -> tuple[int, str, str]:
+            """Put the certificate into a kubeconfig."""
+            if argv[:2] == ["kubeadm", "certs"]:
+                sign(tmp_path / "crt")
+                text = base64.b64encode((tmp_path / "crt").read_bytes()).decode()
+                path.write_text(re.sub("(client-certificate-data:) .*", rf"\1 {text}", path.read_text()))
+                return 0, "", ""
+            return super().run_command(argv, data)
+
+    one = renew(Conf(path, answers={"crictl": "abc\n"}))
     assert one.changes[1] == "restart kube-scheduler"
     assert ran(one)[-1].endswith("stop --timeout 5 abc")
 
 
-def test_one_that_only_ends_soon_disturbs_nobody(tmp_path: Path, leaders: FakeKubeApi) -> None:
+def test_one_that_only_ends_soon_disturbs_nobody(tmp_path: Path, cluster: FakeKubeApi) -> None:
     path = tmp_path / "apiserver-kubelet-client.crt"
-    path.write_text((leaders.folder / "server.crt").read_text())
-    one = work()
-    repairs.renew_certificate(one, "", path=str(path))
-    assert one.changes == [f"renew {path}"]
+    path.write_text((cluster.folder / "server.crt").read_text())
+    assert renew(Kubeadm(path)).changes == [f"renew {path}"]
+
+
+def test_the_administrators_kubeconfig_is_made_by_the_clusters_configuration(
+    tmp_path: Path, cluster: FakeKubeApi
+) -> None:
+    path = tmp_path / "admin.conf"
+    path.unlink()
+
+    class Conf(Kubeadm):
+        def run_command(self, argv: list[str], data: str | None = None, **_more: t.Any) -> tuple[int, str, str]:
+            """Write it, with a certificate of a year."""
+            if argv[:2] == ["kubeadm", "init"]:
+                self.config = data or ""
+                path.write_text(cluster.kubeconfig)
+                return 0, "", ""
+            return super().run_command(argv, data)
+
+    kubeadm = Conf(path)
+    with pytest.raises(RepairError, match="its key is ECDSA-P256, not ECDSA-P384"):
+        repairs.write_admin_conf(Work(t.cast("t.Any", kubeadm), "x"), "")
+    assert kubeadm.config == CLUSTER
 
 
 def test_exactly_one_rule_is_deleted() -> None:

@@ -8,6 +8,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube import host_state, originals
 from ansible.module_utils.yunkube.files import State, bring, differences, read_state, wanted_state, write
 
 
@@ -64,3 +65,15 @@ def test_nothing_is_written_in_check_mode_and_nothing_twice(tmp_path: Path) -> N
     assert bring(files, check_mode=False)[0] == [str(path)]
     assert path.read_text() == "text\n"
     assert bring(files, check_mode=False) == ([], [])
+
+
+def test_a_file_of_the_hosts_own_is_kept_before_it_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("own\n")
+    host_state.write_record({"cluster": "ours", "trees": [], "files": {str(path): "644"}})
+    bring([entry(path)], check_mode=True)
+    assert not originals.is_kept(path)
+    bring([entry(path)], check_mode=False)
+    bring([entry(path, content="more\n")], check_mode=False)
+    (copy,) = originals.kept().values()
+    assert copy.read_text() == "own\n"

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
-from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_routes
+from host_preflight import Host, find_faults, find_listeners, foreign, joined, parse_listeners, parse_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
 
 NEEDS: dict[str, t.Any] = {
+    "endpoint": "10.0.0.11:6443",
     "master": True,
     "architecture": "amd64",
     "node_ip": "10.0.0.11",
@@ -141,6 +142,19 @@ def test_a_member_of_anything_without_our_record_is_refused() -> None:
     )
 
 
+def test_a_host_of_ours_that_joined_elsewhere_is_refused(tmp_path: Path) -> None:
+    ours = dataclasses.replace(FIT, member=True, record=OURS, joined="https://10.0.0.11:6443")
+    assert find_faults(ours, NEEDS) == []
+    (fault,) = find_faults(dataclasses.replace(ours, joined="https://10.1.2.3:6443"), NEEDS)
+    assert (fault.check, "at https://10.1.2.3:6443, not" in fault.message) == ("other cluster", True)
+    (tmp_path / "etc/kubernetes/manifests").mkdir(parents=True)
+    assert joined(tmp_path) == ""
+    (tmp_path / "etc/kubernetes/kubelet.conf").write_text("clusters:\n- cluster:\n    server: https://10.1.2.3:6443\n")
+    assert joined(tmp_path) == "https://10.1.2.3:6443"
+    (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").touch()  # its kubelet asks its own API server
+    assert joined(tmp_path) == ""
+
+
 def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:
     assert checks(FIT, cluster_id="") == []
     assert checks(dataclasses.replace(FIT, record=OURS), cluster_id="") == ["other cluster"]
@@ -227,6 +241,18 @@ def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., lis
     assert all_faults({"a": report(), "b": report()}) == []
 
 
+def test_what_a_cluster_would_use_or_overwrite_of_others_is_foreign(tmp_path: Path) -> None:
+    for name in ("var/lib/containerd/lost+found", "var/lib/etcd", "var/lib/kubelet", "var/lib/cni/networks/podman"):
+        (tmp_path / name).mkdir(parents=True)
+    assert foreign(master=True, root=tmp_path) == ()
+    (tmp_path / "var/lib/etcd/default/member").mkdir(parents=True)  # where Debian's own etcd has its data
+    assert foreign(master=False, root=tmp_path) == ()  # it stays, also when the cluster goes
+    (tmp_path / "var/lib/containerd/io.containerd.content.v1").mkdir()
+    (tmp_path / "var/lib/kubelet/config.yaml").touch()
+    found = foreign(master=True, root=tmp_path)
+    assert [what.rpartition(" ")[2] for what in found] == ["/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
+
+
 def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None:
     specs = yaml.safe_load((ROOT / "roles/prepare_host/meta/argument_specs.yml").read_text())["argument_specs"]
     (choices,) = (
@@ -245,7 +271,7 @@ def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None
 def test_the_control_machines_clock_is_right_in_every_time_zone(zone: str) -> None:
     tasks = yaml.safe_load((ROOT / "roles/prepare_host/tasks/preflight.yml").read_text())
     expression = tasks[0]["host_preflight"]["control_time"]
-    argv = [Path(sys.executable).parent / "ansible", "localhost", "-m", "debug", "-a", f"msg='at {expression}'"]
+    argv = [str(Path(sys.executable).parent / "ansible"), "localhost", "-m", "debug", "-a", f"msg='at {expression}'"]
     environment = {**os.environ, "TZ": zone, "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     found = re.search(r"at ([\d.]+)", done.stdout)

@@ -98,15 +98,39 @@ def test_files_count_by_content_in_etc_and_by_name_elsewhere(tmp_path: Path) -> 
     found = host_state.files(tmp_path)
     assert set(found) == {
         "/etc/own", "/etc/own/a", "/etc/link", "/opt/cni", "/opt/cni/bin", "/opt/cni/bin/deep", "/var/lib/kubelet",
+        "/var/lib/kubelet/c",
     }  # fmt: skip
     assert found["/etc/link"] == "-> own/a"
     (tmp_path / "etc/own/a").write_text("other")
     assert host_state.files(tmp_path)["/etc/own/a"] != found["/etc/own/a"]
 
 
+def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes() -> None:
+    after = record(files={"/var/lib/etcd": "755/", "/var/lib/etcd/default": "755/"})
+    assert told(record(files={"/var/lib/etcd": "755/"}), after) == []
+    new = record(
+        files={"/var/lib/etcd": "755/"}, trees=host_state.take(lambda _: "", "", root=Path("/nowhere"))["trees"]
+    )
+    assert told(new, after) == ["file /var/lib/etcd/default is left"]
+
+
+def test_networks_of_the_hosts_own_containers_may_go() -> None:
+    files = {"/run/netns": "755/", "/run/netns/cni-1": "644", "/var/lib/cni": "755/", "/var/lib/cni/networks": "755/"}
+    before = record(files=files, trees=[["/run", 1], ["/run/netns", 1], ["/var/lib", 1], ["/var/lib/cni", 2]])
+    assert told(before, record(files={"/run/netns": "755/", "/var/lib/cni": "755/"})) == []
+
+
 @pytest.mark.parametrize(
     ("path", "is_recorded"),
-    [("/opt/cni", True), ("/opt", False), ("/usr/libexec/kubernetes", True), ("/usr/libexec/kubernetes/x", False)],
+    [
+        ("/opt/cni", True),
+        ("/opt", False),
+        ("/usr/libexec/kubernetes", True),
+        ("/usr/libexec/kubernetes/x", True),
+        ("/var/lib/etcd/default/member", True),
+        ("/var/lib/etcd/default/member/snap", False),
+        ("/srv/x", False),
+    ],
 )
 def test_a_folder_that_no_record_holds_is_nobodys_to_remove(path: str, is_recorded: bool) -> None:
     assert host_state.is_recorded(Path(path)) == is_recorded

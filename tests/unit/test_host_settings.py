@@ -6,6 +6,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube import host_state, originals
 from ansible.module_utils.yunkube import settings as host_settings
 from ansible.module_utils.yunkube.settings import Settings, modules_text, sysctls_text, without_swap
 
@@ -80,3 +81,11 @@ def test_a_feature_of_the_kernel_is_not_loaded_again(tmp_path: Path, monkeypatch
     assert module.ran == []
     made.load("no_such_module")
     assert module.ran == [["modprobe", "no_such_module"]]
+
+
+def test_a_file_of_the_hosts_own_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "99-kubernetes.conf"
+    path.write_text("net.own = 1\n")
+    host_state.write_record({"cluster": "ours", "trees": [], "files": {str(path): "644"}})
+    settings(Module()).write(path, "net.ours = 1\n")
+    assert [copy.read_text() for copy in originals.kept().values()] == ["net.own = 1\n"]

@@ -26,6 +26,7 @@ def test_pin_and_end_are_those_of_openssl(tmp_path: Path, key: str, days: int) -
 
     found = read_certificate((tmp_path / "crt").read_text())
 
+    assert found.algorithm == ("ECDSA-P256" if key == "ec" else "RSA-2048")
     assert found.pin == f"sha256:{hashlib.sha256(der).hexdigest()}"
     assert found.not_after == dt.datetime.strptime(end, "%b %d %H:%M:%S %Y %Z").replace(tzinfo=dt.UTC)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -79,6 +81,115 @@ def test_hosts_of_other_clusters_are_foreign(tmp_path: Path) -> None:
     found = kubeadm_init.look(master, "10.9.9.9:6443", tuple, kubelet_runs=True)
     assert found.state == "foreign"
     assert "https://10.0.0.1:6443, not https://10.9.9.9:6443" in found.detail
+
+
+def objection(others: dict[str, bool | None], recorded: str = "", *, answers: bool = False) -> str:
+    """Return why no cluster is to be made, in a line."""
+    options = {"endpoint": ENDPOINT, "others": others, "recorded": recorded}
+    fault = kubeadm_init.objection(options, lambda endpoint: answers and endpoint == ENDPOINT)
+    return f"{fault['message']}; {fault['remedy']}" if fault else ""
+
+
+def test_a_first_cluster_is_made() -> None:
+    assert objection({}) == ""
+    assert objection({"m2": False, "m3": False}) == ""
+
+
+def test_no_second_cluster_is_made_beside_a_master_that_has_it() -> None:
+    said = objection({"m2": True, "m3": False}, answers=True)
+    assert "the cluster is on m2" in said
+    assert f"cluster_control_plane_host: m2 and cluster_control_plane_endpoint: {ENDPOINT}" in said
+    assert "no API does now" not in said
+    assert "no API does now" in objection({"m2": True})
+
+
+def test_no_second_cluster_is_made_where_there_may_be_one() -> None:
+    assert f"an API answers at {ENDPOINT}" in objection({}, answers=True)
+    assert "master_cluster_lost" in objection({}, "/state/kubeconfig")
+    living = objection({}, "/state/kubeconfig", answers=True)
+    assert (
+        f"made before (/state/kubeconfig), and this host has no control plane, while an API answers at {ENDPOINT}"
+        in living
+    )
+    assert "lost" not in living
+    assert "whether m2 has the cluster is not known" in objection({"m2": None, "m3": False})
+
+
+@pytest.mark.parametrize(
+    ("files", "new"),
+    [
+        ([], True),
+        (["etc/kubernetes/admin.conf"], True),  # killed before etcd had data, or while it joined
+        (["etc/kubernetes/admin.conf", "var/lib/etcd/member/snap"], False),
+    ],
+)
+def test_what_kubeadm_would_make_anew_is_told_from_what_it_goes_on_with(
+    tmp_path: Path, files: list[str], new: bool
+) -> None:
+    host(tmp_path, *files)
+    found = kubeadm_init.look(tmp_path, ENDPOINT, silent, kubelet_runs=False)
+    assert kubeadm_init.is_new(found, tmp_path) is new
+
+
+def test_an_api_is_told_from_a_port_where_something_else_listens(tmp_path: Path) -> None:
+    fake = FakeKubeApi(tmp_path)
+    assert kubeadm_init.api_answers(fake.address)
+    fake.close()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def hang_up() -> None:
+            other.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        assert not kubeadm_init.api_answers(f"127.0.0.1:{other.getsockname()[1]}")
+        thread.join()
+    assert not kubeadm_init.api_answers("127.0.0.1:1")
+
+
+class Module:
+    """As much of a module as the end of an init uses."""
+
+    params: t.ClassVar[dict[str, t.Any]] = {}
+
+    def __init__(self) -> None:
+        """Have been told nothing."""
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Keep it."""
+        self.warnings.append(text)
+
+
+def test_a_token_that_cannot_be_deleted_does_not_fail_a_cluster_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeKubeApi(tmp_path)
+    fake.refuse[f"GET {kubeadm_init.SECRETS}"] = (503, "etcdserver: leader changed")
+    config = parse_kubeconfig(fake.kubeconfig)
+    monkeypatch.setattr(KubeApi, "from_file", classmethod(lambda cls, timeout: cls(config, timeout)))
+    module = Module()
+    kubeadm_init.Init(t.cast("t.Any", module))._take_back_tokens()
+    assert "leader changed" in module.warnings[0]
+    fake.close()
+
+
+def systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch, *, start: int, active: int) -> None:
+    """Put a systemctl and a journalctl first in the path."""
+    text = f"case $1 in is-active) exit {active};; *) echo 'Unit kubelet.service is masked.' >&2; exit {start};; esac"
+    program(folder, text).rename(folder / "systemctl")
+    said = 'E1123 23:48:11.567898   12 run.go:72] "command failed" err="no such file"'
+    program(folder, f"echo '{said}'").rename(folder / "journalctl")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_kubelet_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl(tmp_path, monkeypatch, start=1, active=3)
+    assert kubeadm.start_kubelet() == "systemctl start kubelet: Unit kubelet.service is masked."
+    systemctl(tmp_path, monkeypatch, start=0, active=3)
+    assert kubeadm.start_kubelet(again=True) == "the kubelet does not stay up: command failed: no such file"
+    systemctl(tmp_path, monkeypatch, start=0, active=0)
+    assert kubeadm.start_kubelet(seconds=0.1) == ""
 
 
 def test_the_last_steps_are_asked_for_over_one_connection(tmp_path: Path) -> None:
@@ -168,16 +279,16 @@ def test_a_kubelet_that_ends_is_the_cause() -> None:
     assert kubeadm.kubelet_cause(journal[2:]) == ""
 
 
-def program(folder: Path, text: str) -> str:
+def program(folder: Path, text: str) -> Path:
     """Write a stand-in for kubeadm."""
     path = folder / "kubeadm"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    return str(path)
+    return path
 
 
 def test_the_configuration_goes_through_memory_and_tokens_stay_out_of_the_output(tmp_path: Path) -> None:
-    fake = program(tmp_path, 'cat "$3"; echo; echo "token abcdef.0123456789abcdef"; ls "$PWD" >/dev/null; exit 3')
+    fake = str(program(tmp_path, 'cat "$3"; echo; echo "token abcdef.0123456789abcdef"; ls "$PWD" >/dev/null; exit 3'))
     with kubeadm.exclusive(1, tmp_path / "run") as lock:
         outcome = kubeadm.run([fake, "init"], "kind: InitConfiguration", lock, 10, tmp_path / "run")
     assert outcome.rc == 3
@@ -187,8 +298,24 @@ def test_the_configuration_goes_through_memory_and_tokens_stay_out_of_the_output
 
 def test_a_kubeadm_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     with kubeadm.exclusive(1, tmp_path / "run") as lock:
-        outcome = kubeadm.run([program(tmp_path, "exec sleep 60"), "init"], "", lock, 0.3, tmp_path / "run")
+        outcome = kubeadm.run([str(program(tmp_path, "exec sleep 60")), "init"], "", lock, 0.3, tmp_path / "run")
     assert "had not ended" in kubeadm.cause(outcome)
+    assert "run the same again" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
+    assert "master_init_timeout" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "error execution phase wait-control-plane: [kube-apiserver check failed at https://10.0.0.1:6443: refused]",
+        "error execution phase upload-config: Post: net/http: request canceled: timeout awaiting response headers",
+    ],
+)
+def test_a_kubeadm_that_gave_up_waiting_may_be_run_again(output: str) -> None:
+    late = kubeadm.failure("init", kubeadm.Outcome(1, output, 240.0), "master_init_timeout")
+    assert "run the same again" in late["remedy"]
+    other = kubeadm.Outcome(1, "error execution phase kubelet-start: no such thing\n", 1.0)
+    assert "remedy" not in kubeadm.failure("init", other, "master_init_timeout")
 
 
 def _killed(folder: Path) -> None:

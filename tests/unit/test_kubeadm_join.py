@@ -6,6 +6,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+import kubeadm_init
 import kubeadm_join
 import pytest
 from ansible.module_utils.yunkube import kubeadm
@@ -58,7 +59,13 @@ def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], obj
 def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
     found = kubeadm_join.look(joined, "10.9.9.9:6443", dict)
     assert found.state == "foreign"
-    assert "https://10.0.0.1:6443, not https://10.9.9.9:6443" in found.detail
+    assert found.detail.endswith("at https://10.0.0.1:6443, and cluster_control_plane_endpoint is 10.9.9.9:6443")
+    assert found.remedy.startswith("where that is the same cluster, write the endpoint that it has")
+
+
+def test_nobody_is_advised_to_reset_a_host() -> None:
+    for module in (kubeadm_init, kubeadm_join):
+        assert "`kubeadm reset`" not in Path(str(module.__file__)).read_text().replace("Never `kubeadm reset`", "")
 
 
 def test_a_masters_kubelet_may_ask_its_own_api_server(joined: Path) -> None:

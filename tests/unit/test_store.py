@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.store import Store, digest_file, digest_of, digest_tree, write_atomic
+from ansible.module_utils.yunkube.store import (
+    LockError,
+    Store,
+    digest_file,
+    digest_of,
+    digest_tree,
+    locked,
+    write_atomic,
+)
 
 
 def fill(folder: Path) -> None:
@@ -147,3 +156,36 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.01)
+
+
+def hold(path: Path, seconds: float) -> None:
+    """Hold a lock for a while."""
+    with locked(path, 1):
+        time.sleep(seconds)
+
+
+def test_who_waits_too_long_for_a_lock_learns_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = multiprocessing.Process(target=hold, args=(path, 60))
+    holder.start()
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    wanted = f"{path} has been held by process {holder.pid} ("
+    with pytest.raises(LockError, match=re.escape(wanted)) as refused, locked(path, 0.2):
+        pass
+    assert str(refused.value).endswith("for more than 0 s: wait for it or end it, then run again")
+    holder.kill()
+    holder.join()
+    with locked(path, 10):  # the kernel frees it
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_is_free_again_although_a_child_still_has_the_file(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock", 1):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    with locked(tmp_path / "lock", 0):
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)

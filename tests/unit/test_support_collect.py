@@ -115,3 +115,19 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     files = bundle(tmp_path / "mine.tar.gz", {"n": {"parts": {"a": "x" * 8, "b": "y" * 8}}})
     assert set(files) == {"mine/index.html", "mine/n/a"}
     assert "left out" in files["mine/index.html"]
+
+
+def test_the_archive_is_the_owners_alone_and_follows_no_link_that_waits_for_it(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    path = tmp_path / "open" / "b.tar.gz"
+    path.parent.mkdir()
+    for name in (".b.tar.gz.part", "b.tar.gz"):
+        (path.parent / name).symlink_to(victim)
+    plugin.write(path, {"index.html": "x"})
+    assert victim.read_text() == "mine"
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(AttributeError):
+        plugin.write(path, {"index.html": None})
+    assert sorted(one.name for one in path.parent.iterdir()) == [".b.tar.gz.part", "b.tar.gz"]

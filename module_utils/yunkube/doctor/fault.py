@@ -36,7 +36,8 @@ class Fault:
     title: str
     looks: str  # what one sees of it
     proof: t.Callable[[Facts], t.Iterable[Hit]]
-    remedy: str  # what to do by hand; {host}, {target} and the repair's arguments stand in braces
+    remedy: str  # what to do by hand; {host}, {target}, {command} and the repair's arguments stand in braces
+    call: str = ""  # what deploy.py is called with for {command}: a verb and its arguments
     severity: str = "error"
     explains: tuple[str, ...] = ()  # entries that follow from it, all of them later in the table
     scope: str = "host"  # whose: those of the same `host`, of the same `target`, or of `all` hosts
@@ -61,7 +62,7 @@ class Finding:
     chain: list[str]  # what follows from it, in words
     implied: list[str]  # the ids of these
     remedy: str
-    command: str  # what `deploy.py` would be called with, empty where nothing is to be called
+    command: str  # what to type to have it repaired; empty where nothing is
     page: str
     safe: bool
     repair: Json

@@ -18,6 +18,7 @@ class Wish(t.NamedTuple):
     only: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     dry_run: bool = False
+    most: int = 20  # repairs in a run
 
 
 class Step(t.NamedTuple):
@@ -57,6 +58,8 @@ def step(findings: list[Finding], wish: Wish, state: t.Mapping[str, t.Any], now:
             return Step({}, again=True, stopped="", state=kept)
         return Step({}, again=False, stopped=f"the repair of {tried[-1]} did not help", state=kept)
     fresh = [one for one in left if one.key not in tried]
+    if fresh and len(tried) >= wish.most:
+        return Step({}, again=False, stopped=f"{wish.most} repairs were done (troubleshoot_repairs_max)", state=kept)
     if fresh:
         chosen = fresh[0]
         kept.update(tried=[*tried, chosen.key], last=now)

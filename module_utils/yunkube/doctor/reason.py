@@ -10,6 +10,9 @@ from ansible.module_utils.yunkube.doctor.faults import TABLE, UNKNOWN
 
 DOCTOR = "doctor --fix"
 
+# Makes a command line of a verb and its arguments: on the control machine, where the inventory is known.
+Typed = t.Callable[[str], str]
+
 
 class Proved(t.NamedTuple):
     """A fault of the table at one place."""
@@ -19,7 +22,12 @@ class Proved(t.NamedTuple):
     hit: Hit
 
 
-def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE) -> list[Finding]:
+def for_any_inventory(words: str) -> str:
+    """Return a verb and its arguments as a command line."""
+    return f"./scripts/deploy.py {words}"
+
+
+def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE, typed: Typed = for_any_inventory) -> list[Finding]:
     """Return what is wrong, causes alone, the worst first."""
     proved = [Proved(rank, fault, hit) for rank, fault in enumerate(table) for hit in fault.proof(facts)]
     causes: dict[int, int] = {}  # of each that is explained, the first that explains it
@@ -36,8 +44,8 @@ def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE) -> list[Finding]:
                 root = causes[root]
             follows[root].append(one)
     ranked = [(proved[root], chain) for root, chain in follows.items()]
-    findings = [finding(facts, root, chain) for root, chain in ranked if not root.fault.generic]
-    findings += unknown(facts, [pair for pair in ranked if pair[0].fault.generic])
+    findings = [finding(facts, root, chain, typed) for root, chain in ranked if not root.fault.generic]
+    findings += unknown(facts, [pair for pair in ranked if pair[0].fault.generic], typed)
     return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
@@ -54,7 +62,7 @@ def explains(cause: Proved, effect: Proved) -> bool:
             return effect.hit.host in ("", cause.hit.host) or cause.hit.host == ""
 
 
-def finding(facts: Facts, root: Proved, chain: list[Proved]) -> Finding:
+def finding(facts: Facts, root: Proved, chain: list[Proved], typed: Typed) -> Finding:
     """Return a cause as it is told."""
     fault, hit = root.fault, root.hit
     master = next((host.host for host in facts.masters), "")
@@ -63,8 +71,9 @@ def finding(facts: Facts, root: Proved, chain: list[Proved]) -> Finding:
         where = master if fault.on_master or not hit.host else hit.host
         repair = {"name": fault.repair, "host": where, "target": hit.target, "arguments": dict(hit.arguments)}
         repair["weight"] = fault.weight
-    places = {"host": hit.host or "the cluster", "target": hit.target, **hit.arguments}
-    words = fault.remedy.format_map(_Blank(places))
+    places = _Blank({"host": hit.host or "the cluster", "target": hit.target, **hit.arguments})
+    places["command"] = typed(fault.call.format_map(places))
+    words = fault.remedy.format_map(places)
     option = f"--only {fault.id}" if fault.safe else f"--allow {fault.id}"
     return Finding(
         fault.id,
@@ -76,7 +85,7 @@ def finding(facts: Facts, root: Proved, chain: list[Proved]) -> Finding:
         [in_words(one) for one in chain],
         [one.fault.id for one in chain],
         words,
-        f"{DOCTOR} {option}" if repair else "",
+        typed(f"{DOCTOR} {option}") if repair else "",
         f"docs/faults/{fault.id}.md",
         fault.safe and bool(repair),
         repair,
@@ -95,7 +104,7 @@ def in_words(one: Proved) -> str:
     return f"{one.fault.id}{f' ({place})' if place else ''}: {title}; {one.hit.evidence[0]}"
 
 
-def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]]) -> list[Finding]:
+def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Typed) -> list[Finding]:
     """Return one finding a host for what nothing explains."""
     grouped: dict[str, list[tuple[Proved, list[Proved]]]] = {}
     for root, chain in ranked:
@@ -106,7 +115,7 @@ def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]]) -> list[Fin
         chain = [one for _, links in pairs for one in links]
         severity = min((root.fault.severity for root, _ in pairs), key=SEVERITIES.index)
         hit = Hit(host, evidence, severity=severity)
-        one = finding(facts, Proved(0, UNKNOWN, hit), chain)
+        one = finding(facts, Proved(0, UNKNOWN, hit), chain, typed)
         one.implied = [root.fault.id for root, _ in pairs] + one.implied
         found.append(one)
     return found
@@ -120,7 +129,7 @@ def as_lines(findings: list[Finding]) -> list[str]:
         lines.append(f"{one.severity}: {one.title}{f' ({place})' if place else ''} [{one.id}]")
         lines += [f"  evidence  {line}" for line in one.evidence]
         lines += [f"  so        {line}" for line in one.chain]
-        lines.append(f"  remedy    {f'./scripts/deploy.py {one.command}' if one.command else one.remedy}")
+        lines.append(f"  remedy    {one.command or one.remedy}")
         if one.command:
             lines.append(f"  by hand   {one.remedy}")
         lines.append(f"  page      {one.page}")

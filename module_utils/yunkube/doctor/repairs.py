@@ -12,6 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.doctor import certificates
 from ansible.module_utils.yunkube.doctor.look import MASTER_PROBES, PROBES, SEARCH, SOCKET, answers, probe, subnet_env
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
@@ -25,6 +26,7 @@ if t.TYPE_CHECKING:
 KEPT = Path("/var/lib/yunkube/doctor")
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 ADMIN_CONF = Path("/etc/kubernetes/admin.conf")
+PKI = Path("/etc/kubernetes/pki")
 KUBELET_CONFIG = Path("/var/lib/kubelet/config.yaml")
 SUBNET_ENV = Path("/run/flannel/subnet.env")
 FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
@@ -89,10 +91,10 @@ class Work:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, wanted, mode)
 
-    def run(self, *argv: str) -> str:
-        """Run a program; end where it fails."""
+    def run(self, *argv: str, data: str = "") -> str:
+        """Run a program, with `data` as its input; end where it fails."""
         program = self.module.get_bin_path(argv[0], required=True, opt_dirs=SEARCH.split(":"))
-        code, out, err = self.module.run_command([program, *argv[1:]])
+        code, out, err = self.module.run_command([program, *argv[1:]], data=data or None)
         if code != 0:
             raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
         return str(out)
@@ -264,6 +266,11 @@ RENEWALS = {
     "controller-manager.conf": ("controller-manager.conf", "kube-controller-manager"),
     "scheduler.conf": ("scheduler.conf", "kube-scheduler"),
 }
+# Who signs them, where it is not the cluster's own authority.
+AUTHORITIES = {
+    "front-proxy-client.crt": "front-proxy-ca.crt",
+    **dict.fromkeys(("apiserver-etcd-client.crt", "server.crt", "peer.crt", "healthcheck-client.crt"), "etcd/ca.crt"),
+}
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -275,7 +282,7 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
         part = part.removesuffix(" if expired") if expired else ""
     work.keep(Path(path), Path(path).with_suffix(".key"))
     if work.note(f"renew {path}"):
-        work.run("kubeadm", "certs", "renew", name)
+        _by_kubeadm(work, Path(path), "certs", "renew", name)
     if part and work.note(f"restart {part}"):
         crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
         for container in work.run(*crictl, "ps", "--quiet", "--name", f"^{part}$").split():
@@ -284,6 +291,27 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part}'s health", 120)
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
         work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"that {' and '.join(LEADERS)} lead", 120)
+
+
+def _by_kubeadm(work: Work, path: Path, *words: str) -> None:
+    """Let kubeadm make a certificate by the cluster's configuration, and look at what it made.
+
+    Without a configuration it asks the API, and where that is away it takes its own defaults; of a certificate that is
+    missing it only prints so. Both end with exit code 0.
+    """
+    version = work.run("kubeadm", "version", "--output", "short").strip()
+    try:
+        config = certificates.configuration(version, (Path(KUBELET_CONF), ADMIN_CONF), PKI.parent)
+    except ValueError as error:
+        raise RepairError(str(error)) from error
+    said = work.run("kubeadm", *words, "--config", "/dev/stdin", data=config)
+    authority = PKI / AUTHORITIES.get(path.name, "ca.crt")
+    ends = certificates.read(authority).not_after if authority.exists() else None
+    wrong = certificates.differences(path, certificates.wanted_of(config), ends, dt.datetime.now(dt.UTC))
+    if wrong:
+        raise RepairError(
+            f"kubeadm {' '.join(words)} did not do it: {'; '.join(wrong)}; it says: {said.strip()[-200:]}"
+        )
 
 
 LEADERS = ("kube-controller-manager", "kube-scheduler")
@@ -297,13 +325,8 @@ def _leads(api: KubeApi, name: str) -> bool:
 
 def write_admin_conf(work: Work, _target: str) -> None:
     """Write the administrator's kubeconfig anew, signed by the cluster's own authority."""
-    server = re.search(r"server:\s*https://(\S+)", Path(KUBELET_CONF).read_text())
-    if not server:
-        raise RepairError(f"{KUBELET_CONF} does not say where the API is")
     if work.note(f"write {ADMIN_CONF}"):
-        version = work.run("kubeadm", "version", "--output", "short").strip()
-        phase = ("kubeadm", "init", "phase", "kubeconfig", "admin")
-        work.run(*phase, "--control-plane-endpoint", server[1], "--kubernetes-version", version)
+        _by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
         with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
             work.wait(lambda: _lets_in(api), "the API's answer", 30)
 

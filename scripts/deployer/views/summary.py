@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployer.errors import Exit
+from deployer.fates import DONE
 from deployer.happenings import Failure, HostCount, StageEnded, Summary
 from deployer.views import is_live_terminal
 from deployer.views.text import duration, enumerate_names, grouped
@@ -50,7 +51,9 @@ def print_failures(summary: Summary, advice: str) -> None:
         head, *lines = failure_lines(failure)
         console.print(Text("\n" + head, "bold red"))
         console.print(Text("\n".join(lines)))
-    if any(failure.unreachable for failure in summary.failures) and summary.verb != "status":
+    if (summary.verb not in ("status", "doctor") and any(failure.unreachable for failure in summary.failures)) or any(
+        count.fate.startswith(("not tried", "stopped")) for count in summary.hosts.values()
+    ):
         console.print(Text("\n" + others_line(summary)))
     if advice:
         console.print(Text("\n" + advice))
@@ -67,6 +70,8 @@ def failure_lines(failure: Failure) -> list[str]:
     head = f"{failure.host} is unreachable" if failure.unreachable else f"{failure.host}: {failure.task} failed"
     cause = failure.message.splitlines() or ["no reason was given"]
     lines = [head, f"  at      {failure.path}", f"  cause   {cause[0]}"]
+    if failure.origin:
+        lines.insert(1, f"  for     {failure.origin}: {failure.task}")
     lines += [f"          {line}" for line in cause[1:]]
     if failure.remedy:
         lines.append(f"  remedy  {failure.remedy}")
@@ -79,6 +84,7 @@ def others_line(summary: Summary) -> str:
     for host, count in summary.hosts.items():
         if not count.unreachable:
             end = "failed" if count.failed else f"done so far ({count.changed} changed)"
+            end = end if count.fate in ("", DONE) else count.fate
             fate.append(f"{host} {end}")
     return "The others: " + (", ".join(fate) if fate else "there are none") + "."
 
@@ -102,6 +108,7 @@ def _print_run(out: _Printer, summary: Summary, stages_shown: bool) -> None:
         out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
     if summary.hosts:
         heads = ["Host", "Ok", "Changed", "Failed", "Unreachable"]
+        heads += ["Outcome"] if any(count.fate for count in summary.hosts.values()) else []
         out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
 
 
@@ -218,6 +225,7 @@ def _host_rows(hosts: Mapping[str, HostCount]) -> list[list[Cell]]:
             (_count(count.changed), "yellow"),
             (_count(count.failed), "bold red"),
             (_count(count.unreachable), "bold red"),
+            *([(count.fate, "" if count.fate == DONE else "bold red")] if count.fate else []),
         ]
         for host, count in hosts.items()
     ]

@@ -1,0 +1,148 @@
+#!/usr/bin/python
+"""Bring the cluster's kubelet configuration to this host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubelet_rollout
+short_description: Bring the cluster's kubelet configuration to this host
+description:
+  - Lets kubeadm write C(/var/lib/kubelet/config.yaml) from ConfigMap C(kube-system/kubelet-config) and the host's
+    patches, restarts the kubelet where the file changed, and returns when the node has reported that it is Ready.
+  - Where the kubelet does not get ready with it, the former file is put back, the kubelet is restarted, and the module
+    fails with what the kubelet said; so a play with C(serial) of 1 loses no host.
+author: [The maintainers]
+options:
+  node: {description: Name of the node, type: str, required: true}
+  patches:
+    description: "kubeadm's patches, each a dictionary of target and strategic merge patch. Later ones win."
+    type: list
+    elements: dict
+    default: []
+  fields: {description: "What differs, in words", type: list, elements: str, default: []}
+  timeout: {description: Seconds for the node to get ready, type: int, default: 120}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
+attributes:
+  check_mode: {support: full, details: [Says what it would do.]}
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+"""
+
+import datetime as dt
+import shutil
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import files, identity, kubeadm
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_health import condition
+
+CONFIG = Path("/var/lib/kubelet/config.yaml")
+COPIES = Path("/etc/kubernetes/tmp")  # where kubeadm keeps a copy of the file at each call
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+STOPPED = 10  # looks at a kubelet that does not run, after which it is known to end again and again
+UPGRADE = """apiVersion: kubeadm.k8s.io/v1beta4
+kind: UpgradeConfiguration
+node:
+  patches:
+    directory: /run/yunkube/patches
+"""
+
+
+def problem(node: Json, since: dt.datetime) -> str:
+    """Say what a node lacks to be Ready as reported by a kubelet that was started at `since`; empty when it is."""
+    ready = condition(node, "Ready")
+    reported = ready.get("lastHeartbeatTime") or "1970-01-01T00:00:00Z"
+    moment = dt.datetime.strptime(reported, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.timezone.utc)  # noqa: UP017
+    if moment < since.replace(microsecond=0):
+        return "the kubelet has not reported since it was restarted"
+    return "" if ready.get("status") == "True" else f"not Ready: {ready.get('message') or ready.get('reason')}"
+
+
+class Rollout:
+    """The module's work on one host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Read the options."""
+        self.module = module
+        self.options = module.params
+
+    def run(self) -> None:
+        """Write the file, and restart the kubelet where it differs."""
+        words = [f"restart kubelet with {', '.join(self.options['fields'])}"]
+        if self.module.check_mode:
+            self.module.exit_json(changed=True, changes=words)
+        before = files.read_state(CONFIG)
+        try:
+            with kubeadm.exclusive(self.options["timeout"]) as lock:
+                self._write(lock)
+        except kubeadm.BusyError as error:
+            self.module.fail_json(msg=str(error))
+        if files.read_state(CONFIG).content == before.content:
+            self.module.exit_json(changed=False, changes=[])
+        detail = self._restart()
+        if detail:
+            journal = kubeadm.kubelet_journal()
+            files.write(CONFIG, before)
+            again = self._restart()
+            outcome = "the former configuration is back" + (f", and {again}" if again else " and the node is Ready")
+            self.module.fail_json(
+                msg=f"with {', '.join(self.options['fields'])}: {kubeadm.kubelet_cause(journal) or detail}; {outcome}",
+                remedy="correct cluster_kubelet_config or node_patches, and run the same again",
+                kubelet_journal=journal,
+            )
+        self.module.exit_json(changed=True, changes=words)
+
+    def _write(self, lock: int) -> None:
+        program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
+        kubeadm.write_patches(self.options["patches"])
+        copies = set(COPIES.glob("kubeadm-kubelet-config*"))
+        outcome = kubeadm.run([program, "upgrade", "node", "phase", "kubelet-config"], UPGRADE, lock, 60)
+        for folder in set(COPIES.glob("kubeadm-kubelet-config*")) - copies:
+            shutil.rmtree(folder, ignore_errors=True)  # this module puts the former file back itself
+        if outcome.rc != 0:
+            self.module.fail_json(**kubeadm.failure("upgrade node phase kubelet-config", outcome))
+
+    def _restart(self) -> str:
+        """Restart the kubelet; return what keeps the node from being Ready when the time is up."""
+        since = dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - Python 3.9
+        kubeadm.start_kubelet(again=True)
+        deadline = time.monotonic() + t.cast("int", self.options["timeout"])
+        stopped = 0
+        with KubeApi.from_file(KUBECONFIG, timeout=5) as api:
+            while True:
+                try:
+                    detail = problem(api.get(f"/api/v1/nodes/{self.options['node']}"), since)
+                except KubeError as error:
+                    detail = str(error)
+                stopped += not kubeadm.kubelet_active()
+                if not detail or time.monotonic() > deadline:
+                    return detail
+                if stopped >= STOPPED:
+                    return "the kubelet does not stay up"
+                time.sleep(0.5)
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "node": {"type": "str", "required": True},
+            "patches": {"type": "list", "elements": "dict", "default": []},
+            "fields": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 120},
+            **identity.OPTIONS,
+        },
+        supports_check_mode=True,
+    )
+    identity.refuse_another(module)
+    Rollout(module).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Read what the running cluster was created with and what its kubelets are to run with, as text.
+
+Any host that has joined may ask: kubeadm lets nodes read both ConfigMaps. The text is YAML, which hosts have no
+parser for, so the control machine compares it (see first_run.py and kubelet_settings.py).
+"""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+
+CONFIGMAPS = "/api/v1/namespaces/kube-system/configmaps"
+KUBELET_CONFIGMAP = f"{CONFIGMAPS}/kubelet-config"
+# Annotation of ConfigMap kubelet-config: the cluster_kubelet_config that is in it, so that a removed key is noticed.
+DECLARED = "yunkube/kubelet-config"
+KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/kubelet.conf")
+KUBELET_FILE = "var/lib/kubelet/config.yaml"
+
+
+def values_of(
+    root: Path = Path("/"), connect: t.Callable[[str, float], KubeApi] = KubeApi.from_file, timeout: float = 2
+) -> Json:
+    """Return C(state): absent on a host of no cluster, silent where no API answers, else found with the texts."""
+    path = next((root / name for name in KUBECONFIGS if (root / name).exists()), None)
+    if path is None:
+        return {"state": "absent"}
+    try:
+        with connect(str(path), timeout) as api:
+            cluster, kubelet, proxy = (_find(api, name) for name in ("kubeadm-config", "kubelet-config", "kube-proxy"))
+    except KubeError as error:
+        return {"state": "silent", "detail": str(error)}
+    file = root / KUBELET_FILE
+    return {
+        "state": "found",
+        "cluster": _data(cluster).get("ClusterConfiguration", ""),
+        "kubelet": _data(kubelet).get("kubelet", ""),
+        "kubelet_declared": ((kubelet.get("metadata") or {}).get("annotations") or {}).get(DECLARED, ""),
+        "kubelet_file": file.read_text(errors="replace") if file.exists() else "",
+        "proxy": _data(proxy).get("config.conf", ""),
+    }
+
+
+def _find(api: KubeApi, name: str) -> Json:
+    """Return a ConfigMap, empty where there is none or where a node may not read it (kube-proxy's)."""
+    try:
+        return api.get(f"{CONFIGMAPS}/{name}")
+    except KubeError as error:
+        if error.status in (403, 404):
+            return {}
+        raise
+
+
+def _data(found: Json) -> Json:
+    return found.get("data") or {}

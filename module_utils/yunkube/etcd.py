@@ -1,0 +1,183 @@
+"""The etcd of the control plane, asked through the etcdctl of its own container on this host."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+from urllib.parse import urlsplit
+
+RUNTIME = "unix:///run/containerd/containerd.sock"
+MANIFEST = Path("/etc/kubernetes/manifests/etcd.yaml")
+DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
+SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
+PKI = "/etc/kubernetes/pki/etcd"
+TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
+PATIENCE = 60.0  # seconds for a member to leave and the others to be healthy
+
+Run = t.Callable[[list[str]], tuple[int, str, str]]
+
+
+class EtcdError(Exception):
+    """etcd did not do what it was asked; the message says what."""
+
+
+class Member(t.NamedTuple):
+    """A member, as `etcdctl member list` shows it. One that never started has neither a name nor a client URL."""
+
+    id: str  # hexadecimal, as etcdctl takes it
+    name: str
+    peers: tuple[str, ...]  # hosts of the peer URLs
+    clients: tuple[str, ...]  # client URLs
+    learner: bool = False
+
+
+def parse_members(listing: str) -> list[Member]:
+    """Read `etcdctl member list --write-out=json`."""
+    return [
+        Member(
+            f"{entry['ID']:x}",
+            str(entry.get("name") or ""),
+            tuple(urlsplit(url).hostname or "" for url in entry.get("peerURLs") or ()),
+            tuple(entry.get("clientURLs") or ()),
+            bool(entry.get("isLearner")),
+        )
+        for entry in json.loads(listing)["members"]
+    ]
+
+
+def parse_health(listing: str) -> set[str]:
+    """Return the endpoints that `etcdctl endpoint health --write-out=json` calls healthy."""
+    try:
+        return {str(entry["endpoint"]) for entry in json.loads(listing) if entry.get("health")}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def member_of(members: t.Sequence[Member], name: str, address: str = "") -> Member | None:
+    """Return the member of a node: by its name, or by its address where it never started."""
+    named = next((member for member in members if member.name == name), None)
+    unnamed = (member for member in members if not member.name and address and address in member.peers)
+    return named or next(unnamed, None)
+
+
+def in_removal_order(leaving: t.Iterable[Member], healthy: t.Container[str]) -> list[Member]:
+    """Return the members in the order that keeps the quorum the longest: what is dead first."""
+    return sorted(leaving, key=lambda member: is_healthy(member, healthy))
+
+
+def is_healthy(member: Member, healthy: t.Container[str]) -> bool:
+    """Say whether one of the member's endpoints is among the healthy ones."""
+    return any(url in healthy for url in member.clients)
+
+
+def objection(members: t.Sequence[Member], healthy: t.Container[str], leaving: t.Sequence[Member]) -> str:
+    """Return why the members must not be removed, one after the other; empty when the quorum holds at every step."""
+    left = list(members)
+    for gone in (None, *in_removal_order(leaving, healthy)):
+        left = [member for member in left if member != gone]
+        voters = [member for member in left if not member.learner]
+        well = [member for member in voters if is_healthy(member, healthy)]
+        quorum = len(voters) // 2 + 1
+        if len(well) < quorum:
+            ill = ", ".join(sorted(label(member) for member in voters if member not in well))
+            when = f"without {label(gone)} etcd would have" if gone else "etcd has"
+            return f"{when} {len(voters)} members, {len(well)} of them healthy, and needs {quorum} for its quorum" + (
+                f"; not healthy: {ill}" if ill else ""
+            )
+    return ""
+
+
+def label(member: Member) -> str:
+    """Return what a member is called in a message."""
+    return member.name or f"the member at {', '.join(member.peers)} that never started"
+
+
+class Etcd:
+    """Calls of etcdctl on this host."""
+
+    def __init__(self, run: Run, crictl: str) -> None:
+        """Remember how programs are run."""
+        self._run = run
+        self._crictl = [crictl, "--runtime-endpoint", RUNTIME]
+
+    def members(self) -> list[Member]:
+        """Return the members, as far as this host's own etcd knows: also without a quorum."""
+        return parse_members(self._etcdctl("member", "list", "--consistency=s", "--write-out=json"))
+
+    def healthy(self, members: t.Sequence[Member]) -> set[str]:
+        """Return the endpoints that answer a proposal in time. All are silent where there is no quorum."""
+        endpoints = ",".join(url for member in members for url in member.clients)
+        _, out, _ = self._run(self._argv("endpoint", "health", "--write-out=json", endpoints=endpoints))
+        return parse_health(out)
+
+    def snapshot(self, why: str) -> Path:
+        """Save a snapshot for root alone, and return where it is."""
+        written = DATA / "yunkube-snapshot.db"  # the container sees no other folder of the host
+        kept = SNAPSHOTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{why}.db"
+        written.unlink(missing_ok=True)
+        try:
+            for folder in (SNAPSHOTS.parent, SNAPSHOTS):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self._etcdctl("snapshot", "save", str(written))
+            written.chmod(0o600)
+            _move(written, kept)
+        except OSError as error:
+            raise EtcdError(f"the snapshot {kept} cannot be written: {error.strerror}") from error
+        finally:
+            for path in (written, DATA / f"{written.name}.part"):
+                path.unlink(missing_ok=True)
+        return kept
+
+    def remove(self, member: Member, healthy: t.Container[str], seconds: float = PATIENCE) -> None:
+        """Remove a member, and wait until it is gone and the others that were healthy are so again."""
+        self._etcdctl("member", "remove", member.id)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                left = self.members()
+                well = self.healthy(left)
+                late = [one for one in left if is_healthy(one, healthy) and not is_healthy(one, well)]
+                late += [one for one in left if one.id == member.id and one not in late]
+                if not late:
+                    return
+                trouble = ", ".join(label(one) for one in late)
+            except EtcdError as error:  # a new leader is being elected
+                trouble = str(error)
+            if time.monotonic() > deadline:
+                raise EtcdError(f"etcd is not healthy {seconds:g} s after {label(member)} was removed: {trouble}")
+            time.sleep(0.5)
+
+    def _etcdctl(self, *words: str) -> str:
+        code, out, err = self._run(self._argv(*words))
+        if code != 0:
+            raise EtcdError(f"etcdctl {' '.join(words[:2])}: {(err or out).strip()[-300:]}")
+        return out
+
+    def _argv(self, *words: str, endpoints: str = "https://127.0.0.1:2379") -> list[str]:
+        _, container, _ = self._run([*self._crictl, "ps", "--quiet", "--name", "^etcd$"])
+        if not container.strip():
+            raise EtcdError("no container of etcd runs on this host")
+        files = [f"--{key}={PKI}/{name}" for key, name in TLS]
+        return [
+            *self._crictl, "exec", container.split()[0], "etcdctl", f"--endpoints={endpoints}", *files, *words
+        ]  # fmt: skip
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file that may go to another file system, and see it on the disk before it counts."""
+    part = target.with_suffix(".part")
+    try:
+        with (
+            source.open("rb") as reader,
+            os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as writer,
+        ):
+            while block := reader.read(1 << 20):
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

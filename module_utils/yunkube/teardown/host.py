@@ -1,0 +1,298 @@
+"""A host that a cluster is taken off: what there is of the cluster, and its removal."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shlex
+import shutil
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube import host_state, identity, originals
+from ansible.module_utils.yunkube.settings import without_swap
+from ansible.module_utils.yunkube.store import write_atomic
+from ansible.module_utils.yunkube.teardown import filters, paths, processes
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+KUBERNETES = Path("/etc/kubernetes")
+# What a host has that is a member of some cluster.
+MEMBER = (KUBERNETES / "kubelet.conf", KUBERNETES / "admin.conf")
+# What a host has that runs a control plane, or was to run one.
+CONTROL_PLANE = (KUBERNETES / "admin.conf", KUBERNETES / "manifests/etcd.yaml", KUBERNETES / "pki/etcd")
+ETCD = Path("/var/lib/etcd")
+FSTAB = Path("/etc/fstab")
+NETWORKS = Path("/run/netns")
+UNITS = Path("/etc/systemd/system")
+
+
+class TeardownError(Exception):
+    """Something would not go; the message says what."""
+
+
+def _matches(name: str, patterns: t.Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class Host:
+    """What there is of the cluster on this host."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Look at everything and change nothing."""
+        self.module = module
+        self.run_quietly = host_state.runner(module)
+        params = module.params
+        self.record = host_state.read_record()
+        self.changes = host_state.read_changes()
+        self.is_member = any(path.exists() for path in MEMBER)
+        # All that the cluster may have put there. Without a control plane an etcd on this host is somebody else's.
+        was_master = any(path.exists() for path in CONTROL_PLANE)
+        self.paths = [path for path in params["paths"] if was_master or Path(path) != ETCD]
+        self.paths.sort(key=lambda path: Path(path) == KUBERNETES)  # last: it tells what the host was
+        self.services = [name for name in params["services"] if self._is_there(name)]
+        known = self._known()
+        self.left = [path for path in self.paths if paths.is_left(Path(path), known)]
+        before = self.record["links"] if self.record else []
+        self.links = [name for name in params["links"] if Path("/sys/class/net", name).exists() and name not in before]
+        self.filters = self._filters(params["chain_prefixes"])
+        tables = self.run_quietly(["nft", "list", "tables"]).splitlines()
+        new = [table for table in params["nft_tables"] if not self._had_table(table)]
+        self.nft_tables = [table for table in new if f"table {table}" in tables]
+        self.networks = self._networks()
+        self.packages = self._packages()
+        self.sysctls = self._sysctls()
+        self.originals = originals.kept() if self.record else {}
+        registry = host_state.FOLDER / paths.REGISTRY
+        self.images = paths.registry_images(registry) if str(registry) not in known.points else paths.Images(0, 0)
+
+    def fault(self) -> dict[str, str] | None:
+        """Return why the host is not touched: it belongs to a cluster that Yunkube did not make, or to another one."""
+        remedy = "take it off by what made it, or add --adopt (teardown_adopt) to take it off all the same"
+        ours = self.module.params["cluster"]
+        if self.record is None and self.is_member:
+            message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
+            return {"check": "other cluster", "message": message, "remedy": remedy}
+        return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
+
+    def faults(self) -> list[dict[str, str]]:
+        """Return every reason for which the host is not touched."""
+        fault = None if self.module.params["adopt"] and self.is_member else self.fault()
+        found = [fault] if fault else []
+        if not self._is_torn_down():
+            return found
+        for path in self.module.params["paths"]:
+            place = str(Path(path).parent.resolve() / Path(path).name)
+            if paths.is_system(path) or paths.is_system(place):
+                message = f"{path} is a folder of the system and is not removed"
+                remedy = "name the folder of the cluster itself in teardown_paths"
+                found.append({"check": "teardown_paths", "message": message, "remedy": remedy})
+        for name, what in processes.other_users(self.run_quietly).items():
+            message = f"containerd holds {what} in its namespace {name}, which are not of Kubernetes"
+            remedy = f"remove them first: nerdctl or ctr --namespace {name}; or stop the program that makes them"
+            found.append({"check": "foreign data", "message": message, "remedy": remedy})
+        if self.images.size and not self.module.params["force"]:
+            message = f"holds the registry's images: {self.images} in {host_state.FOLDER / paths.REGISTRY}"
+            remedy = "copy what is still needed to another registry, then add --force (teardown_force) to delete them"
+            found.append({"check": "registry", "message": message, "remedy": remedy})
+        return found
+
+    def _is_torn_down(self) -> bool:
+        """Whether there is something to do: with no record only a cluster that is adopted."""
+        return self.record is not None or (self.module.params["adopt"] and self.is_member)
+
+    def found(self) -> list[str]:
+        """Return what is to be done, a line each; nothing on a host that has no cluster of ours."""
+        if not self._is_torn_down():
+            return []
+        lines = [f"undo: {shlex.join(argv)}" for argv in self.changes["undo"]]
+        lines += [f"remove service {name}" for name in self.services]
+        lines += [f"remove link {link}" for link in self.links]
+        lines += [f"remove pod network {path.name}" for path in self.networks]
+        lines += [
+            f"remove {program} chain {chain}"
+            for program, text in self.filters.items()
+            for chain in filters.chains_of(text)
+        ]
+        lines += [f"remove nftables table {table}" for table in self.nft_tables]
+        lines += [f"remove {path}" for path in self.left]
+        lines += [f"restore {path}" for path in self.originals]
+        lines += [f"delete the registry's images: {self.images}"] if self.images.size else []
+        lines += [f"set {name} back to {value}" for name, value in self.sysctls.items()]
+        lines += [f"remove package {name}" for name in self.packages]
+        return [*lines, "compare the host with its record"] if self.record else lines
+
+    def remove(self) -> None:
+        """Remove it, what runs first, and what needs a program of ours before that program."""
+        for argv in self.changes["undo"]:
+            self._run(*argv)
+        if "kubelet.service" in self.services:
+            self._run("systemctl", "disable", "--now", "kubelet.service")  # else it starts the pods again
+        processes.end_pods()
+        for name in self.services:
+            self._run("systemctl", "disable", "--now", name)
+        self._end_slices()
+        for link in self.links:
+            self._run("ip", "link", "delete", link)
+        # Again, as pods that ended last may have changed them.
+        for program, script in self._filters(self.module.params["chain_prefixes"]).items():
+            self._run(f"{program}-restore", "--noflush", data=script)
+        for table in self.nft_tables:
+            self._run("nft", "delete", "table", *table.split())
+        self._remove_empty_tables()
+        self._remove_paths()
+        if self.record is not None:
+            originals.restore()
+        for name in self.changes["modules"]:
+            self.run_quietly(["modprobe", "--remove", name])  # says no where something else uses it
+        for name, value in self._sysctls().items():
+            Path("/proc/sys", name.replace(".", "/")).write_text(value)
+        self._bring_swap_back()
+        self.firewall = host_state.firewall(self.run_quietly)
+        self._remove_packages()
+        self._run("systemctl", "daemon-reload")
+        enabled = [name for name in self.services if self.record and self.record["units"].get(name) == "enabled"]
+        for name in enabled:  # a unit of the host's own that ours replaced
+            self._run("systemctl", "enable", name)
+        self.module.run_command(["systemctl", "reset-failed", *self.services])
+
+    def audit(self) -> list[str]:
+        """Return how the host differs from what it was."""
+        if self.record is None:
+            return []
+        now = host_state.take(self.run_quietly, "")
+        now["firewall"] = self.firewall  # as nft may be among the packages that went
+        return host_state.differences(
+            self.record, now, self.module.params["shared_sysctls"], self.module.params["accept"]
+        )
+
+    firewall: list[str] | None = None
+
+    def _end_slices(self) -> None:
+        """Let systemd forget the pods' slices, where it keeps them; the groups of others are gone by now."""
+        if Path("/run/systemd/system").is_dir() and "ActiveState=active" in self._show("kubepods.slice"):
+            self._run("systemctl", "stop", "kubepods.slice")
+
+    def _remove_empty_tables(self) -> None:
+        if self.record is None or self.record["firewall"] is None:
+            return
+        listing = json.loads(self.run_quietly(["nft", "--json", "list", "ruleset"]) or '{"nftables": []}')
+        for words in filters.nft_leftovers(listing["nftables"], self.record["firewall"]):
+            self._run("nft", *words)
+
+    def _known(self) -> paths.Known:
+        return paths.Known(self.record, paths.mount_points(Path("/proc/self/mounts").read_text()))
+
+    def _networks(self) -> list[Path]:
+        before = self.record["files"] if self.record else {}
+        return [path for path in sorted(NETWORKS.glob("cni-*")) if str(path) not in before]
+
+    def _remove_paths(self) -> None:
+        networks = [str(path) for path in self._networks()]  # again: pods may have come after the first look
+        before = self.record["mounts"] if self.record else []
+        for point in paths.mounts_below(self._known().points, [*self.paths, *networks]):
+            if point not in self.paths and point not in before:  # a folder that is a disk of its own stays one
+                self._run("umount", "--lazy", point)
+        known = self._known()
+        for name in [*networks, *self.paths]:
+            if not known.is_reached_by_link(Path(name)):
+                paths.remove(Path(name), known)
+        for name in [str(NETWORKS / "any"), *self.paths]:
+            self._remove_new_parents(Path(name))
+
+    def _remove_new_parents(self, path: Path) -> None:
+        """Remove folders above that the record does not know and in which nothing is left."""
+        if self.record is None:
+            return
+        trees = host_state.trees_of(self.record)
+        for parent in path.parents:
+            if str(parent) in self.record["files"] or not host_state.is_recorded(parent, trees) or not parent.is_dir():
+                return
+            if any(parent.iterdir()):
+                return
+            if parent.is_mount():  # pods' networks make /run/netns one
+                self._run("umount", "--lazy", str(parent))
+            parent.rmdir()
+
+    def _bring_swap_back(self) -> None:
+        for text in self.changes["fstab"]:
+            if FSTAB.exists() and FSTAB.read_text() == without_swap(text):
+                write_atomic(FSTAB, text)
+        if self.record is not None and set(self.record["swaps"]) - set(host_state.swaps()):
+            self._run("swapon", "--all")
+
+    def _packages(self) -> list[str]:
+        """Return the packages that came with the cluster and are still there."""
+        if self.record is None or not self.changes["packages"]:
+            return []
+        now = host_state.packages(self.run_quietly)
+        return [name for name in self.changes["packages"] if name in now and name not in self.record["packages"]]
+
+    def _remove_packages(self) -> None:
+        """Remove them; what something else needs by now stays, and the audit says so."""
+        if not self.packages:
+            return
+        if shutil.which("dpkg"):
+            argv = ["dpkg", "--force-unsafe-io", "--purge", *self.packages]
+            self.module.run_command(argv, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+        else:
+            self.module.run_command(["rpm", "--erase", *self.packages])
+
+    def _sysctls(self) -> dict[str, str]:
+        """Return the kernel's settings that are not as they were, with what they were."""
+        if self.record is None:
+            return {}
+        names = [*self.changes["sysctls"], *host_state.KUBERNETES_SYSCTLS]
+        shared = self.module.params["shared_sysctls"]
+        now = host_state.sysctls(Path("/proc/sys"))
+        return {
+            name: value
+            for name, value in self.record["sysctls"].items()
+            if now.get(name, value) != value and _matches(name, names) and not _matches(name, shared)
+        }
+
+    def _show(self, name: str) -> str:
+        return self.run_quietly(
+            ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState,FragmentPath", name]
+        )
+
+    def _is_there(self, name: str) -> bool:
+        """Whether the unit is there and the cluster's: not one of a package, nor one that we never replaced."""
+        shown = self._show(name)
+        unit = UNITS / name
+        if self.record is not None:
+            if f"FragmentPath={unit}\n" not in shown and "FragmentPath=/" in shown:
+                return False
+            if "trees" in self.record and str(unit) in self.record["files"] and not originals.is_kept(unit):
+                return False
+        return "LoadState=loaded" in shown or "ActiveState=active" in shown
+
+    def _had_table(self, table: str) -> bool:
+        family, name = table.split()
+        before = (self.record or {}).get("firewall") or []
+        return any(line.startswith(f"nft table {family} ") and f'"name": "{name}"' in line for line in before)
+
+    def _filters(self, prefixes: list[str]) -> dict[str, str]:
+        before = (self.record or {}).get("firewall") or []
+        scripts = {}
+        for program in filters.FILTERS:
+            known = filters.known_chains(program, before)
+            scripts[program] = filters.without_chains(self.run_quietly([f"{program}-save"]), prefixes, known)
+        return {program: script for program, script in scripts.items() if script}
+
+    def _run(self, program: str, *words: str, data: str | None = None) -> None:
+        path = self.module.get_bin_path(program, required=True)
+        code, out, err = self.module.run_command([path, *words], data=data)
+        if code != 0:
+            reason = (err or out).strip().splitlines() or ["no message"]
+            raise TeardownError(f"{' '.join([Path(program).name, *words])} failed: {reason[-1]}")
+
+    def forget(self) -> None:
+        """Remove the record and what lies beside it; that of another cluster is kept under another name."""
+        name = ""
+        if self.record is not None and self.fault() is not None:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            name = f"before-{stamp}.json"
+        paths.remove_own(host_state.FOLDER, name)

@@ -1,0 +1,85 @@
+"""What runs for the cluster on a host: pods, their shims, and what else uses the same containerd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.host_state import Run
+
+CTR = "/usr/local/bin/ctr"
+SOCKET = "/run/containerd/containerd.sock"
+NAMESPACE = "k8s.io"
+
+
+def is_our_shim(words: t.Sequence[str]) -> bool:
+    """Say whether a command line is that of a shim of our containerd, for Kubernetes."""
+    options = dict(zip(words[1:], words[2:]))  # noqa: B905, RUF007 - hosts have Python 3.9
+    return (
+        words[0].endswith("/containerd-shim-runc-v2")
+        and options.get("-namespace") == NAMESPACE
+        and options.get("-address") == SOCKET
+    )
+
+
+def shims(proc: Path = Path("/proc")) -> set[int]:
+    """Return the shims of our containerd; those in containers of this host (kind, k3s, another lab) are others'."""
+    found = set()
+    for folder in proc.glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            if is_our_shim(words) and _namespaces(folder) == _namespaces(proc / "1"):
+                found.add(int(folder.name))
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+def _namespaces(process: Path) -> list[str]:
+    return [str((process / "ns" / kind).readlink()) for kind in ("mnt", "pid")]
+
+
+def end_pods() -> None:
+    """Kill what outlived kubelet and containerd, and remove the pods' control groups."""
+    groups = [path for pattern in ("kubepods*", "*/kubepods*") for path in Path("/sys/fs/cgroup").glob(pattern)]
+    processes = shims() | {
+        int(pid) for group in groups for file in group.rglob("cgroup.procs") for pid in file.read_text().split()
+    }
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(Path("/proc", str(process)).exists() for process in processes):
+        time.sleep(0.05)
+    for group in groups:
+        for folder_name, _, _ in os.walk(group, topdown=False):
+            try:
+                Path(folder_name).rmdir()
+            except OSError:  # a process that is still ending; the next start of the host removes it
+                break
+
+
+def other_users(run: Run, root: Path = Path("/")) -> dict[str, str]:
+    """Return what our containerd holds beside Kubernetes, by its namespace: Docker's and nerdctl's things."""
+    found: dict[str, str] = {}
+    ctr = [CTR, "--connect-timeout", "10s", "--timeout", "20s"]
+    names = run([*ctr, "namespaces", "list", "--quiet"]).split() if (root / SOCKET.lstrip("/")).exists() else []
+    if names:
+        for name in [name for name in names if name != NAMESPACE]:
+            holds = {
+                what: len(run([*ctr, "--namespace", name, what, "list", "--quiet"]).split())
+                for what in ("containers", "images")
+            }
+            if any(holds.values()):
+                found[name] = " and ".join(f"{count} {what}" for what, count in holds.items() if count)
+        return found
+    # It does not run: what it ran last is seen in its folders.
+    for folder in (root / "var/lib/containerd").glob("io.containerd.runtime.v2.task/*"):
+        if folder.name != NAMESPACE and any(folder.iterdir()):
+            found[folder.name] = f"{len(list(folder.iterdir()))} containers"
+    return found

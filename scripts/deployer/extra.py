@@ -1,0 +1,32 @@
+"""Variables of the command line, read as the types that their keys have."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROLES = Path(__file__).absolute().parents[2] / "roles"
+
+
+def typed(key: str, value: str) -> Any:
+    """Return what `key=value` means: key=false is a string to Ansible, and a string that is not empty is true."""
+    if value[:1] in ("[", "{") and value[:2] != "{{":
+        return json.loads(value)
+    kind = types().get(key) if value in ("true", "false") or value.isdecimal() else None
+    if kind == "bool" and not value.isdecimal():
+        return value == "true"
+    return int(value) if kind in ("int", "float") and value.isdecimal() else value
+
+
+@cache
+def types() -> dict[str, str]:
+    """Return the type of every key that the roles take."""
+    import yaml  # noqa: PLC0415 - slow to import, and only needed for some values
+
+    found: dict[str, str] = {}
+    for file in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"].values():
+            found.update({key: option["type"] for key, option in (entry.get("options") or {}).items()})
+    return found

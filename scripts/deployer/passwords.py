@@ -1,0 +1,94 @@
+"""Passwords that Ansible wants: asked for here, for it runs without a terminal, and handed on in files for it alone."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.errors import DeployError
+
+# Ansible's own switches: it would wait for an answer that nobody can give.
+ASK_VAULT = "ANSIBLE_ASK_VAULT_PASS"
+ASK_BECOME = "ANSIBLE_BECOME_ASK_PASS"
+
+WITHOUT = "no vault secrets found"
+WRONG = "no vault secrets were found that could decrypt"
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """What was typed; and files with passwords of the vault, which may be programs."""
+
+    vault: str = field(default="", repr=False)
+    become: str = field(default="", repr=False)
+    files: tuple[Path, ...] = ()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Return what must not be shown."""
+        return tuple(value for value in (self.vault, self.become) if value)
+
+    def options(self, private: Path) -> list[str]:
+        """Write what was typed into the run's private directory, and return the options that name it."""
+        options = [f"--vault-password-file={file}" for file in self.files]
+        for name, value in (("vault", self.vault), ("become", self.become)):
+            if value:
+                path = private / f"{name}-password"
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(value)
+                options.append(f"--{name}-password-file={path}")
+        return options
+
+
+def get_passwords(*, vault: bool, become: bool, files: Iterable[str]) -> Passwords:
+    """Ask for what was asked to be asked for, by option or by Ansible's variable."""
+    paths = tuple(Path(file).expanduser().absolute() for file in files)
+    for path in paths:
+        if not path.is_file():
+            raise DeployError(f"--vault-password-file {path}: there is no such file", "name a file with the password")
+    return Passwords(
+        vault=_ask("Vault password: ", "--ask-vault-pass") if vault or _is_set(ASK_VAULT) else "",
+        become=_ask("BECOME password: ", "--ask-become-pass") if become or _is_set(ASK_BECOME) else "",
+        files=paths,
+    )
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "on", "y", "t")
+
+
+def _ask(prompt: str, option: str) -> str:
+    instead = "--vault-password-file FILE" if "vault" in option else "ansible_become_password in a vaulted file"
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise DeployError(f"{option}: there is no terminal to ask on", f"use {instead}") from None
+    typed = getpass.getpass(prompt)
+    if not typed:
+        raise DeployError(f"{option}: nothing was typed", f"type the password, or use {instead}")
+    return typed
+
+
+def environment() -> dict[str, str]:
+    """Return what Ansible is told of its own switches: not to ask, and files as seen from where we were started."""
+    files = {
+        name: str(Path(value).expanduser().absolute())
+        for name in ("ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE")
+        if (value := os.environ.get(name))
+    }
+    return {ASK_VAULT: "False", ASK_BECOME: "False", "ANSIBLE_ASK_PASS": "False", **files}
+
+
+def vault_problem(said: Iterable[str]) -> str:
+    """Say why a vaulted file could not be opened, if that is what Ansible said."""
+    text = "\n".join(said)
+    if WITHOUT in text:
+        return (
+            "The inventory holds a vaulted file or value, and no password was given: "
+            "add --ask-vault-pass or --vault-password-file FILE."
+        )
+    return "The vault password does not open every vaulted file or value of the inventory." if WRONG in text else ""

@@ -1,0 +1,50 @@
+"""A host that has joined tells what its cluster was created with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.yunkube.cluster_values import CONFIGMAPS, values_of
+from ansible.module_utils.yunkube.kube_api import KubeApi
+from fake_kube_api import FakeKubeApi
+
+CLUSTER = "networking:\n  podSubnet: 10.244.0.0/16\n"
+
+
+@pytest.fixture
+def host(tmp_path: Path, fake: FakeKubeApi) -> Path:
+    """A master whose API has what kubeadm keeps."""
+    (tmp_path / "etc/kubernetes").mkdir(parents=True)
+    (tmp_path / "var/lib/kubelet").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/admin.conf").write_text(fake.kubeconfig)
+    (tmp_path / "var/lib/kubelet/config.yaml").write_text("maxPods: 110\n")
+    fake.put(f"{CONFIGMAPS}/kubeadm-config", data={"ClusterConfiguration": CLUSTER})
+    fake.put(f"{CONFIGMAPS}/kubelet-config", data={"kubelet": "maxPods: 110\n"})
+    return tmp_path
+
+
+def test_a_host_tells_the_texts(host: Path) -> None:
+    values = values_of(host)
+    assert (values["state"], values["cluster"], values["proxy"]) == ("found", CLUSTER, "")
+    assert (values["kubelet"], values["kubelet_file"], values["kubelet_declared"]) == ("maxPods: 110\n",) * 2 + ("",)
+
+
+def test_a_host_of_no_cluster_says_so(tmp_path: Path) -> None:
+    assert values_of(tmp_path) == {"state": "absent"}
+
+
+def test_a_silent_api_is_no_answer(host: Path, fake: FakeKubeApi) -> None:
+    fake.close()
+    assert values_of(host)["state"] == "silent"
+
+
+def test_one_connection_serves_all_questions(host: Path) -> None:
+    made = []
+
+    def connect(path: str, timeout: float) -> KubeApi:
+        made.append(path)
+        return KubeApi.from_file(path, timeout)
+
+    assert values_of(host, connect)["state"] == "found"
+    assert len(made) == 1

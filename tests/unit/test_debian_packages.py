@@ -1,0 +1,257 @@
+"""Hosts and images get the packages that are pinned, or what Debian signs today, and never what nobody signed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.yunkube import debian_packages
+from ansible.module_utils.yunkube.build import Builder
+from ansible.module_utils.yunkube.build_tools import BuildError, Tools
+from ansible.module_utils.yunkube.debian_packages import (
+    Archive,
+    Package,
+    PackageSet,
+    archive_of,
+    choose,
+    differences,
+    package_sets,
+    pins_of,
+    read_pins,
+    write_pins,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"
+LOCK = yaml.safe_load(LOCK_FILE.read_text())
+INDEXES = "Debian|Debian-Security|http://a.example/debian-security/\nDebian|Debian|http://a.example/debian/\n"
+
+
+class Repository:
+    """An archive in a folder, which nobody signs."""
+
+    def __init__(self, root: Path) -> None:
+        """Begin with nothing."""
+        self.root = root
+        self.records: list[str] = []
+        (root / "dists/stable/main/binary-amd64").mkdir(parents=True)
+        self.publish()
+
+    def publish(self, *packages: tuple[str, str, str]) -> list[Package]:
+        """Offer these packages (name, version, what they depend on), and no others."""
+        self.records, published = [], []
+        for name, version, depends in packages:
+            tree = self.root / "tree" / f"{name}-{version}"
+            (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
+            control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: nobody <n@example>\n"
+            control += f"Description: {name}\n" + (f"Depends: {depends}\n" if depends else "")
+            (tree / "DEBIAN/control").write_text(control)
+            file = self.root / f"{name}_{version}.deb"
+            if not file.exists():
+                argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(file)]
+                subprocess.run(argv, check=True, capture_output=True)
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            about = f"Filename: {file.name}\nSize: {file.stat().st_size}\nSHA256: {digest}\n"
+            self.records.append(control + about)
+            published.append(Package(name, version, "amd64", digest))
+        index = self.root / "dists/stable/main/binary-amd64/Packages"
+        index.write_text("\n".join(self.records))
+        content = index.read_bytes()
+        entry = f" {hashlib.sha256(content).hexdigest()} {len(content)} main/binary-amd64/Packages\n"
+        head = "Origin: Debian\nSuite: stable\nCodename: stable\nArchitectures: amd64\nComponents: main\n"
+        (self.root / "dists/stable/Release").write_text(f"{head}Date: Sat, 28 Nov 2026 00:00:00 UTC\nSHA256:\n{entry}")
+        return published
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """An archive that takes the place of Debian's, and is believed without a signature."""
+    monkeypatch.setattr(debian_packages, "archive_of", lambda _suite, _indexes: f"file:{tmp_path}/archive")
+    monkeypatch.setattr(debian_packages, "KEYRING", Path("/dev/null"))
+    monkeypatch.setattr(Archive, "trust", "trusted=yes")
+    return Repository(tmp_path / "archive")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    """The tools of a build in a cache of its own."""
+    (tmp_path / "cache").mkdir()
+    return Tools(tmp_path / "cache", 0)
+
+
+WANTED = PackageSet("packages-test", ["stable"], ["front"])
+
+
+def builder(tmp_path: Path, pinned: list[Package]) -> Builder:
+    """A builder of nothing but packages."""
+    return Builder(LOCK, ROOT, tmp_path / "cache", {"packages-test": pinned})
+
+
+def names(folder: Path) -> list[str]:
+    """The packages in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_packages_come_with_all_that_they_depend_on(repository: Repository, tools: Tools) -> None:
+    front, back, _ = repository.publish(("front", "1", "back (>= 1)"), ("back", "1:2", ""), ("other", "1", ""))
+    with Archive(tools, ["stable"], "amd64") as archive:
+        assert archive.resolve(["front"]) == [back, front]
+        folder = archive.folder
+    assert not folder.exists()
+
+
+def test_pinned_versions_are_taken_although_there_are_newer_ones(
+    repository: Repository, tools: Tools, tmp_path: Path
+) -> None:
+    old, back, new = repository.publish(("front", "1", "back"), ("back", "1", ""), ("front", "2", "back"))
+    with Archive(tools, ["stable"], "amd64") as archive:
+        assert archive.resolve(["front"]) == [back, new]
+        assert choose(archive, WANTED, [back, old]) == ([back, old], [])
+    one = builder(tmp_path, [back, old])
+    folder = one.package_set(WANTED)
+    assert names(folder) == ["back_1_amd64.deb", "front_1_amd64.deb"]
+    assert one.gone == set()
+
+
+def test_a_pinned_set_that_is_in_the_store_needs_no_archive(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = repository.publish(("front", "1", ""))
+    folder = builder(tmp_path, pinned).package_set(WANTED)
+    monkeypatch.setattr(Archive, "__enter__", None)
+    assert builder(tmp_path, pinned).package_set(WANTED) == folder
+
+
+def test_what_left_the_archive_is_replaced_and_told_of(repository: Repository, tmp_path: Path) -> None:
+    (old, back) = repository.publish(("front", "1", "back"), ("back", "1", ""))
+    (new, _) = repository.publish(("front", "2", "back"), ("back", "1", ""))
+    one = builder(tmp_path, [old, back])
+    folder = one.package_set(WANTED)
+    assert names(folder) == ["back_1_amd64.deb", "front_2_amd64.deb"]
+    assert one.gone == {(old, new)}
+    assert one.package_set(WANTED) == folder
+    # What was pinned is not in the store under its name: the next build looks again, and says so again.
+    again = builder(tmp_path, [old, back])
+    assert again.package_set(WANTED) == folder
+    assert again.gone == {(old, new)}
+    assert builder(tmp_path, [new, back]).package_set(WANTED) == folder
+
+
+def test_the_same_version_with_other_bytes_is_refused(repository: Repository, tmp_path: Path) -> None:
+    (pinned,) = repository.publish(("front", "1", ""))
+    with pytest.raises(BuildError, match=r"front 1 in Debian's archive has another sha256 than the lock says"):
+        builder(tmp_path, [pinned._replace(sha256="0" * 64)]).package_set(WANTED)
+
+
+def test_a_file_that_is_not_what_the_index_says_is_refused(repository: Repository, tmp_path: Path) -> None:
+    (pinned,) = repository.publish(("front", "1", ""))
+    file = repository.root / "front_1.deb"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(BuildError, match="packages"):
+        builder(tmp_path, [pinned]).package_set(WANTED)
+    assert [path.name for path in (tmp_path / "cache").glob("store/packages-test*")] == []
+
+
+def test_an_archive_that_nobody_signed_is_refused_whatever_the_machine_allows(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.publish(("front", "1", ""))
+    careless = tmp_path / "apt.conf"
+    careless.write_text(
+        'APT::Get::AllowUnauthenticated "true";\nAcquire::AllowInsecureRepositories "true";\n'
+        'Acquire::AllowWeakRepositories "true";\n'
+    )
+    monkeypatch.setattr(Archive, "trust", "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg")
+    tools = Tools(tmp_path / "cache", 0)
+    tools.environment["APT_CONFIG"] = str(careless)
+    with (
+        pytest.raises(BuildError, match=r"apt-get failed: .*(not signed|InRelease)"),
+        Archive(tools, ["stable"], "amd64"),
+    ):
+        pass
+
+
+def test_pins_are_read_as_they_were_written(tmp_path: Path) -> None:
+    pins = pins_of(tmp_path / "kubernetes-1.0.0.yml")
+    assert pins.name == "kubernetes-1.0.0.packages"
+    assert read_pins(pins) == {}
+    sets = {"packages-debian12": [Package("socat", "1:1.7-1", "amd64", "a" * 64)]}
+    write_pins(pins, sets)
+    assert read_pins(pins) == sets
+    first = pins.read_text()
+    write_pins(pins, read_pins(pins))
+    assert pins.read_text() == first
+    pins.write_text("packages-debian12 socat 1.7\n")
+    with pytest.raises(BuildError, match=r"kubernetes-1\.0\.0\.packages:1 is not .*: run make packages-lock"):
+        read_pins(pins)
+
+
+def test_a_refresh_tells_what_is_new() -> None:
+    old = {"set": [Package("a", "1", "amd64", ""), Package("b", "1", "amd64", "")]}
+    new = {"set": [Package("a", "2", "amd64", ""), Package("c", "1", "amd64", "")]}
+    assert differences(old, new) == ["set: a 1 -> 2", "set: b 1 -> none", "set: c none -> 1"]
+    assert differences(new, new) == []
+
+
+def test_every_package_of_the_lock_is_pinned_with_what_it_needs() -> None:
+    pins = read_pins(pins_of(LOCK_FILE))
+    sets = package_sets(LOCK)
+    assert {wanted.name for wanted in sets} == set(pins)
+    for wanted in sets:
+        assert set(wanted.wanted) <= {package.name for package in pins[wanted.name]}
+
+
+def test_security_fixes_are_asked_for() -> None:
+    for wanted in package_sets(LOCK):
+        release = wanted.suites[0]
+        assert wanted.suites == [release, f"{release}-updates", f"{release}-security"]
+
+
+def test_images_write_no_packet_filter_rules_that_a_host_cannot_read() -> None:
+    # nft 1.0.6 (debian12) crashes on tables with concatenated keys that nft 1.1.3 (debian13) wrote.
+    assert LOCK["rootfs"]["iptables"]["distribution"] == min(LOCK["packages"])
+
+
+def test_each_suite_comes_from_the_archive_that_apt_has_for_it() -> None:
+    assert archive_of("trixie", INDEXES) == archive_of("trixie-updates", INDEXES) == "http://a.example/debian/"
+    assert archive_of("trixie-security", INDEXES) == "http://a.example/debian-security/"
+    with pytest.raises(BuildError, match="no index of Debian's security archive: add it"):
+        archive_of("trixie-security", INDEXES.splitlines()[1])
+
+
+def environment_of(**given: str) -> dict[str, t.Any]:
+    """Return what a tool gets of a shell's environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        return Tools(Path("/cache"), 7).environment
+
+
+def test_a_shells_settings_do_not_reach_the_compilers() -> None:
+    special = {
+        "CGO_CFLAGS": "-O0",
+        "CC": "tcc",
+        "GOAMD64": "v4",
+        "GOEXPERIMENT": "x",
+        "GOFLAGS": "-race",
+        "GOROOT": "/x",
+    }
+    special |= {
+        "LD_PRELOAD": "",
+        "CFLAGS": "-g",
+        "GOENV": "/x",
+        "APT_CONFIG": "/x",
+        "PYTHONPATH": "/x",
+        "GCC_EXEC_PREFIX": "/x",
+    }
+    plain = environment_of()
+    assert environment_of(**special) == plain
+    assert plain["GOENV"] == "off"
+    assert plain["SOURCE_DATE_EPOCH"] == "7"
+    kept = environment_of(https_proxy="http://proxy.example", GOPROXY="http://modules.example")
+    assert kept["https_proxy"] == "http://proxy.example"
+    assert kept["GOPROXY"] == "http://modules.example"

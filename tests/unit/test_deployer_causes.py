@@ -1,0 +1,91 @@
+"""Every failure has a cause, also where its result is hidden."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.yunkube import kubeadm
+from checkout import ROOT, Deploy
+from deployer.failures import failure_of, unreachable_of
+
+CENSORED = {"censored": "the output has been hidden"}
+
+
+def test_a_hidden_result_shows_its_reason_and_no_secret(deploy: Deploy, tmp_path: Path) -> None:
+    result = deploy("hidden", "up")
+    assert result.returncode == 3
+    assert "  cause   the API does not answer\n" in result.stderr
+    (log,) = (tmp_path / "state/logs").iterdir()
+    assert "canary" not in result.stdout + result.stderr + log.read_text()
+
+
+def test_a_failed_module_of_gathering_facts_shows_its_reason(deploy: Deploy) -> None:
+    result = deploy("no_facts", "up")
+    assert result.returncode == 3
+    assert re.search(r"cause   .*: .*'/usr/bin/python3.77' was not found", result.stderr)
+
+
+def test_a_hidden_result_of_an_unreachable_host_says_that_ssh_failed() -> None:
+    printed = "[ERROR]: Task failed: Failed to connect to the host via ssh: <error censored due to no log>\r\nOrigin: x"
+    failure = unreachable_of({"host": "a", "delegate": "m1", "res": CENSORED}, printed)
+    assert (failure.host, failure.origin) == ("m1", "a")
+    assert failure.message == "ssh's reason is hidden by the task (no_log)"
+    assert "ssh -v" in failure.remedy
+
+
+@pytest.mark.parametrize("form", [[], ["-v"], ["--json"]])
+def test_words_of_a_pod_do_not_steer_the_terminal(deploy: Deploy, tmp_path: Path, form: list[str]) -> None:
+    words = r"its last words: \u001b]0;evil\u0007\u001b[2Jhello"
+    told = f'x_result={{"msg": "{words}", "failed": true, "notices": ["{words}"], "table": [{{"detail": "{words}"}}]}}'
+    result = deploy("reports", "verify", *form, "-e", told)
+    assert result.returncode == 3
+    assert "its last words: hello" in result.stderr
+    (log,) = (tmp_path / "state/logs").iterdir()
+    everything = result.stdout + result.stderr + log.read_text()
+    assert "hello" in result.stdout
+    assert not {"\x1b", "\x07"} & set(everything)
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        (
+            "[ERROR]: Task failed: Module failed: no token: it is away\r\nOrigin: x.yml:5:7\r\n\r\n3 tasks:",
+            "no token: it is away",
+        ),
+        ("[ERROR]: Task failed: two\r\nlines\r\nfatal: [a]: FAILED! => {}", "two\nlines"),
+        ("fatal: [a]: FAILED! => {}", "the reason is hidden, for it may hold a secret (no_log)"),
+    ],
+)
+def test_the_reason_is_taken_from_what_was_printed(printed: str, reason: str) -> None:
+    assert failure_of({"host": "a", "res": CENSORED}, printed).message == reason
+    assert unreachable_of({"host": "a", "res": CENSORED}, printed).host == "a"
+
+
+def test_no_module_of_a_hidden_task_fails_with_what_it_hides() -> None:
+    """Ansible prints the reason of a hidden task, so the modules must keep secrets out of theirs."""
+    hidden = [path for path in (ROOT / "roles").rglob("tasks/*.yml") if "no_log: true" in path.read_text()]
+    modules = {
+        name
+        for path in hidden
+        for block in re.split(r"\n\n", path.read_text())
+        if "no_log: true" in block
+        for name in re.findall(r"^ +([\w.]+):$", block, re.MULTILINE)
+        if (ROOT / f"library/{name}.py").exists()
+    }
+    assert modules == {"kubeadm_token", "support_collect"}
+    assert "without_secrets(" in (ROOT / "library/kubeadm_token.py").read_text()
+    assert "fail_json" not in (ROOT / "library/support_collect.py").read_text()
+
+
+def test_what_looks_like_a_token_or_key_is_taken_out_of_a_reason() -> None:
+    key, pin = "ab" * 32, "sha256:" + "cd" * 32
+    text = kubeadm.without_secrets(f"token abcdef.0123456789abcdef, key {key}, {pin}")
+    assert text == f"token [redacted], key [redacted], {pin}"
+
+
+def test_a_kubeadm_that_was_stopped_says_what_to_do_next() -> None:
+    result = kubeadm.failure("init", kubeadm.Outcome(kubeadm.TIMED_OUT, "", 360.0))
+    assert result["remedy"] == "run the same command again: it goes on where this one stopped"

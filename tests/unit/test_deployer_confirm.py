@@ -1,0 +1,67 @@
+"""What is said and asked before something is destroyed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deployer.arguments import parse
+from deployer.confirm import MOST, questions
+
+ROOT = Path(__file__).resolve().parents[2]
+CHANGES = {
+    "node1": ("remove /etc/kubernetes", *(f"remove chain {number}" for number in range(20)),
+              "delete the registry's images: 3 images (12.0 MB)"),
+    "localhost": ("remove the kubeconfig",),
+}  # fmt: skip
+
+
+def test_the_images_of_the_registry_are_named_before_the_question() -> None:
+    *texts, question = questions(parse(["down", "--force"]), CHANGES)
+    assert question == "Go on?"
+    assert texts[0].splitlines()[:2] == ["node1:", "  delete the registry's images: 3 images (12.0 MB)"]
+    assert texts[0].splitlines()[-1] == f"  and {len(CHANGES['node1']) - MOST} more"
+
+
+def test_a_host_that_is_adopted_is_asked_for_by_itself_with_all_that_goes() -> None:
+    asked = list(questions(parse(["down", "--adopt"]), CHANGES))
+    assert asked[1] == "Remove all of this from node1?"
+    assert len(asked[0].splitlines()) == len(CHANGES["node1"]) + 1
+    assert asked[-1] == "Go on?"
+
+
+def typed(tmp_path: Path, answer: str, *options: str) -> tuple[int, str]:
+    """Run down for a cluster without hosts on a terminal of its own and answer its question."""
+    (tmp_path / "hosts.yml").write_text("all: {children: {masters: {hosts: {}}, nodes: {hosts: {}}}}\n")
+    variables = ("cluster_name=t", "cluster_provider=existing", f"cluster_state_dir={tmp_path}")
+    argv = [sys.executable, str(ROOT / "scripts/deploy.py"), "down", "-i", str(tmp_path / "hosts.yml"), *options]
+    argv += [word for variable in variables for word in ("-e", variable)]
+    leader, follower = pty.openpty()
+    os.write(leader, answer.encode())
+    try:
+        done = subprocess.run(argv, stdin=follower, capture_output=True, text=True, check=False, timeout=120)
+    finally:
+        os.close(leader)
+        os.close(follower)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n\n", True), ("y\n", False)])
+def test_down_looks_says_and_asks(tmp_path: Path, answer: str, stays: bool) -> None:
+    (tmp_path / "kubeconfig").touch()
+    code, text = typed(tmp_path, answer)
+    assert "localhost:\n  remove the kubeconfig\n" in text
+    assert (code == 2) == stays
+    assert (tmp_path / "kubeconfig").exists() == stays
+
+
+def test_a_look_that_fails_asks_nothing(tmp_path: Path) -> None:
+    code, text = typed(tmp_path, "y\n", "--dead", "node9")
+    assert code == 3
+    assert "--dead names node9" in text
+    assert "Nothing was changed." in text
+    assert "[y/N]" not in text

@@ -1,0 +1,62 @@
+"""What `down` and `remove` refuse before any host is changed; the kubeconfig is the sign that nothing was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLOSED = {"ansible_port": 1, "ansible_ssh_common_args": "-o BatchMode=yes -o ConnectTimeout=2"}  # nobody answers there
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """Write the inventory of a cluster whose hosts do not answer; return its kubeconfig."""
+    hosts = {"masters": {"m1": "127.0.0.9"}, "nodes": {"n1": "127.0.0.8"}}
+    children = {
+        group: {"hosts": {name: {"ansible_host": address, **CLOSED} for name, address in members.items()}}
+        for group, members in hosts.items()
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": children}}))
+    (tmp_path / "kubeconfig").touch()
+    return tmp_path / "kubeconfig"
+
+
+def play(kubeconfig: Path, playbook: str, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a playbook as a user would without deploy.py."""
+    extra = {"cluster_name": "t", "cluster_provider": "existing", "cluster_state_dir": str(kubeconfig.parent)}
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(kubeconfig.parent / "hosts.json")]
+    argv += [str(ROOT / "playbooks" / playbook), "-e", json.dumps({**extra, **variables}), *options]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("limit", ["n1", "n1,localhost"])
+def test_down_takes_no_limit(kubeconfig: Path, limit: str) -> None:
+    done = play(kubeconfig, "down.yml", "--limit", limit)
+    assert done.returncode == 2
+    assert "down removes the whole cluster" in " ".join(done.stdout.split())
+    assert kubeconfig.exists()
+
+
+def test_remove_takes_no_limit(kubeconfig: Path) -> None:
+    done = play(kubeconfig, "remove.yml", "--limit", "n1", node_leaving=["n1"])
+    assert done.returncode == 2  # 4: it went on and tried to reach n1
+    assert "without --limit" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("dead", [[], ["m1"]])
+def test_a_host_that_does_not_answer_stops_down_and_the_kubeconfig_stays(kubeconfig: Path, dead: list[str]) -> None:
+    done = play(kubeconfig, "down.yml", teardown_dead=dead)
+    assert done.returncode == 4
+    assert kubeconfig.exists()
+
+
+def test_lost_hosts_are_named_and_left_out(kubeconfig: Path) -> None:
+    assert play(kubeconfig, "down.yml", teardown_dead=["m1", "n2"]).returncode == 2
+    assert kubeconfig.exists()
+    assert play(kubeconfig, "down.yml", teardown_dead=["m1", "n1"]).returncode == 0
+    assert not kubeconfig.exists()

@@ -1,0 +1,138 @@
+"""An inventory that Ansible refuses or that has no control plane is refused in one line, by every playbook."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cluster_config
+import pytest
+from ansible.module_utils.yunkube.cluster_rules import Cluster
+from ansible.module_utils.yunkube.inventory_files import read
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = "all:\n  children:\n    master: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
+VALUES = {
+    "cluster_name": "shop",
+    "cluster_provider": "existing",
+    "cluster_kubernetes_version": "1.37.2",
+    "cluster_pod_cidr": "10.244.0.0/16",
+    "cluster_service_cidr": "10.96.0.0/16",
+    "cluster_dns_domain": "cluster.local",
+}
+
+
+def written(folder: Path, text: str, hosts: str = HOSTS) -> Path:
+    """Write an inventory."""
+    (folder / "group_vars/all").mkdir(parents=True, exist_ok=True)
+    (folder / "hosts.yml").write_text(hosts)
+    (folder / "group_vars/all/cluster.yml").write_text(text)
+    return folder
+
+
+def said(folder: Path, hosts: str, *masters: str) -> list[str]:
+    """Return what is said of these hosts, of whom Ansible took some."""
+    inventory = read([written(folder, "---\n", hosts)])
+    given = Cluster(
+        VALUES,
+        {name: f"10.77.0.{number}" for number, name in enumerate(masters, 11)},
+        {"masters": masters},
+        releases=["1.37.2"],
+    )
+    faults = cluster_config.faults_of(inventory, {}, given, folder)
+    return [str(fault) for fault in cluster_config.in_order(faults)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "complaint"),
+    [
+        ("1: {ansible_host: 10.77.0.11}", 'host 1: YAML reads this name as int, not as text; write it in quotes, "1"'),
+        ("null: {}", 'host null: YAML reads this name as null, not as text; write it in quotes, "null"'),
+        ("1.5: {}", 'host 1.5: YAML reads this name as float, not as text; write it in quotes, "1.5"'),
+    ],
+)
+def test_a_name_that_ansible_refuses_the_file_for_is_named(tmp_path: Path, hosts: str, complaint: str) -> None:
+    text = f"all:\n  children:\n    masters:\n      hosts:\n        {hosts}\n"
+    assert said(tmp_path, text, "1") == [f"hosts.yml:5: {complaint}"]
+
+
+def test_names_in_quotes_are_text(tmp_path: Path) -> None:
+    text = 'all:\n  children:\n    masters:\n      hosts:\n        "1":\n        "null": {}\n    nodes:\n      hosts:\n'
+    assert said(tmp_path, text, "1", "null") == []
+
+
+def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
+    text = "all:\n  children:\n    masters:\n      hosts: [master1]\n"
+    assert said(tmp_path, text) == [
+        "hosts.yml:3: group masters: no host in it; put the control plane's hosts into it",
+        "hosts.yml:4: hosts: a list, which Ansible does not read here; write each name as a key, such as `master1:`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (
+            "cluster_provider: alicloud",
+            "cluster_provider: alicloud is not supported yet; write one of docker, existing",
+        ),
+        (
+            "cluster_bundle_origin: mirror",
+            "cluster_bundle_origin: mirror is not supported yet; write one of auto, source",
+        ),
+    ],
+)
+def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, complaint: str) -> None:
+    written(tmp_path, f"---\n{line}\n")
+    options = cluster_config.role_options(ROOT / "roles")
+    given = Cluster(VALUES, {}, {"masters": ["master1"]}, releases=["1.37.2"])
+    faults = cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)
+    assert [str(fault) for fault in faults] == [f"group_vars/all/cluster.yml:2: {complaint}"]
+
+
+def check_of(file: Path) -> str:
+    """Return how a playbook comes to the check of the inventory."""
+    text = file.read_text()
+    return next((name for name in ("tasks/has_masters.yml", "hosts.yml", "tasks_from: check.yml") if name in text), "")
+
+
+def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
+    stages = {
+        "hosts",
+        "prepare",
+        "masters",
+        "nodes",
+        "kubelets",
+        "down",
+        "remove",
+    }  # of site.yml; or about hosts by name
+    files = [ROOT / "site.yml", *(ROOT / "playbooks").glob("*.yml")]
+    assert [file.stem for file in files if not check_of(file) and file.stem not in stages] == []
+
+
+@pytest.mark.parametrize("playbook", ["site", "playbooks/verify", "playbooks/status"])
+def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: str) -> None:
+    written(tmp_path, "---\ncluster_provider: existing\n")
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", tmp_path, ROOT / f"{playbook}.yml"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    where = f'{tmp_path}/hosts.yml:1: group masters: no host in it; did you mean that by group "master"?'
+    assert "".join(where.split()) in "".join(done.stdout.split())  # Ansible breaks lines
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("roles/*/templates/*.yaml.j2")), ids=lambda file: file.name)
+def test_names_and_addresses_are_quoted_in_manifests(file: Path) -> None:
+    expressions = re.findall(r"\{\{ ([^{}]*?) \}\}", file.read_text())
+    free = [text for text in expressions if re.search(r"hostname|_host\b|_ip\b|_dir\b|_image\b|reference", text)]
+    assert [text for text in free if not text.endswith("| to_json")] == []

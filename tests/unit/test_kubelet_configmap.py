@@ -1,0 +1,39 @@
+"""The kubelet configuration of the cluster is written once, with a record of what was declared."""
+
+from __future__ import annotations
+
+import typing as t
+
+import kubelet_configmap
+import pytest
+from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from fake_kube_api import FakeKubeApi
+
+CONFIGMAP = "maxPods: 110\n"
+
+
+@pytest.fixture
+def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+    """An API with the ConfigMap."""
+    fake.put("/api/v1/namespaces/kube-system")
+    fake.put(KUBELET_CONFIGMAP, data={"kubelet": CONFIGMAP})
+    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+        yield api
+
+
+def test_the_configmap_is_written_once_with_its_record(api: KubeApi) -> None:
+    arguments = ("maxPods: 77\n", '{"maxPods": 77}', CONFIGMAP)
+    assert kubelet_configmap.bring(api, *arguments, check_mode=True)
+    assert api.get(KUBELET_CONFIGMAP)["data"]["kubelet"] == CONFIGMAP
+    assert kubelet_configmap.bring(api, *arguments, check_mode=False)
+    there = api.get(KUBELET_CONFIGMAP)
+    assert there["data"]["kubelet"] == "maxPods: 77\n"
+    assert there["metadata"]["annotations"][DECLARED] == '{"maxPods": 77}'
+    assert not kubelet_configmap.bring(api, *arguments, check_mode=False)
+
+
+def test_what_somebody_wrote_meanwhile_is_not_overwritten(api: KubeApi) -> None:
+    with pytest.raises(KubeError, match="was changed while this run was on"):
+        kubelet_configmap.bring(api, "maxPods: 77\n", "{}", "maxPods: 1\n", check_mode=False)
+    assert api.get(KUBELET_CONFIGMAP)["data"]["kubelet"] == CONFIGMAP
