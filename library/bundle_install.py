@@ -50,7 +50,7 @@ import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import originals
+from ansible.module_utils.yunkube import host_lock, originals
 from ansible.module_utils.yunkube.bundle_files import (
     DPKG_HANGS,
     DPKG_SECONDS,
@@ -229,6 +229,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    host_lock.take(module)
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     digests = Digests(STATE / "digests.json")
     try:

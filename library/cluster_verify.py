@@ -35,6 +35,7 @@ options:
   mode: {description: How much to prove, type: str, choices: [auto, full, quick], default: auto}
   timeout: {description: Seconds to wait for nodes and workloads, type: int, default: 180}
   probe_timeout: {description: Seconds for the probes to start and for each check to succeed, type: int, default: 30}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Looks once and proves nothing; a host without an API is passed over.]}
 """
@@ -53,7 +54,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, judge, see, wait
 from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
@@ -146,6 +147,7 @@ class Verify:
         identity.refuse_another(self.module)
         if self.module.check_mode:
             self._look()
+        host_lock.claim_only(self.module, last=True)
         started = time.monotonic()
         try:
             api = KubeApi.from_file()
@@ -216,6 +218,7 @@ def main() -> None:
                 "timeout": {"type": "int", "default": 180},
                 "probe_timeout": {"type": "int", "default": 30},
                 **identity.OPTIONS,
+                **host_lock.RUN_SPEC,
             },
             supports_check_mode=True,
         )

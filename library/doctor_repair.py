@@ -24,6 +24,7 @@ backup: {description: Where the files are that were there before, returned: when
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
 from ansible.module_utils.yunkube.kube_api import KubeError
 
@@ -39,6 +40,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    host_lock.take(module)
     options = module.params
     work = Work(module, options["id"])
     repair = REPAIRS.get(options["repair"])

@@ -26,6 +26,7 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, open_firewall
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     """Compare, then change."""
     spec = {**FIREWALL_SPEC, "firewall": {"type": "str", "choices": ["ufw", "firewalld"], "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    host_lock.take(module)
     active = module.params["firewall"]
     changes = open_firewall(module, active, module.params)
     diff = {"before_header": active, "after_header": active, "before": "", "after": "".join(f"{c}\n" for c in changes)}

@@ -32,6 +32,7 @@ options:
   cluster: {description: The cluster's name., type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one.", type: str, required: true}
   endpoint: {description: "The cluster's endpoint, host:port.", type: str, required: true}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
@@ -64,7 +65,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.firewall import active_firewall
 from ansible.module_utils.yunkube.host_state import Json, read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
@@ -410,12 +411,16 @@ def main() -> None:
         "cluster": {"type": "str", "required": True},
         "cluster_id": {"type": "str", "required": True},
         "endpoint": {"type": "str", "required": True},
+        **host_lock.RUN_SPEC,
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)
+    faults = [dataclasses.asdict(fault) for fault in find_faults(host, module.params)]
+    if not faults and (busy := host_lock.fault(module)):
+        faults = [busy]
     module.exit_json(
         changed=False,
-        faults=[dataclasses.asdict(fault) for fault in find_faults(host, module.params)],
+        faults=faults,
         hostname=host.hostname,
         machine_id=host.machine_id,
         product_uuid=host.product_uuid,

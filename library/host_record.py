@@ -38,7 +38,7 @@ record:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_state, identity
+from ansible.module_utils.yunkube import host_lock, host_state, identity
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    host_lock.take(module)
     cluster, cluster_id = module.params["cluster"], module.params["cluster_id"]
     record = host_state.read_record()
     if module.params["reattach"]:

@@ -41,6 +41,7 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     """Compare, then ask systemd."""
     spec = {**SERVICE_SPEC, "changed_paths": {"type": "list", "elements": "path", "default": []}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    host_lock.take(module)
     done = bring_service(module, module.params, module.params["changed_paths"])
     changed = bool(done.changes)
     module.exit_json(changed=changed, changes=done.changes, changed_paths=done.written, diff=done.diff)

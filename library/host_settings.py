@@ -27,12 +27,14 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
 
 
 def main() -> None:
     """Compare, then change."""
     module = AnsibleModule(argument_spec=SETTINGS_SPEC, supports_check_mode=True)
+    host_lock.take(module)
     settings = Settings(module)
     try:
         apply(settings, module.params)

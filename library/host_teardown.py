@@ -40,6 +40,7 @@ options:
     elements: str
     default: []
   accept: {description: Patterns of differences that are known and fine, type: list, elements: str, default: []}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -52,6 +53,7 @@ audit: {description: "C(passed), or C(none) without a record", returned: always,
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
 PAST = "fix that and run the same command again"
@@ -69,11 +71,13 @@ def main() -> None:
             "services": {"type": "list", "elements": "str", "required": True},
             "paths": {"type": "list", "elements": "path", "required": True},
             **dict.fromkeys(("links", "chain_prefixes", "nft_tables", "shared_sysctls", "accept"), strings),
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
+    busy = host_lock.fault(module)
     host = Host(module)
-    faults = host.faults()
+    faults = [*([busy] if busy else []), *host.faults()]
     found = host.found()
     audit = "none" if host.record is None else "passed"
     if module.check_mode:

@@ -57,7 +57,7 @@ changes: {description: "What was (or would be) done, in words", returned: always
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import (
     Change,
@@ -145,6 +145,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module)
     manifests, wanted, state = module.params["resources"], module.params["secrets"], module.params["state"]
     try:
         api = KubeApi.from_file(module.params["kubeconfig"])

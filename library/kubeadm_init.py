@@ -74,7 +74,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity, kubeadm
+from ansible.module_utils.yunkube import host_lock, identity, kubeadm
 from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.words import joined
@@ -239,6 +239,7 @@ class Init:
     def run(self) -> None:
         """Bring the control plane to its end, or find it there."""
         identity.refuse_another(self.module)
+        host_lock.take(self.module)
         found = self.look()
         if found.state == "complete":
             self._done(found, changed=False)

@@ -42,7 +42,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import host_lock, kubeadm
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
@@ -106,6 +106,7 @@ class Join:
 
     def run(self) -> None:
         """Join, or only look."""
+        host_lock.take(self.module)
         found = self._look()
         if found.state == "absent" and not self.module.check_mode:
             try:

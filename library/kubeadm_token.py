@@ -1,25 +1,29 @@
 #!/usr/bin/python
-"""Mint a short-lived token with which one host can join, and take it back."""
+"""Mint short-lived tokens with which hosts can join, and revoke them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_token
-short_description: Mint a short-lived token with which one host can join
+short_description: Mint short-lived tokens with which hosts can join
 description:
-  - Runs on a master. Makes the Secret that C(kubeadm token create) makes, and waits until the cluster has signed
-    its public description for it; a join that came earlier would wait five seconds before it looked again.
-  - Mints a new token every time, so call it only for a host that has not joined.
+  - Runs on a master, once for all hosts that join. Makes the Secrets that C(kubeadm token create) makes, one for each
+    host, and waits until the cluster has signed its public description for them; a join that came earlier would wait
+    five seconds before it looked again.
+  - In a playbook it does not fail, as that would end the play for all hosts. There are no tokens then, and C(msg)
+    says why.
+  - Mints new tokens every time, so call it only for hosts that have not joined. A token that an earlier run left for
+    one of them is revoked.
   - With O(certificate_key) it also leaves the control plane's certificates in the cluster for two hours, encrypted
     with a new key, for a further master.
 author: [Yunkube]
 options:
-  host: {description: Who joins with it, type: str, required: true}
+  hosts: {description: Who joins with them, type: list, elements: str, required: true}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
-  state: {description: Mint a token or take it back, type: str, choices: [present, absent], default: present}
-  token_id: {description: The token to take back, type: str}
-  ttl: {description: Seconds for which it is good, type: int, default: 900}
+  state: {description: Mint tokens or revoke them, type: str, choices: [present, absent], default: present}
+  token_ids: {description: The tokens to revoke, type: list, elements: str, default: []}
+  ttl: {description: Seconds for which they are good, type: int, default: 900}
   certificate_key: {description: Whether a master joins, type: bool, default: false}
   kubernetes_version: {description: "The cluster's version, needed with O(certificate_key)", type: str, default: ""}
 attributes:
@@ -27,24 +31,29 @@ attributes:
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-token: {description: The bootstrap token, returned: when state is present, type: str}
-token_id: {description: Its public half, returned: when state is present, type: str}
+tokens:
+  description: For each host a dictionary of C(token) and C(token_id), its public half
+  returned: when state is present
+  type: dict
 ca_cert_hash: {description: Pin of the cluster's CA, returned: when state is present, type: str}
 certificate_key: {description: Key of the certificates, returned: when state is present, type: str}
 """
 
-import datetime as dt
+import base64
+import contextlib
 import secrets
 import string
 import time
+import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity, kubeadm
+from ansible.module_utils.yunkube import host_lock, identity, kubeadm
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
+TYPE = "bootstrap.kubernetes.io/token"
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _LETTERS = string.ascii_lowercase + string.digits
@@ -55,18 +64,23 @@ def new_token() -> tuple[str, str]:
     return ("".join(secrets.choice(_LETTERS) for _ in range(6)), "".join(secrets.choice(_LETTERS) for _ in range(16)))
 
 
-def secret_of(token_id: str, token_secret: str, host: str, expires: dt.datetime) -> Json:
+def description(host: str) -> str:
+    """Return what a token of ours says of itself."""
+    return f"join of {host}"
+
+
+def secret_of(token_id: str, token_secret: str, host: str, expires: float) -> Json:
     """Return the Secret that is a bootstrap token."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": f"bootstrap-token-{token_id}", "namespace": "kube-system"},
-        "type": "bootstrap.kubernetes.io/token",
+        "type": TYPE,
         "stringData": {
             "token-id": token_id,
             "token-secret": token_secret,
-            "description": f"join of {host}",
-            "expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "description": description(host),
+            "expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires)),
             "usage-bootstrap-signing": "true",
             "usage-bootstrap-authentication": "true",
             "auth-extra-groups": GROUP,
@@ -74,15 +88,23 @@ def secret_of(token_id: str, token_secret: str, host: str, expires: dt.datetime)
     }
 
 
-def wait_for_signature(api: KubeApi, token_id: str, seconds: float = 15) -> None:
-    """Wait until cluster-info is signed for the token."""
+def wait_for_signatures(api: KubeApi, token_ids: t.Collection[str], seconds: float = 15) -> None:
+    """Wait until cluster-info is signed for every token."""
     deadline = time.monotonic() + seconds
-    while f"jws-kubeconfig-{token_id}" not in (api.get(CLUSTER_INFO).get("data") or {}):
+    while not {f"jws-kubeconfig-{token_id}" for token_id in token_ids} <= set(api.get(CLUSTER_INFO).get("data") or ()):
         if time.monotonic() > deadline:
             raise KubeError(
                 "the cluster does not sign cluster-info for a new token: is kube-controller-manager running?"
             )
         time.sleep(0.1)
+
+
+def revoke_earlier(api: KubeApi, hosts: t.Collection[str]) -> None:
+    """Delete the tokens that earlier runs made for these hosts and did not come to delete."""
+    ours = {base64.b64encode(description(host).encode()).decode() for host in hosts}
+    for secret in api.items(SECRETS, fieldSelector=f"type={TYPE}"):
+        if secret.get("type") == TYPE and (secret.get("data") or {}).get("description") in ours:
+            api.delete(f"{SECRETS}/{secret['metadata']['name']}")
 
 
 def upload_certificates(module: AnsibleModule) -> str:
@@ -103,49 +125,70 @@ def upload_certificates(module: AnsibleModule) -> str:
     return key
 
 
-def mint(module: AnsibleModule, api: KubeApi) -> Json:
-    """Mint a token and return what a JoinConfiguration needs."""
-    token_id, token_secret = new_token()
-    expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=module.params["ttl"])
-    api.post(SECRETS, secret_of(token_id, token_secret, module.params["host"], expires))
-    ca = parse_kubeconfig(Path(ADMIN_CONF).read_text()).ca.decode()
-    key = upload_certificates(module) if module.params["certificate_key"] else ""
-    wait_for_signature(api, token_id)
-    return {
-        "token_id": token_id,
-        "token": f"{token_id}.{token_secret}",
-        "ca_cert_hash": read_certificate(ca).pin,
-        "certificate_key": key,
-    }
+@contextlib.contextmanager
+def minted(api: KubeApi, hosts: t.Sequence[str], ttl: int) -> t.Iterator[dict[str, dict[str, str]]]:
+    """Mint a token for each host and give them out; they are revoked again where what comes then fails."""
+    tokens: dict[str, dict[str, str]] = {}
+    try:
+        revoke_earlier(api, hosts)
+        for host in hosts:
+            token_id, token_secret = new_token()
+            tokens[host] = {"token_id": token_id, "token": f"{token_id}.{token_secret}"}
+            api.post(SECRETS, secret_of(token_id, token_secret, host, time.time() + ttl))
+        yield tokens
+    except (KubeError, kubeadm.BusyError, OSError):
+        with contextlib.suppress(KubeError, OSError):
+            for one in tokens.values():
+                api.delete(f"{SECRETS}/bootstrap-token-{one['token_id']}")
+        raise
+
+
+def revoke(module: AnsibleModule, api: KubeApi) -> list[str]:
+    """Revoke tokens, and return what was done."""
+    gone = [token for token in module.params["token_ids"] if api.delete(f"{SECRETS}/bootstrap-token-{token}")]
+    return [f"revoke the tokens of {', '.join(module.params['hosts'])}"] if gone else []
 
 
 def main() -> None:
     """Run as Ansible's module."""
+    names: dict[str, object] = {"type": "list", "elements": "str"}
     module = AnsibleModule(
         argument_spec={
-            "host": {"type": "str", "required": True},
+            "hosts": {**names, "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "token_id": {"type": "str", "no_log": False},
+            "token_ids": {**names, "default": [], "no_log": False},
             "ttl": {"type": "int", "default": 900},
             "certificate_key": {"type": "bool", "default": False, "no_log": False},
             "kubernetes_version": {"type": "str", "default": ""},
             **identity.OPTIONS,
         },
-        required_if=[("state", "absent", ["token_id"])],
         supports_check_mode=True,
     )
     identity.refuse_another(module)
-    minting = f"make a token for {module.params['host']}"
+    host_lock.take(module)
+    hosts = module.params["hosts"]
+    minting = [f"make a token for {host}" for host in hosts]
     if module.check_mode:
-        module.exit_json(changed=True, changes=[minting], token="", token_id="", ca_cert_hash="", certificate_key="")
+        empty = {host: {"token": "", "token_id": ""} for host in hosts}
+        module.exit_json(changed=True, changes=minting, tokens=empty, ca_cert_hash="", certificate_key="")
     try:
-        api = KubeApi.from_file()
-        if module.params["state"] == "absent":
-            gone = api.delete(f"{SECRETS}/bootstrap-token-{module.params['token_id']}")
-            module.exit_json(changed=gone, changes=[f"take the token of {module.params['host']} back"] if gone else [])
-        module.exit_json(changed=True, changes=[minting], **mint(module, api))
-    except (KubeError, kubeadm.BusyError, ValueError) as error:
-        module.fail_json(msg=f"no token for {module.params['host']}: {kubeadm.without_secrets(str(error))}")
+        with KubeApi.from_file() as api:
+            if module.params["state"] == "absent":
+                changes = revoke(module, api)
+                module.exit_json(changed=bool(changes), changes=changes)
+            with minted(api, hosts, module.params["ttl"]) as tokens:
+                key = upload_certificates(module) if module.params["certificate_key"] else ""
+                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], 15 + len(hosts))
+        ca = parse_kubeconfig(Path(ADMIN_CONF).read_text()).ca.decode()
+        module.exit_json(
+            changed=True,
+            changes=minting,
+            tokens=tokens,
+            ca_cert_hash=read_certificate(ca).pin,
+            certificate_key=key,
+        )
+    except (KubeError, kubeadm.BusyError, OSError, ValueError) as error:
+        module.fail_json(msg=kubeadm.without_secrets(str(error)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ options:
     description: What M(host_preflight) found, by host - C(machine_id), C(product_uuid), C(hostname).
     type: dict
     default: {}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -29,7 +30,7 @@ nodes: {description: Names of the nodes that are there, returned: always, type: 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 
@@ -73,10 +74,12 @@ def main() -> None:
             "cluster": {"type": "str", "required": True},
             "cluster_id": {"type": "str"},
             "identities": {"type": "dict", "default": {}},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module)
     cluster = module.params["cluster"]
     try:
         nodes = KubeApi.from_file().items("/api/v1/nodes")

@@ -32,6 +32,7 @@ options:
   timeout: {description: Seconds for the pods of one host to leave, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
 """
@@ -46,7 +47,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import etcd, identity
+from ansible.module_utils.yunkube import etcd, host_lock, identity
 from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
@@ -251,10 +252,12 @@ def main() -> None:
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
             "cluster_id": {"type": "str"},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module, last=module.params["state"] == "absent")
     removal = Removal(module)
     try:
         changes = removal.run()

@@ -17,6 +17,7 @@ options:
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
 """
@@ -30,7 +31,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity, web_deploy, web_rollout, web_service
+from ansible.module_utils.yunkube import host_lock, identity, web_deploy, web_rollout, web_service
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
 
@@ -111,10 +112,12 @@ def main() -> None:
             "timeout": {"type": "int", "default": 180},
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module, last=host_lock.verb(module).startswith("web"))
     name = f"{module.params['namespace']}/{module.params['name']}"
     began = time.monotonic()
     try:

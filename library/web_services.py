@@ -59,6 +59,7 @@ options:
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
   diff_mode: {support: full}
@@ -73,7 +74,7 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
 from ansible.module_utils.yunkube.web_deploy import Deploy, without_api
@@ -89,10 +90,12 @@ def main() -> None:
             "timeout": {"type": "int", "default": 180},
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
+            **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module, last=host_lock.verb(module).startswith("web"))
     services = module.params["services"]
     try:
         with KubeApi.from_file(module.params["kubeconfig"]) as api:

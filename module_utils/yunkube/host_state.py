@@ -60,8 +60,8 @@ PASSING = ("file /run/netns/* is gone", "file /var/lib/cni/* is gone")
 VOLATILE_FILES = (
     "/etc/.pwd.lock", "/etc/adjtime", "/etc/group-", "/etc/gshadow-", "/etc/ld.so.cache", "/etc/mtab", "/etc/passwd-",
     "/etc/resolv.conf", "/etc/shadow-", "/run/*.pid", "/run/sudo", "/run/user", "/run/utmp", "/run/reboot-required*",
-    "/var/lib/yunkube", "/var/lib/systemd", "/var/log/*.log", "/var/log/*.log.*", "/var/log/*.gz", "/var/log/[bw]tmp*",
-    "/var/log/lastlog",
+    "/run/yunkube", "/var/lib/yunkube", "/var/lib/systemd", "/var/log/*.log", "/var/log/*.log.*", "/var/log/*.gz",
+    "/var/log/[bw]tmp*", "/var/log/lastlog",
 )  # fmt: skip
 VOLATILE_SYSCTLS = (
     "*.nf_conntrack_count", "dev.*", "fs.aio-nr", "fs.binfmt_misc.*", "fs.dentry-state", "fs.file-nr", "fs.inode-*",

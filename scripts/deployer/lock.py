@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
+import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deployer.errors import DeployError
+
+# What the run that holds the lock is, as JSON, for the Ansible that it starts: that takes no lock of its own, and tells
+# the control plane host, for runs of other control machines to see.
+VARIABLE = "YUNKUBE_RUN"
 
 
 @contextlib.contextmanager
@@ -24,11 +31,36 @@ def held(state_dir: Path, verb: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DeployError(_holder(file.read()), "wait for it to end, or stop it with Ctrl-C") from None
+        run = describe(path, verb)
         file.seek(0)
         file.truncate()
-        json.dump({"pid": os.getpid(), "verb": verb, "since": datetime.now(UTC).isoformat(timespec="seconds")}, file)
+        json.dump({"pid": os.getpid(), **run}, file)
         file.flush()
-        yield
+        os.environ[VARIABLE] = json.dumps(run)
+        try:
+            yield
+        finally:
+            os.environ.pop(VARIABLE, None)
+
+
+def describe(path: Path, verb: str) -> dict[str, str]:
+    """Return who runs what since when, and `origin`, which only runs under this lock have in common."""
+    machine = socket.gethostname()
+    machine_id = Path("/etc/machine-id")
+    identity = f"{machine}\0{machine_id.read_text() if machine_id.exists() else ''}\0{path.resolve()}"
+    return {
+        "origin": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "owner": f"{_user()}@{machine}",
+        "verb": verb,
+        "since": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name
+        return str(os.getuid())
 
 
 def _holder(text: str) -> str:

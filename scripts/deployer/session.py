@@ -41,7 +41,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     request = with_passwords(request)
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
-        if verb.exclusive or request.fix:
+        if (verb.exclusive or request.fix) and not (verb.check or request.dry_run):
             stack.enter_context(lock.held(cluster.state_dir, verb.name))
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:

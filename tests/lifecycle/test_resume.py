@@ -6,15 +6,20 @@ How many times and what happens is drawn from a seed, which is printed: YUNKUBE_
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from laboratory import Lab, docker, kill
+from laboratory import Lab, docker, kill, serving
+from many_hosts import many_hosts
 
 LAB = ("resume", "10.89.0", 1, 1)
 TASKS = 30  # of a whole `up`, as `bench/run tasks` counts them
@@ -74,3 +79,62 @@ def test_and_another_up_changes_nothing(lab: Lab) -> None:
     result = lab.deploy("up")
     assert result.code == 0, result.errors
     assert result.changed == {"localhost": 0, "master1": 0, "node1": 0}
+
+
+def test_a_run_waits_for_modules_of_a_killed_one_and_other_control_machines_are_refused(lab: Lab) -> None:
+    elsewhere = lab.state.with_name(f"{lab.name}-elsewhere")
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    shutil.copytree(lab.state, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("lock", "run", "logs"))
+    lab.run("node1", "rm /usr/local/bin/crictl")
+    with serving(lab) as server:
+        server.open.clear()  # what node1 fetches does not come
+        argv = lab.argv("up", cluster_bundle_url=server.url)
+        first = subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            assert server.asked.wait(120)
+            other = lab.deploy("up", cluster_state_dir=str(elsewhere))
+            assert other.code == 3, other.errors
+            assert "`up` of " in other.faults
+            assert "has been working on this cluster since" in other.faults
+            assert "remove /run/yunkube/run.json on this host" in other.faults
+        finally:
+            kill(first)
+        second = subprocess.Popen(lab.argv("up"), stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            openers = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c yunkube/host.lock"
+            while not lab.succeeds("node1", f"test $({openers}) = 2"):  # it has come, and waits for the old module
+                assert second.poll() is None
+            assert "bundle_install" in lab.run("node1", "cat /run/yunkube/host.lock")
+            server.open.set()
+            assert second.wait(120) == 0
+        finally:
+            kill(second)
+    assert not lab.succeeds("node1", "test -e /run/yunkube/host.lock")
+    other = lab.deploy("up", cluster_state_dir=str(elsewhere))  # the claim ended with the run that was whole
+    assert other.code == 0, other.errors
+    assert other.changed == {"localhost": 0, "master1": 0, "node1": 0}
+    shutil.rmtree(elsewhere)
+
+
+def test_forty_hosts_join_at_once(lab: Lab, tmp_path: Path) -> None:
+    """The control plane host has sshd as Debian has it: 10 sessions a connection, few connections without a login."""
+    address = f"{lab.network}.21"
+    with many_hosts(lab, "node1", address, 40, tmp_path) as many:
+        many.fail("sim7")
+        done = many.join()
+        assert done.returncode == 2, done.stdout
+        recap = dict(re.findall(r"^(sim\d+) .*unreachable=0 +failed=(\d)", done.stdout, re.MULTILINE))
+        assert recap == {f"sim{number}": "1" if number == 7 else "0" for number in range(1, 41)}, done.stdout
+        assert "this host was told to fail" in done.stdout
+        tokens = many.tokens()
+        assert len(set(tokens.values())) == len(tokens) == 40
+        assert not any(token.strip('"') in done.stdout for token in tokens.values())
+        assert "bootstrap-token" not in lab.kubectl("get", "secrets", "-n", "kube-system", "-o", "name")
+        # A control plane host that cannot be reached is named, and costs no other host its place in the run.
+        gone = tmp_path / "gone.json"
+        gone.write_text(json.dumps({"all": {"hosts": {"master1": {"ansible_port": 1}}}}))
+        done = many.join("-i", str(gone), "--limit", "sim1,sim2")
+        recap = dict(re.findall(r"^(sim\d) .*unreachable=0 +failed=(\d)", done.stdout, re.MULTILINE))
+        assert recap == {"sim1": "1", "sim2": "1"}, done.stdout
+        assert "no token from the control plane host master1: " in done.stdout
+        assert "Connection refused" in done.stdout

@@ -278,6 +278,9 @@ class BundleServer(http.server.ThreadingHTTPServer):
         self.damaged: set[str] = set()
         self.bytes_left = 1 << 60
         self.gone = threading.Event()
+        self.asked = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
 
     @property
     def url(self) -> str:
@@ -295,6 +298,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send a file: whole, with one byte changed, or until the server is gone."""
+        self.server.asked.set()
+        self.server.open.wait()
         path = self.server.files / self.path.strip("/")
         self.send_response(200)
         self.send_header("Content-Length", str(path.stat().st_size))
@@ -322,5 +327,6 @@ def serving(lab: Lab) -> Iterator[BundleServer]:
         try:
             yield server
         finally:
+            server.open.set()
             server.shutdown()
             thread.join()

@@ -15,6 +15,7 @@ from fake_kube_api import FakeKubeApi
 def _state_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what modules note of a host stay in the test's own folder."""
     monkeypatch.setattr("ansible.module_utils.yunkube.host_state.FOLDER", tmp_path / "yunkube-state")
+    monkeypatch.setattr("ansible.module_utils.yunkube.host_lock.FOLDER", tmp_path / "run-yunkube")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib
 import re
 from collections.abc import Iterator
@@ -124,6 +125,37 @@ def test_a_role_reads_no_other_roles_inputs(role: Path) -> None:
 @each_role
 def test_a_role_is_described(role: Path) -> None:
     assert (role / "README.md").exists()
+
+
+def tasks_in(found: Any) -> Iterator[dict[str, Any]]:
+    """Yield every task of a file, those in blocks as well."""
+    for task in found or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_in(task.get(part))
+
+
+@each_role
+def test_many_hosts_do_not_meet_on_one(role: Path) -> None:
+    """A task that every host delegates to the same host is one connection each; sshd refuses some of them."""
+    for file in role.glob("tasks/*.yml"):
+        for task in tasks_in(yaml.safe_load(file.read_text())):
+            alone = (
+                task.get("run_once") or task.get("throttle") or file.name == "leave.yml"
+            )  # that one runs on one host
+            assert task.get("delegate_to", "localhost") == "localhost" or alone, f"{file}: {task['name']}"
+
+
+def test_a_host_that_is_off_or_cut_off_costs_about_half_a_minute() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "ansible.cfg")
+    ssh = config["ssh_connection"]
+    option = {name: int(value) for name, value in re.findall(r"-o (\w+)=(\d+)s?\b", ssh["ssh_args"])}
+    retries = int(ssh["retries"])
+    assert retries >= 3
+    again = sum(option["ConnectTimeout"] + 2**attempt - 1 for attempt in range(retries))
+    assert option["ConnectTimeout"] + again <= 20
+    assert option["ServerAliveInterval"] * option["ServerAliveCountMax"] + again <= 31
 
 
 class Asked(Exception):  # noqa: N818 - no error, a way out of main() with what was asked for

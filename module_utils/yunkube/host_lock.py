@@ -1,0 +1,200 @@
+"""One module at a time changes a host, and one run at a time changes a cluster.
+
+A module goes on after its run was stopped or lost its connection, so a module that changes a host holds a lock there,
+and the kernel frees it when the module has ended. A run holds a claim, a file on the control plane host: runs on other
+control machines see it. It is renewed by the modules of the run, given up by the last one, and expires without them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+FOLDER = Path("/run/yunkube")
+# Seconds to wait for a module of an earlier run: as long as the slowest step of kubeadm may take, and a bit.
+WAIT = 420.0
+# Seconds without a module on the control plane host after which a claim counts no more: hosts that fetch the bundle
+# over a slow network keep a run away from it for long.
+EXPIRY = 1800.0
+
+# The run that a module belongs to, as scripts/deployer/lock.py describes it; empty where the run changes nothing.
+RUN_SPEC: dict[str, dict[str, t.Any]] = {"run": {"type": "dict", "default": {}}}
+
+Json = dict[str, t.Any]
+
+
+class BusyError(Exception):
+    """Something else works on this host or on the cluster."""
+
+
+def take(module: AnsibleModule, *, last: bool = False) -> None:
+    """Keep other modules from changing the host until this one ends; fail where that cannot be had.
+
+    With the option `run`, this host holds the run's claim; the last module of a run gives it up.
+    """
+    try:
+        _take(module, last=last)
+    except BusyError as error:
+        module.fail_json(msg=str(error))
+
+
+def fault(module: AnsibleModule) -> dict[str, str]:
+    """Do the same for a module that reports faults, and return one in place of failing."""
+    try:
+        _take(module)
+    except BusyError as error:
+        message, _, remedy = str(error).partition("; ")
+        return {"check": "other run", "message": message, "remedy": remedy}
+    return {}
+
+
+def claim_only(module: AnsibleModule, *, last: bool = False) -> None:
+    """Hold the run's claim, and let other modules change the host meanwhile."""
+    run = module.params["run"]
+    if module.check_mode or not run:
+        return
+    try:
+        with held(_name(module)):
+            claim(run)
+    except BusyError as error:
+        module.fail_json(msg=str(error))
+    if last:
+        atexit.register(_release, run)
+
+
+def verb(module: AnsibleModule) -> str:
+    """Return the verb or playbook that the run is of; empty where it changes nothing."""
+    return str((module.params.get("run") or {}).get("verb", ""))
+
+
+def _take(module: AnsibleModule, *, last: bool = False) -> None:
+    run = module.params.get("run") or {}
+    if module.check_mode and not run:  # the first look of a run that will change the host is in check mode, too
+        return
+    stack = contextlib.ExitStack()
+    stack.enter_context(held(_name(module)))
+    atexit.register(stack.close)
+    if run:
+        claim(run)
+    else:
+        renew()
+    if last and run:
+        stack.callback(release, run)
+
+
+def _name(module: AnsibleModule) -> str:
+    return str(getattr(module, "_name", "a module"))  # there is no public way
+
+
+@contextlib.contextmanager
+def held(name: str, seconds: float = WAIT, folder: Path | None = None) -> t.Iterator[None]:
+    """Hold the host's lock; it leaves no file behind, unless its holder is killed."""
+    path = (folder or FOLDER) / "host.lock"
+    descriptor = _acquire(path, seconds)
+    try:
+        holder = {"module": name, "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the lock is free: who waits for it sees that the file is another one
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+
+
+def _acquire(path: Path, seconds: float) -> int:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # a holder has just removed the folder
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+            os.close(descriptor)
+        except FileNotFoundError:
+            os.close(descriptor)
+        except BlockingIOError:
+            text = os.pread(descriptor, 1000, 0).decode(errors="replace")
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                os.close(descriptor)
+                continue
+            os.close(descriptor)
+            raise BusyError(_holder(text, seconds)) from None
+
+
+def _holder(text: str, seconds: float) -> str:
+    try:
+        holder = json.loads(text)
+        name = f"{holder['module']} of an earlier run (pid {holder['pid']}, since {holder['since']})"
+        remedy = f"run the same again when it has ended, or end it on this host: kill {holder['pid']}"
+    except (ValueError, KeyError, TypeError):  # it has only just taken the lock
+        name, remedy = "another module", "run the same again when it has ended"
+    return f"{name} still changes this host after {seconds:.0f} s; {remedy}"
+
+
+def claim(run: Json, folder: Path | None = None) -> None:
+    """Note on this host that the run works on the cluster. The host's lock must be held."""
+    path = (folder or FOLDER) / "run.json"
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    other = _read(path)
+    if other and other["origin"] != run["origin"]:
+        idle = now - other["seen"]
+        if 0 <= idle < EXPIRY:
+            raise BusyError(
+                f"`{other['verb']}` of {other['owner']} has been working on this cluster since {other['since']}, "
+                f"and was last seen here {idle:.0f} s ago; wait for it to end, or remove {path} on this host if it "
+                f"no longer runs (it expires after {EXPIRY / 60:.0f} minutes without a sign of the run)"
+            )
+    _write(path, {**{key: str(run[key]) for key in ("origin", "owner", "verb", "since")}, "seen": now})
+
+
+def renew(folder: Path | None = None) -> None:
+    """Show that the run that holds the claim goes on: its modules are the only ones that come here."""
+    path = (folder or FOLDER) / "run.json"
+    found = _read(path)
+    if found:
+        _write(path, {**found, "seen": time.clock_gettime(time.CLOCK_BOOTTIME)})
+
+
+def release(run: Json, folder: Path | None = None) -> None:
+    """Give the run's claim up."""
+    path = (folder or FOLDER) / "run.json"
+    if _read(path).get("origin") == run["origin"]:
+        path.unlink(missing_ok=True)
+
+
+def _release(run: Json) -> None:
+    with contextlib.suppress(BusyError), held("release", 10):
+        release(run)
+
+
+def _read(path: Path) -> Json:
+    """Return the claim; nothing where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("origin", "owner", "verb", "since")} | {"seen": float(found["seen"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write(path: Path, content: Json) -> None:
+    part = path.with_suffix(".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(content, stream)
+    part.replace(path)

@@ -1,0 +1,83 @@
+"""Hold the cluster's lock for a playbook that changes something, as deploy.py does for its verbs.
+
+It is the same lock, the file `lock` of the state directory, and it is held by the process of ansible-playbook itself:
+the kernel gives it back whatever way that ends. Below deploy.py, which holds it already, nothing is done.
+"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: run_lock
+type: aggregate
+short_description: Let one run at a time change a cluster
+description:
+  - Takes the lock of the cluster's state directory before the first play that changes something.
+  - Ends the run where another one holds it.
+author: [The maintainers]
+"""
+
+import contextlib
+import os
+import sys
+import typing as t
+from pathlib import Path
+
+from ansible import context
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEFAULTS = PROJECT / "roles/cluster/defaults/main.yml"
+# Playbooks that only read, as long as the variable is not true.
+READING = {"status.yml": "", "support-bundle.yml": "", "doctor.yml": "troubleshoot_fix"}
+
+sys.path.append(str(PROJECT / "scripts"))
+from deployer import lock
+from deployer.errors import DeployError
+
+
+def playbook_of(play: t.Any) -> str:
+    """Return the name of the project's playbook that a play stands in; empty for others' plays."""
+    path = Path(play.get_path().rpartition(":")[0]).resolve()
+    return path.name if path.parent in (PROJECT, PROJECT / "playbooks") else ""
+
+
+def variables_of(play: t.Any) -> t.Callable[[str], t.Any]:
+    """Return a function that gives the value of a variable, as a play on this machine sees it."""
+    manager = play.get_variable_manager()
+    loader = manager._loader  # noqa: SLF001 - there is no public way to either
+    host = manager._inventory.get_host("localhost")  # noqa: SLF001
+    # Not from the cache nor into it: roles load the same file.
+    defaults = loader.load_from_file(str(DEFAULTS), cache="none", trusted_as_template=True)
+    found = {**defaults, **manager.get_vars(play=play, host=host)}
+    return lambda name: Templar(loader=loader, variables=found).template(found.get(name))
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Listens for the start of plays."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "run_lock"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        """Hold nothing yet."""
+        super().__init__(*args, **kwargs)
+        self._held = contextlib.ExitStack()
+
+    def v2_playbook_on_play_start(self, play: t.Any) -> None:
+        """Take the lock before the first play that may change something."""
+        name = playbook_of(play)
+        if not name or context.CLIARGS["check"] or lock.VARIABLE in os.environ:
+            return
+        value = variables_of(play)
+        if name in READING and not boolean(value(READING[name]) or False, strict=False):
+            return
+        state = Path(str(value("cluster_state_dir"))).expanduser().absolute()
+        try:
+            self._held.enter_context(lock.held(state, Path(name).stem))
+        except DeployError as error:
+            self._display.error(f"{error.message}; {error.hint}")
+            sys.exit(error.code)  # an exception would only be a warning
