@@ -29,7 +29,7 @@ changes: {description: "What was (or would be) done, in words", returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
 
@@ -62,6 +62,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module)
     options = module.params
     try:
         with KubeApi.from_file() as api:

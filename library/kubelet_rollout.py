@@ -38,7 +38,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import files, identity, kubeadm
+from ansible.module_utils.yunkube import files, host_lock, identity, kubeadm
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 
@@ -141,6 +141,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    host_lock.take(module)
     Rollout(module).run()
 
 

@@ -19,15 +19,23 @@ LIBRARY = Path(__file__).resolve().parents[2] / "library"
 # Modules of the control machine are kept apart by the lock of the state directory.
 ON_THE_CONTROL_MACHINE = {
     "bundle_build",
-    "bundle_serve",
     "cluster_config",
     "cluster_identity",
     "docker_engine",
     "docker_host_image",
     "docker_host_keys",
     "docker_machines",
+    "kubeconfig_file",
 }
-ONLY_READ = {"cluster_status", "doctor_cluster", "doctor_host", "host_drift", "host_facts", "support_collect"}
+ONLY_READ = {
+    "cluster_status",
+    "cluster_values",
+    "doctor_cluster",
+    "doctor_host",
+    "host_drift",
+    "host_facts",
+    "support_collect",
+}
 # It makes pods and removes them, and its own lock lets only one at a time do so.
 CLAIM_ONLY = {"cluster_verify"}
 
