@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from ansible.module_utils.yunkube.config import closest
+from ansible.module_utils.yunkube.web_ownership import RESERVED
 
 Finding = tuple[str, str, str]
 
@@ -213,11 +214,7 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
     for number, service in enumerate(entry for entry in declared if isinstance(entry, Mapping)):
         name, space = str(service.get("name") or ""), str(service.get("namespace") or "default")
         who = f"{space}/{name}" if name else f"entry {number}"
-        for label, text in (("name", name), ("namespace", space)):
-            if label == "name" and not _SERVICE.fullmatch(text):
-                yield key, f'{who}: name "{text}" is not a DNS label', "use a-z, 0-9 and -, a letter first"
-            elif not _LABEL.fullmatch(text):
-                yield key, f'{who}: namespace "{text}" is not a DNS label', "use at most 63 of a-z, 0-9 and -"
+        yield from ((key, f"{who}: {message}", remedy) for message, remedy in _place(name, space))
         if (space, name) in names:
             yield key, f"{who}: declared twice", "give each service of a namespace its own name"
         names.add((space, name))
@@ -237,6 +234,17 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
         elif node_port in ports:
             yield key, f"{who}: node_port {node_port} is that of {ports[node_port]}", "give each service its own"
         ports.setdefault(node_port, who)
+
+
+def _place(name: str, space: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a service's name and namespace."""
+    if not _SERVICE.fullmatch(name):
+        yield f'name "{name}" is not a DNS label', "use a-z, 0-9 and -, a letter first"
+    if not _LABEL.fullmatch(space):
+        yield f'namespace "{space}" is not a DNS label', "use at most 63 of a-z, 0-9 and -"
+    elif space in RESERVED:
+        remedy = f"choose another one; these are reserved: {', '.join(RESERVED)}"
+        yield f"namespace {space} is reserved for Kubernetes and the addons", remedy
 
 
 RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (

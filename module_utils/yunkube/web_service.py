@@ -8,7 +8,8 @@ import json
 import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json
-from ansible.module_utils.yunkube.kube_objects import MANAGED_BY, OURS, read_data
+from ansible.module_utils.yunkube.kube_objects import read_data
+from ansible.module_utils.yunkube.web_ownership import OWNER
 
 NAME = "app.kubernetes.io/name"
 TEMPLATE = "yunkube/template"  # on a ReplicationController's pods: which template they were made by
@@ -75,12 +76,7 @@ def manifests_of(service: Json) -> list[Json]:
 def ours(manifest: Json) -> Json:
     """Return a manifest with the label by which its object is known as ours."""
     metadata = manifest["metadata"]
-    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **OURS}}}
-
-
-def is_ours(found: Json) -> bool:
-    """Say whether an object bears our label."""
-    return (found["metadata"].get("labels") or {}).get(MANAGED_BY) == OURS[MANAGED_BY]
+    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **OWNER}}}
 
 
 def namespace(name: str) -> Json:
@@ -172,7 +168,7 @@ def _copy(manifest: Json) -> Json:
 
 
 def _metadata(service: Json) -> Json:
-    return {"name": service["name"], "namespace": service["namespace"], "labels": {NAME: service["name"], **OURS}}
+    return {"name": service["name"], "namespace": service["namespace"], "labels": {NAME: service["name"], **OWNER}}
 
 
 def _service(service: Json) -> Json:
@@ -193,7 +189,7 @@ def _service(service: Json) -> Json:
 
 def _workload(service: Json) -> Json:
     chosen = {NAME: service["name"]}
-    template = {"metadata": {"labels": {**chosen, **OURS}}, "spec": _pod(service)}
+    template = {"metadata": {"labels": {**chosen, **OWNER}}, "spec": _pod(service)}
     spec: Json = {"replicas": service["replicas"], "selector": chosen, "template": template}
     if service["kind"] == "ReplicationController":
         return {"apiVersion": "v1", "kind": service["kind"], "metadata": _metadata(service), "spec": spec}

@@ -54,7 +54,7 @@ _yunkube_deploy() {
       _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;
     web)
-      _arguments -s $playbook '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
+      _arguments -s $playbook '--yes[do not ask]' '--prune-data[remove also what holds data]' '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
         '1:action:(apply rollback)' '2:web service:'
       ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;

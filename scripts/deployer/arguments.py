@@ -126,9 +126,11 @@ examples:
     "web apply": """\
 examples:
   ./scripts/deploy.py web apply
+  ./scripts/deploy.py web apply --yes          for scripts: removes without a question what is no longer declared
   ./scripts/deploy.py web apply -e 'web_services=[{"name": "shop", "image": "registry.example/shop:2"}]'
 
-`up` does the same at its end. A service that web_services does not name any more is removed.
+What web_services no longer names is shown and, after a question, removed. PersistentVolumeClaims, PersistentVolumes,
+CustomResourceDefinitions and Namespaces stay without --prune-data. `up` applies the same list and removes nothing.
 """,
     "web rollback": """\
 examples:
@@ -212,6 +214,9 @@ def parse(argv: Sequence[str]) -> Request:
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
         variables["node_leaving"] = list(hosts)
+    if options["verb"] == "web apply":
+        variables.setdefault("web_service_prune", "data" if options.pop("prune_data") else "services")
+        variables.setdefault("web_service_prune_ask", not options["yes"])
     if options["verb"] == "web rollback":
         variables["web_service_rollback_name"] = options["name"]
         variables["web_service_rollback_namespace"] = options.pop("namespace")
@@ -313,7 +318,9 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.name == "web rollback":
         sub.add_argument("name", metavar="NAME", help="the web service")
         sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
-    if verb.name in ("down", "remove"):
+    if verb.name == "web apply":
+        sub.add_argument("--prune-data", action="store_true", help="remove also what holds data, and namespaces")
+    if verb.name in ("down", "remove", "web apply"):
         sub.add_argument("--yes", action="store_true", help="do not ask")
     for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
         if kind is bool:

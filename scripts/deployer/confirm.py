@@ -22,6 +22,19 @@ def confirmed(request: Request, cluster: Cluster) -> bool:
         raise DeployError(f"{request.verb} needs --yes where it cannot ask", "add --yes to go on without a question")
     for line in consequences(request, cluster.name, ask(cluster, "nodes"), ask(cluster, "pods")):
         print(line)
+    return agreed()
+
+
+def removal_confirmed(names: Sequence[str]) -> bool:
+    """Show every object that would be removed, and ask."""
+    print("\nNo longer declared in web_services, and would be removed:")
+    for name in names:
+        print(f"  {name}")
+    return agreed()
+
+
+def agreed() -> bool:
+    """Ask whether to go on."""
     try:
         return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster, host_names
 from deployer.errors import DeployError, Exit
-from deployer.happenings import Message, RunStarted, Summary
+from deployer.happenings import Failure, Message, RunStarted, Summary
 from deployer.logfile import LogFile
 from deployer.progress import Progress
 from deployer.redact import Redactor, secret_values
@@ -26,6 +28,9 @@ from deployer.views import View, make_view
 
 # Seconds between two looks of --watch.
 INTERVAL = 5.0
+
+# A failure that is a question: the module would remove what is no longer declared.
+REMOVALS = "removals"
 
 GO_ON = "Run the same command again: it goes on where it stopped."
 
@@ -41,7 +46,25 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
             return _watch(request, cluster, verb, root, log)
-        return _run(request, cluster, verb, root, log)
+        try:
+            return _run(request, cluster, verb, root, log)
+        except RemovalsFound as found:
+            from deployer.confirm import removal_confirmed  # noqa: PLC0415 - rarely needed
+
+            if not removal_confirmed(found.names):
+                print("Nothing was changed.")
+                return Exit.USAGE
+        agreed = replace(request, extra_vars={**request.extra_vars, "web_service_prune_ask": False})
+        return _run(agreed, cluster, verb, root, log)
+
+
+class RemovalsFound(Exception):  # noqa: N818 - no error, a question
+    """The run would remove objects, and there is a terminal to ask at."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Name them."""
+        super().__init__()
+        self.names = names
 
 
 def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
@@ -64,6 +87,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
+    asking = sys.stdin.isatty() and not request.json
     view = make_view(
         request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
     )
@@ -72,7 +96,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         event = redactor.tree(event)
         log.event(event)
         for happening in progress.feed(event):
-            view.show(happening)
+            if not (asking and isinstance(happening, Failure) and happening.kind == REMOVALS):
+                view.show(happening)
         if progress.unknown_hosts and request.limit and not progress.started:
             stop.ask("refused")
 
@@ -105,6 +130,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 view.show(happening)
     finally:
         view.close()
+    if asking and (names := removals(progress)):
+        raise RemovalsFound(names)
     code = exit_code(status, stop.reason, progress, verb)
     summary = Summary(
         verb=verb.name,
@@ -159,7 +186,7 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
-    if any(failure.kind == "config" for failure in progress.failures):
+    if any(failure.kind in ("config", REMOVALS) for failure in progress.failures):
         return Exit.USAGE
     if any(failure.unreachable for failure in progress.failures):
         return Exit.UNREACHABLE
@@ -189,11 +216,23 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return f"Stopped: {progress.doctor['stopped']}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
         return after_removal(code, request)
-    if request.verb == "web rollback" and code == Exit.OK:
-        return after_rollback(request, progress)
+    if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
+        return words
     if code in (Exit.USAGE, Exit.FAILED) and not progress.failures:
         return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
     return ""
+
+
+def web_words(code: Exit, request: Request, progress: Progress) -> str:
+    """Return the last words about web services, if there are any."""
+    if removals(progress):
+        return "Nothing was changed. Declare in web_services what is to stay; --yes removes the rest."
+    return after_rollback(request, progress) if request.verb == "web rollback" and code == Exit.OK else ""
+
+
+def removals(progress: Progress) -> list[str]:
+    """Return what the run would have removed if it had been allowed to."""
+    return [fault.where for failure in progress.failures if failure.kind == REMOVALS for fault in failure.faults]
 
 
 def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) -> str:

@@ -397,12 +397,21 @@ def test_what_is_taken_away_leaves_no_object(lab: Lab, variables: Path) -> None:
     assert "delete" in json.dumps(plan.summary["plan"])
     gone = up(lab, variables)
     assert gone.code == 0, gone.errors
+    removed = lab.deploy("web apply", "--yes", "-e", f"@{variables}")
+    assert removed.code == 0, removed.errors
     deadline = time.monotonic() + 60
     kinds = "namespace,all,configmap,secret,serviceaccount,clusterrole,clusterrolebinding"
     left = "?"
     while left and time.monotonic() < deadline:
         listed = lab.kubectl(
-            "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=yunkube", "-o", "name", "--ignore-not-found"
+            "get",
+            kinds,
+            "-A",
+            "-l",
+            "app.kubernetes.io/managed-by in (yunkube,yunkube-web-services)",
+            "-o",
+            "name",
+            "--ignore-not-found",
         )
         left = "\n".join(line for line in listed.splitlines() if "registry" not in line)
         time.sleep(0.5)

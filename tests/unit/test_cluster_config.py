@@ -327,6 +327,8 @@ def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path)
         ([{"name": "web", "image": "a"}, {"name": "web", "image": "b", "namespace": "default"}], ["declared twice"]),
         ([{"name": "Web_1", "image": "a"}], ['name "Web_1" is not a DNS label']),
         ([{"name": "1web", "image": "a"}], ['name "1web" is not a DNS label']),
+        ([{"name": "registry", "image": "a", "namespace": "registry"}], ["namespace registry is reserved"]),
+        ([{"name": "web", "image": "a", "namespace": "kube-system"}], ["namespace kube-system is reserved"]),
         ([{"name": "web", "image": "a", "namespace": "a.b"}], ['namespace "a.b" is not a DNS label']),
         ([{"name": "web"}], ["neither image nor manifests"]),
         ([{"name": "web", "image": "a", "manifests": ["b"]}], ["both image and manifests"]),

@@ -34,7 +34,10 @@ def test_both_objects_have_its_name_its_namespace_and_our_label() -> None:
     for manifest in made():
         metadata = manifest["metadata"]
         assert (metadata["name"], metadata["namespace"]) == ("shop", "shops")
-        assert metadata["labels"] == {"app.kubernetes.io/name": "shop", "app.kubernetes.io/managed-by": "yunkube"}
+        assert metadata["labels"] == {
+            "app.kubernetes.io/name": "shop",
+            "app.kubernetes.io/managed-by": "yunkube-web-services",
+        }
 
 
 def test_with_a_node_port_every_host_answers_and_without_only_the_cluster() -> None:
@@ -104,7 +107,7 @@ def test_a_stamp_changes_with_the_template_and_with_nothing_else() -> None:
 def test_files_are_taken_as_they_are_with_our_label() -> None:
     manifest: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}}}
     (got,) = web_service.manifests_of({**SHOP, "resources": [manifest]})
-    assert got["metadata"]["labels"] == {"x": "y", "app.kubernetes.io/managed-by": "yunkube"}
+    assert got["metadata"]["labels"] == {"x": "y", "app.kubernetes.io/managed-by": "yunkube-web-services"}
     assert manifest["metadata"]["labels"] == {"x": "y"}
 
 
