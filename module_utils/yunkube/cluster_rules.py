@@ -221,6 +221,7 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
         if bool(service.get("image")) == bool(service.get("manifests")):
             both = "both image and manifests" if service.get("image") else "neither image nor manifests"
             yield key, f"{who}: {both}", "write one of them"
+        yield from ((key, f"{who}: {message}", remedy) for message, remedy in _environment(service))
         port, node_port, replicas = service.get("port", 8080), service.get("node_port"), service.get("replicas", 2)
         if isinstance(port, int) and not 1 <= port <= 65535:
             yield key, f"{who}: port {port} is no port", "write one from 1 to 65535"
@@ -245,6 +246,25 @@ def _place(name: str, space: str) -> Iterator[tuple[str, str]]:
     elif space in RESERVED:
         remedy = f"choose another one; these are reserved: {', '.join(RESERVED)}"
         yield f"namespace {space} is reserved for Kubernetes and the addons", remedy
+
+
+def _environment(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with environment variables, without a value of one."""
+    env, sources = service.get("env") or {}, service.get("env_from") or []
+    for name, value in env.items() if isinstance(env, Mapping) else ():
+        if isinstance(value, Mapping):
+            wanted = [set(value) == {kind, "key"} and all(value.values()) for kind in ("secret", "config_map")]
+            if not any(wanted):
+                yield f"env {name}: names no key", "write {secret: NAME, key: KEY} or {config_map: NAME, key: KEY}"
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield f"env {name}: is a list", "write one value, in quotes"
+    for number, one in enumerate(sources if isinstance(sources, Sequence) else ()):
+        named = [kind for kind in ("secret", "config_map") if isinstance(one, Mapping) and one.get(kind)]
+        if len(named) != 1:
+            yield (
+                f"env_from[{number}]: names no Secret or ConfigMap, or both",
+                "write {secret: NAME} or {config_map: NAME}",
+            )
 
 
 RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (

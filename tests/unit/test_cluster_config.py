@@ -13,6 +13,7 @@ from typing import Any
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
+from ansible.module_utils.yunkube.config import check_value
 from ansible.module_utils.yunkube.inventory_files import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -329,6 +330,13 @@ def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path)
         ([{"name": "1web", "image": "a"}], ['name "1web" is not a DNS label']),
         ([{"name": "registry", "image": "a", "namespace": "registry"}], ["namespace registry is reserved"]),
         ([{"name": "web", "image": "a", "namespace": "kube-system"}], ["namespace kube-system is reserved"]),
+        (
+            [{"name": "web", "image": "a", "env": {"A": {"secret": "db", "key": "k"}}, "env_from": [{"secret": "s"}]}],
+            [],
+        ),
+        ([{"name": "web", "image": "a", "env": {"A": {"secret": "db"}}}], ["env A: names no key"]),
+        ([{"name": "web", "image": "a", "env": {"A": ["b"]}}], ["env A: is a list"]),
+        ([{"name": "web", "image": "a", "env_from": [{"secret": "s", "config_map": "c"}]}], ["env_from[0]: names no"]),
         ([{"name": "web", "image": "a", "namespace": "a.b"}], ['namespace "a.b" is not a DNS label']),
         ([{"name": "web"}], ["neither image nor manifests"]),
         ([{"name": "web", "image": "a", "manifests": ["b"]}], ["both image and manifests"]),
@@ -363,3 +371,13 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
         "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
         "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"), [("registry_password", 83614, "str"), ("kubelet_environment", "A=hidden-83614", "dict")]
+)
+def test_a_fault_of_a_secret_value_does_not_repeat_it(key: str, value: Any, kind: str) -> None:
+    ((name, message, remedy),) = check_value(key, value, {"type": kind, "no_log": True})
+    assert name == key
+    assert "83614" not in message + remedy
+    assert message.startswith("wants ")

@@ -12,7 +12,7 @@ from ansible.module_utils.yunkube.kube_api import Json
 
 SHOP: Json = {
     "name": "shop", "image": "shop:1", "namespace": "shops", "kind": "Deployment", "replicas": 2, "port": 8080,
-    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "probe": {},
+    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "env_from": [], "probe": {},
     "resources": [],
 }  # fmt: skip
 LOGIN = web_service.Login("registry.example:5000", "admin", "hunter2")
@@ -85,6 +85,25 @@ def test_environment_variables_are_text() -> None:
     env = {entry["name"]: entry.get("value") for entry in container(env={"A": 1, "B": True, "C": None})["env"]}
     assert env == {"NODE_NAME": None, "A": "1", "B": "true", "C": ""}
     assert [entry["name"] for entry in container(env={"NODE_NAME": "x"})["env"]] == ["NODE_NAME"]
+
+
+def test_environment_variables_may_be_keys_of_secrets_and_whole_ones() -> None:
+    env = {"A": "1", "B": {"secret": "db", "key": "password"}, "C": {"config_map": "settings", "key": "mode"}}
+    got = container(
+        env=env, env_from=[{"secret": "db", "config_map": None}, {"secret": None, "config_map": "settings"}]
+    )
+    assert [entry for entry in got["env"] if entry["name"] != "NODE_NAME"] == [
+        {"name": "A", "value": "1"},
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+        {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}},
+    ]
+    assert got["envFrom"] == [{"secretRef": {"name": "db"}}, {"configMapRef": {"name": "settings"}}]
+    assert "envFrom" not in container()
+
+
+def test_a_pod_has_no_token_of_the_api() -> None:
+    for kind in ("Deployment", "ReplicationController"):
+        assert made(kind=kind)[1]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
 def test_a_replication_controller_has_a_plain_selector() -> None:
