@@ -40,7 +40,7 @@ options:
         default: IfNotPresent
       env:
         description:
-          - Environment variables. A value may be C({secret: NAME, key: KEY}) or C({config_map: NAME, key: KEY}).
+          - Environment variables. A value may be a dictionary of C(secret) or C(config_map), a name, and C(key).
         type: dict
         default: {}
       env_from:

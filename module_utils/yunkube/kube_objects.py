@@ -68,8 +68,8 @@ def _hidden(content: Json, beside: Json | None, *, whole: bool) -> Json:
 
     def walk(value: t.Any, other: t.Any) -> t.Any:
         if isinstance(value, list):
-            others = other if isinstance(other, list) else []
-            return [walk(one, others[at] if at < len(others) else None) for at, one in enumerate(value)]
+            listed = other if isinstance(other, list) else []
+            return [walk(one, listed[at] if at < len(listed) else None) for at, one in enumerate(value)]
         if not isinstance(value, dict):
             return value
         others = other if isinstance(other, dict) else {}

@@ -1,4 +1,4 @@
-"""What modules are given and must not tell: not the journal, not a diff, and in a message only where it is no secret."""
+"""What modules are given and must not tell: neither in the journal nor in a diff, secrets not in a message."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from ansible.module_utils.yunkube.kube_api import Json
 
 SHOP: Json = {
     "name": "shop", "image": "shop:1", "namespace": "shops", "kind": "Deployment", "replicas": 2, "port": 8080,
-    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "env_from": [], "probe": {},
-    "resources": [],
+    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "env_from": [],
+    "probe": {}, "resources": [],
 }  # fmt: skip
 LOGIN = web_service.Login("registry.example:5000", "admin", "hunter2")
 
