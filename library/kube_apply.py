@@ -22,10 +22,11 @@ options:
     suboptions:
       kind:
         description:
-          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, by the cluster's CA,
-            made anew when it is for other names or has 30 days left.
+          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, made anew when it is
+            for other names or has 30 days left. C(authority) may sign for its names alone, and is made anew when a name
+            is added or it has 395 days left.
         type: str
-        choices: [login, certificate]
+        choices: [login, certificate, authority]
         required: true
       namespace: {description: Its namespace., type: str, required: true}
       name: {description: Its name., type: str, required: true}
@@ -36,7 +37,16 @@ options:
         type: str
         default: ""
       more: {description: What a login's Secret holds beside it., type: dict, default: {}}
-      names: {description: Names and addresses of a certificate's server., type: list, elements: str, default: []}
+      names:
+        description: Names and addresses of a certificate's server, or those that an authority may sign for.
+        type: list
+        elements: str
+        default: []
+      common_name: {description: "What a certificate or an authority is called.", type: str, default: ""}
+      authority:
+        description: "Which of these Secrets signs a certificate, by its name. Empty: the cluster's CA."
+        type: str
+        default: ""
   state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
@@ -70,7 +80,7 @@ from ansible.module_utils.yunkube.words import counted
 
 SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
 SECRET_OPTIONS: dict[str, t.Any] = {
-    "kind": {"type": "str", "choices": ["login", "certificate"], "required": True},
+    "kind": {"type": "str", "choices": ["login", "certificate", "authority"], "required": True},
     "namespace": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
     "username": {"type": "str", "default": "admin"},
@@ -78,6 +88,8 @@ SECRET_OPTIONS: dict[str, t.Any] = {
     "missing": {"type": "str", "default": ""},
     "more": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
+    "common_name": {"type": "str", "default": ""},
+    "authority": {"type": "str", "default": ""},
 }
 
 
@@ -100,7 +112,9 @@ def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state:
     rest = [one for one in resources if one.get("kind") != "Namespace"]
     if state == "absent":
         return [*first, *named(wanted), *rest]
-    made = [manifest_of(api.find(api.path_of(name)), one) for name, one in zip(named(wanted), wanted, strict=True)]
+    made: list[Json] = []
+    for outline, one in zip(named(wanted), wanted):  # noqa: B905 - Python 3.9 on hosts
+        made.append(manifest_of(api.find(api.path_of(outline)), one, {m["metadata"]["name"]: m for m in made}))
     for one in rest:
         if one.get("kind") == "Deployment":
             metadata = one["spec"]["template"].setdefault("metadata", {})

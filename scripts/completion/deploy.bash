@@ -63,7 +63,7 @@ _yunkube_deploy() {
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;
-    dashboard) words="--inventory --print --viewer --json --help" ;;
+    dashboard) words="--inventory --print --admin --viewer --json --help" ;;
     web) words="apply rollback --inventory --limit -e --timeout --json --verbose --namespace --yes --prune-data --help" ;;
     image) words="push --inventory --json --help" ;;
     kubectl) words="--inventory --help --" ;;

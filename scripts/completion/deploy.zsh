@@ -51,7 +51,7 @@ _yunkube_deploy() {
       ;;
     down) _arguments -s $playbook '--yes[do not ask]' '--adopt[also a cluster that Yunkube did not make]' ;;
     dashboard)
-      _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
+      _arguments $inventory '--print[open no browser]' '--admin[a token with all rights]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;
     web)
       _arguments -s $playbook '--yes[do not ask]' '--prune-data[remove also what holds data]' '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \

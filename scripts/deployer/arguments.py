@@ -105,7 +105,7 @@ examples:
 examples:
   ./scripts/deploy.py dashboard                address and login; opens the browser where there is one
   ./scripts/deploy.py dashboard --print        opens nothing
-  ./scripts/deploy.py dashboard --viewer       Headlamp: a token that may only look
+  ./scripts/deploy.py dashboard --admin        Headlamp: a token that may change everything; without, one that may look
 """,
     "image": """\
 examples:
@@ -188,6 +188,7 @@ class Request:
     image: str = ""
     name: str = ""
     print: bool = False
+    admin: bool = False
     viewer: bool = False
 
 
@@ -344,7 +345,9 @@ def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the commands that run no playbook."""
     dashboard = add("dashboard", "say where the dashboard is and how to get in, and open it")
     dashboard.add_argument("--print", action="store_true", help="open no browser")
-    dashboard.add_argument("--viewer", action="store_true", help="a token that may only look (Headlamp)")
+    rights = dashboard.add_mutually_exclusive_group()
+    rights.add_argument("--admin", action="store_true", help="a token with all rights of the cluster (Headlamp)")
+    rights.add_argument("--viewer", action="store_true", help="a token that may only look, as without (Headlamp)")
     dashboard.add_argument("--json", action="store_true", help="an object on stdout")
     image = add("image", "push an image of this machine's Docker engine to the cluster's registry")
     image.add_argument("action", choices=["push"], help="what to do")

@@ -23,6 +23,13 @@ from fake_kube_api import FakeKubeApi, make_certificates
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}
 NAMES = ["10.77.0.11", "master1", "shop.example"]
 CERTIFICATE: Json = {"kind": "certificate", "namespace": "shop", "name": "tls", "names": NAMES}
+AUTHORITY: Json = {
+    "kind": "authority",
+    "namespace": "shop",
+    "name": "authority",
+    "names": NAMES,
+    "common_name": "Shop of test",
+}
 NAMESPACE: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 DEPLOYMENT: Json = {
     "apiVersion": "apps/v1",
@@ -89,32 +96,66 @@ def test_a_damaged_hash_is_made_anew() -> None:
     assert crypt(first["password"], mended["htpasswd"].strip().partition(":")[2]) in mended["htpasswd"]
 
 
+def shake(folder: Path, served: dict[str, str], authority: str, name: str) -> None:
+    """Connect to a server of a name, trusting one authority alone."""
+    (folder / "pem").write_text(served["tls.key"] + served["tls.crt"])
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "pem")
+    client = ssl.create_default_context(cadata=authority)
+    ours, theirs = socket.socketpair()
+
+    def answer() -> None:
+        with ours, contextlib.suppress(OSError):
+            server.wrap_socket(ours, server_side=True).close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        client.wrap_socket(theirs, server_hostname=name).close()
+    finally:
+        theirs.close()
+        thread.join()
+
+
 def test_a_certificate_serves_its_names_and_no_other(tmp_path: Path, pki: Path) -> None:
     made = certificate(None, CERTIFICATE)
-    (tmp_path / "pem").write_text(made["tls.key"] + made["tls.crt"])
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "pem")
-    client = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-
-    def shake(name: str) -> None:
-        ours, theirs = socket.socketpair()
-
-        def answer() -> None:
-            with ours, contextlib.suppress(OSError):
-                server.wrap_socket(ours, server_side=True).close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            client.wrap_socket(theirs, server_hostname=name).close()
-        finally:
-            theirs.close()
-            thread.join()
-
     for name in NAMES:
-        shake(name)
+        shake(tmp_path, made, (pki / "ca.crt").read_text(), name)
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake("other.example")
+        shake(tmp_path, made, (pki / "ca.crt").read_text(), "other.example")
+
+
+def made_by(authority: Json, names: list[str]) -> dict[str, str]:
+    """Return a certificate for names by an authority's Secret, whatever that may sign."""
+    data = read_data(authority)
+    return kube_secrets.sign(names, kube_secrets.Authority(data["tls.crt"], data["tls.key"]))
+
+
+@pytest.mark.parametrize("names", [NAMES, ["10.77.0.11", "fd00::1"], ["shop.example"]])
+def test_an_authority_for_browsers_is_trusted_for_its_names_alone(tmp_path: Path, pki: Path, names: list[str]) -> None:
+    authority = manifest_of(None, AUTHORITY | {"names": names})
+    wanted = CERTIFICATE | {"names": names, "authority": "authority", "common_name": "Shop"}
+    tls = manifest_of(None, wanted, {"authority": authority})
+    served, trusted = read_data(tls), read_data(authority)["tls.crt"]
+    assert served["ca.crt"] == trusted != (pki / "ca.crt").read_text()
+    for name in names:
+        shake(tmp_path, served, trusted, name)
+    outside = ["bank.example", "10.77.0.12", "::1", "example"]
+    for name in outside:  # what whoever has its key could make
+        with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+            shake(tmp_path, made_by(authority, [name]), trusted, name)
+        with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+            shake(tmp_path, made_by(authority, [*names, name]), trusted, name)
+
+
+def test_an_authority_is_kept_until_a_name_is_added_or_it_ends() -> None:
+    first = manifest_of(None, AUTHORITY)
+    assert manifest_of(first, AUTHORITY) == first
+    assert manifest_of(first, AUTHORITY | {"names": NAMES[:1]}) == first
+    assert manifest_of(first, AUTHORITY | {"names": [*NAMES, "new"]})["data"] != first["data"]
+    now = dt.datetime.now(dt.UTC)
+    assert kube_secrets.own_authority(first, AUTHORITY, now + dt.timedelta(days=3250)) == read_data(first)
+    assert kube_secrets.own_authority(first, AUTHORITY, now + dt.timedelta(days=3260)) != read_data(first)
 
 
 def test_a_certificate_is_kept_until_thirty_days_before_its_end() -> None:
@@ -136,6 +177,7 @@ def test_a_host_that_cannot_sign_says_why(monkeypatch: pytest.MonkeyPatch, pki: 
     (pki / "ca.key").rename(pki / "elsewhere")
     with pytest.raises(KubeError, match=r"ca\.key is not on this host"):
         certificate(None, CERTIFICATE)
+    (pki / "elsewhere").rename(pki / "ca.key")
     monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(KubeError, match="install the package openssl"):
         certificate(None, CERTIFICATE)
