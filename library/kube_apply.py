@@ -36,6 +36,11 @@ options:
         description: "Said when a login has no password and none may be made, as the account is another's."
         type: str
         default: ""
+      reader:
+        description: "Of a login, the name of a second account that may only read; its password is given or made, too."
+        type: str
+        default: ""
+      reader_password: {description: "The password of O(secrets[].reader)", type: str, default: ""}
       more: {description: What a login's Secret holds beside it., type: dict, default: {}}
       names:
         description: Names and addresses of a certificate's server, or those that an authority may sign for.
@@ -86,6 +91,8 @@ SECRET_OPTIONS: dict[str, t.Any] = {
     "username": {"type": "str", "default": "admin"},
     "password": {"type": "str", "default": "", "no_log": True},
     "missing": {"type": "str", "default": ""},
+    "reader": {"type": "str", "default": ""},
+    "reader_password": {"type": "str", "default": "", "no_log": True},
     "more": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
     "common_name": {"type": "str", "default": ""},

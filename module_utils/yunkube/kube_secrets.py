@@ -42,12 +42,38 @@ def login(found: Json | None, wanted: Json) -> Data:
     if not password and wanted.get("missing"):
         raise KubeError(wanted["missing"])
     password = password or secrets.token_urlsafe(PASSWORD_BYTES)
-    name, _, hashed = now.get("htpasswd", "").strip().partition(":")
+    line = htpasswd(username, password, now.get("htpasswd", ""))
+    made = {"username": username, "password": password, "htpasswd": line} | (wanted.get("more") or {})
+    return made | reader_login(now, wanted, line)
+
+
+def reader_login(now: Data, wanted: Json, writers: str) -> Data:
+    """Return what a login's Secret holds of a second account, which may only read.
+
+    Its `reader_htpasswd` lets both in. What there is of it stays when it is no longer wanted, as a server that runs may
+    have it mounted; `reads` says whose login is to be used.
+    """
+    username = wanted.get("reader") or ""
+    if not username:
+        return {key: value for key, value in now.items() if key.startswith("reader_")}
+    if username == wanted["username"]:
+        raise KubeError(f"the account that reads has the name of the one that writes, {username}: give it another one")
+    password = wanted.get("reader_password") or now.get("reader_password") or secrets.token_urlsafe(PASSWORD_BYTES)
+    line = htpasswd(username, password, now.get("reader_htpasswd", ""))
+    return {
+        "reads": "reader",
+        "reader_username": username,
+        "reader_password": password,
+        "reader_htpasswd": line + writers,
+    }
+
+
+def htpasswd(username: str, password: str, before: str) -> str:
+    """Return the line that lets an account in: the first one of before, where it still does."""
+    name, _, hashed = before.partition("\n")[0].strip().partition(":")
     if name == username and hashed and hmac.compare_digest(crypt(password, hashed), hashed):
-        line = now["htpasswd"]
-    else:
-        line = f"{username}:{crypt(password, setting())}\n"
-    return {"username": username, "password": password, "htpasswd": line} | (wanted.get("more") or {})
+        return f"{name}:{hashed}\n"
+    return f"{username}:{crypt(password, setting())}\n"
 
 
 class Authority(t.NamedTuple):

@@ -69,11 +69,12 @@ class Login(t.NamedTuple):
 
 
 def login_of(secret: Json | None) -> Login | None:
-    """Read the Secret that a registry's login is kept in."""
+    """Read the Secret that a registry's login is kept in: the account that may only read, where there is one."""
     data = read_data(secret)
     if not data.get("address"):
         return None
-    return Login(data["address"], data.get("username", ""), data.get("password", ""))
+    account = "reader_" if data.get("reads") == "reader" else ""
+    return Login(data["address"], data.get(f"{account}username", ""), data.get(f"{account}password", ""))
 
 
 def title(service: Json) -> str:

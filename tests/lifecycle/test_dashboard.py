@@ -260,6 +260,25 @@ def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
     assert ask(lab, f"https://{REGISTRY}/v2/nosuch/manifests/1", "admin", CANARIES["registry_password"])[0] == 404
 
 
+def test_the_account_of_pods_pulls_and_nothing_else(lab: Lab) -> None:
+    encoded = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "default", "-o", "json"))["data"]
+    (entry,) = json.loads(base64.b64decode(encoded[".dockerconfigjson"]))["auths"].values()
+    reader = (entry["username"], entry["password"])
+    assert CANARIES["registry_password"] not in reader
+    pulls = REGISTRY.replace(":5000", ":5001")
+    manifest, upload = "/v2/demo/manifests/1", "/v2/demo/blobs/uploads/"
+    assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
+    assert ask(lab, f"https://{pulls}{manifest}")[0] == 401
+    for account in (reader, ("admin", CANARIES["registry_password"])):  # nobody writes there
+        assert ask(lab, f"https://{pulls}{upload}", *account, method="POST")[0] == 405
+        assert ask(lab, f"https://{pulls}{manifest}", *account, method="DELETE")[0] == 405
+    for path, method in ((upload, "POST"), (manifest, "PUT"), (manifest, "DELETE"), (manifest, "GET")):
+        assert ask(lab, f"https://{REGISTRY}{path}", *reader, method=method)[0] == 401
+    deletion = ask(lab, f"https://{REGISTRY}{manifest}", "admin", CANARIES["registry_password"], method="DELETE")
+    assert deletion[0] == 405
+    assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
+
+
 def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     build(lab, "large:1", filler_mb=MEGABYTES)
     master, slave = pty.openpty()

@@ -89,6 +89,27 @@ def test_a_password_of_somebody_elses_account_is_not_made_up() -> None:
     assert login(None, LOGIN | {"missing": "x", "password": "theirs"})["password"] == "theirs"
 
 
+def test_a_second_account_that_reads_has_its_own_password_and_is_made_once() -> None:
+    wanted = LOGIN | {"reader": "pull", "more": {"address": "r:5000"}}
+    first = login(None, wanted)
+    assert login(secret(first), wanted) == first
+    assert first["reads"] == "reader"
+    assert first["reader_password"] not in ("", first["password"])
+    lines = dict(line.split(":") for line in first["reader_htpasswd"].splitlines())
+    for name, password in (("pull", first["reader_password"]), ("admin", first["password"])):
+        assert crypt(password, lines[name]) == lines[name]  # the account that writes may read, too
+    assert "pull" not in first["htpasswd"]
+    given = login(secret(first), wanted | {"reader_password": "correct horse"})
+    assert given["reader_password"] == "correct horse"
+    assert given["htpasswd"] == first["htpasswd"]
+    assert given["reader_htpasswd"] != first["reader_htpasswd"]
+    without = login(secret(first), LOGIN)
+    assert "reads" not in without
+    assert without["reader_htpasswd"] == first["reader_htpasswd"]  # a server that runs has it mounted
+    with pytest.raises(KubeError, match="give it another one"):
+        login(None, LOGIN | {"reader": "admin"})
+
+
 def test_a_damaged_hash_is_made_anew() -> None:
     first = login(None, LOGIN)
     mended = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)

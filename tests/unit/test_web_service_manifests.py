@@ -155,6 +155,16 @@ def test_a_login_is_read_from_its_secret_and_shows_no_password() -> None:
     assert web_service.login_of({"data": {}}) is None
 
 
+def test_pods_pull_with_the_account_that_may_only_read() -> None:
+    values = {"address": "r:5000", "username": "admin", "password": "hunter2"}
+    reader = {"reader_username": "pull", "reader_password": "look"}
+    for more, expected in (({"reads": "reader", **reader}, ("pull", "look")), (reader, ("admin", "hunter2"))):
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in (values | more).items()}
+        login = web_service.login_of({"data": data})
+        assert login is not None
+        assert (login.username, login.password) == expected
+
+
 def test_what_others_need_comes_first_and_services_go_first() -> None:
     manifests = [{"kind": kind} for kind in ("Deployment", "Service", "ConfigMap", "Namespace")]
     applied = [manifest["kind"] for manifest in web_service.in_order_of_applying(manifests)]
