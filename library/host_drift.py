@@ -41,6 +41,14 @@ options:
       state: {description: "Open, off or left.", type: str, choices: [open, "off", leave], default: open}
       master: {description: Whether the host runs the control plane., type: bool, required: true}
       sources: {description: Networks of the cluster's hosts., type: list, elements: str, required: true}
+      api_sources:
+        description: "Further networks for the API and for pushes to the registry. Empty: everyone."
+        type: list
+        elements: str
+        default: []
+      node_port_sources: {description: "The same for NodePorts.", type: list, elements: str, default: []}
+      registry_port: {description: Where a registry takes images on this host. 0 for none., type: int, default: 0}
+      registry_pull_port: {description: Where nodes pull from it. 0 for none., type: int, default: 0}
       pod_cidr: {description: Addresses of pods., type: str, required: true}
   services:
     description: The arguments of M(host_service), for each service in the order in which they are started.
