@@ -20,7 +20,9 @@ Finding = tuple[str, str, str]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # a Service's name begins with a letter
+_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
+DASHBOARDS = ("headlamp", "kube_web_view")
 NODE_PORTS = range(30000, 32768)
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
 
@@ -197,6 +199,25 @@ def addons(cluster: Cluster) -> Iterator[Finding]:
         yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
 
 
+def dashboard(cluster: Cluster) -> Iterator[Finding]:
+    """A dashboard has a node port, and one that is given tokens of the cluster is exactly the one that was chosen."""
+    provider, port = cluster.text("dashboard_provider"), cluster.values.get("dashboard_node_port")
+    if provider not in DASHBOARDS:
+        return
+    if isinstance(port, int) and port not in NODE_PORTS:
+        remedy = f"choose one from {NODE_PORTS.start} to {NODE_PORTS.stop - 1}"
+        yield "dashboard_node_port", f"{port} is out of range", remedy
+    image = cluster.text("dashboard_headlamp_image") or "its default"
+    if (
+        provider == "headlamp"
+        and not _DIGEST.fullmatch(image)
+        and not cluster.values.get("dashboard_headlamp_allow_tag")
+    ):
+        remedy = "write NAME@sha256:DIGEST as roles/dashboard/README.md says, or dashboard_provider: kube_web_view"
+        message = f"{image} names no digest, and whoever moves its tag gets the tokens of its users"
+        yield "dashboard_headlamp_image", message, f"{remedy}; dashboard_headlamp_allow_tag: true accepts it"
+
+
 def safety(cluster: Cluster) -> Iterator[Finding]:
     """Values that would hide faults, or lead nowhere."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
@@ -211,6 +232,8 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
     key, declared = "web_services", cluster.values.get("web_services") or []
     names: set[tuple[str, str]] = set()
     ports: dict[int, str] = {}
+    if cluster.text("dashboard_provider") in DASHBOARDS:
+        ports[cluster.values.get("dashboard_node_port") or 0] = "the dashboard"
     for number, service in enumerate(entry for entry in declared if isinstance(entry, Mapping)):
         name, space = str(service.get("name") or ""), str(service.get("namespace") or "default")
         who = f"{space}/{name}" if name else f"entry {number}"
@@ -276,6 +299,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     docker,
     control_plane,
     addons,
+    dashboard,
     web_services,
     safety,
 )

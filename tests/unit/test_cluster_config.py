@@ -373,6 +373,38 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
     ]
 
 
+DIGEST = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("values", "complaints"),
+    [
+        ({"dashboard_provider": "kube_web_view", "dashboard_node_port": 30443}, []),
+        ({"dashboard_provider": "kube_web_view", "dashboard_node_port": 80}, ["80 is out of range"]),
+        ({"dashboard_provider": "none", "dashboard_node_port": 80}, []),
+        ({"dashboard_provider": "headlamp"}, ["its default names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/headlamp:v1"}, ["names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/h@sha256:12"}, ["names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": DIGEST}, []),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_allow_tag": True}, []),
+        (
+            {
+                "dashboard_provider": "kube_web_view",
+                "dashboard_node_port": 30443,
+                "web_services": [{"name": "web", "image": "a", "node_port": 30443}],
+            },
+            ["node_port 30443 is that of the dashboard"],
+        ),
+    ],
+)
+def test_a_dashboard_has_a_port_and_an_image_that_nobody_can_move(
+    values: dict[str, Any], complaints: list[str]
+) -> None:
+    found = [message for _, message, remedy in findings(cluster(**values)) if remedy]
+    assert len(found) == len(complaints), found
+    assert all(text in message for text, message in zip(complaints, found, strict=True))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "kind"), [("registry_password", 83614, "str"), ("kubelet_environment", "A=hidden-83614", "dict")]
 )
