@@ -7,13 +7,16 @@ DOCUMENTATION = r"""
 module: docker_machines
 short_description: Have the hosts of a cluster in Docker, each answering over SSH
 description:
-  - Keeps one internal network and one container for each host, all of them labelled with the cluster's name; whatever
-    does not carry the label is never touched.
-  - A stopped host is started, limits of a running one are changed as it runs. A host is made anew only when it could
-    not become what is asked for, and then says why.
+  - Keeps one internal network and one container for each host, all of them labelled with the cluster's name and id;
+    whatever does not carry both labels is never touched, and hosts of another cluster of that name are refused. Hosts
+    that were made before there were ids are the cluster's when they let in the key in O(ssh_dir).
+  - A stopped host is started, one whose network was made again is connected, limits of a running one are changed as it
+    runs. A host that could not become what is asked for is refused with what differs, and replaced by a new, empty one
+    only where O(replace) allows it.
   - Returns when the SSH server of every host answers.
 options:
   cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
   state: {description: C(absent) removes hosts and network, type: str, choices: [present, absent], default: present}
   only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str}
   subnet: {description: The network, type: str}
@@ -21,7 +24,8 @@ options:
   image: {description: What a new host is made of, type: str}
   entry: {description: The program in the image that starts a host, type: str}
   cgroup_v1_arguments: {description: Arguments of init on cgroup v1, type: list, elements: str, default: []}
-  ssh_dir: {description: The folder that docker_host_keys made, type: path}
+  ssh_dir: {description: The folder that docker_host_keys made, type: path, required: true}
+  replace: {description: "Hosts that may be replaced, C(true) for all or a list of names", type: raw, default: false}
   memory_mb: {description: The most memory of each host, type: int, default: 0}
   cpus: {description: The most processors of each host, type: float, default: 0}
   restart_policy: {description: When Docker starts a host again, type: str, default: unless-stopped}
@@ -57,9 +61,13 @@ from ansible.module_utils.yunkube.docker_machine import (
     Machine,
     Step,
     address_faults,
+    authorized_key,
     container_name,
     container_spec,
+    endpoint,
+    foreign,
     gateway,
+    id_of,
     identity_archive,
     inotify_warning,
     is_of,
@@ -89,18 +97,34 @@ class RefusedError(Exception):
 class Lab:
     """What an engine has of one cluster."""
 
-    def __init__(self, engine: Docker, cluster: str) -> None:
-        """See what there is."""
+    def __init__(self, engine: Docker, cluster: str, cluster_id: str, ssh_dir: str) -> None:
+        """See what there is, and whose it is; refuse where another cluster has the name."""
         self.engine = engine
         self.cluster = cluster
+        self.cluster_id = cluster_id
+        self.ssh_dir = Path(ssh_dir)
         self.containers: list[Described] = engine.get("/containers/json", all=True)
         self.networks: list[Described] = engine.get("/networks")
+        named = [container for container in self.containers if is_of(cluster, container)]
+        self.hosts: dict[str, str] = {container["Labels"][HOST_LABEL]: container["Id"] for container in named}
         self.network = next((network for network in self.networks if is_of(cluster, network)), None)
-        self.hosts: dict[str, str] = {
-            container["Labels"][HOST_LABEL]: container["Id"]
-            for container in self.containers
-            if is_of(cluster, container)
+        theirs = {
+            f"the host {container['Labels'][HOST_LABEL]}": id_of(container)
+            for container in named
+            if not self._is_ours(container)
         }
+        # An old network without an id has only the hosts that were judged.
+        if self.network and id_of(self.network) not in ("", cluster_id):
+            theirs[f"the network {self.network['Name']}"] = id_of(self.network)
+        if theirs:
+            raise RefusedError("preflight", foreign(cluster, cluster_id, theirs))
+
+    def _is_ours(self, container: Described) -> bool:
+        if id_of(container):
+            return id_of(container) == self.cluster_id
+        keys = keys_of(self.ssh_dir, container["Labels"][HOST_LABEL])
+        authorized = self.engine.read_file(container["Id"], AUTHORIZED_KEYS)
+        return all(keys) and authorized_key(keys) in authorized.splitlines(keepends=True)
 
     def plan(self, machine: Machine, info: Described, rebuild: str) -> Step:
         """Return what makes one host as it should be."""
@@ -108,12 +132,13 @@ class Lab:
         if identity is None:
             return plan(machine, None, b"", info)
         found = self.engine.get(f"/containers/{identity}/json")
-        return plan(machine, found, self.engine.read_file(identity, AUTHORIZED_KEYS), info, rebuild)
+        network = self.network["Id"] if self.network else ""
+        return plan(machine, found, self.engine.read_file(identity, AUTHORIZED_KEYS), info, network, rebuild)
 
     def why_rebuild(self, subnet: ipaddress.IPv4Network) -> str:
-        """Return why the network and all that hangs on it must be made anew, if it must."""
+        """Return why the network and all that hangs on it must be replaced, if it must."""
         if self.network is None:
-            return "as their network is gone" if self.hosts else ""
+            return ""
         old = self.network["IPAM"]["Config"][0]["Subnet"]
         return "" if old == str(subnet) else f"as docker_hosts_subnet changes from {old} to {subnet}"
 
@@ -129,6 +154,11 @@ class Lab:
 
 def _content(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
+
+
+def keys_of(folder: Path, host: str) -> tuple[bytes, bytes]:
+    """Return the private key of a host and the public half of the way in, empty where they are not made yet."""
+    return _content(folder / "hosts" / host), _content(folder / "id_ed25519.pub")
 
 
 def _in_parallel(action: t.Callable[[Item], Result], items: t.Iterable[Item]) -> list[Result]:
@@ -151,6 +181,14 @@ def carry_out(engine: Docker, machine: Machine, step: Step) -> None:
     if step.create:
         engine.post("/containers/create", container_spec(machine, _bounding_set()), name=name)
         engine.put(f"{path}/archive", identity_archive(machine, uuid.uuid4().hex), path="/")
+    if step.connect:
+        network = f"/networks/{network_name(machine.cluster)}"
+        try:  # what is left of the network that was there before, under the same name
+            engine.post(f"{network}/disconnect", {"Container": name, "Force": True})
+        except DockerError as error:
+            if not error.status:
+                raise
+        engine.post(f"{network}/connect", {"Container": name, "EndpointConfig": endpoint(machine)})
     if step.create or step.rekey:
         engine.put(f"{path}/archive", keys_archive(machine), path="/")
     if step.update:
@@ -193,17 +231,43 @@ def wanted_machines(params: t.Mapping[str, t.Any], info: Described) -> list[Mach
     return [
         Machine(
             cluster=params["cluster"],
+            cluster_id=params["cluster_id"],
             name=name,
             address=address,
             subnet=subnet,
             image=params["image"],
             command=(params["entry"], gateway(subnet), *arguments),
-            keys=(_content(folder / "hosts" / name), _content(folder / "id_ed25519.pub")),
+            keys=keys_of(folder, name),
             memory_bytes=params["memory_mb"] << 20,
             nano_cpus=int(params["cpus"] * 10**9),
             restart_policy=params["restart_policy"],
         )
         for name, address in params["hosts"].items()
+    ]
+
+
+def may_replace(allowed: t.Any, host: str) -> bool:
+    """Say whether the input docker_hosts_replace allows it for a host."""
+    if isinstance(allowed, (list, tuple)):
+        return host in allowed
+    return str(allowed).lower() in ("true", "yes", "on", "1") or host in str(allowed).split(",")
+
+
+def loss_faults(steps: t.Iterable[Step], others: t.Iterable[str], rebuild: str, allowed: t.Any) -> list[Fault]:
+    """Return a fault for each host that would be lost with all that is on it, and may not be."""
+    lost = {step.host: step.replace for step in steps if step.loses}
+    if rebuild:  # hosts that the inventory does not name go with their network
+        lost.update(dict.fromkeys(others, rebuild))
+    return [
+        {
+            "host": host,
+            "check": "replace",
+            "message": f"would have to be replaced by a new, empty host, {reason}",
+            "remedy": "undo that change in the inventory, or, to lose all that is on the host (etcd, images, volumes), "
+            f"run `up` with -e docker_hosts_replace={host}, or true for every host",
+        }
+        for host, reason in lost.items()
+        if not may_replace(allowed, host)
     ]
 
 
@@ -218,12 +282,15 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
     machines = wanted_machines(module.params, info)
     rebuild = lab.why_rebuild(subnet)
     steps = _in_parallel(lambda machine: lab.plan(machine, info, rebuild), machines)
+    others = [name for name in lab.hosts if name not in module.params["hosts"]]
+    if faults := loss_faults(steps, others, rebuild, module.params["replace"]):
+        raise RefusedError("preflight", faults)
     make_network = bool(rebuild) or lab.network is None
     if not module.check_mode:
         lab.remove(lab.hosts if rebuild else [step.host for step in steps if step.replace])
         if make_network:
             lab.remove_network()
-            lab.engine.post("/networks/create", network_spec(lab.cluster, subnet))
+            lab.engine.post("/networks/create", network_spec(lab.cluster, lab.cluster_id, subnet))
         timeout = module.params["boot_timeout_seconds"]
 
         def settle(pair: tuple[Machine, Step]) -> Fault | None:
@@ -234,9 +301,9 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         if late:
             raise RefusedError("preflight", late)
     if any(step.start for step in steps):
-        others = sum(CLUSTER_LABEL in container["Labels"] for container in lab.containers) - len(lab.hosts)
+        further = sum(CLUSTER_LABEL in container["Labels"] for container in lab.containers) - len(lab.hosts)
         limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-        if warning := inotify_warning(limit, others + len(machines)):
+        if warning := inotify_warning(limit, further + len(machines)):
             module.warn(warning)
     made = [f"make network {network_name(lab.cluster)}, {subnet}"] if make_network else []
     return [*made, *(str(step) for step in steps if step.changes)]
@@ -285,7 +352,9 @@ def run(module: AnsibleModule) -> list[str]:
             raise
         # A check before the engine is installed; or nothing to remove, as no engine is here.
         return [str(Step(name, create=True)) for name in params["hosts"]] if subnet else []
-    lab = Lab(engine, params["cluster"])
+    lab = Lab(engine, params["cluster"], params["cluster_id"], params["ssh_dir"])
+    if wanted and not params["cluster_id"] and not module.check_mode:
+        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
     return present(module, lab, subnet) if subnet else absent(module, lab)
 
 
@@ -294,6 +363,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "only": {"type": "list", "elements": "str"},
             "subnet": {"type": "str"},
@@ -301,13 +371,14 @@ def main() -> None:
             "image": {"type": "str"},
             "entry": {"type": "str"},
             "cgroup_v1_arguments": {"type": "list", "elements": "str", "default": []},
-            "ssh_dir": {"type": "path"},
+            "ssh_dir": {"type": "path", "required": True},
+            "replace": {"type": "raw", "default": False},
             "memory_mb": {"type": "int", "default": 0},
             "cpus": {"type": "float", "default": 0},
             "restart_policy": {"type": "str", "default": "unless-stopped"},
             "boot_timeout_seconds": {"type": "int", "default": 60},
         },
-        required_if=[("state", "present", ("subnet", "hosts", "image", "entry", "ssh_dir"))],
+        required_if=[("state", "present", ("subnet", "hosts", "image", "entry"))],
         supports_check_mode=True,
     )
     try:

@@ -12,6 +12,8 @@ author: [The maintainers]
 options:
   host: {description: The name of the host in the inventory., type: str, required: true}
   master: {description: Whether it runs the control plane., type: bool, required: true}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -20,6 +22,7 @@ facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., retu
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.doctor.facts import as_json
 from ansible.module_utils.yunkube.doctor.look import look
 
@@ -29,8 +32,10 @@ def main() -> None:
     spec: dict[str, dict[str, object]] = {
         "host": {"type": "str", "required": True},
         "master": {"type": "bool", "required": True},
+        **identity.OPTIONS,
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    identity.refuse_another(module)
     facts = look(module.params["host"], master=module.params["master"])
     module.exit_json(changed=False, facts=as_json(facts))
 

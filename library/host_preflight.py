@@ -10,6 +10,8 @@ description:
   - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
     nothing, so that the faults of all hosts can be told together.
   - A host that is a member of the cluster already has proved that it can be; it has no faults.
+  - A member of any cluster without this cluster's record on it is refused, and so is a host with another's record.
+    That is never ignored.
 author: [The maintainers]
 options:
   master: {description: Whether the host will run the control plane., type: bool, required: true}
@@ -28,6 +30,7 @@ options:
   kubeadm_ignores: {description: Checks of kubeadm that are ignored., type: list, elements: str, default: []}
   ignores: {description: Checks of this module that are ignored., type: list, elements: str, default: []}
   cluster: {description: The cluster's name., type: str, required: true}
+  cluster_id: {description: "The cluster's id, empty before there is one.", type: str, required: true}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
@@ -42,7 +45,7 @@ machine_id: {description: What stands in /etc/machine-id., returned: always, typ
 product_uuid: {description: The firmware's id of the machine, empty where there is none., returned: always, type: str}
 member: {description: Whether the host has joined a cluster., returned: always, type: bool}
 recorded:
-  description: Whether M(host_record) has kept what the host was, or cannot any more as it is a member already.
+  description: Whether M(host_record) has kept what the host was.
   returned: always
   type: bool
 firewall: {description: The active firewall, C(ufw) or C(firewalld), or empty., returned: always, type: str}
@@ -60,8 +63,9 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.firewall import active_firewall
-from ansible.module_utils.yunkube.host_state import read_record
+from ansible.module_utils.yunkube.host_state import Json, read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
@@ -76,6 +80,8 @@ FOREIGN = {
     "data of another cluster in /var/lib/etcd": Path("/var/lib/etcd/member"),
     "data of another cluster in /var/lib/kubelet": Path("/var/lib/kubelet/config.yaml"),
 }
+# What a host has that is a member of a cluster.
+MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
 FAKE_UUIDS = (
     "00000000-0000-0000-0000-000000000000",
@@ -102,7 +108,8 @@ class Host:
     machine_id: str
     product_uuid: str
     member: bool
-    recorded: str  # name of the cluster that the host's record is of
+    record: Json | None  # whose the host is, by its record
+    joined: str  # the address of the API server that it is a member of, as its kubeconfig has it
     foreign: tuple[str, ...]  # what of FOREIGN is there, on a host without a record
     systemd: bool
     firewall: str
@@ -129,11 +136,6 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     if oldest is None or _version(host.system_version) < _version(oldest):
         remedy = f"use one of these or newer: {known}; or name it in prepare_host_systems and try"
         yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
-    if host.recorded not in ("", needs["cluster"]):
-        remedy = (
-            f"take the cluster {host.recorded} off it first (down), or delete its record /var/lib/yunkube/before.json"
-        )
-        yield Fault("other cluster", f"belongs to the cluster {host.recorded}", remedy)
     for what in host.foreign:
         remedy = (
             "take it off the host, or use another host; prepare_host_ignored_checks: [foreign] goes on all the same"
@@ -217,12 +219,27 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
 CHECKS = (check_system, check_kernel, check_size, check_clock, check_network)
 
 
+def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a host that is another cluster's, or of one that nobody recorded."""
+    if host.record is not None:
+        wrong = identity.fault(host.record, needs["cluster"], needs["cluster_id"])
+        if wrong:
+            yield Fault(**wrong)
+    elif host.member:
+        ours = identity.named(needs["cluster"], needs["cluster_id"])
+        where = f" ({host.joined})" if host.joined else ""
+        message = f"is a member of a cluster{where} and has no record of {ours}"
+        remedy = "correct its address in the inventory, or remove that cluster from it first (kubeadm reset)"
+        yield Fault(identity.CHECK, message, remedy)
+
+
 def find_faults(host: Host, needs: dict[str, t.Any]) -> list[Fault]:
-    """Return all that is wrong with a host; nothing of a member's."""
+    """Return all that is wrong with a host; of a member's only whose it is."""
+    owner = list(check_owner(host, needs))
     if host.member:
-        return []
+        return owner
     faults = [fault for check in CHECKS for fault in check(host, needs)]
-    return [fault for fault in faults if fault.check not in needs["ignores"]]
+    return owner + [fault for fault in faults if fault.check not in needs["ignores"]]
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -315,6 +332,15 @@ def free_mb(folder: str) -> int:
     return found.f_bavail * found.f_frsize >> 20
 
 
+def joined() -> str:
+    """Return the address of the API server of which the host is a member, empty where it is of none."""
+    for path in MEMBER:
+        found = re.search(r"(?m)^\s*server:\s*(\S+)", read_text(str(path)))
+        if found:
+            return found[1]
+    return ""
+
+
 def read_host(module: AnsibleModule) -> Host:
     """Read everything, once."""
     needs, kernel, machine = module.params, platform.release(), platform.machine()
@@ -324,8 +350,9 @@ def read_host(module: AnsibleModule) -> Host:
         hostname=socket.gethostname().lower(),
         machine_id=read_text("/etc/machine-id"),
         product_uuid=product_uuid(),
-        member=Path("/etc/kubernetes/kubelet.conf").exists(),
-        recorded=(record or {"cluster": ""})["cluster"],
+        member=any(path.exists() for path in MEMBER),
+        record=record,
+        joined=joined(),
         foreign=() if record else tuple(what for what, path in FOREIGN.items() if path.exists()),
         systemd=Path("/run/systemd/system").is_dir(),
         firewall=active_firewall(module),
@@ -365,6 +392,7 @@ def main() -> None:
         "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
         "ignores": {"type": "list", "elements": "str", "default": []},
         "cluster": {"type": "str", "required": True},
+        "cluster_id": {"type": "str", "required": True},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)
@@ -375,7 +403,7 @@ def main() -> None:
         machine_id=host.machine_id,
         product_uuid=host.product_uuid,
         member=host.member,
-        recorded=bool(host.recorded) or host.member,
+        recorded=host.record is not None,
         firewall=host.firewall,
     )
 

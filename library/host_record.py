@@ -10,10 +10,16 @@ description:
   - Writes packages, units, kernel settings, mounts, network links, routes, the packet filter and the files that a
     cluster could change to C(/var/lib/yunkube/before.json), readable to root alone.
   - M(host_teardown) compares the host with it at the end.
-  - A record is never overwritten, so a run that was killed and goes on keeps the first one.
+  - A record is never overwritten, so a run that was killed and goes on keeps the first one. One of another cluster is
+    refused.
 author: [The maintainers]
 options:
   cluster: {description: The cluster's name., type: str, required: true}
+  cluster_id: {description: The cluster's id., type: str, required: true}
+  reattach:
+    description: Write the id into a record of that cluster that has none; record nothing otherwise.
+    type: bool
+    default: false
   packages:
     description: Packages that will be installed by the distribution's own means, for the teardown to know them.
     type: list
@@ -25,10 +31,14 @@ attributes:
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 bytes: {description: Size of a new record., returned: when it was written, type: int}
+record:
+  description: C(cluster) and C(cluster_id) of the record that was there, empty without one.
+  returned: always
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube import host_state, identity
 
 
 def main() -> None:
@@ -36,19 +46,42 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
+            "reattach": {"type": "bool", "default": False},
             "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    if host_state.read_record() is not None:
-        module.exit_json(changed=False, changes=[])
+    cluster, cluster_id = module.params["cluster"], module.params["cluster_id"]
+    record = host_state.read_record()
+    if module.params["reattach"]:
+        reattach(module, record, cluster, cluster_id)
+    if record is not None:
+        wrong = identity.fault(record, cluster, cluster_id)
+        if wrong and not module.check_mode:
+            module.fail_json(msg=f"the host {wrong['message']}; {wrong['remedy']}", kind="preflight", faults=[wrong])
+        module.exit_json(changed=False, changes=[], record=owner(record))
     changes = ["record what the host is now"]
     if module.check_mode:
-        module.exit_json(changed=True, changes=changes)
-    record = host_state.take(host_state.runner(module), module.params["cluster"])
-    missing = [name for name in module.params["packages"] if name not in record["packages"]]
+        module.exit_json(changed=True, changes=changes, record={})
+    taken = host_state.take(host_state.runner(module), cluster, cluster_id)
+    missing = [name for name in module.params["packages"] if name not in taken["packages"]]
     host_state.remember("packages", missing)
-    module.exit_json(changed=True, changes=changes, bytes=host_state.write_record(record))
+    module.exit_json(changed=True, changes=changes, record={}, bytes=host_state.write_record(taken))
+
+
+def owner(record: host_state.Json | None) -> dict[str, str]:
+    """Return whose a record is."""
+    return dict(zip(("cluster", "cluster_id"), identity.of_record(record))) if record else {}  # noqa: B905 - Python 3.9
+
+
+def reattach(module: AnsibleModule, record: host_state.Json | None, cluster: str, cluster_id: str) -> None:
+    """Write the id into a record of the cluster that has none, and end the module."""
+    mine = record is not None and identity.of_record(record) == (cluster, "") and cluster_id != ""
+    changes = [f"write the id {cluster_id} into the host's record"] if mine else []
+    if record is not None and changes and not module.check_mode:
+        host_state.write_record({**record, "cluster_id": cluster_id})
+    module.exit_json(changed=bool(changes), changes=changes, record=owner(record))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ description:
   - Leaves the cluster's other hosts alone; etcd's members are not told, as all of them go.
 options:
   cluster: {description: "Name of the cluster; a host of another one is refused", type: str, required: true}
+  cluster_id: {description: "Id of the cluster; a host of another one is refused", type: str, required: true}
   adopt: {description: "Take off a cluster of which there is no record, too", type: bool, default: false}
   services: {description: Units to stop and disable, type: list, elements: str, required: true}
   paths: {description: Files and folders to remove, type: list, elements: path, required: true}
@@ -50,7 +51,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube import host_state, identity
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 
@@ -167,10 +168,7 @@ class Host:
         if self.record is None and KUBELET_CONF.exists():
             message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
             return {"check": "other cluster", "message": message, "remedy": remedy}
-        if self.record is not None and self.record["cluster"] != ours:
-            message = f"belongs to the cluster {self.record['cluster']}, not to {ours}"
-            return {"check": "other cluster", "message": message, "remedy": remedy}
-        return None
+        return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
 
     def found(self) -> list[str]:
         """Return what is to be done, a line each; nothing on a host that has no cluster of ours."""
@@ -384,6 +382,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
             "adopt": {"type": "bool", "default": False},
             "services": {"type": "list", "elements": "str", "required": True},
             "paths": {"type": "list", "elements": "path", "required": True},

@@ -53,6 +53,8 @@ options:
         type: str
         default: ""
   state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
@@ -70,6 +72,7 @@ changes: {description: "What was (or would be) done, in words", returned: always
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import (
     Change,
@@ -157,10 +160,12 @@ def main() -> None:
             "resources": {"type": "list", "elements": "dict", "required": True},
             "secrets": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     manifests, wanted, state = module.params["resources"], module.params["secrets"], module.params["state"]
     try:
         api = KubeApi.from_file(module.params["kubeconfig"])

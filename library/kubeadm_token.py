@@ -15,6 +15,8 @@ description:
 author: [Yunkube]
 options:
   host: {description: Who joins with it, type: str, required: true}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   state: {description: Mint a token or take it back, type: str, choices: [present, absent], default: present}
   token_id: {description: The token to take back, type: str}
   ttl: {description: Seconds for which it is good, type: int, default: 900}
@@ -38,7 +40,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import identity, kubeadm
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
@@ -127,10 +129,12 @@ def main() -> None:
             "ttl": {"type": "int", "default": 900},
             "certificate_key": {"type": "bool", "default": False, "no_log": False},
             "kubernetes_version": {"type": "str", "default": ""},
+            **identity.OPTIONS,
         },
         required_if=[("state", "absent", ["token_id"])],
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     minting = f"make a token for {module.params['host']}"
     if module.check_mode:
         module.exit_json(changed=True, changes=[minting], token="", token_id="", ca_cert_hash="", certificate_key="")

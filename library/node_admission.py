@@ -14,6 +14,7 @@ author: [Yunkube]
 options:
   hosts: {description: Names of the hosts to add, type: list, elements: str, required: true}
   cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   identities:
     description: What M(host_preflight) found, by host - C(machine_id), C(product_uuid), C(hostname).
     type: dict
@@ -28,6 +29,7 @@ nodes: {description: Names of the nodes that are there, returned: always, type: 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 
@@ -52,11 +54,11 @@ def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Jso
 def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Json]:
     """Return a fault for each identity that a node of another name has as well."""
     faults = []
-    for host, identity in identities.items():
+    for host, its in identities.items():
         for node in nodes:
             name, info = node["metadata"]["name"], node.get("status", {}).get("nodeInfo", {})
             for key, (theirs, word) in SAME.items():
-                value = identity.get(key)
+                value = its.get(key)
                 if value and name != host.lower() and str(info.get(theirs, "")).lower() == value:
                     message = f"has {word} {value}, as has the node {name}"
                     faults.append({"host": host, "check": key, "message": message, "remedy": RENEW[key]})
@@ -69,10 +71,12 @@ def main() -> None:
         argument_spec={
             "hosts": {"type": "list", "elements": "str", "required": True},
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str"},
             "identities": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     cluster = module.params["cluster"]
     try:
         nodes = KubeApi.from_file().items("/api/v1/nodes")

@@ -26,6 +26,7 @@ options:
   dead: {description: The hosts do not answer; they are deleted without being drained, type: bool, default: false}
   timeout: {description: Seconds for the pods of one host to leave, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
 """
@@ -40,7 +41,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import kube_probe
+from ansible.module_utils.yunkube import identity, kube_probe
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 from ansible.module_utils.yunkube.words import counted
@@ -315,9 +316,11 @@ def main() -> None:
             "dead": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str"},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     try:
         changes = Removal(module).run()
     except (KubeError, RemovalError) as error:

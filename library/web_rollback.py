@@ -14,6 +14,8 @@ options:
   name: {description: The service., type: str, required: true}
   namespace: {description: Its namespace., type: str, default: default}
   timeout: {description: Seconds for its pods to run., type: int, default: 180}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
   check_mode: {support: full}
@@ -28,7 +30,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import web_deploy, web_ownership, web_rollout, web_service
+from ansible.module_utils.yunkube import identity, web_deploy, web_ownership, web_rollout, web_service
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
 
@@ -109,10 +111,12 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "namespace": {"type": "str", "default": "default"},
             "timeout": {"type": "int", "default": 180},
+            **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     name = f"{module.params['namespace']}/{module.params['name']}"
     began = time.monotonic()
     try:

@@ -80,6 +80,8 @@ options:
     type: bool
     default: false
   timeout: {description: Seconds for all services to run., type: int, default: 180}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
@@ -95,6 +97,7 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
 from ansible.module_utils.yunkube.web_deploy import Deploy, NotAgreedError, without_api
@@ -118,6 +121,7 @@ def main() -> None:
             "prune": {"type": "str", "choices": ["keep", "services", "data"], "default": "keep"},
             "ask": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 180},
+            **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
@@ -126,6 +130,7 @@ def main() -> None:
     # The journal has its line; names and ports are no secrets, and a message without them would be of no use.
     module.no_log_values = secret_values(services)
     options = {"dry_run": module.check_mode, "prune": params["prune"], "ask": params["ask"]}
+    identity.refuse_another(module)
     try:
         with KubeApi.from_file(params["kubeconfig"]) as api:
             deploy = Deploy(api, services, params["registry_secret"], **options)

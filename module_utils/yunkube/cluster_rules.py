@@ -78,7 +78,13 @@ def warnings(cluster: Cluster) -> Iterator[str]:
 def names(cluster: Cluster) -> Iterator[Finding]:
     """Names that become DNS names must be able to."""
     name = cluster.text("cluster_name")
-    if not _LABEL.fullmatch(name):
+    if not name:
+        yield (
+            "cluster_name",
+            "has no value",
+            "give it a name that no other of your clusters has, such as prod",
+        )
+    elif not _LABEL.fullmatch(name):
         yield (
             "cluster_name",
             f'"{name}" is not a DNS label',

@@ -13,11 +13,16 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible.module_utils.yunkube.identity import difference
 from ansible.module_utils.yunkube.words import joined
 
 CLUSTER_LABEL = "yunkube.cluster"
+ID_LABEL = "yunkube.cluster-id"
 HOST_LABEL = "yunkube.host"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
+
+# When the engine started a container that it never started.
+NEVER = "0001-01-01"
 
 # What systemd, kubelet, containerd and the pods of a small cluster use on one host, measured.
 INOTIFY_INSTANCES = 14
@@ -43,6 +48,7 @@ class Machine:
     """One host that should be."""
 
     cluster: str
+    cluster_id: str
     name: str
     address: str
     subnet: ipaddress.IPv4Network
@@ -60,7 +66,9 @@ class Step:
 
     host: str
     replace: str = ""  # why what is there has to go
+    loses: bool = False  # whether something was ever on it
     create: bool = False
+    connect: bool = False  # to the network, which was made again
     update: dict[str, t.Any] = field(default_factory=dict)
     rekey: bool = False
     start: str = ""  # the engine's word for it
@@ -68,13 +76,18 @@ class Step:
     @property
     def changes(self) -> bool:
         """Whether there is something to do."""
-        return self.create or bool(self.update) or self.rekey or bool(self.start)
+        return self.create or self.connect or bool(self.update) or self.rekey or bool(self.start)
 
     def __str__(self) -> str:
         """Say it in one line."""
         if self.create:
-            return f"make host {self.host} anew, {self.replace}" if self.replace else f"make host {self.host}"
-        words = {"change the limits of": self.update, "replace the SSH keys of": self.rekey, "start": self.start}
+            return f"replace host {self.host}, {self.replace}" if self.replace else f"make host {self.host}"
+        words = {
+            "connect": self.connect,
+            "change the limits of": self.update,
+            "replace the SSH keys of": self.rekey,
+            "start": self.start,
+        }
         return f"{joined([word for word, due in words.items() if due]) or 'leave'} host {self.host}"
 
 
@@ -98,7 +111,7 @@ def capabilities(bounding: int) -> list[str]:
     return [name for number, name in enumerate(CAPABILITIES) if bounding >> number & 1]
 
 
-def network_spec(cluster: str, subnet: ipaddress.IPv4Network) -> dict[str, t.Any]:
+def network_spec(cluster: str, cluster_id: str, subnet: ipaddress.IPv4Network) -> dict[str, t.Any]:
     """Return a network as the engine is asked for it."""
     return {
         "Name": network_name(cluster),
@@ -106,7 +119,7 @@ def network_spec(cluster: str, subnet: ipaddress.IPv4Network) -> dict[str, t.Any
         "Driver": "bridge",
         "Internal": True,
         "IPAM": {"Config": [{"Subnet": str(subnet), "Gateway": gateway(subnet)}]},
-        "Labels": {CLUSTER_LABEL: cluster},
+        "Labels": {CLUSTER_LABEL: cluster, ID_LABEL: cluster_id},
     }
 
 
@@ -119,7 +132,7 @@ def container_spec(machine: Machine, bounding: int) -> dict[str, t.Any]:
         "Env": ["container=docker"],
         "StopSignal": "SIGRTMIN+3",  # systemd's for a clean shutdown
         "StopTimeout": 30,
-        "Labels": {CLUSTER_LABEL: machine.cluster, HOST_LABEL: machine.name},
+        "Labels": {CLUSTER_LABEL: machine.cluster, ID_LABEL: machine.cluster_id, HOST_LABEL: machine.name},
         "Volumes": {path: {} for path in VOLUMES},
         "HostConfig": {
             "NetworkMode": network_name(machine.cluster),
@@ -136,15 +149,18 @@ def container_spec(machine: Machine, bounding: int) -> dict[str, t.Any]:
             "DeviceCgroupRules": ["a *:* rwm"],  # privileged pods hand this on
             "Tmpfs": {"/run": "", "/tmp": "exec"},  # noqa: S108 # a machine's own /tmp
         },
-        "NetworkingConfig": {
-            "EndpointsConfig": {network_name(machine.cluster): {"IPAMConfig": {"IPv4Address": machine.address}}}
-        },
+        "NetworkingConfig": {"EndpointsConfig": {network_name(machine.cluster): endpoint(machine)}},
     }
 
 
-def authorized_key(machine: Machine) -> bytes:
+def endpoint(machine: Machine) -> dict[str, t.Any]:
+    """Return how a host hangs on its network."""
+    return {"IPAMConfig": {"IPv4Address": machine.address}}
+
+
+def authorized_key(keys: tuple[bytes, bytes]) -> bytes:
     """Return the line that lets us into a host. It tells the host's own key as well, so one look tells of both."""
-    host_key, client_key = machine.keys
+    host_key, client_key = keys
     return client_key.strip() + b" host-key:" + hashlib.sha256(host_key).hexdigest()[:16].encode() + b"\n"
 
 
@@ -153,7 +169,7 @@ def keys_archive(machine: Machine) -> bytes:
     files = {
         "etc/ssh/ssh_host_ed25519_key": (machine.keys[0], 0o600),
         "root/.ssh": (None, 0o700),
-        AUTHORIZED_KEYS.lstrip("/"): (authorized_key(machine), 0o600),
+        AUTHORIZED_KEYS.lstrip("/"): (authorized_key(machine.keys), 0o600),
     }
     return _archive(files)
 
@@ -188,32 +204,39 @@ def _archive(files: t.Mapping[str, tuple[bytes | None, int]]) -> bytes:
     return stream.getvalue()
 
 
-def plan(machine: Machine, found: Described | None, authorized: bytes, info: Described, rebuilt: str = "") -> Step:
+def plan(
+    machine: Machine, found: Described | None, authorized: bytes, info: Described, network: str = "", rebuilt: str = ""
+) -> Step:
     """Return what makes of a container, if there is one, the host that should be.
 
-    `authorized` is what the host lets in, `info` what the engine tells of itself, `rebuilt` why the network goes.
+    `authorized` is what the host lets in, `info` what the engine tells of itself, `network` the id of the cluster's
+    network, empty where there is none, `rebuilt` why it goes.
     """
     if found is None:
         return Step(machine.name, create=True, start="start")
+    state = found["State"]
+    loses = not state.get("StartedAt", "").startswith(NEVER)
+    if state["Status"] == "created" and not loses:
+        return Step(machine.name, replace="as its making was cut off", create=True, start="start")
     reason = rebuilt or _why_replace(machine, found)
     if reason:
-        return Step(machine.name, replace=reason, create=True, start="start")
-    state = found["State"]
+        return Step(machine.name, replace=reason, loses=loses, create=True, start="start")
+    place = found["NetworkSettings"]["Networks"].get(network_name(machine.cluster))
     return Step(
         machine.name,
+        connect=place is None or not network or place.get("NetworkID") != network,
         update=_limits(machine, found["HostConfig"], info["MemTotal"], info["NCPU"] * 10**9),
-        rekey=authorized_key(machine) not in authorized.splitlines(keepends=True),
+        rekey=authorized_key(machine.keys) not in authorized.splitlines(keepends=True),
         start="unpause" if state["Paused"] else "" if state["Running"] else "start",
     )
 
 
 def _why_replace(machine: Machine, found: Described) -> str:
-    if found["State"]["Status"] in ("created", "dead"):
-        return "as its making was cut off"
-    networks = found["NetworkSettings"]["Networks"]
-    endpoint = networks.get(network_name(machine.cluster)) or {}
-    address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address", "none")
-    if address != machine.address:
+    if found["State"]["Status"] == "dead":
+        return "as Docker has removed half of it"
+    place = found["NetworkSettings"]["Networks"].get(network_name(machine.cluster)) or {}
+    address = (place.get("IPAMConfig") or {}).get("IPv4Address")
+    if address and address != machine.address:
         return f"as its address changes from {address} to {machine.address}"
     old, new = (_distribution(image) for image in (found["Config"]["Image"], machine.image))
     if old != new:
@@ -287,7 +310,7 @@ def inotify_warning(limit: int, hosts: int) -> str:
 def name_clashes(
     cluster: str, hosts: t.Iterable[str], containers: t.Iterable[Described], networks: t.Iterable[Described]
 ) -> list[Fault]:
-    """Return what has a name that this cluster needs and is not of this cluster."""
+    """Return what has a name that this cluster needs and was not made by Yunkube for a cluster of this name."""
     wanted = {container_name(cluster, host) for host in hosts}
     taken = [
         f"the container {name}"
@@ -330,8 +353,24 @@ def subnet_clashes(
 
 
 def is_of(cluster: str, described: Described) -> bool:
-    """Whether Yunkube made this container or network for the cluster."""
+    """Whether Yunkube made this container or network for a cluster of this name; another user's may have it, too."""
     return (described["Labels"] or {}).get(CLUSTER_LABEL) == cluster
+
+
+def id_of(described: Described) -> str:
+    """Return the id of the cluster that a container or network is of; empty where it was made before there were ids."""
+    return str((described["Labels"] or {}).get(ID_LABEL, ""))
+
+
+def foreign(cluster: str, cluster_id: str, theirs: t.Mapping[str, str]) -> list[Fault]:
+    """Return a fault for each of these things, by what it is and its cluster's id: they are another cluster's."""
+    faults = []
+    for what, its_id in theirs.items():
+        message, remedy = difference((cluster, its_id), (cluster, cluster_id)) or ("has no id", "")
+        if not its_id:  # its labels cannot change any more
+            remedy = "remove it in Docker if it is not needed, or choose another cluster_name"
+        faults.append(_clash("other cluster", f"{what} of this machine's Docker engine {message}", remedy))
+    return faults
 
 
 def _clash(check: str, message: str, remedy: str) -> Fault:

@@ -61,10 +61,11 @@ KUBERNETES_SYSCTLS = (
 )  # fmt: skip
 
 
-def take(run: Run, cluster: str, root: Path = Path("/")) -> Json:
+def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -> Json:
     """Return what the host is now."""
     return {
         "cluster": cluster,
+        "cluster_id": cluster_id,
         "packages": packages(run),
         "units": units(run),
         "failed": sorted(line.split()[0] for line in run(["systemctl", "list-units", *PLAIN, "--failed"]).splitlines()),

@@ -34,7 +34,7 @@ _yunkube_deploy() {
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | doctor | support-bundle | add | remove | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -55,11 +55,12 @@ _yunkube_deploy() {
   esac
   local words
   case $verb in
-    "") words="up plan verify status doctor support-bundle add remove down dashboard image web kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion --help" ;;
     up | plan | verify) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     status) words="--inventory --limit -e --timeout --json --verbose --watch --interval --help" ;;
     doctor) words="--inventory --limit -e --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
     support-bundle) words="--inventory --limit -e --timeout --json --verbose --output --help" ;;
+    reattach) words="--inventory --limit -e --timeout --json --verbose --help" ;;
     add) words="--inventory -e --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --timeout --json --verbose --yes --force --dead --drain-timeout --help" ;;
     down) words="--inventory --limit -e --timeout --json --verbose --yes --adopt --help" ;;

@@ -1,7 +1,7 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status doctor support-bundle add remove down dashboard image web kubectl completion
-set -l playbooks up plan verify status doctor support-bundle add remove down web
+set -l verbs up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion
+set -l playbooks up plan verify status doctor support-bundle add remove reattach down web
 
 complete -c deploy.py -f
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a up -d "make the cluster, or bring it to what the inventory says"
@@ -12,6 +12,7 @@ complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a doctor -d "
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a support-bundle -d "gather logs and states in one archive"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a add -d "add hosts of the inventory to the cluster"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a remove -d "drain hosts, reset them, take them out"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a reattach -d "attach an inventory again to the cluster of its hosts"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "take the cluster away"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a dashboard -d "say where the dashboard is, and open it"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a image -d "push an image to the cluster's registry"

@@ -12,6 +12,7 @@ _yunkube_deploy() {
     'support-bundle:gather logs and states of all hosts in one archive'
     'add:add hosts of the inventory to the cluster'
     'remove:drain hosts, reset them, and take them out of the cluster'
+    'reattach:attach an inventory again to the cluster of its hosts'
     'down:take the cluster away'
     'dashboard:say where the dashboard is and how to get in, and open it'
     'web:deploy web services, or take one back to the version before'

@@ -95,6 +95,14 @@ examples:
 
 Then take its line out of the inventory's hosts.yml: the next `up` would add it again.
 """,
+    "reattach": """\
+examples:
+  ./scripts/deploy.py reattach -i inventory/mine
+
+Takes the cluster's id from the hosts, which must all agree, and gives hosts in Docker new keys. Then `up` brings the
+kubeconfig back. For a state directory that was lost, an inventory that was moved or renamed, and hosts of before
+clusters had ids.
+""",
     "down": """\
 examples:
   ./scripts/deploy.py down                     asks first

@@ -35,9 +35,11 @@ def dispatch(request: Request) -> int:
         sys.stdout.write((COMPLETION / f"deploy.{request.shell}").read_text(encoding="utf-8"))
         return Exit.OK
 
-    from deployer.cluster import find_cluster  # noqa: PLC0415
+    from deployer.cluster import check_inventory, find_cluster  # noqa: PLC0415
 
     cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)
+    if request.verb != "reattach":
+        check_inventory(cluster)
     if request.verb == "kubectl":
         from deployer.kubectl import become_kubectl  # noqa: PLC0415
 

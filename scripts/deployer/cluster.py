@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from deployer.errors import DeployError
+from deployer.verbs import command
 
 ROOT = Path(__file__).absolute().parents[2]
 
-# As roles/cluster/defaults has them.
-DEFAULT_NAME = "docker"
+# As roles/cluster/defaults has it.
 DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
 
 _NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
@@ -56,7 +56,12 @@ def find_cluster(
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
     path = _find_inventory(inventory, root)
     variables = _merged([*_group_vars_files(path), *extra_files]) | dict(extra_vars)
-    name = str(variables.get("cluster_name", DEFAULT_NAME))
+    name = str(variables.get("cluster_name") or "")
+    if not name:
+        raise DeployError(
+            f"{_place('cluster_name', path)}: cluster_name: has no value",
+            "give it a name that no other of your clusters has, such as cluster_name: prod",
+        )
     if "{{" in name:
         raise DeployError(f"cluster_name must be a literal value, not {name}", f"write the name itself in {path}")
     state_dir = _NAME_REFERENCE.sub(name, str(variables.get("cluster_state_dir", DEFAULT_STATE_DIR)))
@@ -66,6 +71,31 @@ def find_cluster(
             f"write the path itself in {path}",
         )
     return Cluster(name, path, Path(state_dir).expanduser().absolute(), variables)
+
+
+def check_inventory(cluster: Cluster) -> None:
+    """Refuse the state directory of another inventory: its keys and kubeconfig are those of another cluster."""
+    try:
+        owner = Path((cluster.state_dir / "inventory").read_text(encoding="utf-8").strip())
+    except OSError:
+        return
+    given = cluster.inventory.resolve()
+    if owner in (given, given.parent) or given == owner.parent:
+        return
+    raise DeployError(
+        f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",
+        f"give {_shown(cluster.inventory)} a cluster_name of its own, in its cluster.yml"
+        if owner.exists()
+        else f"if the inventory was moved, attach it: {command('reattach', str(cluster.inventory))}; else give it "
+        "another cluster_name",
+    )
+
+
+def _id_of(cluster: Cluster) -> str:
+    try:
+        return f"cluster {cluster.name}, id {(cluster.state_dir / 'id').read_text(encoding='utf-8').strip()}"
+    except OSError:
+        return f"cluster {cluster.name}"
 
 
 def host_names(inventory: Path) -> list[str]:
@@ -101,6 +131,16 @@ def _group_vars_files(inventory: Path) -> list[Path]:
     folder = (inventory if inventory.is_dir() else inventory.parent) / "group_vars"
     files = [folder / "all.yml", folder / "all.yaml", *sorted((folder / "all").glob("*.y*ml"))]
     return [file for file in files if file.is_file()]
+
+
+def _place(key: str, inventory: Path) -> str:
+    """Return file and line of a key, or the file where it belongs."""
+    for file in reversed(_group_vars_files(inventory)):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if line.startswith(f"{key}:"):
+                return f"{_shown(file)}:{number}"
+    folder = inventory if inventory.is_dir() else inventory.parent
+    return _shown(folder / "group_vars/all/cluster.yml")
 
 
 def _merged(files: Sequence[Path]) -> dict[str, Any]:

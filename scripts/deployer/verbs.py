@@ -57,6 +57,12 @@ VERBS = {
         Verb("remove", "playbooks/remove.yml", "drain hosts, reset them, and take them out of the cluster", "status"),
         Verb("web apply", "playbooks/web_services.yml", "bring the web services to what the inventory says", ""),
         Verb("web rollback", "playbooks/web_rollback.yml", "take a web service back to the version before", ""),
+        Verb(
+            "reattach",
+            "playbooks/reattach.yml",
+            "attach an inventory again to the cluster of its hosts, after its state directory was lost or it was moved",
+            "up",
+        ),
         Verb("down", "playbooks/down.yml", "take the cluster away, without a trace on its hosts", "up"),
     )
 }

@@ -32,8 +32,8 @@ def _nothing_before_and_after(tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Lab:
-    """An inventory to spoil, without hosts."""
-    return Lab.at(tmp_path, *OURS)
+    """An inventory to spoil, without hosts, and with a state directory of its own."""
+    return Lab.at(tmp_path, *OURS, settings=f"cluster_state_dir: {tmp_path}/state\n")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ def test_on_bare_hosts_everything_would_be_installed(lab: Lab) -> None:
             assert words in text, (host, words)
     assert "run kubeadm init 1.37.2" in plan["master1"]
     assert any(word.startswith("import 9 images: ") for word in plan["master1"])
-    assert any(word.startswith("apply 6 objects: ") for word in plan["master1"])
+    assert any(word.startswith("apply 7 objects: ") for word in plan["master1"])
     assert "join the cluster as a node" in plan["node1"]
     assert not (lab.state / "kubeconfig").exists()
 
@@ -142,3 +143,57 @@ def test_of_a_drift_exactly_that_would_be_mended(lab: Lab) -> None:
     assert versions(lab) == objects
     assert lab.deploy("up").code == 0
     assert lab.deploy("plan").code == 0
+
+
+@contextmanager
+def another_id(lab: Lab) -> Iterator[str]:
+    """Let the control machine have the id of another cluster of the same name; yield the hosts' one."""
+    file = lab.state / "id"
+    ours = file.read_text()
+    file.write_text("fedcba9876543210\n")
+    try:
+        yield ours.strip()
+    finally:
+        file.write_text(ours)
+
+
+def test_no_verb_changes_a_host_of_another_cluster(lab: Lab) -> None:
+    service = '[{"name": "shop", "image": "shop:1"}]'
+    verbs = ("plan", "up", "up --limit node1", "add node1", "remove node1 --yes", "remove node1 --dead --yes",
+             "web apply", "doctor --fix", "down --yes")  # fmt: skip
+    objects = settled(lab)
+    with another_id(lab) as ours, unchanged(lab):
+        for verb in verbs:
+            result = lab.deploy(verb, cluster_provider="existing", web_services=service)
+            assert result.code in (2, 3), (verb, result.errors)
+            for words in (f"plan (id {ours})", "plan (id fedcba9876543210)", "reattach"):
+                assert words in result.errors, (verb, words, result.errors)
+    assert versions(lab) == objects
+
+
+def test_a_member_without_a_record_is_not_taken_for_ours(lab: Lab) -> None:
+    lab.run("node1", "mv /var/lib/yunkube/before.json /root/ && rm /etc/crictl.yaml")
+    try:
+        with unchanged(lab):
+            result = lab.deploy("up", cluster_provider="existing")
+    finally:
+        lab.run("node1", "mv /root/before.json /var/lib/yunkube/")
+    assert result.code == 3, result.errors
+    assert "node1: other cluster: is a member of a cluster (https://10.88.0.11:6443)" in result.faults
+    assert lab.deploy("up").code == 0
+
+
+def test_the_cluster_knows_its_id_and_a_lost_state_directory_takes_it_again(lab: Lab, tmp_path: Path) -> None:
+    ours = (lab.state / "id").read_text().strip()
+    found = json.loads(lab.kubectl("--namespace=kube-system", "get", "configmap", "yunkube", "--output=json"))
+    assert found["data"] == {"name": "plan", "id": ours}
+    (lab.state / "kubeconfig").rename(tmp_path / "kubeconfig")
+    for name in ("id", "inventory"):
+        (lab.state / name).unlink()
+    refused = lab.deploy("up", cluster_provider="existing")
+    assert refused.code == 3, refused.errors
+    assert "reattach" in refused.errors
+    assert lab.deploy("reattach", cluster_provider="existing").code == 0
+    assert (lab.state / "id").read_text().strip() == ours
+    assert lab.deploy("up").code == 0
+    assert (lab.state / "kubeconfig").read_bytes() == (tmp_path / "kubeconfig").read_bytes()

@@ -178,7 +178,17 @@ class Lab:
         return name, process.returncode
 
     def clear(self) -> None:
-        """Remove what this run or a killed one left."""
+        """Remove what this run or a killed one left, whichever id it had."""
+        for name in ("id", "inventory"):
+            (self.state / name).unlink(missing_ok=True)
+        if shutil.which("docker") and self.containers():
+            argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", "cluster_identity", "-a"]
+            options = {"cluster": self.name, "state_dir": str(self.state), "sources": [str(self.inventory)]}
+            done = subprocess.run(
+                [*argv, json.dumps({**options, "reattach": True})],
+                cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
         down = self.deploy("down", "--yes", cluster_provider="docker")
         assert down.code == 0, down.errors
         shutil.rmtree(self.state, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import typing as t
 
@@ -18,6 +19,12 @@ def run(
     journal: list[str] = []
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy")
+    init = basic.AnsibleModule.__init__
+
+    def start(self: t.Any, argument_spec: Json, **more: t.Any) -> None:
+        init(self, copy.deepcopy(argument_spec), **more)  # it fills the defaults of dictionaries in the spec itself
+
+    monkeypatch.setattr(basic.AnsibleModule, "__init__", start)
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **more: journal.append(f"{text} {more}"))
     capsys.readouterr()
     with pytest.raises(SystemExit):

@@ -413,3 +413,9 @@ def test_a_fault_of_a_secret_value_does_not_repeat_it(key: str, value: Any, kind
     assert name == key
     assert "83614" not in message + remedy
     assert message.startswith("wants ")
+
+
+def test_a_cluster_without_a_name_is_refused_at_its_line(tmp_path: Path) -> None:
+    (line,) = said(tmp_path, 'cluster_provider: docker\ncluster_name: ""\n', given=cluster(cluster_name=""))
+    assert line.startswith("group_vars/all/cluster.yml:2: cluster_name: has no value; give it a name")
+    assert [key for key, _, _ in findings(cluster(cluster_name=""))] == ["cluster_name"]

@@ -14,7 +14,8 @@ from typing import get_args
 import pytest
 from deployer import bundle, lock
 from deployer.arguments import SHELLS, make_parser, parse
-from deployer.cluster import find_cluster
+from deployer.cli import main
+from deployer.cluster import check_inventory, find_cluster
 from deployer.errors import DeployError
 from deployer.happenings import Failure, Happening, HostCount, Summary
 from deployer.logfile import KEPT, LogFile
@@ -40,14 +41,16 @@ def test_name_and_state_directory_come_from_the_group_vars(tmp_path: Path) -> No
 
 def test_extra_variables_win_and_defaults_are_those_of_the_role(tmp_path: Path) -> None:
     path = inventory(
-        tmp_path, cluster="x_secret: !vault |\n  $ANSIBLE_VAULT;1.1\n", vault="$ANSIBLE_VAULT;1.1;AES256\n61\n"
+        tmp_path,
+        cluster="cluster_name: prod\nx_secret: !vault |\n  $ANSIBLE_VAULT;1.1\n",
+        vault="$ANSIBLE_VAULT;1.1;AES256\n61\n",
     )
-    assert find_cluster(str(path), {}).name == "docker"
+    assert find_cluster(str(path), {}).state_dir == Path("~/.local/state/yunkube/prod").expanduser()
     assert find_cluster(str(path), {"cluster_name": "other"}).state_dir.name == "other"
 
 
 def test_an_inventory_of_the_project_is_found_from_elsewhere(tmp_path: Path) -> None:
-    path = inventory(tmp_path, cluster="")
+    path = inventory(tmp_path, cluster="cluster_name: mine\n")
     assert find_cluster("inventory/mine", {}, root=tmp_path).inventory == path
     with pytest.raises(DeployError, match="no inventory at inventory/nine") as error:
         find_cluster("inventory/nine", {}, root=tmp_path)
@@ -60,12 +63,41 @@ def test_an_inventory_of_the_project_is_found_from_elsewhere(tmp_path: Path) -> 
         ("a: b\nc: [\n", r"cluster\.yml:3: not valid YAML"),
         ("- a\n", r"cluster\.yml:1: must be `key: value` lines"),
         ("cluster_name: '{{ x }}'\n", "must be a literal"),
-        ("cluster_state_dir: '{{ x }}/y'\n", "no other expression"),
+        ("cluster_name: a\ncluster_state_dir: '{{ x }}/y'\n", "no other expression"),
+        ("cluster_provider: existing\n", r"cluster\.yml: cluster_name: has no value"),
+        ('---\n\ncluster_name: ""\n', r"cluster\.yml:3: cluster_name: has no value"),
+        ("cluster_name:\n", r"cluster\.yml:1: cluster_name: has no value"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DeployError, match=message):
         find_cluster(str(inventory(tmp_path, cluster=text)), {})
+
+
+def test_the_sample_is_refused_until_it_has_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-i", "inventory/sample"]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"inventory/sample/group_vars/all/cluster\.yml:\d+: cluster_name: has no value", said)
+
+
+def test_two_inventories_of_one_name_share_no_state_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = f"cluster_name: prod\ncluster_state_dir: {tmp_path}/state\n"
+    first, second = (inventory(tmp_path / name, cluster=settings) for name in ("a", "b"))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/id").write_text("0123456789abcdef\n")
+    (tmp_path / "state/inventory").write_text(f"{first.resolve()}\n")
+    check_inventory(find_cluster(str(first), {}))
+    for verb in ("up", "plan", "down --yes", "kubectl", "status", "web apply", "image push x"):
+        assert main([*verb.split(), "-i", str(second)]) == 2
+        said = capsys.readouterr().err
+        for words in (str(first), str(second), "0123456789abcdef", "a cluster_name of its own"):
+            assert words in said, verb
+    moved = first.rename(tmp_path / "moved")
+    with pytest.raises(DeployError) as error:
+        check_inventory(find_cluster(str(moved), {}))
+    assert f"./scripts/deploy.py reattach -i {moved}" in error.value.hint
 
 
 def test_extra_variables_are_words_unless_they_are_json_lists_or_objects() -> None:

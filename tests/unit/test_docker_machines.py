@@ -15,6 +15,7 @@ SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 INFO = {"MemTotal": 8 << 30, "NCPU": 4, "CgroupVersion": "1"}
 MACHINE = machines.Machine(
     cluster="docker",
+    cluster_id="0123456789abcdef",
     name="node1",
     address="10.77.0.21",
     subnet=SUBNET,
@@ -22,14 +23,16 @@ MACHINE = machines.Machine(
     command=("/entry", "10.77.0.1"),
     keys=(b"SECRET", b"ssh-ed25519 AAAA yunkube\n"),
 )
-AUTHORIZED = machines.authorized_key(MACHINE)
+AUTHORIZED = machines.authorized_key(MACHINE.keys)
 
 
 def found(**changes: t.Any) -> dict[str, t.Any]:
     """Describe a host that is as it should be, but for the changes."""
     described: dict[str, t.Any] = {
-        "State": {"Status": "running", "Running": True, "Paused": False},
-        "NetworkSettings": {"Networks": {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.21"}}}},
+        "State": {"Status": "running", "Running": True, "Paused": False, "StartedAt": "2026-11-28T10:00:00Z"},
+        "NetworkSettings": {
+            "Networks": {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.21"}, "NetworkID": "net"}}
+        },
         "Config": {"Image": "yunkube-host:debian12-aaaaaaaaaaaa"},
         "HostConfig": {"Memory": 0, "NanoCpus": 0, "RestartPolicy": {"Name": "unless-stopped"}},
     }
@@ -38,7 +41,7 @@ def found(**changes: t.Any) -> dict[str, t.Any]:
 
 def plan(described: dict[str, t.Any] | None, authorized: bytes = AUTHORIZED, **changes: t.Any) -> machines.Step:
     machine = machines.Machine(**{**vars(MACHINE), **changes})
-    return machines.plan(machine, described, authorized, INFO)
+    return machines.plan(machine, described, authorized, INFO, "net")
 
 
 def test_a_host_that_is_as_it_should_be_is_left_alone() -> None:
@@ -61,21 +64,47 @@ def test_a_host_that_does_not_run_is_started(state: dict[str, t.Any], word: str)
 @pytest.mark.parametrize(
     ("described", "reason"),
     [
-        (found(State={"Status": "created", "Running": False}), "as its making was cut off"),
+        (found(State={"Status": "created", "StartedAt": "0001-01-01T00:00:00Z"}), "as its making was cut off"),
+        (found(State={"Status": "dead", "Running": False}), "as Docker has removed half of it"),
         (found(Config={"Image": "yunkube-host:debian13-bbbbbbbbbbbb"}), "from debian13 to debian12"),
         (
             found(NetworkSettings={"Networks": {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.9"}}}}),
             "from 10.77.0.9 to 10.77.0.21",
         ),
-        (found(NetworkSettings={"Networks": {}}), "from none to 10.77.0.21"),
     ],
 )
-def test_a_host_that_cannot_become_what_is_asked_for_is_made_anew_and_says_why(
+def test_a_host_that_cannot_become_what_is_asked_for_is_replaced_and_says_why(
     described: dict[str, t.Any], reason: str
 ) -> None:
     step = plan(described)
     assert step.create
     assert reason in str(step)
+    assert step.loses == (reason != "as its making was cut off")
+
+
+@pytest.mark.parametrize(
+    "networks", [{}, {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.21"}, "NetworkID": "pruned"}}]
+)
+def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(networks: dict[str, t.Any]) -> None:
+    step = plan(found(NetworkSettings={"Networks": networks}, State={"Running": False, "Status": "exited"}))
+    assert (step.connect, step.create, str(step)) == (True, False, "connect and start host node1")
+
+
+def test_a_host_with_something_on_it_is_replaced_only_where_that_is_allowed() -> None:
+    steps = [machines.Step("node1", replace="as x", loses=True, create=True), machines.Step("node2", create=True)]
+    for allowed in (False, "false", [], ["node2"], "node2"):
+        (fault,) = docker_machines.loss_faults(steps, [], "", allowed)
+        assert fault["host"] == "node1"
+        assert fault["message"] == "would have to be replaced by a new, empty host, as x"
+        assert "docker_hosts_replace=node1" in fault["remedy"]
+    for allowed in (True, "true", ["node1"], "node2,node1"):
+        assert docker_machines.loss_faults(steps, [], "", allowed) == []
+
+
+def test_hosts_that_the_inventory_does_not_name_go_with_no_network_unasked() -> None:
+    (fault,) = docker_machines.loss_faults([], ["old"], "as docker_hosts_subnet changes", ["node1"])
+    assert fault["host"] == "old"
+    assert docker_machines.loss_faults([], ["old"], "", False) == []
 
 
 def test_a_newer_image_of_the_same_distribution_leaves_the_host() -> None:
@@ -208,7 +237,8 @@ def test_a_subnet_that_is_none_is_refused_with_an_example() -> None:
 @pytest.mark.parametrize(("version", "words"), [("1", ("/entry", "10.77.0.1", "v1")), ("2", ("/entry", "10.77.0.1"))])
 def test_init_gets_arguments_for_cgroup_v1_only_there(version: str, words: tuple[str, ...]) -> None:
     params = {
-        "cluster": "docker", "subnet": str(SUBNET), "hosts": {"node1": "10.77.0.21"}, "image": "i", "entry": "/entry",
+        "cluster": "docker", "cluster_id": "0123456789abcdef",
+        "subnet": str(SUBNET), "hosts": {"node1": "10.77.0.21"}, "image": "i", "entry": "/entry",
         "cgroup_v1_arguments": ["v1"], "ssh_dir": "/nonexistent", "memory_mb": 512, "cpus": 1.5, "restart_policy": "no",
     }  # fmt: skip
     (machine,) = docker_machines.wanted_machines(params, {**INFO, "CgroupVersion": version})

@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import ipaddress
+import os
+import re
+import subprocess
+import sys
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
 from host_preflight import Host, find_faults, find_listeners, parse_listeners, parse_routes
 
-PLUGIN = Path(__file__).resolve().parents[2] / "plugins/action/host_preflight_report.py"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
 
 NEEDS: dict[str, t.Any] = {
     "master": True,
@@ -31,6 +38,7 @@ NEEDS: dict[str, t.Any] = {
     "kubeadm_ignores": [],
     "ignores": [],
     "cluster": "ours",
+    "cluster_id": "0123456789abcdef",
 }
 
 FIT = Host(
@@ -38,7 +46,8 @@ FIT = Host(
     machine_id="1",
     product_uuid="",
     member=False,
-    recorded="",
+    record=None,
+    joined="",
     foreign=(),
     systemd=True,
     firewall="",
@@ -62,6 +71,8 @@ FIT = Host(
     ),
 )
 
+OURS = {"cluster": "ours", "cluster_id": "0123456789abcdef"}
+
 
 def checks(host: Host, **needs: t.Any) -> list[str]:
     """Names of the checks that fail."""
@@ -75,7 +86,6 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
 @pytest.mark.parametrize(
     ("change", "check", "words"),
     [
-        ({"recorded": "theirs"}, "other cluster", "belongs to the cluster theirs"),
         ({"foreign": ("a containerd of its own",)}, "foreign", "a containerd of its own"),
         ({"memory_mb": 1600}, "memory", "has 1600 MB"),
         ({"cpus": 1}, "cpus", "has 1 processor$"),
@@ -107,7 +117,34 @@ def test_all_faults_are_found_at_once_and_none_of_a_member() -> None:
     poor = dataclasses.replace(FIT, memory_mb=1, cpus=1, clock=0.0)
     assert checks(poor) == ["memory", "cpus", "clock"]
     assert checks(poor, ignores=["clock"]) == ["memory", "cpus"]
-    assert checks(dataclasses.replace(poor, member=True)) == []
+    assert checks(dataclasses.replace(poor, member=True, record=OURS)) == []
+
+
+def test_a_host_of_another_cluster_is_refused_whether_it_is_a_member_or_not() -> None:
+    for member in (False, True):
+        for record, words in (
+            ({"cluster": "theirs", "cluster_id": "f" * 16}, "belongs to the cluster theirs (id ffffffffffffffff), not"),
+            ({"cluster": "ours", "cluster_id": "f" * 16}, "(id ffffffffffffffff), not to ours (id 0123456789abcdef)"),
+            ({"cluster": "ours"}, "belongs to the cluster ours (without an id), not to ours (id 0123456789abcdef)"),
+        ):
+            host = dataclasses.replace(FIT, member=member, record=record)
+            (fault,) = find_faults(host, NEEDS | {"ignores": ["foreign", "other cluster"]})
+            assert (fault.check, fault.remedy != "") == ("other cluster", True)
+            assert words in fault.message
+
+
+def test_a_member_of_anything_without_our_record_is_refused() -> None:
+    host = dataclasses.replace(FIT, member=True, joined="https://10.1.2.3:6443")
+    (fault,) = find_faults(host, NEEDS | {"ignores": ["foreign", "other cluster"]})
+    assert fault.message == (
+        "is a member of a cluster (https://10.1.2.3:6443) and has no record of ours (id 0123456789abcdef)"
+    )
+
+
+def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:
+    assert checks(FIT, cluster_id="") == []
+    assert checks(dataclasses.replace(FIT, record=OURS), cluster_id="") == ["other cluster"]
+    assert checks(dataclasses.replace(FIT, record={"cluster": "ours"}), cluster_id="") == ["other cluster"]
 
 
 def test_what_the_kubelet_is_told_to_accept_is_no_fault() -> None:
@@ -188,3 +225,29 @@ def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[.
 
 def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
     assert all_faults({"a": report(), "b": report()}) == []
+
+
+def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None:
+    specs = yaml.safe_load((ROOT / "roles/prepare_host/meta/argument_specs.yml").read_text())["argument_specs"]
+    (choices,) = (
+        entry["options"]["prepare_host_ignored_checks"]["choices"]
+        for entry in specs.values()
+        if "prepare_host_ignored_checks" in entry.get("options", {})
+    )
+    source = (ROOT / "library/host_preflight.py").read_text()
+    checks = set(re.findall(r'Fault\(\s*"([^"]+)"', source))
+    assert len(checks) > 10
+    assert checks <= set(choices)
+    assert set(re.findall(r"prepare_host_ignored_checks: \[(\w+)\]", source)) <= checks
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", "UTC"])
+def test_the_control_machines_clock_is_right_in_every_time_zone(zone: str) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/prepare_host/tasks/preflight.yml").read_text())
+    expression = tasks[0]["host_preflight"]["control_time"]
+    argv = [Path(sys.executable).parent / "ansible", "localhost", "-m", "debug", "-a", f"msg='at {expression}'"]
+    environment = {**os.environ, "TZ": zone, "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    found = re.search(r"at ([\d.]+)", done.stdout)
+    assert found is not None, done.stdout
+    assert abs(float(found[1]) - time.time()) < 900

@@ -279,6 +279,7 @@ def run_module(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     def init(self: t.Any, **_settings: t.Any) -> None:
         defaults = {"registry_secret": "registry/registry-login", "timeout": 1, "prune": "keep", "ask": False}
+        defaults |= {"cluster": "", "cluster_id": None}
         self.params = {"kubeconfig": str(config), **defaults, **params}
         self.check_mode = params.pop("check", False)
         self._diff = True
