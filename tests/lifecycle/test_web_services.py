@@ -223,7 +223,7 @@ def test_plain_manifests_are_applied_and_removed_the_same_way(lab: Lab) -> None:
         "spec": {"type": "NodePort", "selector": {"app": "plain"}, "ports": [{"port": 8080, "nodePort": 31112}]},
     }
     folder = lab.inventory / "manifests"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "web-rc.yaml").write_text(json.dumps(controller))
     (folder / "web-svc.yaml").write_text(f"---\n{json.dumps(service)}\n---\n")
     plain = {"name": "plain", "manifests": ["manifests/web-rc.yaml", "manifests/web-svc.yaml"]}
@@ -262,6 +262,7 @@ def test_a_removal_must_be_agreed_to_and_data_stays(lab: Lab) -> None:
     }
     objects_of = {"PersistentVolumeClaim": {"spec": claim}, "ConfigMap": {}}
     manifests = [{"apiVersion": "v1", "kind": k, "metadata": {"name": "kept"}, **v} for k, v in objects_of.items()]
+    (lab.inventory / "manifests").mkdir(exist_ok=True)
     (lab.inventory / "manifests/data.yaml").write_text("---\n".join(json.dumps(one) + "\n" for one in manifests))
     apply(lab, WEB, {"name": "data", "namespace": "shop", "manifests": ["manifests/data.yaml"]})
     before = objects(lab)

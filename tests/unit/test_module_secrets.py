@@ -8,6 +8,7 @@ from pathlib import Path
 
 import host_drift
 import host_service
+import kube_apply
 import pytest
 import real_module
 import web_services
@@ -77,6 +78,25 @@ def test_a_message_keeps_what_is_no_secret(deploy: t.Any, fake: FakeKubeApi) -> 
     _, result = deploy(SHOP)
     assert result["failed"]
     assert "spec of shop: plain-mode and ******** are not valid" in result["msg"]
+
+
+@pytest.mark.parametrize("password", [CANARY, f"{CANARY}'\\\""])  # the second is escaped in the journal's line
+def test_a_login_shows_nowhere_and_its_name_does(
+    fake: FakeKubeApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    password: str,
+) -> None:
+    fake.put("/api/v1/namespaces/registry")
+    (tmp_path / "admin.conf").write_text(fake.kubeconfig)
+    login = {"kind": "login", "namespace": "registry", "name": "registry-login", "password": password}
+    login |= {"reader": "pull", "reader_password": f"reader-{password}"}
+    given = {"resources": [], "secrets": [login], "kubeconfig": str(tmp_path / "admin.conf"), "_ansible_diff": True}
+    journal, result = real_module.run(kube_apply.main, given, monkeypatch, capsys)
+    assert result["changes"] == ["apply object Secret registry/registry-login"]
+    assert CANARY not in journal
+    assert CANARY not in json.dumps(result)
 
 
 @pytest.fixture
