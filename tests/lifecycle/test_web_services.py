@@ -242,7 +242,8 @@ def test_a_password_stays_in_the_cluster(lab: Lab) -> None:
     lab.kubectl("create", "namespace", "registry")
     login = ["--from-literal=address=localhost:2", "--from-literal=username=admin", f"--from-literal=password={CANARY}"]
     lab.kubectl("create", "secret", "generic", "registry-login", "-n", "registry", *login)
-    said = refused(lab, WEB, {**SMALL, "name": "web", "namespace": "pulls", "image": "localhost:2/web:1"})
+    secretive = {"env": {"DB_PASSWORD": CANARY, "MODE": {"secret": "settings", "key": "mode"}}}
+    said = refused(lab, WEB, {**SMALL, **secretive, "name": "web", "namespace": "pulls", "image": "localhost:2/web:1"})
     assert "localhost:2/web:1 cannot be had" in said
     secret = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "pulls", "-o", "json"))
     assert secret["type"] == "kubernetes.io/dockerconfigjson"
