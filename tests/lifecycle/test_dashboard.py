@@ -326,16 +326,8 @@ def test_what_is_wrong_with_a_push_is_told_apart(lab: Lab, breaking: str, words:
             trusted.unlink()
         else:
             lab.kubectl("scale", "deployment", "registry", "-n", "registry", "--replicas=0")
-            lab.kubectl(
-                "wait",
-                "--for=delete",
-                "pod",
-                "-l",
-                "app.kubernetes.io/name=registry",
-                "-n",
-                "registry",
-                "--timeout=60s",
-            )
+            gone = ["-l", "app.kubernetes.io/name=registry", "-n", "registry", "--timeout=60s"]
+            lab.kubectl("wait", "--for=delete", "pod", *gone)
         pushed = push(lab, "demo:1")
     finally:
         if breaking == "password":
