@@ -7,14 +7,24 @@ DOCUMENTATION = r"""
 module: host_firewall
 short_description: Open an active firewall for Kubernetes, or turn it off
 description:
-  - Adds what a cluster needs to the rules of ufw or firewalld, now and for the next boot. Other rules stay.
-  - The API server and NodePorts are opened to everyone, etcd, kubelet, overlay to O(sources), all to pods.
+  - Adds what a cluster needs to the rules of ufw or firewalld, now and for the next boot. Removes those that it added
+    before and that are no longer needed. Other rules stay.
+  - The API server, NodePorts and pushes to the registry are opened to O(sources) and the networks named for them, or to
+    everyone where none is named; etcd, kubelet, overlay and pulls to O(sources); all to pods.
 author: [The maintainers]
 options:
   firewall: {description: The firewall that is active., type: str, choices: [ufw, firewalld], required: true}
   state: {description: "Open it, turn it off or leave it.", type: str, choices: [open, "off", leave], default: open}
   master: {description: Whether the host runs the control plane., type: bool, required: true}
   sources: {description: Networks of the cluster's hosts., type: list, elements: str, required: true}
+  api_sources:
+    description: "Further networks for the API and for pushes to the registry. Empty: everyone."
+    type: list
+    elements: str
+    default: []
+  node_port_sources: {description: "The same for NodePorts.", type: list, elements: str, default: []}
+  registry_port: {description: Where a registry takes images on this host. 0 for none., type: int, default: 0}
+  registry_pull_port: {description: Where nodes pull from it. 0 for none., type: int, default: 0}
   pod_cidr: {description: Addresses of pods., type: str, required: true}
 attributes:
   check_mode: {support: full}

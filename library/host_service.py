@@ -23,6 +23,7 @@ options:
       content: {description: The whole text., type: str, required: true}
       mode: {description: "Permissions as an octal string, such as C('0644').", type: str, default: "0644"}
       restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
+      secret: {description: "Whether its text shows nowhere, not in a diff either.", type: bool, default: false}
   programs: {description: What else the process is made of., type: list, elements: path, default: []}
   changed_paths:
     description: Programs that this run changed; in check mode they are still the old ones, so they are named here.
@@ -42,14 +43,19 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube.files import secret_contents
 from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
 
 
 def main() -> None:
     """Compare, then ask systemd."""
-    spec = {**SERVICE_SPEC, "changed_paths": {"type": "list", "elements": "path", "default": []}}
+    # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
+    spec = {**SERVICE_SPEC, "files": {**SERVICE_SPEC["files"], "no_log": True}}
+    spec["changed_paths"] = {"type": "list", "elements": "path", "default": []}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host_lock.take(module)
+    # The journal has its line; in the result, paths and the texts of other files are no secrets.
+    module.no_log_values = secret_contents(module.params["files"])
     done = bring_service(module, module.params, module.params["changed_paths"])
     changed = bool(done.changes)
     module.exit_json(changed=changed, changes=done.changes, changed_paths=done.written, diff=done.diff)

@@ -22,10 +22,11 @@ options:
     suboptions:
       kind:
         description:
-          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, by the cluster's CA,
-            made anew when it is for other names or has 30 days left.
+          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, made anew when it is
+            for other names or has 30 days left. C(authority) may sign for its names alone, and is made anew when a name
+            is added or it has 395 days left.
         type: str
-        choices: [login, certificate]
+        choices: [login, certificate, authority]
         required: true
       namespace: {description: Its namespace., type: str, required: true}
       name: {description: Its name., type: str, required: true}
@@ -35,8 +36,22 @@ options:
         description: "Said when a login has no password and none may be made, as the account is another's."
         type: str
         default: ""
+      reader:
+        description: "Of a login, the name of a second account that may only read; its password is given or made, too."
+        type: str
+        default: ""
+      reader_password: {description: "The password of O(secrets[].reader)", type: str, default: ""}
       more: {description: What a login's Secret holds beside it., type: dict, default: {}}
-      names: {description: Names and addresses of a certificate's server., type: list, elements: str, default: []}
+      names:
+        description: Names and addresses of a certificate's server, or those that an authority may sign for.
+        type: list
+        elements: str
+        default: []
+      common_name: {description: "What a certificate or an authority is called.", type: str, default: ""}
+      authority:
+        description: "Which of these Secrets signs a certificate, by its name. Empty: the cluster's CA."
+        type: str
+        default: ""
   state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
@@ -73,14 +88,18 @@ from ansible.module_utils.yunkube.words import counted
 
 SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
 SECRET_OPTIONS: dict[str, t.Any] = {
-    "kind": {"type": "str", "choices": ["login", "certificate"], "required": True},
+    "kind": {"type": "str", "choices": ["login", "certificate", "authority"], "required": True},
     "namespace": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
     "username": {"type": "str", "default": "admin"},
     "password": {"type": "str", "default": "", "no_log": True},
     "missing": {"type": "str", "default": ""},
+    "reader": {"type": "str", "default": ""},
+    "reader_password": {"type": "str", "default": "", "no_log": True},
     "more": {"type": "dict", "default": {}},
     "names": {"type": "list", "elements": "str", "default": []},
+    "common_name": {"type": "str", "default": ""},
+    "authority": {"type": "str", "default": ""},
 }
 
 
@@ -103,7 +122,9 @@ def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state:
     rest = [one for one in resources if one.get("kind") != "Namespace"]
     if state == "absent":
         return [*first, *named(wanted), *rest]
-    made = [manifest_of(api.find(api.path_of(name)), one) for name, one in zip(named(wanted), wanted, strict=True)]
+    made: list[Json] = []
+    for outline, one in zip(named(wanted), wanted):  # noqa: B905 - Python 3.9 on hosts
+        made.append(manifest_of(api.find(api.path_of(outline)), one, {m["metadata"]["name"]: m for m in made}))
     for one in rest:
         if one.get("kind") == "Deployment":
             metadata = one["spec"]["template"].setdefault("metadata", {})
@@ -137,19 +158,22 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "resources": {"type": "list", "elements": "dict", "required": True},
-            "secrets": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS},
+            # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
+            "secrets": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS, "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
         },
         supports_check_mode=True,
     )
+    manifests, wanted, state = module.params["resources"], module.params["secrets"], module.params["state"]
+    # The journal has its line; in the result, names are no secrets.
+    module.no_log_values = {one[key] for one in wanted for key in ("password", "reader_password") if one[key]}
     identity.refuse_another(module)
     host_lock.take(module)
-    manifests, wanted, state = module.params["resources"], module.params["secrets"], module.params["state"]
     try:
-        api = KubeApi.from_file(module.params["kubeconfig"])
-        changes = change_all(api, with_secrets(api, manifests, wanted, state), state, dry_run=module.check_mode)
+        with KubeApi.from_file(module.params["kubeconfig"]) as api:
+            changes = change_all(api, with_secrets(api, manifests, wanted, state), state, dry_run=module.check_mode)
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)

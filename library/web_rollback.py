@@ -31,7 +31,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, web_deploy, web_rollout, web_service
+from ansible.module_utils.yunkube import host_lock, identity, web_deploy, web_ownership, web_rollout, web_service
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
 
@@ -48,12 +48,14 @@ class NothingBefore(Exception):  # noqa: N818 - no error, an answer
 
 def find(api: KubeApi, namespace: str, name: str) -> tuple[str, Json]:
     """Return where a service's workload is, and the workload."""
+    kept = api.find(web_deploy.RECORD_PATH)
+    record = web_deploy.read_record(kept)
+    ownership = web_ownership.Ownership(kept, record)
     for place in PLACES.values():
         path = place.format(namespace, name)
         found = api.find(path)
-        if found is not None and web_service.is_ours(found):
+        if found is not None and ownership.owns(found, found):
             return path, found
-    record = web_deploy.read_record(api.find(web_deploy.RECORD_PATH))
     there = [f"{entry['namespace']}/{entry['name']}" for entry in record if entry["kind"] in PLACES]
     raise NothingBefore(f"there is no web service {namespace}/{name}; there are: {', '.join(there) or 'none'}")
 

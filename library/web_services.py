@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: web_services
 short_description: Deploy, change and remove web services
 description:
-  - Applies every declared service on the API server's side, waits until its pods answer, and removes what it applied
-    before and is not declared any more. What others made is never touched.
+  - Applies every declared service on the API server's side and waits until its pods answer. What it applied before
+    and is no longer declared is removed or kept, as O(prune) says. What others made is never touched.
   - A Deployment is rolled by the cluster, a ReplicationController by this module, pod by pod.
   - Pods whose image is in the cluster's registry get a Secret to pull with; its password is read from the API here.
   - Fails with a line for each service that does not run, saying why and what to do.
@@ -38,7 +38,19 @@ options:
         type: str
         choices: [IfNotPresent, Always, Never]
         default: IfNotPresent
-      env: {description: Environment variables., type: dict, default: {}}
+      env:
+        description:
+          - Environment variables. A value may be a dictionary of C(secret) or C(config_map), a name, and C(key).
+        type: dict
+        default: {}
+      env_from:
+        description: Secrets and ConfigMaps of the namespace, all of whose keys are environment variables.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          secret: {description: A Secret's name., type: str}
+          config_map: {description: A ConfigMap's name., type: str}
       probe:
         description: How to know that a pod works.
         type: dict
@@ -55,6 +67,18 @@ options:
     description: namespace/name of the registry's login; it may not be there.
     type: str
     default: registry/registry-login
+  prune:
+    description:
+      - What becomes of objects that are no longer declared. C(keep) keeps them and warns. C(services) removes them, but
+        for PersistentVolumeClaims, PersistentVolumes, CustomResourceDefinitions and Namespaces. C(data) removes those,
+        too; a Namespace only when nothing of others is in it.
+    type: str
+    choices: [keep, services, data]
+    default: keep
+  ask:
+    description: Fail before the first change, with C(kind) C(removals), when anything would be removed.
+    type: bool
+    default: false
   timeout: {description: Seconds for all services to run., type: int, default: 180}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
@@ -77,16 +101,26 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
-from ansible.module_utils.yunkube.web_deploy import Deploy, without_api
-from ansible.module_utils.yunkube.web_service import OPTIONS
+from ansible.module_utils.yunkube.web_deploy import Deploy, NotAgreedError, without_api
+from ansible.module_utils.yunkube.web_service import OPTIONS, secret_values
+from ansible.module_utils.yunkube.words import counted
+
+
+def kept_in_words(names: list[str], prune: str) -> str:
+    """Say what is no longer declared and stays, and what would remove it."""
+    option = " --prune-data" if prune == "services" else ""
+    return f"kept although no longer declared: {counted(names, 'object')}; to remove: web apply{option}"
 
 
 def main() -> None:
     """Run as Ansible's module."""
     module = AnsibleModule(
         argument_spec={
-            "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS},
+            # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
+            "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS, "no_log": True},
             "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
+            "prune": {"type": "str", "choices": ["keep", "services", "data"], "default": "keep"},
+            "ask": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 180},
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
@@ -94,14 +128,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    params, services = module.params, module.params["services"]
+    # The journal has its line; names and ports are no secrets, and a message without them would be of no use.
+    module.no_log_values = secret_values(services)
+    options = {"dry_run": module.check_mode, "prune": params["prune"], "ask": params["ask"]}
     identity.refuse_another(module)
     host_lock.take(module, last=host_lock.verb(module).startswith("web"))
-    services = module.params["services"]
     try:
-        with KubeApi.from_file(module.params["kubeconfig"]) as api:
-            deploy = Deploy(api, services, module.params["registry_secret"], dry_run=module.check_mode)
-            deploy.run(module.params["timeout"])
+        with KubeApi.from_file(params["kubeconfig"]) as api:
+            deploy = Deploy(api, services, params["registry_secret"], **options)
+            deploy.run(params["timeout"])
         changes, words, faults = deploy.changes, deploy.in_words(), deploy.faults
+        if deploy.kept:
+            module.warn(kept_in_words(deploy.kept, params["prune"]))
+    except NotAgreedError as error:
+        found = [{"host": name, "message": "no longer declared, and would be removed"} for name in error.names]
+        msg = f"no longer declared, and would be removed: {', '.join(error.names)}"
+        module.fail_json(msg=msg, kind="removals", faults=found)
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)

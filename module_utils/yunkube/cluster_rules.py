@@ -15,12 +15,15 @@ from typing import Any
 
 from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.teardown.paths import is_system
+from ansible.module_utils.yunkube.web_ownership import RESERVED
 
 Finding = tuple[str, str, str]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # a Service's name begins with a letter
+_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
+DASHBOARDS = ("headlamp", "kube_web_view")
 NODE_PORTS = range(30000, 32768)
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
 
@@ -205,6 +208,25 @@ def addons(cluster: Cluster) -> Iterator[Finding]:
         yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
 
 
+def dashboard(cluster: Cluster) -> Iterator[Finding]:
+    """A dashboard has a node port, and one that is given tokens of the cluster is exactly the one that was chosen."""
+    provider, port = cluster.text("dashboard_provider"), cluster.values.get("dashboard_node_port")
+    if provider not in DASHBOARDS:
+        return
+    if isinstance(port, int) and port not in NODE_PORTS:
+        remedy = f"choose one from {NODE_PORTS.start} to {NODE_PORTS.stop - 1}"
+        yield "dashboard_node_port", f"{port} is out of range", remedy
+    image = cluster.text("dashboard_headlamp_image") or "its default"
+    if (
+        provider == "headlamp"
+        and not _DIGEST.fullmatch(image)
+        and not cluster.values.get("dashboard_headlamp_allow_tag")
+    ):
+        remedy = "write NAME@sha256:DIGEST as roles/dashboard/README.md says, or dashboard_provider: kube_web_view"
+        message = f"{image} names no digest, and whoever moves its tag gets the tokens of its users"
+        yield "dashboard_headlamp_image", message, f"{remedy}; dashboard_headlamp_allow_tag: true accepts it"
+
+
 def safety(cluster: Cluster) -> Iterator[Finding]:
     """Values that would hide faults, or lead nowhere."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
@@ -223,20 +245,19 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
     key, declared = "web_services", cluster.values.get("web_services") or []
     names: set[tuple[str, str]] = set()
     ports: dict[int, str] = {}
+    if cluster.text("dashboard_provider") in DASHBOARDS:
+        ports[cluster.values.get("dashboard_node_port") or 0] = "the dashboard"
     for number, service in enumerate(entry for entry in declared if isinstance(entry, Mapping)):
         name, space = str(service.get("name") or ""), str(service.get("namespace") or "default")
         who = f"{space}/{name}" if name else f"entry {number}"
-        for label, text in (("name", name), ("namespace", space)):
-            if label == "name" and not _SERVICE.fullmatch(text):
-                yield key, f'{who}: name "{text}" is not a DNS label', "use a-z, 0-9 and -, a letter first"
-            elif not _LABEL.fullmatch(text):
-                yield key, f'{who}: namespace "{text}" is not a DNS label', "use at most 63 of a-z, 0-9 and -"
+        yield from ((key, f"{who}: {message}", remedy) for message, remedy in _place(name, space))
         if (space, name) in names:
             yield key, f"{who}: declared twice", "give each service of a namespace its own name"
         names.add((space, name))
         if bool(service.get("image")) == bool(service.get("manifests")):
             both = "both image and manifests" if service.get("image") else "neither image nor manifests"
             yield key, f"{who}: {both}", "write one of them"
+        yield from ((key, f"{who}: {message}", remedy) for message, remedy in _environment(service))
         port, node_port, replicas = service.get("port", 8080), service.get("node_port"), service.get("replicas", 2)
         if isinstance(port, int) and not 1 <= port <= 65535:
             yield key, f"{who}: port {port} is no port", "write one from 1 to 65535"
@@ -252,6 +273,36 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
         ports.setdefault(node_port, who)
 
 
+def _place(name: str, space: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a service's name and namespace."""
+    if not _SERVICE.fullmatch(name):
+        yield f'name "{name}" is not a DNS label', "use a-z, 0-9 and -, a letter first"
+    if not _LABEL.fullmatch(space):
+        yield f'namespace "{space}" is not a DNS label', "use at most 63 of a-z, 0-9 and -"
+    elif space in RESERVED:
+        remedy = f"choose another one; these are reserved: {', '.join(RESERVED)}"
+        yield f"namespace {space} is reserved for Kubernetes and the addons", remedy
+
+
+def _environment(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with environment variables, without a value of one."""
+    env, sources = service.get("env") or {}, service.get("env_from") or []
+    for name, value in env.items() if isinstance(env, Mapping) else ():
+        if isinstance(value, Mapping):
+            wanted = [set(value) == {kind, "key"} and all(value.values()) for kind in ("secret", "config_map")]
+            if not any(wanted):
+                yield f"env {name}: names no key", "write {secret: NAME, key: KEY} or {config_map: NAME, key: KEY}"
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield f"env {name}: is a list", "write one value, in quotes"
+    for number, one in enumerate(sources if isinstance(sources, Sequence) else ()):
+        named = [kind for kind in ("secret", "config_map") if isinstance(one, Mapping) and one.get(kind)]
+        if len(named) != 1:
+            yield (
+                f"env_from[{number}]: names no Secret or ConfigMap, or both",
+                "write {secret: NAME} or {config_map: NAME}",
+            )
+
+
 RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     names,
     release,
@@ -261,6 +312,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     docker,
     control_plane,
     addons,
+    dashboard,
     web_services,
     safety,
 )

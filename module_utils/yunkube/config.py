@@ -94,7 +94,7 @@ def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tu
     if value is OPAQUE or (isinstance(value, str) and ("{{" in value or "{%" in value)):
         return
     kind = option.get("type", "str")
-    fault = _type_fault(value, kind)
+    fault = _type_fault(value, kind, secret=bool(option.get("no_log")))
     if fault:
         yield name, *fault
     elif option.get("choices") and not isinstance(value, list) and value not in option["choices"]:
@@ -120,14 +120,17 @@ def _check_dict(name: str, value: Mapping[str, Any], options: Mapping[str, Any])
             yield f"{name}.{key}", "missing", "add it: " + str(option.get("description", "it is required"))
 
 
-def _type_fault(value: Any, kind: str) -> tuple[str, str] | None:
-    """Return (message, remedy) when the value is not of this kind."""
+def _type_fault(value: Any, kind: str, *, secret: bool) -> tuple[str, str] | None:
+    """Return (message, remedy) when the value is not of this kind; neither repeats one that is secret."""
     if kind not in _PYTHON:
         return None
     if value is None:
         return "has no value", "write one, or remove the line to take the default"
     if isinstance(value, _PYTHON[kind]) and (kind == "bool" or not isinstance(value, bool)):
         return None
+    if secret:
+        words = "write it in quotes" if kind in ("str", "path") else f"write {_NAMES[kind]}"
+        return f"wants {_NAMES[kind]}, not {_NAMES.get(type(value).__name__, 'this')}", words
     return f"wants {_NAMES[kind]}, not {_describe(value)}", _type_remedy(value, kind)
 
 

@@ -21,6 +21,7 @@ FILES_SPEC: dict[str, t.Any] = {
         "content": {"type": "str", "required": True},
         "mode": {"type": "str", "default": "0644"},
         "restart": {"type": "bool", "default": True},
+        "secret": {"type": "bool", "default": False},
     },
 }
 
@@ -61,16 +62,23 @@ def wanted_state(entry: t.Mapping[str, t.Any]) -> State:
     return State(entry["content"].encode(), mode, os.geteuid(), os.getegid())
 
 
-def differences(path: str, before: State, after: State) -> list[dict[str, t.Any]]:
+def differences(path: str, before: State, after: State, *, secret: bool = False) -> list[dict[str, t.Any]]:
     """Return the entries of Ansible's diff, one for the text and one for owner and mode."""
     entries: list[dict[str, t.Any]] = []
     headers = {"before_header": path, "after_header": path}
     if before.content != after.content:
         texts = [(state.content or b"").decode(errors="backslashreplace") for state in (before, after)]
+        if secret:
+            texts = ["(hidden)\n" if before.content else "", "(hidden, changed)\n" if before.content else "(hidden)\n"]
         entries.append({**headers, "before": texts[0], "after": texts[1]})
     if before.content is not None and before.attributes() != after.attributes():
         entries.append({**headers, "before": before.attributes(), "after": after.attributes()})
     return entries
+
+
+def secret_contents(entries: t.Iterable[t.Mapping[str, t.Any]]) -> set[str]:
+    """Return what must show nowhere."""
+    return {entry["content"] for entry in entries if entry["secret"] and entry["content"]}
 
 
 def write(path: Path, wanted: State) -> None:
@@ -100,7 +108,7 @@ def bring(entries: t.Iterable[t.Mapping[str, t.Any]], *, check_mode: bool) -> tu
         before, after = read_state(path), wanted_state(entry)
         if before == after:
             continue
-        diff += differences(entry["path"], before, after)
+        diff += differences(entry["path"], before, after, secret=entry.get("secret", False))
         paths.append(entry["path"])
         if not check_mode:
             write(path, after)

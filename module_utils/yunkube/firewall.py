@@ -7,18 +7,24 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.host_state import remember
+from ansible.module_utils.yunkube.host_state import forget, read_changes, remember
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 UFW_CONFIGURATION = Path("/etc/ufw/ufw.conf")
 
+COMMENT = "Yunkube"  # on every rule of ours, where the firewall takes one
+
 # What a module's argument spec says of it.
 FIREWALL_SPEC: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["open", "off", "leave"], "default": "open"},
     "master": {"type": "bool", "required": True},
     "sources": {"type": "list", "elements": "str", "required": True},
+    "api_sources": {"type": "list", "elements": "str", "default": []},
+    "node_port_sources": {"type": "list", "elements": "str", "default": []},
+    "registry_port": {"type": "int", "default": 0},
+    "registry_pull_port": {"type": "int", "default": 0},
     "pod_cidr": {"type": "str", "required": True},
 }
 
@@ -50,12 +56,27 @@ class Opening:
     source: str = ""
 
 
-def openings(*, master: bool, sources: t.Iterable[str]) -> list[Opening]:
-    """Return what a host of a cluster lets in."""
-    found = [Opening("30000-32767", protocol) for protocol in ("tcp", "udp")]  # NodePorts
-    found += [Opening("6443", "tcp")] if master else []
-    for source in sources:
-        found += [Opening("2379-2380", "tcp", source)] if master else []  # etcd
+def openings(wanted: t.Mapping[str, t.Any]) -> list[Opening]:
+    """Return what a host of a cluster lets in.
+
+    The API, NodePorts and pushes to the registry are for the networks that are named for them and for the cluster's
+    hosts, or for everyone where none is named.
+    """
+    hosts = list(wanted["sources"])
+
+    def allowed(named: t.Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*hosts, *named])) if named else [""]
+
+    found = []
+    for source in allowed(wanted["node_port_sources"]):
+        found += [Opening("30000-32767", protocol, source) for protocol in ("tcp", "udp")]
+    if wanted["master"]:
+        found += [Opening("6443", "tcp", source) for source in allowed(wanted["api_sources"])]
+    if port := wanted["registry_port"]:
+        found += [Opening(str(port), "tcp", source) for source in allowed(wanted["api_sources"])]
+    for source in hosts:
+        found += [Opening(str(port), "tcp", source)] if (port := wanted["registry_pull_port"]) else []
+        found += [Opening("2379-2380", "tcp", source)] if wanted["master"] else []  # etcd
         # kubelet; flannel's vxlan; flannel's wireguard
         found += [Opening("10250", "tcp", source), Opening("8472", "udp", source), Opening("51820", "udp", source)]
     return found
@@ -72,6 +93,12 @@ def ufw_rules(allowed: t.Iterable[Opening], pod_cidr: str) -> list[list[str]]:
             else ["allow", f"{ports}/{one.protocol}"]
         )
     return rules
+
+
+def own_ufw_rules(listed: str) -> list[list[str]]:
+    """Return the rules that bear our comment, of what `ufw show added` prints."""
+    lines = [line.removeprefix("ufw ").split(" comment ") for line in listed.splitlines() if line.startswith("ufw ")]
+    return [line[0].split() for line in lines if line[1:] == [f"'{COMMENT}'"]]
 
 
 def firewalld_options(allowed: t.Iterable[Opening], pod_cidr: str) -> list[tuple[str, str, str]]:
@@ -107,13 +134,22 @@ class Firewall:
         """Add the rules that ufw does not list."""
         listed = self.run(["ufw", "show", "added"])
         known = {line.split(" comment ")[0] for line in listed.splitlines()}
-        wanted = [rule for rule in ufw_rules(allowed, pod_cidr) if " ".join(["ufw", *rule]) not in known]
+        rules = ufw_rules(allowed, pod_cidr)
+        wanted = [rule for rule in rules if " ".join(["ufw", *rule]) not in known]
+        # A network that is named closes what was open to everyone.
+        stale = [rule for rule in own_ufw_rules(listed) if rule not in rules]
         if not self.module.check_mode:
             # The last that was added goes first.
             remember("undo", [["ufw", "--force", "delete", *rule] for rule in reversed(wanted)])
             for rule in wanted:
-                self.run(["ufw", *rule, "comment", "Yunkube"])
-        return [" ".join(rule) for rule in wanted]
+                self.run(["ufw", *rule, "comment", COMMENT])
+            for rule in stale:
+                argv = ["ufw", "--force", "delete", *rule]
+                self.run(argv)
+                forget("undo", [argv])
+        return [f"add to ufw: {' '.join(rule)}" for rule in wanted] + [
+            f"remove from ufw: {' '.join(rule)}" for rule in stale
+        ]
 
     def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
         """Add what firewalld does not have, to what filters now and to what it reads at the next start."""
@@ -123,11 +159,26 @@ class Firewall:
                 argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
                 if self.succeeds([*argv, f"--query-{kind}={value}"]):
                     continue
-                added.append(" ".join(filter(None, [zone, kind, value, *lasting])))
+                added.append(f"add to firewalld: {' '.join(filter(None, [zone, kind, value, *lasting]))}")
                 if not self.module.check_mode:
                     remember("undo", [[*argv, f"--remove-{kind}={value}"]])
                     self.run([*argv, f"--add-{kind}={value}"])
-        return added
+        return added + self._close_firewalld(firewalld_options(allowed, pod_cidr))
+
+    def _close_firewalld(self, wanted: list[tuple[str, str, str]]) -> list[str]:
+        """Remove what was added to firewalld in former runs and is no longer wanted; rules have no comment there."""
+        options = {f"--remove-{kind}={value}" for _, kind, value in wanted}
+        removed = []
+        for argv in read_changes()["undo"]:
+            option = argv[-1]
+            if argv[0] != "firewall-cmd" or option in options or not option.startswith("--remove-"):
+                continue
+            if self.succeeds([*argv[:-1], option.replace("--remove-", "--query-", 1)]):
+                removed.append(f"remove from firewalld: {' '.join([*argv[1:-1], option.removeprefix('--remove-')])}")
+                if not self.module.check_mode:
+                    self.run(argv)
+                    forget("undo", [argv])
+        return removed
 
     def turn_off(self, firewall: str) -> list[str]:
         """Turn the firewall off, now and at boot."""
@@ -145,6 +196,6 @@ def open_firewall(module: AnsibleModule, active: str, wanted: t.Mapping[str, t.A
     firewall = Firewall(module)
     if wanted["state"] == "off":
         return firewall.turn_off(active)
-    allowed = openings(master=wanted["master"], sources=wanted["sources"])
+    allowed = openings(wanted)
     add = firewall.open_ufw if active == "ufw" else firewall.open_firewalld
-    return [f"add to {active}: {rule}" for rule in add(allowed, wanted["pod_cidr"])]
+    return add(allowed, wanted["pod_cidr"])

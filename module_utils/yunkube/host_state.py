@@ -364,3 +364,12 @@ def remember(kind: str, entries: t.Sequence[t.Any], where: Path | None = None) -
         changes[kind] += new
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomic(folder / CHANGES, json.dumps(changes), mode=0o600)
+
+
+def forget(kind: str, entries: t.Sequence[t.Any], where: Path | None = None) -> None:
+    """Drop changes that were taken back, after that."""
+    folder = where or FOLDER
+    changes = read_changes(folder)
+    if any(entry in changes[kind] for entry in entries):
+        changes[kind] = [entry for entry in changes[kind] if entry not in entries]
+        write_atomic(folder / CHANGES, json.dumps(changes), mode=0o600)

@@ -13,6 +13,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = {MANAGED_BY: "yunkube"}
 # What the server writes into every object and what says nothing about its content.
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+# Annotations that hold a whole object or template once more, as text.
+_REPEATING = ("kubectl.kubernetes.io/last-applied-configuration", "yunkube/previous-template")
 
 
 class Change(t.NamedTuple):
@@ -36,17 +38,57 @@ def name_of(manifest: Json) -> str:
     return f"{manifest['kind']} {place}{metadata['name']}"
 
 
-def content_of(found: Json | None, *, hide: bool = True) -> Json:
-    """Return an object without status, bookkeeping and, for a diff, secret values."""
+def content_of(found: Json | None, *, hide: bool = True, beside: Json | None = None) -> Json:
+    """Return an object without status, bookkeeping and, for a diff, what may be secret.
+
+    That is a Secret's content, environment variables of pods, and annotations that repeat either. `beside` is the
+    object as it was before: a value that is another one now says so.
+    """
     if found is None:
         return {}
     metadata = {key: value for key, value in found.get("metadata", {}).items() if key not in _BOOKKEEPING}
-    content = {key: value for key, value in found.items() if key != "status"}
-    if hide and found.get("kind") == "Secret":
-        for values in ("data", "stringData"):
-            if content.get(values):
-                content[values] = dict.fromkeys(content[values], "(hidden)")
-    return {**content, "metadata": metadata}
+    content: Json = {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
+    return _hidden(content, beside, whole=found.get("kind") == "Secret") if hide else content
+
+
+def _hidden(content: Json, beside: Json | None, *, whole: bool) -> Json:
+    """Return an object's content without secret values, on every level."""
+
+    def mask(value: t.Any, other: t.Any) -> str:
+        return "(hidden)" if beside is None or value == other else "(hidden, changed)"
+
+    def variables(listed: list[t.Any], others: t.Any) -> list[t.Any]:
+        known = {one.get("name"): one.get("value") for one in others or [] if isinstance(one, dict)}
+        return [
+            {**one, "value": mask(one["value"], known.get(one.get("name")))}
+            if isinstance(one, dict) and one.get("value")
+            else one
+            for one in listed
+        ]
+
+    def walk(value: t.Any, other: t.Any) -> t.Any:
+        if isinstance(value, list):
+            listed = other if isinstance(other, list) else []
+            return [walk(one, listed[at] if at < len(listed) else None) for at, one in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        others = other if isinstance(other, dict) else {}
+        result: Json = {}
+        for key, one in value.items():
+            if key == "env" and isinstance(one, list):
+                result[key] = variables(one, others.get(key))
+            elif key in _REPEATING:
+                result[key] = mask(one, others.get(key))
+            else:
+                result[key] = walk(one, others.get(key))
+        return result
+
+    hidden: Json = walk(content, beside)
+    for values in ("data", "stringData") if whole else ():
+        if content.get(values):
+            before = (beside or {}).get(values) or {}
+            hidden[values] = {key: mask(value, before.get(key)) for key, value in content[values].items()}
+    return hidden
 
 
 def check_manifest(manifest: Json) -> None:
@@ -73,7 +115,7 @@ def apply_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
             return None
         if dry_run and content_of(before, hide=False) == content_of(after, hide=False):
             return None
-    return Change(name_of(manifest), content_of(before), content_of(after))
+    return Change(name_of(manifest), content_of(before), content_of(after, beside=before))
 
 
 def delete_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:

@@ -1,7 +1,7 @@
 """All declared web services, brought into the cluster: applied, followed, recorded, and what is gone is removed.
 
 The record is a ConfigMap that names every object applied. It is written before the first of them is, so
-that a run that was cut short leaves nothing unknown.
+that a run that was cut short leaves nothing unknown. What is no longer declared and stays is still in it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,30 @@ import json
 import time
 import typing as t
 
-from ansible.module_utils.yunkube import kube_objects, web_diagnosis, web_rollout, web_service
+from ansible.module_utils.yunkube import kube_objects, web_diagnosis, web_ownership, web_rollout, web_service
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import Change
 from ansible.module_utils.yunkube.web_diagnosis import Trouble
+from ansible.module_utils.yunkube.web_ownership import DATA, key_of, reference
 from ansible.module_utils.yunkube.web_rollout import Workload
 from ansible.module_utils.yunkube.words import joined
 
 RECORD: Json = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
-    "metadata": {"name": "yunkube-web-services", "namespace": "kube-system", "labels": dict(kube_objects.OURS)},
+    "metadata": {"name": "yunkube-web-services", "namespace": "kube-system"},
 }
 RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
 # What every namespace has of itself, or what follows what it belongs to.
 INCIDENTAL = ("Event", "Endpoints", "EndpointSlice", "ControllerRevision", "Lease")
+# Where kinds are that old manifests have in a version that is gone.
+VERSIONS = {
+    "apps/v1 and spec.selector": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
+    "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
+    "rbac.authorization.k8s.io/v1": ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
+    "batch/v1": ("Job", "CronJob"),
+    "policy/v1": ("PodDisruptionBudget",),
+}
 GONE = 120  # seconds for what is removed to end: more than pods are given
 
 
@@ -36,23 +45,10 @@ class Item(t.NamedTuple):
     path: str  # empty while the API does not know its kind
 
 
-def reference(manifest: Json) -> Json:
-    """Return what the record keeps of an object."""
-    metadata = manifest["metadata"]
-    kept = {key: metadata[key] for key in ("namespace", "name") if metadata.get(key)}
-    return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **kept}
-
-
 def as_manifest(entry: Json) -> Json:
     """Return an object's outline from the record."""
     metadata = {key: entry[key] for key in ("namespace", "name") if key in entry}
     return {"apiVersion": entry["apiVersion"], "kind": entry["kind"], "metadata": metadata}
-
-
-def key_of(entry: Json) -> tuple[str, ...]:
-    """Return what makes an object of the record one: versions of a group mean the same object."""
-    group = entry["apiVersion"].rpartition("/")[0]
-    return group, entry["kind"], entry.get("namespace", ""), entry["name"]
 
 
 def read_record(found: Json | None) -> list[Json]:
@@ -60,25 +56,77 @@ def read_record(found: Json | None) -> list[Json]:
     return t.cast("list[Json]", json.loads(((found or {}).get("data") or {}).get("objects", "[]")))
 
 
-class Deploy:
-    """One run."""
+class NotAgreedError(Exception):
+    """Objects would be removed, and nobody has agreed to that."""
 
-    def __init__(self, api: KubeApi, services: list[Json], registry_secret: str, *, dry_run: bool) -> None:
+    def __init__(self, names: list[str]) -> None:
+        """Name them."""
+        super().__init__(joined(names))
+        self.names = names
+
+
+class Deploy:
+    """One run.
+
+    `prune` says what becomes of objects that are no longer declared: `keep`, remove `services` but not what holds
+    data, or remove `data` as well. With `ask` a run that would remove any ends before its first change.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        services: list[Json],
+        registry_secret: str,
+        *,
+        dry_run: bool,
+        prune: str = "keep",
+        ask: bool = False,
+    ) -> None:
         """Read what was applied before, and what the services are now."""
         self.api, self.dry_run = api, dry_run
         self.changes: list[Change] = []
+        self.kept: list[str] = []
         self.faults: list[tuple[str, Trouble]] = []
         self._words: list[str] = []
         self._failed: set[str] = set()
         self._workloads: list[Workload] = []
         self._record = api.find(RECORD_PATH)
         self._applied = read_record(self._record)
+        self._ownership = web_ownership.Ownership(self._record, self._applied)
         space, _, name = registry_secret.partition("/")
         login = web_service.login_of(api.find(f"/api/v1/namespaces/{space}/secrets/{name}"))
         self._items = self._plan(services, login)
         declared = {key_of(reference(item.manifest)) for item in self._items}
         gone = [as_manifest(entry) for entry in self._applied if key_of(entry) not in declared]
-        self._gone = web_service.in_order_of_removing(gone)
+        self._gone: list[Json] = []
+        self._staying: list[Json] = []
+        for manifest in web_service.in_order_of_removing(gone):
+            self._sort_out(manifest, prune)
+        if ask and (names := [kube_objects.name_of(one) for one in self._gone if not self._is_replaced(one)]):
+            raise NotAgreedError(names)
+
+    def _sort_out(self, manifest: Json, prune: str) -> None:
+        """Decide what becomes of an object that is no longer declared: removed, kept, or no longer ours."""
+        path = self._path(manifest)
+        found = self.api.find(path) if path else None
+        if found is None or not self._ownership.owns(found, manifest):
+            return
+        # What a refused service applied before may be among it.
+        goes = not self._failed and (prune == "data" or (prune == "services" and manifest["kind"] not in DATA))
+        if goes or is_leaving(found) or self._is_replaced(manifest):
+            self._gone.append(manifest)
+            return
+        self._staying.append(manifest)
+        self.kept.append(kube_objects.name_of(manifest))
+
+    def _is_replaced(self, manifest: Json) -> bool:
+        """Say whether a workload makes room for a declared one of the same name and another kind."""
+        place = (manifest["metadata"].get("namespace"), manifest["metadata"]["name"])
+        return manifest["kind"] in web_service.WORKLOADS and any(
+            (item.manifest["metadata"].get("namespace"), item.manifest["metadata"]["name"]) == place
+            for item in self._items
+            if item.manifest["kind"] in web_service.WORKLOADS
+        )
 
     def _plan(self, services: list[Json], login: web_service.Login | None) -> list[Item]:
         """Return everything to apply, in order: what services share comes before the first that needs it."""
@@ -87,6 +135,13 @@ class Deploy:
         for service in services:
             name = web_service.title(service)
             manifests = [self._placed(manifest, service) for manifest in web_service.manifests_of(service)]
+            if service["namespace"] in web_ownership.RESERVED or any(map(web_ownership.is_reserved, manifests)):
+                spaces = ", ".join(web_ownership.RESERVED)
+                remedy = f"choose another namespace; these are reserved: {spaces}"
+                self._fail(name, Trouble("reserved", "its namespace is reserved for Kubernetes and the addons", remedy))
+                continue
+            if unknown := next((one for one in manifests if not self._is_known(one, services)), None):
+                self._fail(name, unknown_kind(unknown))
             manifests = [web_service.stamped(web_service.with_login(manifest, login)) for manifest in manifests]
             first: list[Json] = []
             for space in spaces_of(manifests):
@@ -94,7 +149,7 @@ class Deploy:
                     first.append(web_service.namespace(space))
                 shared.add(("Namespace", space))
             users = [one for one in manifests if login and web_service.needs_login(one)]
-            for space in dict.fromkeys(one["metadata"]["namespace"] for one in users):
+            for space in dict.fromkeys(one["metadata"]["namespace"] for one in users if "namespace" in one["metadata"]):
                 if login and ("Secret", space) not in shared:
                     first.append(web_service.pull_secret(login, space))
                 shared.add(("Secret", space))
@@ -116,9 +171,17 @@ class Deploy:
             return manifest
         return {**manifest, "metadata": {**metadata, "namespace": service["namespace"]}}
 
+    def _is_known(self, manifest: Json, services: list[Json]) -> bool:
+        """Say whether the API knows a manifest's kind, or will when the declared definitions are applied."""
+        definitions = [
+            one for service in services for one in service["resources"] if one.get("kind") == "CustomResourceDefinition"
+        ]
+        group = manifest["apiVersion"].rpartition("/")[0]
+        return bool(self._path(manifest)) or any((one.get("spec") or {}).get("group") == group for one in definitions)
+
     def _is_to_make(self, space: str) -> bool:
         found = self.api.find(f"/api/v1/namespaces/{space}")
-        return found is None or web_service.is_ours(found) or is_leaving(found)
+        return found is None or self._ownership.owns(found, web_service.namespace(space)) or is_leaving(found)
 
     def _path(self, manifest: Json) -> str:
         try:
@@ -131,6 +194,7 @@ class Deploy:
     def run(self, timeout: float) -> None:
         """Do it all."""
         declared = [reference(item.manifest) for item in self._items]
+        stays = [*declared, *map(reference, self._staying)]
         known = {key_of(entry) for entry in declared}
         self._write([*declared, *(entry for entry in self._applied if key_of(entry) not in known)])
         services = [manifest for manifest in self._gone if manifest["kind"] == "Service"]
@@ -149,7 +213,9 @@ class Deploy:
             self._wait_until_gone(leaving)
         for manifest in spaces:
             self._remove_namespace(manifest)
-        self._write(declared)
+        for manifest in self._staying:
+            self._label(manifest)
+        self._write(stays, last=True)
 
     def in_words(self) -> list[str]:
         """Say what was done, or would be."""
@@ -178,15 +244,8 @@ class Deploy:
             if not self.dry_run:
                 self._wait_until_gone([path])
             before = None
-        known = key_of(reference(item.manifest)) in {key_of(entry) for entry in self._applied}
-        if before is not None and not known and not web_service.is_ours(before):
-            name = kube_objects.name_of(item.manifest)
-            kind, place = name.split(" ")
-            where = f"{kind.lower()}/{item.manifest['metadata']['name']}"
-            space = f" -n {place.partition('/')[0]}" if "/" in place else ""
-            label = f"{kube_objects.MANAGED_BY}={kube_objects.OURS[kube_objects.MANAGED_BY]}"
-            remedy = f"give the service another name, or hand it over: kubectl label {where}{space} {label}"
-            self._fail(item.service, Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy))
+        if before is not None and not self._ownership.owns(before, item.manifest):
+            self._fail(item.service, foreign(item.manifest, before))
             return
         manifest = now = item.manifest
         old: list[Json] = []
@@ -241,7 +300,7 @@ class Deploy:
         """Remove an object that still is ours; return its path when it is to be waited for."""
         path = self._path(manifest)
         found = self.api.find(path) if path else None
-        if found is None or not web_service.is_ours(found):
+        if found is None or not self._ownership.owns(found, manifest):
             return ""
         if not is_leaving(found):
             name = kube_objects.name_of(manifest)
@@ -264,7 +323,7 @@ class Deploy:
         """Remove a namespace that we made, unless others use it."""
         name = manifest["metadata"]["name"]
         found = self.api.find(f"/api/v1/namespaces/{name}")
-        if found is not None and web_service.is_ours(found) and not self._others_in(name):
+        if found is not None and self._ownership.owns(found, manifest) and not self._others_in(name):
             path = self._remove(manifest)
             if not self.dry_run:
                 self._wait_until_gone([path])
@@ -296,16 +355,55 @@ class Deploy:
                 if listed and root != "/apis/events.k8s.io/v1" and "metrics.k8s.io" not in root:
                     yield root, resource
 
-    def _write(self, entries: list[Json]) -> None:
-        """Keep the record; none when there is nothing to record."""
+    def _label(self, manifest: Json) -> None:
+        """Give an object that stays the label of web services, where it has the one that they had before."""
+        path = self._path(manifest)
+        found = None if self.dry_run else self.api.find(path)
+        if found is not None and web_ownership.label_of(found) != web_ownership.OWNER[kube_objects.MANAGED_BY]:
+            self.api.patch(path, {"metadata": {"labels": dict(web_ownership.OWNER)}})
+
+    def _write(self, entries: list[Json], *, last: bool = False) -> None:
+        """Keep the record; none when there is nothing to record.
+
+        Its own label says which one the objects have. It changes when they all have the new one.
+        """
         if self.dry_run:
             return
+        old = web_ownership.is_old(self._record) and not (last and not self._failed)
         if not entries:
             if self._record is not None:
                 self.api.delete(RECORD_PATH)
             self._record = None
-        elif sorted(map(key_of, entries)) != sorted(map(key_of, read_record(self._record))):
-            self._record = self.api.apply({**RECORD, "data": {"objects": json.dumps(entries)}})
+        elif old != web_ownership.is_old(self._record) or sorted(map(key_of, entries)) != sorted(
+            map(key_of, read_record(self._record))
+        ):
+            metadata = {**RECORD["metadata"], "labels": dict(kube_objects.OURS if old else web_ownership.OWNER)}
+            self._record = self.api.apply({**RECORD, "metadata": metadata, "data": {"objects": json.dumps(entries)}})
+
+
+def unknown_kind(manifest: Json) -> Trouble:
+    """Say that the API does not know a manifest's kind, and which version has the common ones."""
+    kind, version = manifest["kind"], manifest["apiVersion"]
+    known = next((found for found, kinds in VERSIONS.items() if kind in kinds), "")
+    remedy = (
+        f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
+    )
+    message = f"{kube_objects.name_of(manifest)}: the API knows no kind {kind} in {version}"
+    return Trouble("manifest", message, remedy)
+
+
+def foreign(manifest: Json, found: Json) -> Trouble:
+    """Say that an object is another's, and how it may be handed over unless it is an addon's."""
+    name = kube_objects.name_of(manifest)
+    if web_ownership.label_of(found) == kube_objects.OURS[kube_objects.MANAGED_BY]:
+        return Trouble(
+            "foreign", f"{name} belongs to an addon of the cluster", "give the service's object another name"
+        )
+    space = f" -n {manifest['metadata']['namespace']}" if manifest["metadata"].get("namespace") else ""
+    where = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}{space}"
+    label = f"{kube_objects.MANAGED_BY}={web_ownership.OWNER[kube_objects.MANAGED_BY]}"
+    remedy = f"give the service another name, or hand it over: kubectl label {where} {label}"
+    return Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy)
 
 
 def is_leaving(found: Json) -> bool:

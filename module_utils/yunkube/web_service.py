@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json
-from ansible.module_utils.yunkube.kube_objects import MANAGED_BY, OURS, read_data
+from ansible.module_utils.yunkube.kube_objects import read_data
+from ansible.module_utils.yunkube.web_ownership import OWNER
 
 NAME = "app.kubernetes.io/name"
 TEMPLATE = "yunkube/template"  # on a ReplicationController's pods: which template they were made by
@@ -31,6 +33,14 @@ OPTIONS: dict[str, t.Any] = {
     "memory": {"type": "str", "default": "600Mi"},
     "pull_policy": {"type": "str", "choices": ["IfNotPresent", "Always", "Never"], "default": "IfNotPresent"},
     "env": {"type": "dict", "default": {}},
+    "env_from": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"secret": {"type": "str"}, "config_map": {"type": "str"}},
+        "mutually_exclusive": [("secret", "config_map")],
+        "required_one_of": [("secret", "config_map")],
+    },
     "probe": {
         "type": "dict",
         "default": {},
@@ -38,6 +48,12 @@ OPTIONS: dict[str, t.Any] = {
     },
     "resources": {"type": "list", "elements": "dict", "default": []},
 }
+
+
+# Environment variables whose value is a secret, by their name, and passwords in URLs.
+SECRET_NAME = re.compile(r"pass|secret|token|key|credential|auth|private", re.IGNORECASE)
+USERINFO = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
+SHORTEST = 4  # letters of a secret: shorter ones would blank out ordinary words of a message
 
 
 class Login(t.NamedTuple):
@@ -53,16 +69,38 @@ class Login(t.NamedTuple):
 
 
 def login_of(secret: Json | None) -> Login | None:
-    """Read the Secret that a registry's login is kept in."""
+    """Read the Secret that a registry's login is kept in: the account that may only read, where there is one."""
     data = read_data(secret)
     if not data.get("address"):
         return None
-    return Login(data["address"], data.get("username", ""), data.get("password", ""))
+    account = "reader_" if data.get("reads") == "reader" else ""
+    return Login(data["address"], data.get(f"{account}username", ""), data.get(f"{account}password", ""))
 
 
 def title(service: Json) -> str:
     """Return namespace/name."""
     return f"{service['namespace']}/{service['name']}"
+
+
+def secret_values(services: t.Iterable[Json]) -> set[str]:
+    """Return what no message may repeat: secret environment variables, and the content of declared Secrets."""
+    found: set[str] = set()
+    for service in services:
+        env = {name: str(value) for name, value in (service["env"] or {}).items() if isinstance(value, (str, int))}
+        found |= {value for name, value in env.items() if SECRET_NAME.search(name) or USERINFO.search(value)}
+        found |= {password for value in env.values() for password in USERINFO.findall(value)}
+        for one in service["resources"]:
+            if one.get("kind") == "Secret":
+                values = [str(v) for part in ("data", "stringData") for v in (one.get(part) or {}).values()]
+                found |= {*values, *(_decoded(str(value)) for value in (one.get("data") or {}).values())}
+    return {value for value in found if len(value) >= SHORTEST}
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except ValueError:  # not base64, or not text
+        return ""
 
 
 def manifests_of(service: Json) -> list[Json]:
@@ -75,12 +113,7 @@ def manifests_of(service: Json) -> list[Json]:
 def ours(manifest: Json) -> Json:
     """Return a manifest with the label by which its object is known as ours."""
     metadata = manifest["metadata"]
-    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **OURS}}}
-
-
-def is_ours(found: Json) -> bool:
-    """Say whether an object bears our label."""
-    return (found["metadata"].get("labels") or {}).get(MANAGED_BY) == OURS[MANAGED_BY]
+    return {**manifest, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **OWNER}}}
 
 
 def namespace(name: str) -> Json:
@@ -172,7 +205,7 @@ def _copy(manifest: Json) -> Json:
 
 
 def _metadata(service: Json) -> Json:
-    return {"name": service["name"], "namespace": service["namespace"], "labels": {NAME: service["name"], **OURS}}
+    return {"name": service["name"], "namespace": service["namespace"], "labels": {NAME: service["name"], **OWNER}}
 
 
 def _service(service: Json) -> Json:
@@ -193,7 +226,7 @@ def _service(service: Json) -> Json:
 
 def _workload(service: Json) -> Json:
     chosen = {NAME: service["name"]}
-    template = {"metadata": {"labels": {**chosen, **OURS}}, "spec": _pod(service)}
+    template = {"metadata": {"labels": {**chosen, **OWNER}}, "spec": _pod(service)}
     spec: Json = {"replicas": service["replicas"], "selector": chosen, "template": template}
     if service["kind"] == "ReplicationController":
         return {"apiVersion": "v1", "kind": service["kind"], "metadata": _metadata(service), "spec": spec}
@@ -211,6 +244,7 @@ def _pod(service: Json) -> Json:
         "labelSelector": {"matchLabels": {NAME: service["name"]}},
     }
     return {
+        "automountServiceAccountToken": False,  # a web service has no rights at the API, and nothing to lose there
         "containers": [_container(service)],
         "terminationGracePeriodSeconds": 30 + DRAIN,
         "topologySpreadConstraints": [spread],
@@ -222,13 +256,18 @@ def _container(service: Json) -> Json:
     path, startup = probe.get("path") or "", probe.get("startup_seconds") or 60
     asked: Json = {"httpGet": {"path": path, "port": "http"}} if path else {"tcpSocket": {"port": "http"}}
     node = {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-    env = [{"name": name, "value": _text(value)} for name, value in (service["env"] or {}).items()]
+    env = [_variable(name, value) for name, value in (service["env"] or {}).items()]
+    sources = [
+        {"secretRef": {"name": one["secret"]}} if one.get("secret") else {"configMapRef": {"name": one["config_map"]}}
+        for one in service["env_from"] or []
+    ]
     return {
         "name": service["name"],
         "image": service["image"],
         "imagePullPolicy": service["pull_policy"],
         "ports": [{"name": "http", "containerPort": service["port"], "protocol": "TCP"}],
         "env": env if "NODE_NAME" in service["env"] else [node, *env],
+        **({"envFrom": sources} if sources else {}),
         "resources": {
             "requests": {"cpu": service["cpu"], "memory": service["memory"]},
             "limits": {"memory": service["memory"]},
@@ -239,6 +278,14 @@ def _container(service: Json) -> Json:
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
         "securityContext": {"allowPrivilegeEscalation": False},
     }
+
+
+def _variable(name: str, value: t.Any) -> Json:
+    """Return an environment variable: its value, or where the kubelet reads it when a pod starts."""
+    if not isinstance(value, dict):
+        return {"name": name, "value": _text(value)}
+    kind, source = ("secretKeyRef", "secret") if "secret" in value else ("configMapKeyRef", "config_map")
+    return {"name": name, "valueFrom": {kind: {"name": value.get(source, ""), "key": value.get("key", "")}}}
 
 
 def _text(value: t.Any) -> str:

@@ -35,6 +35,9 @@ def read(path: Path) -> list[t.Any]:
             raise BrokenFileError(
                 f"{path}: document {number} is no manifest: apiVersion, kind and metadata.name are needed"
             )
+        for key, value in (("kind", document["kind"]), ("metadata.name", metadata["name"])):
+            if not isinstance(value, str):
+                raise BrokenFileError(f"{path}: document {number}: {key} {value} is no text: write it in quotes")
     if not found:
         raise BrokenFileError(f"{path} holds no manifest")
     return found

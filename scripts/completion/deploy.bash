@@ -65,8 +65,8 @@ _yunkube_deploy() {
     add) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     remove) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
     down) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --yes --dead --force --adopt --help" ;;
-    dashboard) words="--inventory --print --viewer --json --help" ;;
-    web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --namespace --help" ;;
+    dashboard) words="--inventory --print --admin --viewer --json --help" ;;
+    web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --namespace --yes --prune-data --help" ;;
     image) words="push --inventory --json --help" ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;

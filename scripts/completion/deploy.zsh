@@ -60,10 +60,10 @@ _yunkube_deploy() {
         '--force[delete the images in the registry, too]' '--adopt[also a cluster that Yunkube did not make]'
       ;;
     dashboard)
-      _arguments $inventory '--print[open no browser]' '--viewer[a token that may only look]' '--json[an object on stdout]'
+      _arguments $inventory '--print[open no browser]' '--admin[a token with all rights]' '--viewer[a token that may only look]' '--json[an object on stdout]'
       ;;
     web)
-      _arguments -s $playbook '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
+      _arguments -s $playbook '--yes[do not ask]' '--prune-data[remove also what holds data]' '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
         '1:action:(apply rollback)' '2:web service:'
       ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;

@@ -120,7 +120,7 @@ It removes the whole cluster; a single host is removed by `remove HOST`. A host 
 examples:
   ./scripts/deploy.py dashboard                address and login; opens the browser where there is one
   ./scripts/deploy.py dashboard --print        opens nothing
-  ./scripts/deploy.py dashboard --viewer       Headlamp: a token that may only look
+  ./scripts/deploy.py dashboard --admin        Headlamp: a token that may change everything; without, one that may look
 """,
     "image": """\
 examples:
@@ -141,9 +141,11 @@ examples:
     "web apply": """\
 examples:
   ./scripts/deploy.py web apply
+  ./scripts/deploy.py web apply --yes          for scripts: removes without a question what is no longer declared
   ./scripts/deploy.py web apply -e 'web_services=[{"name": "shop", "image": "registry.example/shop:2"}]'
 
-`up` does the same at its end. A service that web_services does not name any more is removed.
+What web_services no longer names is shown and, after a question, removed. PersistentVolumeClaims, PersistentVolumes,
+CustomResourceDefinitions and Namespaces stay without --prune-data. `up` applies the same list and removes nothing.
 """,
     "web rollback": """\
 examples:
@@ -210,6 +212,7 @@ class Request:
     image: str = ""
     name: str = ""
     print: bool = False
+    admin: bool = False
     viewer: bool = False
     ask_vault_pass: bool = False
     ask_become_pass: bool = False
@@ -240,6 +243,9 @@ def parse(argv: Sequence[str]) -> Request:
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":
         variables["node_leaving"] = list(hosts)
+    if options["verb"] == "web apply":
+        variables.setdefault("web_service_prune", "data" if options.pop("prune_data") else "services")
+        variables.setdefault("web_service_prune_ask", not options["yes"])
     if options["verb"] == "web rollback":
         variables["web_service_rollback_name"] = options["name"]
         variables["web_service_rollback_namespace"] = options.pop("namespace")
@@ -356,7 +362,9 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.name == "web rollback":
         sub.add_argument("name", metavar="NAME", help="the web service")
         sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
-    if verb.name in ("down", "remove"):
+    if verb.name == "web apply":
+        sub.add_argument("--prune-data", action="store_true", help="remove also what holds data, and namespaces")
+    if verb.name in ("down", "remove", "web apply"):
         sub.add_argument("--yes", action="store_true", help="do not ask")
     for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
         if kind is bool:
@@ -393,7 +401,9 @@ def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the commands that run no playbook."""
     dashboard = add("dashboard", "say where the dashboard is and how to get in, and open it")
     dashboard.add_argument("--print", action="store_true", help="open no browser")
-    dashboard.add_argument("--viewer", action="store_true", help="a token that may only look (Headlamp)")
+    rights = dashboard.add_mutually_exclusive_group()
+    rights.add_argument("--admin", action="store_true", help="a token with all rights of the cluster (Headlamp)")
+    rights.add_argument("--viewer", action="store_true", help="a token that may only look, as without (Headlamp)")
     dashboard.add_argument("--json", action="store_true", help="an object on stdout")
     image = add("image", "push an image of this machine's Docker engine to the cluster's registry")
     image.add_argument("action", choices=["push"], help="what to do")

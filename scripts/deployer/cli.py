@@ -65,4 +65,9 @@ def dispatch(request: Request) -> int:
 
     from deployer.session import run_verb  # noqa: PLC0415
 
-    return run_verb(request, cluster)
+    code = run_verb(request, cluster)
+    if request.verb == "down" and code == Exit.OK:
+        from deployer.image import distrust  # noqa: PLC0415
+
+        distrust(cluster)
+    return code

@@ -35,6 +35,14 @@ def confirmed(request: Request, cluster: Cluster) -> bool:
     return True
 
 
+def removal_confirmed(names: Sequence[str]) -> bool:
+    """Show every object that would be removed, and ask."""
+    print("\nNo longer declared in web_services, and would be removed:")
+    for name in names:
+        print(f"  {name}")
+    return answered("Go on?")
+
+
 def answered(question: str) -> bool:
     """Ask, and say whether the answer was yes."""
     try:

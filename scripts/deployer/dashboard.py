@@ -9,7 +9,7 @@ import sys
 import webbrowser
 
 from deployer.arguments import Request
-from deployer.authority import write_authority
+from deployer.authority import browser_authority
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.kubectl import ask, find
@@ -17,7 +17,7 @@ from deployer.redact import printable
 from deployer.verbs import command
 
 NAMESPACE = "dashboard"
-ACCOUNTS = {False: "dashboard-admin", True: "dashboard-viewer"}
+ACCOUNTS = {False: "dashboard-viewer", True: "dashboard-admin"}
 LASTS = "1h"
 
 
@@ -34,14 +34,16 @@ def show_dashboard(cluster: Cluster, request: Request) -> int:
     notes = service["metadata"]["annotations"]
     told = {"address": notes["yunkube/address"]}
     if notes["yunkube/login"] == "token":
-        account = ACCOUNTS[request.viewer]
+        account = ACCOUNTS[request.admin]
         arguments = ("create", "token", account, "-n", NAMESPACE, f"--duration={LASTS}")
         told |= {"account": account, "token": ask(cluster, request.inventory, *arguments).strip()}
     else:
         login = (find(cluster, request.inventory, "secret", NAMESPACE, "dashboard-login") or {}).get("data", {})
         told |= {key: base64.b64decode(login[key]).decode() for key in ("username", "password") if key in login}
     if told["address"].startswith("https:"):
-        told["authority"] = str(write_authority(cluster))
+        certificate = find(cluster, request.inventory, "secret", NAMESPACE, "dashboard-tls") or {"data": {}}
+        if path := browser_authority(cluster, certificate["data"].get("ca.crt", "")):
+            told["authority"] = str(path)
     if request.json:
         print(json.dumps(told))
     else:
@@ -55,11 +57,15 @@ def in_words(told: dict[str, str]) -> str:
     """Return what a person reads."""
     lines = [f"Address    {told['address']}"]
     if "token" in told:
-        lines += [f"Token      {told['token']}", f"           of {told['account']}, good for {LASTS}"]
+        rights = (
+            "may change everything" if told["account"] == ACCOUNTS[True] else "may only look; --admin for all rights"
+        )
+        lines += [f"Token      {told['token']}", f"           of {told['account']}, valid for {LASTS}: {rights}"]
     else:
         lines += [f"User       {told.get('username', '')}", f"Password   {told.get('password', '')}"]
     if "authority" in told:
-        lines.append(f"Authority  {told['authority']}: import it into the browser, which warns of it otherwise")
+        lines.append(f"Authority  {told['authority']}: import it into the browser, which warns otherwise;")
+        lines.append("           it may sign for the dashboard's names alone")
     return printable("\n".join(lines))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -20,6 +22,10 @@ from deployer.verbs import command
 # Where the engine looks for the authority of a registry, at each connection.
 TRUSTED = Path("/etc/docker/certs.d")
 
+# What was written there for a cluster, in its state directory: each path with the text, for `down` to take back.
+RECORD = "engine-trusts.json"
+
+_ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
 _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][\w.-]{0,127})?")
 
 # What the engine and registries say, what it means, and what to do. The order matters: the first that fits.
@@ -85,19 +91,45 @@ def checked(name: str) -> str:
 
 
 def trust(cluster: Cluster, address: str) -> None:
-    """Let the engine trust the registry's authority."""
+    """Let the engine trust the registry's authority, for the registry's address alone."""
+    if not _ADDRESS.fullmatch(address):  # it becomes part of a path
+        raise DeployError(
+            f"the Secret registry/registry-login names the address {address!r}, which is not host:port",
+            "correct cluster_registry_address, then run `up`",
+        )
     wanted = authority(cluster)
     path = TRUSTED / address / "ca.crt"
-    if wanted is None or (path.exists() and path.read_text(encoding="utf-8") == wanted.read_text(encoding="utf-8")):
+    if wanted is None:
+        return
+    text, record = wanted.read_text(encoding="utf-8"), cluster.state_dir / RECORD
+    record.write_text(json.dumps(read_record(record) | {str(path): text}), encoding="utf-8")
+    if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted.read_text(encoding="utf-8"), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except PermissionError:
         raise DeployError(
             f"the Docker engine does not know the authority of {address} yet, and {path} is not ours to write",
             f"sudo install -D -m 644 {wanted} {path}",
         ) from None
+
+
+def read_record(record: Path) -> dict[str, str]:
+    """Return what was written into the engine's folder for a cluster."""
+    return dict(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else {}
+
+
+def distrust(cluster: Cluster) -> None:
+    """Remove the authorities that were given to the engine, unless they are others by now."""
+    record = cluster.state_dir / RECORD
+    for name, text in read_record(record).items():
+        path = Path(name)
+        with contextlib.suppress(OSError):  # not ours to remove, or others have files in its folder
+            if path.read_text(encoding="utf-8") == text:
+                path.unlink()
+                path.parent.rmdir()
+    record.unlink(missing_ok=True)
 
 
 def authority(cluster: Cluster) -> Path | None:

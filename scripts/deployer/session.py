@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster, host_names
 from deployer.errors import DeployError, Exit
-from deployer.happenings import Message, RunStarted, Summary
+from deployer.happenings import Failure, Message, RunStarted, Summary
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.passwords import Passwords, get_passwords, vault_problem
@@ -29,6 +30,9 @@ from deployer.views import View, make_view
 
 # Seconds between two looks of --watch.
 INTERVAL = 5.0
+
+# A failure that is a question: the module would remove what is no longer declared.
+REMOVALS = "removals"
 
 GO_ON = "Run the same command again: it goes on where it stopped."
 
@@ -46,7 +50,25 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
             return _watch(request, cluster, verb, root, log)
-        return _run(request, cluster, verb, root, log)
+        try:
+            return _run(request, cluster, verb, root, log)
+        except RemovalsFound as found:
+            from deployer.confirm import removal_confirmed  # noqa: PLC0415 - rarely needed
+
+            if not removal_confirmed(found.names):
+                print("Nothing was changed.")
+                return Exit.USAGE
+        agreed = replace(request, extra_vars={**request.extra_vars, "web_service_prune_ask": False})
+        return _run(agreed, cluster, verb, root, log)
+
+
+class RemovalsFound(Exception):  # noqa: N818 - no error, a question
+    """The run would remove objects, and there is a terminal to ask at."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Name them."""
+        super().__init__()
+        self.names = names
 
 
 def with_passwords(request: Request) -> Request:
@@ -79,6 +101,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
+    asking = sys.stdin.isatty() and not request.json
     view = make_view(
         request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
     )
@@ -88,7 +111,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
         for happening in progress.feed(event):
-            view.show(happening)
+            if not (asking and isinstance(happening, Failure) and happening.kind == REMOVALS):
+                view.show(happening)
         log.event(event)
         if log.problem and not full:
             full.append(log.problem)
@@ -127,6 +151,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
                 view.show(happening)
     finally:
         view.close()
+    if asking and (names := removals(progress)):
+        raise RemovalsFound(names)
     code = exit_code(status, stop.reason, progress, verb)
     summary = Summary(
         verb=verb.name,
@@ -167,7 +193,7 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
-    if vault_problem(said(progress)) or any(failure.kind == "config" for failure in progress.failures):
+    if vault_problem(said(progress)) or any(failure.kind in ("config", REMOVALS) for failure in progress.failures):
         return Exit.USAGE
     if progress.failures:  # "try again later" must not hide a host that is half done
         unreachable = all(failure.unreachable for failure in progress.failures)
@@ -199,8 +225,8 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return f"Stopped: {progress.doctor['stopped']}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
         return after_removal(code, request)
-    if request.verb == "web rollback" and code == Exit.OK:
-        return after_rollback(request, progress)
+    if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
+        return words
     if problem := vault_problem(said(progress)):
         return problem
     return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
@@ -222,6 +248,18 @@ def without_failure(request: Request, progress: Progress) -> str:
             "Write the control plane hosts under the group masters there, the others under nodes."
         )
     return f"`{request.verb}` ended without its report, so nothing is known of the cluster: see the log."
+
+
+def web_words(code: Exit, request: Request, progress: Progress) -> str:
+    """Return the last words about web services, if there are any."""
+    if removals(progress):
+        return "Nothing was changed. Declare in web_services what is to stay; --yes removes the rest."
+    return after_rollback(request, progress) if request.verb == "web rollback" and code == Exit.OK else ""
+
+
+def removals(progress: Progress) -> list[str]:
+    """Return what the run would have removed if it had been allowed to."""
+    return [fault.where for failure in progress.failures if failure.kind == REMOVALS for fault in failure.faults]
 
 
 def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) -> str:

@@ -109,12 +109,13 @@ def up(lab: Lab, variables: Path, verb: str = "up") -> Result:
 
 
 def ask(lab: Lab, url: str, user: str = "", password: str = "", method: str = "GET") -> tuple[int, str]:
-    """Ask with TLS checked against the cluster's authority; return status and body."""
+    """Ask with TLS checked against the dashboard's authority or the cluster's; return status and body."""
     request = urllib.request.Request(url, method=method)  # noqa: S310 - the tests' own addresses
     if user:
         word = base64.b64encode(f"{user}:{password}".encode()).decode()
         request.add_header("Authorization", f"Basic {word}")
-    context = ssl.create_default_context(cadata=authority(lab)) if url.startswith("https:") else None
+    trusted = dashboard_authority(lab) if ":30443/" in url else authority(lab)
+    context = ssl.create_default_context(cadata=trusted) if url.startswith("https:") else None
     try:
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
             return answer.status, answer.read().decode(errors="replace")
@@ -126,6 +127,13 @@ def authority(lab: Lab) -> str:
     """The cluster's authority, in PEM."""
     encoded = lab.kubectl("config", "view", "--raw", "-o", "jsonpath={.clusters[0].cluster.certificate-authority-data}")
     return base64.b64decode(encoded).decode()
+
+
+def dashboard_authority(lab: Lab) -> str:
+    """The authority that browsers import, in PEM, as a person gets it."""
+    argv = [str(ROOT / "scripts/deploy.py"), "dashboard", "--json", "-i", str(lab.inventory)]
+    told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout)
+    return Path(told["authority"]).read_text()
 
 
 def build(lab: Lab, name: str, version: str = "1", *, filler_mb: int = 0) -> None:
@@ -197,7 +205,12 @@ def test_a_wrong_password_is_refused_by_every_host(browser: Any, login: dict[str
                 assert "master1" not in page.inner_text("body")
 
 
-def test_its_certificate_is_the_clusters_and_nobody_gets_past_the_proxy(lab: Lab) -> None:
+def test_its_certificate_is_not_the_clusters_and_nobody_gets_past_the_proxy(lab: Lab) -> None:
+    assert dashboard_authority(lab) != authority(lab)
+    checked = ["curl", "-so", "/dev/null", "-w", "%{http_code}", "--cacert", str(lab.state / "dashboard-ca.crt")]
+    assert subprocess.run([*checked, DASHBOARD], capture_output=True, text=True, check=True).stdout == "401"
+    other = subprocess.run([*checked, f"https://{REGISTRY}/v2/"], capture_output=True, text=True, check=False)
+    assert other.returncode == 60  # the registry's certificate is of the cluster's CA, which browsers need not trust
     password = CANARIES["dashboard_password"]
     assert ask(lab, f"{DASHBOARD}clusters", "admin", password)[0] == 200
     assert ask(lab, "https://10.95.0.11:30443/clusters", "admin", password)[0] == 200
@@ -231,7 +244,12 @@ def test_the_page_shows_two_replicas_in_twenty_loads(browser: Any) -> None:
 
 
 def test_the_api_takes_headlamps_manifests(lab: Lab, variables: Path) -> None:
-    plan = lab.deploy("plan", "-e", f"@{variables}", dashboard_provider="headlamp")  # a dry run on the server
+    tagged = lab.deploy("plan", "-e", f"@{variables}", dashboard_provider="headlamp")
+    assert tagged.code == 2, tagged.errors
+    assert "names no digest" in tagged.faults
+    image = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
+    chosen = {"dashboard_provider": "headlamp", "dashboard_headlamp_image": image}
+    plan = lab.deploy("plan", "-e", f"@{variables}", **chosen)  # a dry run on the server
     assert plan.code == 5, plan.errors
     words = json.dumps(plan.summary["plan"])
     assert "ServiceAccount dashboard/headlamp" in words
@@ -245,6 +263,25 @@ def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
     assert ask(lab, f"https://{REGISTRY}/v2/demo/blobs/uploads/", method="POST")[0] == 401
     assert ask(lab, manifest, "admin", CANARIES["registry_password"])[0] == 200
     assert ask(lab, f"https://{REGISTRY}/v2/nosuch/manifests/1", "admin", CANARIES["registry_password"])[0] == 404
+
+
+def test_the_account_of_pods_pulls_and_nothing_else(lab: Lab) -> None:
+    encoded = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "default", "-o", "json"))["data"]
+    (entry,) = json.loads(base64.b64decode(encoded[".dockerconfigjson"]))["auths"].values()
+    reader = (entry["username"], entry["password"])
+    assert CANARIES["registry_password"] not in reader
+    pulls = REGISTRY.replace(":5000", ":5001")
+    manifest, upload = "/v2/demo/manifests/1", "/v2/demo/blobs/uploads/"
+    assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
+    assert ask(lab, f"https://{pulls}{manifest}")[0] == 401
+    for account in (reader, ("admin", CANARIES["registry_password"])):  # nobody writes there
+        assert ask(lab, f"https://{pulls}{upload}", *account, method="POST")[0] == 405
+        assert ask(lab, f"https://{pulls}{manifest}", *account, method="DELETE")[0] == 405
+    for path, method in ((upload, "POST"), (manifest, "PUT"), (manifest, "DELETE"), (manifest, "GET")):
+        assert ask(lab, f"https://{REGISTRY}{path}", *reader, method=method)[0] == 401
+    deletion = ask(lab, f"https://{REGISTRY}{manifest}", "admin", CANARIES["registry_password"], method="DELETE")
+    assert deletion[0] == 405
+    assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
 
 
 def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,16 +326,8 @@ def test_what_is_wrong_with_a_push_is_told_apart(lab: Lab, breaking: str, words:
             trusted.unlink()
         else:
             lab.kubectl("scale", "deployment", "registry", "-n", "registry", "--replicas=0")
-            lab.kubectl(
-                "wait",
-                "--for=delete",
-                "pod",
-                "-l",
-                "app.kubernetes.io/name=registry",
-                "-n",
-                "registry",
-                "--timeout=60s",
-            )
+            gone = ["-l", "app.kubernetes.io/name=registry", "-n", "registry", "--timeout=60s"]
+            lab.kubectl("wait", "--for=delete", "pod", *gone)
         pushed = push(lab, "demo:1")
     finally:
         if breaking == "password":
@@ -397,12 +426,21 @@ def test_what_is_taken_away_leaves_no_object(lab: Lab, variables: Path) -> None:
     assert "delete" in json.dumps(plan.summary["plan"])
     gone = up(lab, variables)
     assert gone.code == 0, gone.errors
+    removed = lab.deploy("web apply", "--yes", "-e", f"@{variables}")
+    assert removed.code == 0, removed.errors
     deadline = time.monotonic() + 60
     kinds = "namespace,all,configmap,secret,serviceaccount,clusterrole,clusterrolebinding"
     left = "?"
     while left and time.monotonic() < deadline:
         listed = lab.kubectl(
-            "get", kinds, "-A", "-l", "app.kubernetes.io/managed-by=yunkube", "-o", "name", "--ignore-not-found"
+            "get",
+            kinds,
+            "-A",
+            "-l",
+            "app.kubernetes.io/managed-by in (yunkube,yunkube-web-services)",
+            "-o",
+            "name",
+            "--ignore-not-found",
         )
         left = "\n".join(line for line in listed.splitlines() if "registry" not in line)
         time.sleep(0.5)

@@ -38,14 +38,14 @@ def run(lab: Lab, verb: str, *services: Service, seconds: int = 30) -> Result:
 
 def apply(lab: Lab, *services: Service) -> Result:
     """Have exactly these services."""
-    result = run(lab, "web apply", *services, seconds=120)
+    result = run(lab, "web apply --yes --prune-data", *services, seconds=120)
     assert result.code == 0, result.errors
     return result
 
 
 def refused(lab: Lab, *services: Service, seconds: int = 30) -> str:
     """Return why these services do not run."""
-    result = run(lab, "web apply", *services, seconds=seconds)
+    result = run(lab, "web apply --yes --prune-data", *services, seconds=seconds)
     assert result.code == 3, result.errors
     return result.faults
 
@@ -223,7 +223,7 @@ def test_plain_manifests_are_applied_and_removed_the_same_way(lab: Lab) -> None:
         "spec": {"type": "NodePort", "selector": {"app": "plain"}, "ports": [{"port": 8080, "nodePort": 31112}]},
     }
     folder = lab.inventory / "manifests"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "web-rc.yaml").write_text(json.dumps(controller))
     (folder / "web-svc.yaml").write_text(f"---\n{json.dumps(service)}\n---\n")
     plain = {"name": "plain", "manifests": ["manifests/web-rc.yaml", "manifests/web-svc.yaml"]}
@@ -242,7 +242,8 @@ def test_a_password_stays_in_the_cluster(lab: Lab) -> None:
     lab.kubectl("create", "namespace", "registry")
     login = ["--from-literal=address=localhost:2", "--from-literal=username=admin", f"--from-literal=password={CANARY}"]
     lab.kubectl("create", "secret", "generic", "registry-login", "-n", "registry", *login)
-    said = refused(lab, WEB, {**SMALL, "name": "web", "namespace": "pulls", "image": "localhost:2/web:1"})
+    secretive = {"env": {"DB_PASSWORD": CANARY, "MODE": {"secret": "settings", "key": "mode"}}}
+    said = refused(lab, WEB, {**SMALL, **secretive, "name": "web", "namespace": "pulls", "image": "localhost:2/web:1"})
     assert "localhost:2/web:1 cannot be had" in said
     secret = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "pulls", "-o", "json"))
     assert secret["type"] == "kubernetes.io/dockerconfigjson"
@@ -254,10 +255,40 @@ def test_a_password_stays_in_the_cluster(lab: Lab) -> None:
     assert not lab.succeeds("master1", f"journalctl --no-pager | grep -q {CANARY}")
 
 
+def test_a_removal_must_be_agreed_to_and_data_stays(lab: Lab) -> None:
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Mi"}},
+        "storageClassName": "none",
+    }
+    objects_of = {"PersistentVolumeClaim": {"spec": claim}, "ConfigMap": {}}
+    manifests = [{"apiVersion": "v1", "kind": k, "metadata": {"name": "kept"}, **v} for k, v in objects_of.items()]
+    (lab.inventory / "manifests").mkdir(exist_ok=True)
+    (lab.inventory / "manifests/data.yaml").write_text("---\n".join(json.dumps(one) + "\n" for one in manifests))
+    apply(lab, WEB, {"name": "data", "namespace": "shop", "manifests": ["manifests/data.yaml"]})
+    before = objects(lab)
+    refused = run(lab, "web apply", WEB)
+    assert refused.code == 2, refused.errors
+    assert "ConfigMap shop/kept: no longer declared, and would be removed" in refused.faults
+    assert "--yes" in refused.errors
+    up = run(lab, "up", WEB)
+    assert (up.code, set(up.changed.values())) == (0, {0}), up.errors
+    assert "kept although no longer declared" in json.dumps(up.events)
+    assert objects(lab) == before
+    agreed = run(lab, "web apply --yes", WEB)
+    assert agreed.code == 0, agreed.errors
+    assert before - objects(lab) == {"ConfigMap shop/kept"}
+    assert lab.kubectl("get", "pvc", "-n", "shop", "-o", "name") == "persistentvolumeclaim/kept\n"
+    refused = run(lab, "web apply", WEB, {**SMALL, "name": "registry", "namespace": "registry", "image": f"{IMAGE}:1"})
+    assert refused.code == 2, refused.errors
+    assert "reserved" in refused.faults
+
+
 def test_removal_leaves_no_object(lab: Lab, empty: set[str]) -> None:
     plan = run(lab, "plan")
-    assert plan.code == 5, plan.errors
-    assert "remove Service default/web" in str(plan.summary["plan"])
+    assert plan.code == 0, plan.errors
+    assert "Deployment default/web" in json.dumps(plan.events)  # told as kept
     apply(lab)
     assert objects(lab) - empty == set()
+    assert lab.kubectl("get", "pvc", "-n", "shop", "-o", "name", "--ignore-not-found") == ""
     assert set(apply(lab).changed.values()) == {0}

@@ -22,8 +22,9 @@ Json = dict[str, t.Any]
 KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     "v1": {
         "Namespace": ("namespaces", False),
-        "Node": ("nodes", False),
         "PersistentVolume": ("persistentvolumes", False),
+        "PersistentVolumeClaim": ("persistentvolumeclaims", True),
+        "Node": ("nodes", False),
         "ConfigMap": ("configmaps", True),
         "Secret": ("secrets", True),
         "Service": ("services", True),
@@ -32,6 +33,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Event": ("events", True),
         "ReplicationController": ("replicationcontrollers", True),
     },
+    "apiextensions.k8s.io/v1": {"CustomResourceDefinition": ("customresourcedefinitions", False)},
     "coordination.k8s.io/v1": {"Lease": ("leases", True)},
     "discovery.k8s.io/v1": {"EndpointSlice": ("endpointslices", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},

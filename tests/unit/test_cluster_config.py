@@ -13,6 +13,7 @@ from typing import Any
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
+from ansible.module_utils.yunkube.config import check_value
 from ansible.module_utils.yunkube.inventory_files import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -343,6 +344,15 @@ def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path)
         ([{"name": "web", "image": "a"}, {"name": "web", "image": "b", "namespace": "default"}], ["declared twice"]),
         ([{"name": "Web_1", "image": "a"}], ['name "Web_1" is not a DNS label']),
         ([{"name": "1web", "image": "a"}], ['name "1web" is not a DNS label']),
+        ([{"name": "registry", "image": "a", "namespace": "registry"}], ["namespace registry is reserved"]),
+        ([{"name": "web", "image": "a", "namespace": "kube-system"}], ["namespace kube-system is reserved"]),
+        (
+            [{"name": "web", "image": "a", "env": {"A": {"secret": "db", "key": "k"}}, "env_from": [{"secret": "s"}]}],
+            [],
+        ),
+        ([{"name": "web", "image": "a", "env": {"A": {"secret": "db"}}}], ["env A: names no key"]),
+        ([{"name": "web", "image": "a", "env": {"A": ["b"]}}], ["env A: is a list"]),
+        ([{"name": "web", "image": "a", "env_from": [{"secret": "s", "config_map": "c"}]}], ["env_from[0]: names no"]),
         ([{"name": "web", "image": "a", "namespace": "a.b"}], ['namespace "a.b" is not a DNS label']),
         ([{"name": "web"}], ["neither image nor manifests"]),
         ([{"name": "web", "image": "a", "manifests": ["b"]}], ["both image and manifests"]),
@@ -377,6 +387,48 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
         "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
         "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",
     ]
+
+
+DIGEST = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("values", "complaints"),
+    [
+        ({"dashboard_provider": "kube_web_view", "dashboard_node_port": 30443}, []),
+        ({"dashboard_provider": "kube_web_view", "dashboard_node_port": 80}, ["80 is out of range"]),
+        ({"dashboard_provider": "none", "dashboard_node_port": 80}, []),
+        ({"dashboard_provider": "headlamp"}, ["its default names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/headlamp:v1"}, ["names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/h@sha256:12"}, ["names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": DIGEST}, []),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_allow_tag": True}, []),
+        (
+            {
+                "dashboard_provider": "kube_web_view",
+                "dashboard_node_port": 30443,
+                "web_services": [{"name": "web", "image": "a", "node_port": 30443}],
+            },
+            ["node_port 30443 is that of the dashboard"],
+        ),
+    ],
+)
+def test_a_dashboard_has_a_port_and_an_image_that_nobody_can_move(
+    values: dict[str, Any], complaints: list[str]
+) -> None:
+    found = [message for _, message, remedy in findings(cluster(**values)) if remedy]
+    assert len(found) == len(complaints), found
+    assert all(text in message for text, message in zip(complaints, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"), [("registry_password", 83614, "str"), ("kubelet_environment", "A=hidden-83614", "dict")]
+)
+def test_a_fault_of_a_secret_value_does_not_repeat_it(key: str, value: Any, kind: str) -> None:
+    ((name, message, remedy),) = check_value(key, value, {"type": kind, "no_log": True})
+    assert name == key
+    assert "83614" not in message + remedy
+    assert message.startswith("wants ")
 
 
 def test_a_cluster_without_a_name_is_refused_at_its_line(tmp_path: Path) -> None:

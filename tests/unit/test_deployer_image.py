@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from pathlib import Path
+
 import pytest
+from deployer import image
+from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.image import checked, explain
 
@@ -57,3 +63,31 @@ def test_a_name_has_a_tag(name: str, whole: str) -> None:
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(DeployError, match="not the name of an image"):
         checked(name)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A cluster with a registry of its own, and an engine whose folder is in the test's."""
+    monkeypatch.setattr(image, "TRUSTED", tmp_path / "certs.d")
+    authority = {"certificate-authority-data": base64.b64encode(b"the cluster's\n").decode()}
+    (tmp_path / "kubeconfig").write_text(json.dumps({"clusters": [{"cluster": authority}]}))
+    return Cluster("test", tmp_path, tmp_path, {"cluster_registry_host": "node1"})
+
+
+def test_the_engine_trusts_the_authority_until_the_cluster_is_gone(cluster: Cluster, tmp_path: Path) -> None:
+    image.trust(cluster, "10.0.0.1:5000")
+    image.trust(cluster, "10.0.0.1:5000")
+    image.trust(cluster, "registry.example:443")
+    (tmp_path / "certs.d/registry.example:443/ca.crt").write_text("somebody else's\n")
+    assert (tmp_path / "certs.d/10.0.0.1:5000/ca.crt").read_text() == "the cluster's\n"
+    image.distrust(cluster)
+    assert [path.name for path in (tmp_path / "certs.d").iterdir()] == ["registry.example:443"]
+    assert not (tmp_path / image.RECORD).exists()
+    image.distrust(cluster)
+
+
+@pytest.mark.parametrize("address", ["../../tmp/x:1", "/tmp/x", "a/../b:5000", "", "10.0.0.1", "a:b"])
+def test_an_address_that_is_none_becomes_no_path(cluster: Cluster, tmp_path: Path, address: str) -> None:
+    with pytest.raises(DeployError, match="not host:port"):
+        image.trust(cluster, address)
+    assert not (tmp_path / "certs.d").exists()

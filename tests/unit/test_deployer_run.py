@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkout import PATIENCE, PLAYBOOKS, Deploy, start
+from checkout import PATIENCE, PLAYBOOKS, Deploy, environment, start
 
 
 def the_log(tmp_path: Path) -> str:
@@ -207,3 +211,61 @@ def test_kubectl_becomes_the_clusters_own(deploy: Deploy, tmp_path: Path) -> Non
     result = deploy("works", "kubectl", "--", "get", "pods", "-A")
     assert result.returncode == 7
     assert result.stdout == f"{tmp_path}/state/kubeconfig get pods -A\n"
+
+
+REMOVER = """
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({"ask": {"type": "bool"}, "prune": {}})
+found = [{"host": "Deployment default/shop", "message": "no longer declared, and would be removed"}]
+if module.params["ask"]:
+    module.fail_json(msg="x", kind="removals", faults=found)
+module.exit_json(changed=True, changes=["remove Deployment default/shop as " + module.params["prune"]])
+"""
+
+
+@pytest.fixture
+def remover(checkout: Path) -> Path:
+    """A playbook whose module would remove something, and asks first when it is told to."""
+    (checkout / "library").mkdir()
+    (checkout / "library" / "web_services.py").write_text(REMOVER)
+    (checkout / "playbooks" / "web_services.yml").write_text(
+        "- name: Web services\n  hosts: a\n  gather_facts: false\n  tasks:\n    - name: Deploy\n      web_services:\n"
+        '        ask: "{{ web_service_prune_ask }}"\n        prune: "{{ web_service_prune }}"\n'
+    )
+    return checkout
+
+
+def at_a_terminal(checkout: Path, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run it at a terminal, answer its question, and return its exit code and what the terminal showed."""
+    master, slave = pty.openpty()
+    argv = [sys.executable, str(checkout / "scripts" / "deploy.py"), *arguments]
+    process = subprocess.Popen(
+        argv, cwd=checkout, env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    os.write(master, answer.encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while block := os.read(master, 65536):
+            shown += block
+    os.close(master)
+    return process.wait(timeout=PATIENCE), shown.decode()
+
+
+def test_a_removal_is_shown_and_asked_for_at_a_terminal(remover: Path) -> None:
+    code, shown = at_a_terminal(remover, "n\n", "web", "apply")
+    assert (code, "Deployment default/shop" in shown, "Nothing was changed." in shown) == (2, True, True), shown
+    code, shown = at_a_terminal(remover, "y\n", "web", "apply")
+    assert (code, "1 changed" in shown) == (0, True), shown
+
+
+def test_a_script_must_agree_to_a_removal_beforehand(remover: Path) -> None:
+    for options, code, words in (
+        ((), 2, "Deployment default/shop: no longer declared, and would be removed"),
+        (("--yes",), 0, "remove Deployment default/shop as services"),
+        (("--yes", "--prune-data"), 0, "remove Deployment default/shop as data"),
+    ):
+        with start(remover, "web", "apply", *options) as process:
+            out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code, out + err
+        assert words in out + err

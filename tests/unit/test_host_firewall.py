@@ -4,52 +4,138 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.yunkube.firewall import Firewall, firewalld_options, openings, ufw_rules
+import pytest
+from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, Opening, firewalld_options, open_firewall, openings
+from ansible.module_utils.yunkube.firewall import ufw_rules as rules_of
+from ansible.module_utils.yunkube.host_state import read_changes
 
 HOSTS = ["10.0.0.0/24"]
+OFFICE = "192.0.2.0/24"
+PODS = "10.244.0.0/16"
+
+
+def wanted(**given: t.Any) -> dict[str, t.Any]:
+    """What a host is asked to open, with the module's own defaults."""
+    defaults = {name: option.get("default") for name, option in FIREWALL_SPEC.items()}
+    return {**defaults, "master": True, "sources": HOSTS, "pod_cidr": PODS, **given}
+
+
+def ports(source: str, **given: t.Any) -> set[str]:
+    """Return what is open to a network, or (empty) to everyone."""
+    return {one.ports for one in openings(wanted(**given)) if one.source == source}
 
 
 def test_only_masters_open_the_api_and_etcd() -> None:
-    master = {one.ports for one in openings(master=True, sources=HOSTS)}
-    node = {one.ports for one in openings(master=False, sources=HOSTS)}
+    master = {one.ports for one in openings(wanted())}
+    node = {one.ports for one in openings(wanted(master=False))}
     assert master - node == {"6443", "2379-2380"}
 
 
 def test_etcd_kubelet_and_overlay_are_for_hosts_alone() -> None:
-    everyone = {one.ports for one in openings(master=True, sources=HOSTS) if not one.source}
-    assert everyone == {"6443", "30000-32767"}
+    assert ports("") == {"6443", "30000-32767"}
+    assert {"2379-2380", "10250", "8472", "51820"} <= ports(HOSTS[0])
+
+
+def test_a_named_network_closes_the_api_and_node_ports_to_others() -> None:
+    assert ports("", api_sources=[OFFICE]) == {"30000-32767"}
+    assert ports("", node_port_sources=[OFFICE]) == {"6443"}
+    assert ports(OFFICE, api_sources=[OFFICE], node_port_sources=[OFFICE]) == {"6443", "30000-32767"}
+    assert {"6443", "30000-32767"} <= ports(HOSTS[0], api_sources=[OFFICE], node_port_sources=[OFFICE])
+    node_ports = [one for one in openings(wanted(node_port_sources=[OFFICE])) if one.ports == "30000-32767"]
+    assert {one.protocol for one in node_ports if one.source == OFFICE} == {"tcp", "udp"}
+
+
+def test_the_registrys_host_lets_people_push_and_hosts_pull() -> None:
+    registry = {"registry_port": 5000, "registry_pull_port": 5001}
+    assert "5000" in ports("", **registry)
+    assert "5001" not in ports("", **registry)
+    assert "5001" in ports(HOSTS[0], **registry)
+    assert ports(OFFICE, **registry, api_sources=[OFFICE]) == {"6443", "5000"}
+    assert not {"5000", "5001"} & {one.ports for one in openings(wanted())}
 
 
 def test_ufw_gets_its_own_words() -> None:
-    rules = [" ".join(rule) for rule in ufw_rules(openings(master=True, sources=HOSTS), "10.244.0.0/16")]
+    rules = [" ".join(rule) for rule in rules_of(openings(wanted()), PODS)]
     assert "allow from 10.0.0.0/24 to any port 2379:2380 proto tcp" in rules
     assert "route allow from 10.244.0.0/16" in rules
     assert "allow 6443/tcp" in rules
 
 
 def test_firewalld_trusts_pods_and_asks_hosts_for_their_address() -> None:
-    options = firewalld_options(openings(master=False, sources=HOSTS), "10.244.0.0/16")
-    assert options[0] == ("trusted", "source", "10.244.0.0/16")
+    options = firewalld_options(openings(wanted(master=False)), PODS)
+    assert options[0] == ("trusted", "source", PODS)
     assert ("", "port", "30000-32767/tcp") in options
     assert any(kind == "rich-rule" and 'address="10.0.0.0/24"' in value for _, kind, value in options)
 
 
-class Module:
-    """A host whose ufw lists some rules already; remembers what was run."""
+class Ufw:
+    """A host whose ufw lists what it was given."""
 
-    def __init__(self, listed: str, *, check_mode: bool) -> None:
-        self.listed, self.check_mode = listed, check_mode
-        self.ran: list[list[str]] = []
+    def __init__(self, *rules: str) -> None:
+        self.check_mode = False
+        self.rules = list(rules)
 
     def run_command(self, argv: list[str], **_: t.Any) -> tuple[int, str, str]:
-        self.ran.append(argv)
-        return 0, self.listed, ""
+        if argv[:2] == ["ufw", "show"]:
+            return 0, "Added user rules (see 'ufw status' for running firewall):\n" + "\n".join(self.rules), ""
+        if argv[1] == "--force":
+            (found,) = [rule for rule in self.rules if rule.split(" comment ")[0] == " ".join(["ufw", *argv[3:]])]
+            self.rules.remove(found)
+        else:
+            self.rules.append(f"{' '.join(argv[:-2])} comment '{argv[-1]}'")
+        return 0, "", ""
 
 
-def test_a_rule_that_is_there_is_not_added_and_check_mode_adds_none() -> None:
-    allowed = openings(master=False, sources=HOSTS)
-    lines = [f"ufw {' '.join(rule)} comment 'Yunkube'" for rule in ufw_rules(allowed, "10.244.0.0/16")]
-    for check_mode, added in ((False, 2), (True, 1)):
-        module = Module("\n".join(lines[1:]), check_mode=check_mode)
-        assert Firewall(t.cast("t.Any", module)).open_ufw(allowed, "10.244.0.0/16") == ["allow from 10.244.0.0/16"]
-        assert len(module.ran) == added
+class Firewalld:
+    """A host whose firewalld remembers options, now and for the next start."""
+
+    def __init__(self, *options: str) -> None:
+        self.check_mode = False
+        self.options = set(options)
+
+    def run_command(self, argv: list[str], **_: t.Any) -> tuple[int, str, str]:
+        verb, _dash, rest = argv[-1].removeprefix("--").partition("-")
+        line = " ".join([*argv[1:-1], rest])
+        if verb == "query":
+            return int(line not in self.options), "", ""
+        (self.options.add if verb == "add" else self.options.remove)(line)
+        return 0, "", ""
+
+
+FIREWALLS: list[tuple[str, type[Ufw | Firewalld], str]] = [
+    ("ufw", Ufw, "ufw allow 22/tcp"),
+    ("ufw", Ufw, "ufw allow 6443/tcp comment 'mine'"),
+    ("firewalld", Firewalld, "--permanent port=22/tcp"),
+]
+
+
+@pytest.mark.parametrize(("active", "kind", "mine"), FIREWALLS)
+def test_what_is_there_stays_and_what_is_no_longer_wanted_of_ours_goes(
+    active: str, kind: type[Ufw | Firewalld], mine: str
+) -> None:
+    host = kind(mine)
+    module = t.cast("t.Any", host)
+
+    def state() -> list[str]:
+        return sorted(host.rules if isinstance(host, Ufw) else host.options)
+
+    first = open_firewall(module, active, wanted())
+    assert all(word.startswith(f"add to {active}: ") for word in first)
+    assert open_firewall(module, active, wanted()) == []
+    before = state()
+    host.check_mode = True
+    planned = open_firewall(module, active, wanted(node_port_sources=[OFFICE]))
+    assert state() == before
+    host.check_mode = False
+    assert open_firewall(module, active, wanted(node_port_sources=[OFFICE])) == planned
+    assert any(word.startswith(f"remove from {active}: ") and "30000" in word for word in planned)
+    assert open_firewall(module, active, wanted(node_port_sources=[OFFICE])) == []
+    assert not any("30000" in part and "/24" not in str(argv) for argv in read_changes()["undo"] for part in argv)
+    assert [line for line in state() if "30000" in line and "/24" not in line] == []
+    assert mine in state()
+    open_firewall(module, active, wanted())
+    assert state() == before
+
+
+def test_an_opening_is_for_everyone_unless_it_says_for_whom() -> None:
+    assert Opening("6443", "tcp").source == ""

@@ -23,6 +23,13 @@ from fake_kube_api import FakeKubeApi, make_certificates
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}
 NAMES = ["10.77.0.11", "master1", "shop.example"]
 CERTIFICATE: Json = {"kind": "certificate", "namespace": "shop", "name": "tls", "names": NAMES}
+AUTHORITY: Json = {
+    "kind": "authority",
+    "namespace": "shop",
+    "name": "authority",
+    "names": NAMES,
+    "common_name": "Shop of test",
+}
 NAMESPACE: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 DEPLOYMENT: Json = {
     "apiVersion": "apps/v1",
@@ -82,6 +89,27 @@ def test_a_password_of_somebody_elses_account_is_not_made_up() -> None:
     assert login(None, LOGIN | {"missing": "x", "password": "theirs"})["password"] == "theirs"
 
 
+def test_a_second_account_that_reads_has_its_own_password_and_is_made_once() -> None:
+    wanted = LOGIN | {"reader": "pull", "more": {"address": "r:5000"}}
+    first = login(None, wanted)
+    assert login(secret(first), wanted) == first
+    assert first["reads"] == "reader"
+    assert first["reader_password"] not in ("", first["password"])
+    lines = dict(line.split(":") for line in first["reader_htpasswd"].splitlines())
+    for name, password in (("pull", first["reader_password"]), ("admin", first["password"])):
+        assert crypt(password, lines[name]) == lines[name]  # the account that writes may read, too
+    assert "pull" not in first["htpasswd"]
+    given = login(secret(first), wanted | {"reader_password": "correct horse"})
+    assert given["reader_password"] == "correct horse"
+    assert given["htpasswd"] == first["htpasswd"]
+    assert given["reader_htpasswd"] != first["reader_htpasswd"]
+    without = login(secret(first), LOGIN)
+    assert "reads" not in without
+    assert without["reader_htpasswd"] == first["reader_htpasswd"]  # a server that runs has it mounted
+    with pytest.raises(KubeError, match="give it another one"):
+        login(None, LOGIN | {"reader": "admin"})
+
+
 def test_a_damaged_hash_is_made_anew() -> None:
     first = login(None, LOGIN)
     mended = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)
@@ -89,32 +117,66 @@ def test_a_damaged_hash_is_made_anew() -> None:
     assert crypt(first["password"], mended["htpasswd"].strip().partition(":")[2]) in mended["htpasswd"]
 
 
+def shake(folder: Path, served: dict[str, str], authority: str, name: str) -> None:
+    """Connect to a server of a name, trusting one authority alone."""
+    (folder / "pem").write_text(served["tls.key"] + served["tls.crt"])
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "pem")
+    client = ssl.create_default_context(cadata=authority)
+    ours, theirs = socket.socketpair()
+
+    def answer() -> None:
+        with ours, contextlib.suppress(OSError):
+            server.wrap_socket(ours, server_side=True).close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        client.wrap_socket(theirs, server_hostname=name).close()
+    finally:
+        theirs.close()
+        thread.join()
+
+
 def test_a_certificate_serves_its_names_and_no_other(tmp_path: Path, pki: Path) -> None:
     made = certificate(None, CERTIFICATE)
-    (tmp_path / "pem").write_text(made["tls.key"] + made["tls.crt"])
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "pem")
-    client = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-
-    def shake(name: str) -> None:
-        ours, theirs = socket.socketpair()
-
-        def answer() -> None:
-            with ours, contextlib.suppress(OSError):
-                server.wrap_socket(ours, server_side=True).close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            client.wrap_socket(theirs, server_hostname=name).close()
-        finally:
-            theirs.close()
-            thread.join()
-
     for name in NAMES:
-        shake(name)
+        shake(tmp_path, made, (pki / "ca.crt").read_text(), name)
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake("other.example")
+        shake(tmp_path, made, (pki / "ca.crt").read_text(), "other.example")
+
+
+def made_by(authority: Json, names: list[str]) -> dict[str, str]:
+    """Return a certificate for names by an authority's Secret, whatever that may sign."""
+    data = read_data(authority)
+    return kube_secrets.sign(names, kube_secrets.Authority(data["tls.crt"], data["tls.key"]))
+
+
+@pytest.mark.parametrize("names", [NAMES, ["10.77.0.11", "fd00::1"], ["shop.example"]])
+def test_an_authority_for_browsers_is_trusted_for_its_names_alone(tmp_path: Path, pki: Path, names: list[str]) -> None:
+    authority = manifest_of(None, AUTHORITY | {"names": names})
+    wanted = CERTIFICATE | {"names": names, "authority": "authority", "common_name": "Shop"}
+    tls = manifest_of(None, wanted, {"authority": authority})
+    served, trusted = read_data(tls), read_data(authority)["tls.crt"]
+    assert served["ca.crt"] == trusted != (pki / "ca.crt").read_text()
+    for name in names:
+        shake(tmp_path, served, trusted, name)
+    outside = ["bank.example", "10.77.0.12", "::1", "example"]
+    for name in outside:  # what whoever has its key could make
+        with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+            shake(tmp_path, made_by(authority, [name]), trusted, name)
+        with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+            shake(tmp_path, made_by(authority, [*names, name]), trusted, name)
+
+
+def test_an_authority_is_kept_until_a_name_is_added_or_it_ends() -> None:
+    first = manifest_of(None, AUTHORITY)
+    assert manifest_of(first, AUTHORITY) == first
+    assert manifest_of(first, AUTHORITY | {"names": NAMES[:1]}) == first
+    assert manifest_of(first, AUTHORITY | {"names": [*NAMES, "new"]})["data"] != first["data"]
+    now = dt.datetime.now(dt.UTC)
+    assert kube_secrets.own_authority(first, AUTHORITY, now + dt.timedelta(days=3250)) == read_data(first)
+    assert kube_secrets.own_authority(first, AUTHORITY, now + dt.timedelta(days=3260)) != read_data(first)
 
 
 def test_a_certificate_is_kept_until_thirty_days_before_its_end() -> None:
@@ -136,6 +198,7 @@ def test_a_host_that_cannot_sign_says_why(monkeypatch: pytest.MonkeyPatch, pki: 
     (pki / "ca.key").rename(pki / "elsewhere")
     with pytest.raises(KubeError, match=r"ca\.key is not on this host"):
         certificate(None, CERTIFICATE)
+    (pki / "elsewhere").rename(pki / "ca.key")
     monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(KubeError, match="install the package openssl"):
         certificate(None, CERTIFICATE)

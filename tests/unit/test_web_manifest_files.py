@@ -40,6 +40,7 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
         (f"{RC}---\n- a\n", "document 2 is no manifest"),
         ("---\n", "holds no manifest"),
         ("apiVersion: v1\nkind: Pod\nmetadata: web\n", "document 1 is no manifest"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 123}\n", "metadata.name 123 is no text: write it in quotes"),
     ],
 )
 def test_a_file_that_holds_none_is_named(tmp_path: Path, content: str | None, complaint: str) -> None:

@@ -80,7 +80,7 @@ def test_a_deployment_goes_to_the_revision_before_and_keeps_its_number_of_pods(f
     assert image_of(fake.objects[DEPLOYMENT]) == "web:2"
     assert manifest["spec"]["replicas"] == 5
     assert manifest["spec"]["template"]["metadata"]["labels"] == {"app.kubernetes.io/name": "web"}
-    assert manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "yunkube"
+    assert manifest["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "yunkube-web-services"
 
 
 def test_a_controller_goes_to_the_template_before_and_again_to_the_newer_one(

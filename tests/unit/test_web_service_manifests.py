@@ -12,8 +12,8 @@ from ansible.module_utils.yunkube.kube_api import Json
 
 SHOP: Json = {
     "name": "shop", "image": "shop:1", "namespace": "shops", "kind": "Deployment", "replicas": 2, "port": 8080,
-    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "probe": {},
-    "resources": [],
+    "node_port": 31111, "cpu": "500m", "memory": "600Mi", "pull_policy": "IfNotPresent", "env": {}, "env_from": [],
+    "probe": {}, "resources": [],
 }  # fmt: skip
 LOGIN = web_service.Login("registry.example:5000", "admin", "hunter2")
 
@@ -34,7 +34,10 @@ def test_both_objects_have_its_name_its_namespace_and_our_label() -> None:
     for manifest in made():
         metadata = manifest["metadata"]
         assert (metadata["name"], metadata["namespace"]) == ("shop", "shops")
-        assert metadata["labels"] == {"app.kubernetes.io/name": "shop", "app.kubernetes.io/managed-by": "yunkube"}
+        assert metadata["labels"] == {
+            "app.kubernetes.io/name": "shop",
+            "app.kubernetes.io/managed-by": "yunkube-web-services",
+        }
 
 
 def test_with_a_node_port_every_host_answers_and_without_only_the_cluster() -> None:
@@ -84,6 +87,25 @@ def test_environment_variables_are_text() -> None:
     assert [entry["name"] for entry in container(env={"NODE_NAME": "x"})["env"]] == ["NODE_NAME"]
 
 
+def test_environment_variables_may_be_keys_of_secrets_and_whole_ones() -> None:
+    env = {"A": "1", "B": {"secret": "db", "key": "password"}, "C": {"config_map": "settings", "key": "mode"}}
+    got = container(
+        env=env, env_from=[{"secret": "db", "config_map": None}, {"secret": None, "config_map": "settings"}]
+    )
+    assert [entry for entry in got["env"] if entry["name"] != "NODE_NAME"] == [
+        {"name": "A", "value": "1"},
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+        {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}},
+    ]
+    assert got["envFrom"] == [{"secretRef": {"name": "db"}}, {"configMapRef": {"name": "settings"}}]
+    assert "envFrom" not in container()
+
+
+def test_a_pod_has_no_token_of_the_api() -> None:
+    for kind in ("Deployment", "ReplicationController"):
+        assert made(kind=kind)[1]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
 def test_a_replication_controller_has_a_plain_selector() -> None:
     workload = made(kind="ReplicationController")[1]
     assert workload["apiVersion"] == "v1"
@@ -104,7 +126,7 @@ def test_a_stamp_changes_with_the_template_and_with_nothing_else() -> None:
 def test_files_are_taken_as_they_are_with_our_label() -> None:
     manifest: Json = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}}}
     (got,) = web_service.manifests_of({**SHOP, "resources": [manifest]})
-    assert got["metadata"]["labels"] == {"x": "y", "app.kubernetes.io/managed-by": "yunkube"}
+    assert got["metadata"]["labels"] == {"x": "y", "app.kubernetes.io/managed-by": "yunkube-web-services"}
     assert manifest["metadata"]["labels"] == {"x": "y"}
 
 
@@ -131,6 +153,16 @@ def test_a_login_is_read_from_its_secret_and_shows_no_password() -> None:
     assert "hunter2" not in f"{login} {login!r}"
     assert web_service.login_of(None) is None
     assert web_service.login_of({"data": {}}) is None
+
+
+def test_pods_pull_with_the_account_that_may_only_read() -> None:
+    values = {"address": "r:5000", "username": "admin", "password": "hunter2"}
+    reader = {"reader_username": "pull", "reader_password": "look"}
+    for more, expected in (({"reads": "reader", **reader}, ("pull", "look")), (reader, ("admin", "hunter2"))):
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in (values | more).items()}
+        login = web_service.login_of({"data": data})
+        assert login is not None
+        assert (login.username, login.password) == expected
 
 
 def test_what_others_need_comes_first_and_services_go_first() -> None:

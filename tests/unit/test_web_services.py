@@ -48,7 +48,8 @@ def filled(service: Json) -> Json:
 def deploy(fake: FakeKubeApi, *services: Json, dry_run: bool = False, timeout: float = 3) -> web_deploy.Deploy:
     """Have exactly these services."""
     with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
-        run = web_deploy.Deploy(api, [filled(one) for one in services], "registry/registry-login", dry_run=dry_run)
+        declared = [filled(one) for one in services]
+        run = web_deploy.Deploy(api, declared, "registry/registry-login", dry_run=dry_run, prune="data")
         run.run(timeout)
     return run
 
@@ -122,7 +123,7 @@ def test_an_object_of_others_is_neither_changed_nor_removed(fake: FakeKubeApi) -
     run = deploy(fake, WEB)
     ((name, trouble),) = run.faults
     assert (name, trouble.check) == ("default/web", "foreign")
-    assert "kubectl label service/web -n default app.kubernetes.io/managed-by=yunkube" in trouble.remedy
+    assert "kubectl label service/web -n default app.kubernetes.io/managed-by=yunkube-web-services" in trouble.remedy
     assert DEPLOYMENT not in fake.objects
     words(fake)
     assert fake.objects[SERVICE] == theirs
@@ -130,7 +131,7 @@ def test_an_object_of_others_is_neither_changed_nor_removed(fake: FakeKubeApi) -
 
 @pytest.mark.usefixtures("controllers")
 def test_what_was_handed_over_is_ours_and_what_was_taken_away_is_not(fake: FakeKubeApi) -> None:
-    fake.put(SERVICE, metadata={"labels": {"app.kubernetes.io/managed-by": "yunkube"}}, spec={"ports": []})
+    fake.put(SERVICE, metadata={"labels": {"app.kubernetes.io/managed-by": "yunkube-web-services"}}, spec={"ports": []})
     words(fake, WEB)
     fake.objects[DEPLOYMENT]["metadata"]["labels"].pop("app.kubernetes.io/managed-by")
     assert words(fake) == ["remove Service default/web"]
@@ -277,7 +278,9 @@ def run_module(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         pass
 
     def init(self: t.Any, **_settings: t.Any) -> None:
-        self.params = {"kubeconfig": str(config), "registry_secret": "registry/registry-login", "timeout": 1, **params}
+        defaults = {"registry_secret": "registry/registry-login", "timeout": 1, "prune": "keep", "ask": False}
+        defaults |= {"cluster": "", "cluster_id": None}
+        self.params = {"kubeconfig": str(config), **defaults, **params}
         self.check_mode = params.pop("check", False)
         self._diff = True
 
@@ -315,3 +318,19 @@ def test_before_there_is_a_cluster_everything_would_be_made(
     result = run_module(fake, monkeypatch, tmp_path, **plan, check=True)
     assert result["changes"] == ["make Service default/web", "make Deployment default/web"]
     assert run_module(fake, monkeypatch, tmp_path, **plan)["failed"]
+
+
+@pytest.mark.usefixtures("controllers")
+def test_the_module_asks_before_it_removes_and_warns_of_what_stays(
+    fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words(fake, WEB)
+    warnings: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: warnings.append(text))
+    refused = run_module(fake, monkeypatch, tmp_path, services=[], prune="services", ask=True)
+    assert (refused["failed"], refused["kind"]) == (True, "removals")
+    assert [fault["host"] for fault in refused["faults"]] == ["Service default/web", "Deployment default/web"]
+    kept = run_module(fake, monkeypatch, tmp_path, services=[])
+    assert (kept["failed"], kept["changed"]) == (False, False)
+    names = "2 objects: Service default/web, Deployment default/web"
+    assert warnings == [f"kept although no longer declared: {names}; to remove: web apply"]

@@ -62,7 +62,8 @@ def print_failures(summary: Summary, advice: str) -> None:
 def failure_lines(failure: Failure) -> list[str]:
     """Return a failure as lines: where, why, what to do."""
     if failure.faults:
-        lines = [f"{failure.host}: {failure.task}: {len(failure.faults)} to mend"]
+        what = "would be removed" if failure.kind == "removals" else "to mend"
+        lines = [f"{failure.host}: {failure.task}: {len(failure.faults)} {what}"]
         return lines + [
             f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
             for fault in failure.faults

@@ -6,6 +6,7 @@ from typing import Any, Literal, NoReturn, overload
 class AnsibleModule:
     params: dict[str, Any]
     check_mode: bool
+    no_log_values: set[str]
     tmpdir: str
     _diff: bool
     _verbosity: int

@@ -1,0 +1,33 @@
+"""Run a module as a host does, with Ansible's own AnsibleModule, and catch what it writes to the journal."""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+
+import pytest
+from ansible.module_utils import basic
+
+Json = dict[str, t.Any]
+
+
+def run(
+    main: t.Callable[[], None], arguments: Json, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, Json]:
+    """Return what went to the journal, and the result as the control machine gets it."""
+    journal: list[str] = []
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy")
+    init = basic.AnsibleModule.__init__
+
+    def start(self: t.Any, argument_spec: Json, **more: t.Any) -> None:
+        init(self, copy.deepcopy(argument_spec), **more)  # it fills the defaults of dictionaries in the spec itself
+
+    monkeypatch.setattr(basic.AnsibleModule, "__init__", start)
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **more: journal.append(f"{text} {more}"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main()
+    assert journal
+    return "\n".join(journal), json.loads(capsys.readouterr().out)
