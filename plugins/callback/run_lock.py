@@ -75,6 +75,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         value = variables_of(play)
         if name in READING and not boolean(value(READING[name]) or False, strict=False):
             return
+        if not value("cluster_name"):  # it is refused by the first play, and its state directory is nobody's
+            return
         state = Path(str(value("cluster_state_dir"))).expanduser().absolute()
         try:
             self._held.enter_context(lock.held(state, Path(name).stem))

@@ -142,10 +142,10 @@ def test_many_hosts_do_not_meet_on_one(role: Path) -> None:
     """A task that every host delegates to the same host is one connection each; sshd refuses some of them."""
     for file in role.glob("tasks/*.yml"):
         for task in tasks_in(yaml.safe_load(file.read_text())):
-            alone = (
-                task.get("run_once") or task.get("throttle") or file.name == "leave.yml"
-            )  # that one runs on one host
-            assert task.get("delegate_to", "localhost") == "localhost" or alone, f"{file}: {task['name']}"
+            # leave.yml runs on one host; where the items of a loop are hosts, each is asked once.
+            alone = task.get("run_once") or task.get("throttle") or file.name == "leave.yml"
+            spread = task.get("delegate_to", "localhost") in ("localhost", "{{ item }}")
+            assert spread or alone, f"{file}: {task['name']}"
 
 
 def test_a_host_that_is_off_or_cut_off_costs_about_half_a_minute() -> None:
