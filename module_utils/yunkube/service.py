@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import time
 import typing as t
 from pathlib import Path
 
@@ -19,7 +21,7 @@ SERVICE_SPEC: dict[str, dict[str, t.Any]] = {
     "start_condition": {"type": "path"},
 }
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ExecMainStartTimestamp")
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ExecMainStartTimestamp", "MainPID")
 RUNNING = ("active", "activating", "reloading")
 
 
@@ -28,18 +30,39 @@ def parse_show(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
-def started_at(unit: t.Mapping[str, str]) -> float:
-    """Return when the process started, in seconds since 1970; 0 when it never did."""
+class Start(t.NamedTuple):
+    """When a process started, in seconds since 1970."""
+
+    real: float  # by the clock as it is set now
+    noted: float  # by the clock as it was set then
+
+
+def started_at(unit: t.Mapping[str, str], proc: Path = Path("/proc")) -> Start:
+    """Return when the main process started; 0 when it never did.
+
+    The kernel counts its ticks since the boot, and nobody sets that clock; the date that systemd noted is wrong where
+    the host's clock was set after it.
+    """
     text = unit.get("ExecMainStartTimestamp", "")
     if not text or text == "n/a":
-        return 0.0
-    time = dt.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC")
-    return time.replace(tzinfo=dt.UTC).timestamp()
+        return Start(0.0, 0.0)
+    noted = dt.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=dt.timezone.utc).timestamp()  # noqa: UP017 - Python 3.9
+    try:
+        ticks = int((proc / unit.get("MainPID", "0") / "stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return Start(noted, noted)
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - (ticks + 1) / os.sysconf("SC_CLK_TCK")
+    return Start(time.time() - age, noted)
 
 
-def changed_after(paths: t.Iterable[str], moment: float) -> list[str]:
-    """Return the files that were put in place after a moment (ctime: mtime may be a build's)."""
-    return [path for path in paths if Path(path).exists() and Path(path).stat().st_ctime > moment]
+def changed_after(paths: t.Iterable[str], start: Start) -> list[str]:
+    """Return the files that were put in place after a start (ctime: mtime may be a build's)."""
+    return [path for path in paths if Path(path).exists() and _is_after(Path(path).stat().st_ctime, start)]
+
+
+def _is_after(changed: float, start: Start) -> bool:
+    """Compare by one clock: a file of the future was written while the clock was fast, as the start may have been."""
+    return changed > (start.noted if changed > time.time() else start.real)
 
 
 def needed_actions(unit: t.Mapping[str, str], *, stale: bool, may_start: bool) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 KEPT = 20
+# Bytes after which the log of `status --watch` begins again: it runs for days.
+LIMIT = 8 << 20
 
 
 class LogFile:
@@ -38,6 +40,15 @@ class LogFile:
     def line(self, text: str) -> None:
         """Write a line of our own."""
         self._write(f"{datetime.now(UTC):%H:%M:%S.%f}"[:12] + f" {text}\n")
+
+    def start_over(self, limit: int = LIMIT) -> None:
+        """Empty the file where it is long, for a run that repeats what it does."""
+        with contextlib.suppress(OSError):
+            if os.fstat(self._file.fileno()).st_size <= limit:
+                return
+            self._file.seek(0)
+            self._file.truncate()
+        self.line(f"what was here before is removed: the log of a run that repeats itself is kept below {limit} bytes")
 
     def close(self) -> None:
         """Close the file."""

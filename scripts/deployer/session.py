@@ -89,6 +89,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
     try:
         while (latest := _run(request, cluster, verb, root, log)) != Exit.INTERRUPTED:
             code = latest
+            log.start_over()
             time.sleep(request.interval or INTERVAL)
     except KeyboardInterrupt:
         pass

@@ -203,6 +203,19 @@ def test_only_the_last_logs_are_kept_and_only_the_owner_reads_them(tmp_path: Pat
     assert log.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_log_of_a_watch_does_not_grow_without_end(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "logs", "status")
+    for number in range(200):
+        log.line(f"look {number} of many")
+        log.start_over(1000)
+        assert log.path.stat().st_size < 1200
+    text = log.path.read_text()
+    assert "look 199" in text
+    assert "look 0 of" not in text
+    assert "is removed" in text.splitlines()[0]
+    log.close()
+
+
 def test_bundle_progress_is_shown_while_its_writer_lives(tmp_path: Path) -> None:
     file = tmp_path / "progress.json"
     told = '{"what": "build kubelet", "done": 3, "total": 19, "started": 100, "updated": 150, "pid": %d}'
