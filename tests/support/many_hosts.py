@@ -13,9 +13,9 @@ from laboratory import ROOT, Lab
 
 PLACE = "/root/many"
 # It joins nothing, and fails on the host that is called like the file.
-KUBEADM = f"""#!/bin/sh
+KUBEADM = rf"""#!/bin/sh
 for file; do :; done
-name=$(sed -n 's/^  name: //p' "$file")
+name=$(sed -n 's/^  name: "*\([^"]*\)"*$/\1/p' "$file")
 sed -n 's/^    token: //p' "$file" > {PLACE}/tokens/$name
 sleep 0.3
 if test -e {PLACE}/fails/$name; then echo "error: this host was told to fail"; exit 1; fi
