@@ -104,8 +104,17 @@ class State:
 
 
 def inventory_of(sources: t.Sequence[str]) -> str:
-    """Return the inventory's absolute path: the first source that is a file or directory; empty without one."""
-    return next((str(path) for source in sources if (path := Path(source).expanduser().resolve()).exists()), "")
+    """Return the inventory's absolute path; empty without one.
+
+    Of several sources, as Molecule gives them, it is the first that has variables for all hosts: there is the name.
+    """
+    paths = [path for source in sources if (path := Path(source).expanduser().resolve()).exists()]
+    declaring = (path for path in paths if any(_folder(path).glob("group_vars/all*")))
+    return str(next(declaring, paths[0])) if paths else ""
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def same_inventory(kept: str, given: str) -> bool:

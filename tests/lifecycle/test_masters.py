@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from laboratory import Lab, docker
 
@@ -44,8 +45,8 @@ def test_a_master_that_is_down_keeps_no_other_from_joining(lab: Lab) -> None:
 
 
 def test_a_bare_master_makes_no_second_cluster(lab: Lab) -> None:
-    bare = {"cluster_control_plane_host": "master2", "cluster_control_plane_endpoint": ENDPOINT}
-    known = lab.deploy("up", "--limit", "master2", seconds=400, **bare)
+    bare: dict[str, Any] = {"cluster_control_plane_host": "master2", "cluster_control_plane_endpoint": ENDPOINT}
+    known = lab.deploy("up", "--limit", "master2", **bare)
     assert known.code == 3, known.errors
     assert "this cluster was made before" in known.faults
     assert f"an API answers at {ENDPOINT}" in known.faults

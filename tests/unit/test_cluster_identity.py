@@ -12,7 +12,7 @@ import cluster_identity
 import host_record
 import pytest
 from ansible.module_utils.yunkube import host_state, identity
-from cluster_identity import IdentityError, State
+from cluster_identity import IdentityError, State, inventory_of
 
 ID = "0123456789abcdef"
 
@@ -60,6 +60,16 @@ def test_two_runs_at_once_agree_on_one_id(tmp_path: Path) -> None:
         thread.join()
     assert {state.cluster_id for state in states} == {(tmp_path / "state/id").read_text().strip()}
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["id"]
+
+
+def test_of_several_sources_the_one_with_the_clusters_variables_is_its_inventory(tmp_path: Path) -> None:
+    first, second = tmp_path / "generated", tmp_path / "written"
+    first.mkdir()
+    (second / "group_vars/all").mkdir(parents=True)
+    sources = [str(tmp_path / "gone"), str(first), str(second)]
+    assert inventory_of(sources) == str(second)
+    assert inventory_of(sources[:2]) == str(first)
+    assert inventory_of(sources[:1]) == ""
 
 
 def test_another_inventory_of_the_same_name_is_refused_and_changes_nothing(tmp_path: Path, mine: Path) -> None:
