@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
-from deployer.extra import typed
+from deployer.extra import extra_vars
 from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
@@ -235,7 +234,7 @@ def parse(argv: Sequence[str]) -> Request:
         options["verb"] = f"web {options['action']}"
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
-    variables, files = _extra_vars(options.pop("extra", None) or [])
+    variables, files = extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
             variables[variable] = str(Path(value).expanduser().absolute()) if kind is Path else value
@@ -423,30 +422,3 @@ def _seconds(text: str) -> float:
 
 
 _seconds.__name__ = "number of seconds"  # argparse says: invalid number of seconds value
-
-
-def _extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Part `key=value` from `@file` and JSON objects; a value is read as the type that its key has."""
-    variables: dict[str, Any] = {}
-    files: list[Path] = []
-    for text in texts:
-        if text.startswith("@"):
-            file = Path(text[1:]).expanduser().absolute()
-            if not file.is_file():
-                raise DeployError(f"-e {text}: there is no such file", "give the path of a YAML or JSON file")
-            files.append(file)
-            continue
-        key, equals, value = text.partition("=")
-        try:
-            if text[:1] == "{":
-                key = text
-                variables.update(json.loads(text))
-                continue
-            if not equals or not key.isidentifier():
-                raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
-            variables[key] = typed(key, value)
-        except json.JSONDecodeError as error:
-            raise DeployError(
-                f"-e {key}: not valid JSON: {error.msg}", "quote the whole argument in the shell"
-            ) from error
-    return variables, tuple(files)

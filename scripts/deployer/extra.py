@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deployer.errors import DeployError
+
 ROLES = Path(__file__).absolute().parents[2] / "roles"
+
+
+def extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Part `key=value` from `@file` and JSON objects; a value is read as the type that its key has."""
+    variables: dict[str, Any] = {}
+    files: list[Path] = []
+    for text in texts:
+        if text.startswith("@"):
+            file = Path(text[1:]).expanduser().absolute()
+            if not file.is_file():
+                raise DeployError(f"-e {text}: there is no such file", "give the path of a YAML or JSON file")
+            files.append(file)
+            continue
+        key, equals, value = text.partition("=")
+        try:
+            if text[:1] == "{":
+                key = text
+                variables.update(json.loads(text))
+                continue
+            if not equals or not key.isidentifier():
+                raise DeployError(f"-e {text}: is not key=value", "write -e cluster_name=mine, or -e @file.yml")
+            variables[key] = typed(key, value)
+        except json.JSONDecodeError as error:
+            raise DeployError(
+                f"-e {key}: not valid JSON: {error.msg}", "quote the whole argument in the shell"
+            ) from error
+    return variables, tuple(files)
 
 
 def typed(key: str, value: str) -> Any:
