@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 import typing as t
@@ -26,8 +27,12 @@ def run(
 
     monkeypatch.setattr(basic.AnsibleModule, "__init__", start)
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **more: journal.append(f"{text} {more}"))
+    at_end: list[t.Callable[[], t.Any]] = []  # the module's process ends, this one does not
+    monkeypatch.setattr(atexit, "register", lambda call, *given: at_end.append(lambda: call(*given)))
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main()
+    for call in at_end:
+        call()
     assert journal
     return "\n".join(journal), json.loads(capsys.readouterr().out)
