@@ -39,7 +39,7 @@ PLAY
   bad=$(grep -cE '^[ab] .*(unreachable|failed)=[1-9]' out || true)
   echo "exit $code, later tasks $later, always $cleanup, hosts failed or unreachable in the recap $bad"
 }
-echo "version: $(venv/bin/ansible --version | head -1)"
+echo "version: $(venv/bin/ansible --version | sed -n 1p)"
 once=$(play true)
 each=$(play false)
 echo "seen: with run_once: $once; without: $each"
