@@ -248,8 +248,8 @@ def test_the_api_takes_headlamps_manifests(lab: Lab, variables: Path) -> None:
     assert tagged.code == 2, tagged.errors
     assert "names no digest" in tagged.faults
     image = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
-    chosen = {"dashboard_provider": "headlamp", "dashboard_headlamp_image": image}
-    plan = lab.deploy("plan", "-e", f"@{variables}", **chosen)  # a dry run on the server
+    chosen = ["-e", f"@{variables}", "-e", f"dashboard_headlamp_image={image}"]
+    plan = lab.deploy("plan", *chosen, dashboard_provider="headlamp")  # a dry run on the server
     assert plan.code == 5, plan.errors
     words = json.dumps(plan.summary["plan"])
     assert "ServiceAccount dashboard/headlamp" in words
@@ -268,19 +268,19 @@ def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
 def test_the_account_of_pods_pulls_and_nothing_else(lab: Lab) -> None:
     encoded = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "default", "-o", "json"))["data"]
     (entry,) = json.loads(base64.b64decode(encoded[".dockerconfigjson"]))["auths"].values()
-    reader = (entry["username"], entry["password"])
-    assert CANARIES["registry_password"] not in reader
+    reader: tuple[str, str] = (entry["username"], entry["password"])
+    writer = ("admin", CANARIES["registry_password"])
+    assert writer[1] not in reader
     pulls = REGISTRY.replace(":5000", ":5001")
     manifest, upload = "/v2/demo/manifests/1", "/v2/demo/blobs/uploads/"
     assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
     assert ask(lab, f"https://{pulls}{manifest}")[0] == 401
-    for account in (reader, ("admin", CANARIES["registry_password"])):  # nobody writes there
-        assert ask(lab, f"https://{pulls}{upload}", *account, method="POST")[0] == 405
-        assert ask(lab, f"https://{pulls}{manifest}", *account, method="DELETE")[0] == 405
+    for user, password in (reader, writer):  # nobody writes there
+        assert ask(lab, f"https://{pulls}{upload}", user, password, "POST")[0] == 405
+        assert ask(lab, f"https://{pulls}{manifest}", user, password, "DELETE")[0] == 405
     for path, method in ((upload, "POST"), (manifest, "PUT"), (manifest, "DELETE"), (manifest, "GET")):
-        assert ask(lab, f"https://{REGISTRY}{path}", *reader, method=method)[0] == 401
-    deletion = ask(lab, f"https://{REGISTRY}{manifest}", "admin", CANARIES["registry_password"], method="DELETE")
-    assert deletion[0] == 405
+        assert ask(lab, f"https://{REGISTRY}{path}", *reader, method)[0] == 401
+    assert ask(lab, f"https://{REGISTRY}{manifest}", *writer, "DELETE")[0] == 405
     assert ask(lab, f"https://{pulls}{manifest}", *reader)[0] == 200
 
 

@@ -230,7 +230,7 @@ def test_what_was_decided_at_the_first_run_is_refused_before_anything_changes(la
             for key in ("cluster_dns_domain", "master_certificate_names", "cluster_cgroup_driver"):
                 assert f": {key}: " in result.faults, (verb, result.faults)
         program = Path(sys.executable).with_name("ansible-playbook")
-        argv = [program, "-i", lab.inventory, ROOT / "playbooks/addons.yml"]
+        argv = [str(program), "-i", str(lab.inventory), "playbooks/addons.yml"]
         plain = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert plain.returncode == 2, plain.stdout
         assert "decided at the first run" in " ".join(plain.stdout.split())

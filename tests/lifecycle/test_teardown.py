@@ -60,7 +60,7 @@ echo share > /var/lib/yunkube/registry/share
 systemd-run -q --unit own-etcd --working-directory /var/lib/etcd/default/member/snap \
   python3 -c 'import time; f = open("db"); time.sleep(1e6)'
 systemd-run -q --unit own-web --working-directory /opt/containerd python3 -m http.server 8088
-systemd-run -q --unit own-pods unshare --pid --mount --fork --mount-proc bash -c 'exec -a \
+systemd-run -q --unit own-pods --description own-pods unshare --pid --mount --fork --mount-proc bash -c 'exec -a \
   /usr/local/bin/containerd-shim-runc-v2 python3 -c "import time; time.sleep(1e6)" \
   -namespace k8s.io -id 1 -address /run/containerd/containerd.sock'
 """

@@ -226,7 +226,6 @@ module.exit_json(changed=True, changes=["remove Deployment default/shop as " + m
 @pytest.fixture
 def remover(checkout: Path) -> Path:
     """A playbook whose module would remove something, and asks first when it is told to."""
-    (checkout / "library").mkdir()
     (checkout / "library" / "web_services.py").write_text(REMOVER)
     (checkout / "playbooks" / "web_services.yml").write_text(
         "- name: Web services\n  hosts: a\n  gather_facts: false\n  tasks:\n    - name: Deploy\n      web_services:\n"
