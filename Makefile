@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs packages-lock bench clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs packages-lock bench findings clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -61,6 +61,9 @@ packages-lock: setup ## pin today's versions of Debian's packages, with their se
 
 bench: setup ## measure what the README quotes
 	@./bench/run
+
+findings: ## run what surprised us in other people's tools; each says whether it is still so
+	@for script in findings/*.sh; do echo "$$script"; $$script || exit 1; done
 
 clean-cache: ## remove everything that was built and fetched
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/yunkube"
