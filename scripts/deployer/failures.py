@@ -59,7 +59,8 @@ def merged(failures: Iterable[Failure]) -> tuple[Failure, ...]:
     for number, failure in enumerate(failures):
         key = (failure.host, failure.message) if failure.origin else (failure.host, str(number))
         before = found.get(key)
-        found[key] = replace(before, origin=f"{before.origin}, {failure.origin}") if before else failure
+        origins = sorted([*before.origin.split(", "), failure.origin]) if before else []
+        found[key] = replace(before, origin=", ".join(origins)) if before else failure
     return tuple(found.values())
 
 

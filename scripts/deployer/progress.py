@@ -188,7 +188,7 @@ class Progress:
             for host, failure in self._last.items()
             if host in counts["failed"] or host in counts["unreachable"]
         }
-        self.failures = merged(failed[host] for host in sorted(failed))
+        self.failures = merged(failed.values())
         for host, failure in failed.items():
             if failure.origin:  # it is well; the one that it asked is not
                 hosts[host] = replace(hosts[host], unreachable=0)
