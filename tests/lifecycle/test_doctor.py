@@ -1,8 +1,8 @@
 """The doctor on a real cluster that is broken again and again: each cause is found first, repaired, and gone.
 
 The subnet.env faults always run, others are chosen by a fixed seed, or by YUNKUBE_SEED; YUNKUBE_FULL=1 runs all. Pairs
-are drawn by the same seed, YUNKUBE_PAIRS of them. The tests follow each other on the same two hosts. Faults that a laboratory
-cannot have (clocks apart: its hosts share one) are tried on changed facts of a real host, in
+are drawn by the same seed, YUNKUBE_PAIRS of them. The tests follow each other on the same two hosts. Faults that
+a laboratory cannot have (clocks apart: its hosts share one) are tried on changed facts of a real host, in
 tests/unit/test_doctor_faults.py.
 """
 
