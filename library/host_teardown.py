@@ -75,9 +75,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    busy = host_lock.fault(module)
     host = Host(module)
-    faults = [*([busy] if busy else []), *host.faults()]
+    faults = host.faults()
+    if not faults and (busy := host_lock.fault(module)):  # nothing is written on a host of another cluster
+        faults = [busy]
     found = host.found()
     audit = "none" if host.record is None else "passed"
     if module.check_mode:
