@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import json
 import typing as t
@@ -11,6 +12,17 @@ import pytest
 from ansible.module_utils import basic
 
 Json = dict[str, t.Any]
+
+
+@contextlib.contextmanager
+def ending(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
+    """Do at the end of this what a module leaves for the end of its process, such as giving up the host's lock."""
+    at_end: list[t.Callable[[], t.Any]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(atexit, "register", lambda call, *given: at_end.append(lambda: call(*given)))
+        yield
+    for call in at_end:
+        call()
 
 
 def run(
@@ -27,12 +39,8 @@ def run(
 
     monkeypatch.setattr(basic.AnsibleModule, "__init__", start)
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **more: journal.append(f"{text} {more}"))
-    at_end: list[t.Callable[[], t.Any]] = []  # the module's process ends, this one does not
-    monkeypatch.setattr(atexit, "register", lambda call, *given: at_end.append(lambda: call(*given)))
     capsys.readouterr()
-    with pytest.raises(SystemExit):
+    with ending(monkeypatch), pytest.raises(SystemExit):
         main()
-    for call in at_end:
-        call()
     assert journal
     return "\n".join(journal), json.loads(capsys.readouterr().out)

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import real_module
 import web_services
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import web_deploy, web_rollout
@@ -297,7 +298,7 @@ def run_module(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(AnsibleModule, "__init__", init)
     monkeypatch.setattr(AnsibleModule, "exit_json", end(failed=False))
     monkeypatch.setattr(AnsibleModule, "fail_json", end(failed=True))
-    with pytest.raises(Ended):
+    with real_module.ending(monkeypatch), pytest.raises(Ended):
         web_services.main()
     return result
 
