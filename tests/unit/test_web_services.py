@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 import threading
 import typing as t
 from pathlib import Path
@@ -292,6 +293,8 @@ def run_module(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
         return call
 
+    # Each call is a process of its own elsewhere, and its end frees the host's lock.
+    monkeypatch.setattr("ansible.module_utils.yunkube.host_lock.FOLDER", Path(tempfile.mkdtemp(dir=tmp_path)))
     monkeypatch.setattr(AnsibleModule, "__init__", init)
     monkeypatch.setattr(AnsibleModule, "exit_json", end(failed=False))
     monkeypatch.setattr(AnsibleModule, "fail_json", end(failed=True))
