@@ -76,10 +76,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     host = Host(module)
-    faults = host.faults()
-    if not faults and (busy := host_lock.fault(module)):  # nothing is written on a host of another cluster
-        faults = [busy]
-    found = host.found()
+    faults, found = host.faults(), host.found()
+    # Nothing is written on a host of another cluster, nor on one where the cluster was removed already.
+    if found and not faults:
+        busy = host_lock.fault(module)
+        host = Host(module)  # a module of an earlier run may have ended only now
+        faults, found = [busy] if busy else host.faults(), host.found()
     audit = "none" if host.record is None else "passed"
     if module.check_mode:
         diff = {"before": "".join(f"{line}\n" for line in found), "after": ""}
