@@ -223,7 +223,8 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             yield Fault(**wrong)
         elif host.joined and host.joined != f"https://{needs['endpoint']}":
             message = f"has joined the cluster at {host.joined}, not the one at https://{needs['endpoint']}"
-            remedy = "correct cluster_control_plane_endpoint, or remove that cluster from the host (kubeadm reset)"
+            endpoint = f"cluster_control_plane_endpoint: {host.joined.partition('//')[2]}"
+            remedy = f"write `{endpoint}` if that is this cluster, or correct the host's address"
             yield Fault(identity.CHECK, message, remedy)
     elif host.member:
         ours = identity.named(needs["cluster"], needs["cluster_id"])

@@ -241,7 +241,7 @@ def test_what_was_decided_at_the_first_run_is_refused_before_anything_changes(la
     assert lab.kubectl(*flannel) == before
     with setting(lab, 'cluster_control_plane_endpoint: "m1.internal:6443"\n'):
         result = lab.deploy("up")
-    assert result.code == 2, result.errors
+    assert result.code == 3, result.errors  # the host, which is in a cluster there, may be another cluster's
     assert "write `cluster_control_plane_endpoint: 10.88.0.11:6443`" in result.faults
     assert "reset" not in result.errors + result.faults
 
