@@ -15,7 +15,7 @@ from deployer import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 # A web service list that blocks the run until somebody writes to the pipe.
-BLOCKED = "{{ lookup('ansible.builtin.pipe', 'cat ' ~ fifo) or none }}"
+BLOCKED = "{{ lookup('ansible.builtin.pipe', 'cat ' ~ x_fifo) or none }}"
 
 
 class Lab:
@@ -30,7 +30,8 @@ class Lab:
             "cluster_name": "abc",
             "cluster_state_dir": f"{folder}/state/{{{{ cluster_name }}}}",
             "ansible_connection": "local",
-            "fifo": str(self.fifo),
+            "cluster_provider": "existing",
+            "x_fifo": str(self.fifo),
         }
         inventory = {"all": {"vars": variables, "children": {"masters": {"hosts": {"m1": None}}}}}
         self.inventory = folder / "hosts.yml"
