@@ -56,6 +56,17 @@ def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], obj
     assert kubeadm_join.look(joined, ENDPOINT, ask).state == state
 
 
+def test_a_master_that_is_not_marked_has_not_joined_to_the_end(joined: Path) -> None:
+    def node(**labels: str) -> t.Callable[[], object]:
+        return lambda: {"metadata": {"labels": labels}}
+
+    marked = {"node-role.kubernetes.io/control-plane": ""}
+    assert kubeadm_join.look(joined, ENDPOINT, node(), master=True).state == "partial"
+    assert kubeadm_join.look(joined, ENDPOINT, node(**marked), master=True).state == "joined"
+    assert kubeadm_join.look(joined, ENDPOINT, node(), master=False).state == "joined"
+    assert kubeadm_join.look(joined, ENDPOINT, answer(), master=True).state == "joined"
+
+
 def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
     found = kubeadm_join.look(joined, "10.9.9.9:6443", dict)
     assert found.state == "foreign"
