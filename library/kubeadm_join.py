@@ -71,7 +71,7 @@ class Found(t.NamedTuple):
 def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool = False) -> Found:
     """Judge the host by its kubelet.conf and by what the API says about its node to `ask`."""
     conf = root / KUBELET_CONF
-    if not conf.exists():
+    if not conf.exists() or not _has_certificate(root, conf):
         return Found("absent")
     server = read_kubeconfig(str(conf)).server
     is_master = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
@@ -91,6 +91,12 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
         if master and MASTER not in (node["metadata"].get("labels") or {}):
             return Found("partial")
     return Found("joined")  # also when nobody answers: a silent API is no reason to join again
+
+
+def _has_certificate(root: Path, conf: Path) -> bool:
+    """Say whether the kubelet got its certificate: it writes its kubelet.conf before it asks for one."""
+    named = re.search(r"^ *client-certificate: *(\S+) *$", conf.read_text(), re.MULTILINE)
+    return not named or (root / named[1].strip("\"'").lstrip("/")).exists()
 
 
 def wrong_ca(root: Path, config: str) -> str:
