@@ -36,7 +36,6 @@ VERSIONS = {
 }
 GONE = 120  # seconds for what is removed to end: more than pods are given
 KNOWN = 30  # seconds for the API to serve a kind whose definition was applied
-DEFINITION = "CustomResourceDefinition"
 
 
 class Item(t.NamedTuple):
@@ -133,8 +132,7 @@ class Deploy:
     def _plan(self, services: list[Json], login: web_service.Login | None) -> list[Item]:
         """Return everything to apply, in order: what services share comes before the first that needs it."""
         plan: list[Item] = []
-        definitions = [one for service in services for one in service["resources"] if one.get("kind") == DEFINITION]
-        self._scopes = {kind: scope for one in definitions for kind, scope in scopes_of(one).items()}
+        self._scopes = web_service.scopes(one for service in services for one in service["resources"])
         shared: set[tuple[str, str]] = set()
         for service in services:
             name = web_service.title(service)
@@ -160,7 +158,7 @@ class Deploy:
             ordered = [*first, *web_service.in_order_of_applying(manifests)]
             plan += [Item(name, manifest, self._path(manifest)) for manifest in ordered]
         # Stable: definitions come before all else, as a service may use what another one defines.
-        return sorted(plan, key=lambda item: item.manifest["kind"] != DEFINITION)
+        return sorted(plan, key=lambda item: item.manifest["kind"] != web_service.DEFINITION)
 
     def _placed(self, manifest: Json, service: Json) -> Json:
         """Return a manifest with the service's namespace where it names none and its kind wants one."""
@@ -258,7 +256,7 @@ class Deploy:
         change = kube_objects.apply_one(self.api, manifest if self.dry_run else now, dry_run=self.dry_run)
         if change:
             self._note(change)
-            if manifest["kind"] == DEFINITION and not self.dry_run:
+            if manifest["kind"] == web_service.DEFINITION and not self.dry_run:
                 self._wait_until_known(manifest)
         elif old:
             self._words.append(f"roll {kube_objects.name_of(manifest)} on: {len(old)} pods are of the template before")
@@ -269,16 +267,15 @@ class Deploy:
     def _wait_until_known(self, definition: Json) -> None:
         """Wait until the API serves what a definition that was just applied brings."""
         deadline = time.monotonic() + KNOWN
-        waiting = [{"apiVersion": one[0], "kind": one[1], "metadata": {"name": ""}} for one in scopes_of(definition)]
-        while True:
-            self.api.forget_kinds()
-            waiting = [outline for outline in waiting if not self._path(outline)]
-            if not waiting:
-                return
+        scopes = web_service.scopes_of(definition)
+        kinds = [as_manifest({"apiVersion": version, "kind": kind, "name": ""}) for version, kind in scopes]
+        self.api.forget_kinds()
+        while not all(map(self._path, kinds)):
             if time.monotonic() > deadline:
                 name = kube_objects.name_of(definition)
                 raise KubeError(f"{name}: the API does not serve it after {KNOWN} s; kubectl describe it", status=504)
             time.sleep(web_rollout.PAUSE)
+            self.api.forget_kinds()
 
     def _will_be_free(self, manifest: Json) -> bool:
         """Say whether the Services that have this one's node ports are removed, or get others, in this run."""
@@ -421,14 +418,6 @@ def foreign(manifest: Json, found: Json) -> Trouble:
     label = f"{kube_objects.MANAGED_BY}={web_ownership.OWNER[kube_objects.MANAGED_BY]}"
     remedy = f"give the service another name, or hand it over: kubectl label {where} {label}"
     return Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy)
-
-
-def scopes_of(definition: Json) -> dict[tuple[str, str], str]:
-    """Return the scope of each apiVersion and kind that a CustomResourceDefinition brings."""
-    spec = definition.get("spec") or {}
-    kind, scope = (spec.get("names") or {}).get("kind", ""), spec.get("scope", "")
-    versions = [one for one in spec.get("versions") or () if one.get("served")]
-    return {(f"{spec.get('group')}/{one.get('name')}", kind): scope for one in versions}
 
 
 def is_leaving(found: Json) -> bool:
