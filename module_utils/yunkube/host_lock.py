@@ -184,8 +184,9 @@ def release(run: Json, folder: Path | None = None) -> None:
 
 def give_back(run: Json) -> None:
     """Give the run's claim up, unless one of its modules still works here; then it expires."""
-    with contextlib.suppress(BusyError), held("release", 10):
-        release(run)
+    if _read(FOLDER / "run.json").get("origin") == run["origin"]:  # else not even the lock is touched
+        with contextlib.suppress(BusyError), held("release", 10):
+            release(run)
 
 
 def _read(path: Path) -> Json:
