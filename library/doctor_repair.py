@@ -15,6 +15,8 @@ options:
   repair: {description: The repair's name., type: str, required: true}
   target: {description: "What is repaired: a file, a unit.", type: str, default: ""}
   arguments: {description: What the repair needs to know., type: dict, default: {}}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
 """
@@ -24,7 +26,7 @@ backup: {description: Where the files are that were there before, returned: when
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
 from ansible.module_utils.yunkube.kube_api import KubeError
 
@@ -37,9 +39,11 @@ def main() -> None:
             "repair": {"type": "str", "required": True},
             "target": {"type": "str", "default": ""},
             "arguments": {"type": "dict", "default": {}},
+            **identity.OPTIONS,
         },
         supports_check_mode=True,
     )
+    identity.refuse_another(module)
     host_lock.take(module)
     options = module.params
     work = Work(module, options["id"])

@@ -9,13 +9,15 @@ short_description: Make this host a node of the cluster with kubeadm join
 description:
   - Without O(config) it only looks, so that a token is minted for a host that needs one and for no other.
     A host that joined and whose kubelet stands still gets it started.
-  - With O(config) it joins, going on from what an interrupted run left.
+  - With O(config) it joins, going on from what an interrupted run left. A master has joined when its node is marked as
+    one, which kubeadm does last.
   - Refuses a host that belongs to another cluster, which it learns from the certificate that the API shows.
 author: [Yunkube]
 options:
   config: {description: "kubeadm's JoinConfiguration, YAML. Goes to kubeadm through memory.", type: str}
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
   node: {description: Name of the node, type: str, required: true}
+  master: {description: Whether it is to run the control plane, type: bool, default: false}
   patches:
     description:
       - "kubeadm's patches, each a dictionary of target (C(kubeletconfiguration)...) and strategic merge patch."
@@ -43,27 +45,33 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, kubeadm
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"
 # Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
+MASTER = "node-role.kubernetes.io/control-plane"
+# Phases of kubeadm that a host with a kubelet.conf has behind it: only now would they refuse a node that is Ready.
+DONE = "kubelet-start,etcd-join"
 CORRECT = "correct the inventory, or take the host out of the other cluster first"
 
 
+UNFINISHED = ("absent", "partial")
+
+
 class Found(t.NamedTuple):
-    """What is on the host: absent, joined, unknown (to the API) or foreign, and what to say about it."""
+    """What is on the host: absent, partial, joined, unknown (to the API) or foreign, and what to say about it."""
 
     state: str
     detail: str = ""
     remedy: str = CORRECT
 
 
-def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
+def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool = False) -> Found:
     """Judge the host by its kubelet.conf and by what the API says about its node to `ask`."""
     conf = root / KUBELET_CONF
-    if not conf.exists():
+    if not conf.exists() or not _has_certificate(root, conf):
         return Found("absent")
     server = read_kubeconfig(str(conf)).server
     is_master = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
@@ -71,7 +79,7 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
         detail = f"this host joined a cluster at {server}, and cluster_control_plane_endpoint is {endpoint}"
         return Found("foreign", detail, f"where that is the same cluster, write the endpoint that it has; {CORRECT}")
     try:
-        ask()
+        node = t.cast("Json", ask())
     except KubeError as error:
         if error.reason == "OtherCluster" or error.status == 401:
             return Found("foreign", f"this host is a node of another cluster: {error}")
@@ -79,7 +87,16 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object]) -> Found:
             return Found("foreign", f"this host joined under another name: {error}")
         if error.status == 404:
             return Found("unknown", "the cluster has forgotten this node")
+    else:
+        if master and MASTER not in (node["metadata"].get("labels") or {}):
+            return Found("partial")
     return Found("joined")  # also when nobody answers: a silent API is no reason to join again
+
+
+def _has_certificate(root: Path, conf: Path) -> bool:
+    """Say whether the kubelet got its certificate: it writes its kubelet.conf before it asks for one."""
+    named = re.search(r"^ *client-certificate: *(\S+) *$", conf.read_text(), re.MULTILINE)
+    return not named or (root / named[1].strip("\"'").lstrip("/")).exists()
 
 
 def wrong_ca(root: Path, config: str) -> str:
@@ -108,22 +125,22 @@ class Join:
         """Join, or only look."""
         host_lock.take(self.module)
         found = self._look()
-        if found.state == "absent" and not self.module.check_mode:
+        if found.state in UNFINISHED and not self.module.check_mode:
             try:
                 with kubeadm.exclusive(self.options["timeout"]) as lock:
                     found = self._look()  # an earlier kubeadm may have come to its end
-                    if found.state == "absent" and self.options["config"]:
-                        self._join(lock)
+                    if found.state in UNFINISHED and self.options["config"]:
+                        self._join(found, lock)
             except kubeadm.BusyError as error:
                 self.module.fail_json(msg=str(error))
-        if found.state == "absent":
-            changes = [self._joining()] if self.options["config"] else []
+        if found.state in UNFINISHED:
+            changes = [self._joining(found)] if self.options["config"] else []
             self.module.exit_json(changed=bool(changes), changes=changes, joined=False)
         self._keep_running(found)
 
     def _look(self) -> Found:
         try:
-            found = look(self.root, self.options["endpoint"], self._ask)
+            found = look(self.root, self.options["endpoint"], self._ask, master=self.options["master"])
         except KubeError as error:
             self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
         if found.state == "foreign":
@@ -155,11 +172,13 @@ class Join:
                 self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
         self.module.exit_json(changed=bool(changes), changes=changes, joined=True)
 
-    def _joining(self) -> str:
+    def _joining(self, found: Found) -> str:
+        if found.state == "partial":
+            return "finish joining the cluster as a master"
         master = re.search(r"^controlPlane:", self.options["config"], re.MULTILINE)
         return f"join the cluster as a {'master' if master else 'node'}"
 
-    def _join(self, lock: int) -> t.NoReturn:
+    def _join(self, found: Found, lock: int) -> t.NoReturn:
         config = self.options["config"]
         detail = wrong_ca(self.root, config)
         if detail:
@@ -169,7 +188,7 @@ class Join:
             *self.options["ignore_preflight_errors"],
             *kubeadm.join_leftovers(self.root, kubeadm.listeners()),
         ]
-        argv = [program, "join"]
+        argv = [program, "join", *([f"--skip-phases={DONE}"] if found.state == "partial" else [])]
         if ignored:
             argv.append(f"--ignore-preflight-errors={','.join(ignored)}")
         kubeadm.write_patches(self.options["patches"])
@@ -177,7 +196,11 @@ class Join:
         if outcome.rc != 0:
             self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
         self.module.exit_json(
-            changed=True, changes=[self._joining()], joined=True, ignored=ignored, seconds=round(outcome.seconds, 1)
+            changed=True,
+            changes=[self._joining(found)],
+            joined=True,
+            ignored=ignored,
+            seconds=round(outcome.seconds, 1),
         )
 
 
@@ -189,6 +212,7 @@ def main() -> None:
                 "config": {"type": "str", "no_log": True},
                 "endpoint": {"type": "str", "required": True},
                 "node": {"type": "str", "required": True},
+                "master": {"type": "bool", "default": False},
                 "patches": {"type": "list", "elements": "dict", "default": []},
                 "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
                 "timeout": {"type": "int", "default": 360},

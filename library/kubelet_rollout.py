@@ -10,7 +10,8 @@ description:
   - Lets kubeadm write C(/var/lib/kubelet/config.yaml) from ConfigMap C(kube-system/kubelet-config) and the host's
     patches, restarts the kubelet where the file changed, and returns when the node has reported that it is Ready.
   - Where the kubelet does not get ready with it, the former file is put back, the kubelet is restarted, and the module
-    fails with what the kubelet said; so a play with C(serial) of 1 loses no host.
+    fails with what the kubelet said. With C(throttle) of 1 no host is lost, as those after one that failed are not
+    tried (plugins/action/kubelet_rollout.py).
 author: [The maintainers]
 options:
   node: {description: Name of the node, type: str, required: true}

@@ -11,7 +11,8 @@ description:
     them must not go. Then C(kubectl drain) lets the pods of each node leave, as their disruption budgets allow. What
     does not leave in time fails the module, and the node takes pods again.
   - Of a master it then removes the member of etcd, one after the other - a snapshot is saved before, and the other
-    members are healthy after. So the host can be reset without costing etcd its quorum.
+    members are healthy after. So the host can be reset without costing etcd its quorum. A member is found by its
+    host's name or address, also when its node was deleted.
   - In state C(absent) the nodes are deleted. Hosts that are dead are not drained.
 author: [Yunkube]
 options:
@@ -56,13 +57,19 @@ from ansible.module_utils.yunkube.words import counted, joined
 MASTER = "node-role.kubernetes.io/control-plane"
 
 
-def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str, int], bool]) -> list[Json]:
-    """Return why hosts must not go, all of them at once; `nodes` are those of the API, by name."""
+def faults(
+    options: Json,
+    nodes: t.Mapping[str, Json],
+    answers: t.Callable[[str, int], bool],
+    members: t.Mapping[str, etcd.Member],
+) -> list[Json]:
+    """Return why hosts must not go, all of them at once; `nodes` are those of the API, by name, as are `members`."""
     found: list[Json] = []
     leaving = [host.lower() for host in options["hosts"]]
+    there = {*nodes, *members}
     remaining = [name for name in nodes if is_master(nodes[name]) and name not in leaving]
     for host in options["hosts"]:
-        if is_master(nodes.get(host.lower(), {})) and not remaining:
+        if (is_master(nodes.get(host.lower(), {})) or host.lower() in members) and not remaining:
             found.append(_fault(host, "last master", "is the last master", "remove the whole cluster: `down`"))
         elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
             message = f"holds the address that all hosts reach the API at, {options['endpoint']}"
@@ -72,14 +79,14 @@ def faults(options: Json, nodes: t.Mapping[str, Json], answers: t.Callable[[str,
             message = "is cluster_control_plane_host, through which this run works"
             remedy = f"name another master there: {', '.join(remaining)}"
             found.append(_fault(host, "control plane host", message, remedy))
-        elif host not in options["addresses"] and not options["dead"] and host.lower() in nodes:
+        elif host not in options["addresses"] and not options["dead"] and host.lower() in there:
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
             found.append(_fault(host, "inventory", "is not in the inventory", remedy))
-        elif host.lower() not in nodes:
-            there = ", ".join(sorted(nodes))
-            found.append(_fault(host, "no node", f"is no node of {options['cluster']}", f"there are: {there}"))
+        elif host.lower() not in there:
+            names = ", ".join(sorted(nodes))
+            found.append(_fault(host, "no node", f"is no node of {options['cluster']}", f"there are: {names}"))
         elif options["dead"]:
-            address, port = place_of(host, options, nodes[host.lower()])
+            address, port = place_of(host, options, nodes.get(host.lower(), {}))
             if answers(address, port):
                 remedy = "remove it without --dead, so that nothing is left on it"
                 found.append(_fault(host, "alive", f"is not dead: it answers at {address}:{port}", remedy))
@@ -142,9 +149,11 @@ class Removal:
         names = [host.lower() for host in self.options["hosts"]]
         if self.options["state"] == "absent":
             return self._delete(names)
-        self._refuse(faults(self.options, self.nodes, answers), kind="config")
-        members = self._members([name for name in names if is_master(self.nodes[name])])
-        return self._drain(names) + self._leave(members)
+        members = self._members()
+        theirs = self._theirs(members)
+        self._refuse(faults(self.options, self.nodes, answers, theirs), kind="config")
+        leaving = self._in_order(members, theirs)
+        return self._drain([name for name in names if name in self.nodes]) + self._leave(leaving)
 
     def _refuse(self, found: list[Json], **more: str) -> None:
         """End when there are faults, and tell all of them."""
@@ -173,18 +182,38 @@ class Removal:
         evicted = f": evict {counted(pods, 'pod')}" if pods else ""
         return [f"drain {', '.join(ready)}{evicted}"] if ready else []
 
-    def _members(self, masters: list[str]) -> list[etcd.Member]:
-        """Return the etcd members of masters; refuse what would cost etcd its quorum."""
-        if not masters or not etcd.MANIFEST.exists():  # without it etcd runs elsewhere
+    def _members(self) -> list[etcd.Member]:
+        """Return all members of etcd; none where it runs elsewhere, or where no host that leaves can have one."""
+        if not etcd.MANIFEST.exists():
             return []
-        members = self.etcd.members()
+        try:
+            return self.etcd.members()
+        except etcd.EtcdError:
+            nodes = [self.nodes.get(host.lower()) for host in self.options["hosts"]]
+            if any(node is None or is_master(node) for node in nodes):
+                raise
+            return []
+
+    def _theirs(self, members: list[etcd.Member]) -> dict[str, etcd.Member]:
+        """Return the members of the hosts that leave, by name, also of those whose node is gone."""
+        found: dict[str, etcd.Member] = {}
+        for host in self.options["hosts"]:
+            name = host.lower()
+            node = self.nodes.get(name)
+            address = address_of(node) if node else str(self.options["addresses"].get(host) or "")
+            if member := etcd.member_of(members, name, address):
+                found[name] = member
+        return found
+
+    def _in_order(self, members: list[etcd.Member], theirs: dict[str, etcd.Member]) -> list[etcd.Member]:
+        """Return the leaving members in the order in which they go; refuse what would cost etcd its quorum."""
+        if not theirs:
+            return []
         self.healthy = self.etcd.healthy(members)
-        found = [etcd.member_of(members, name, address_of(self.nodes[name])) for name in masters]
-        leaving = [member for member in found if member]  # one of a removal that was cut short has left
-        if leaving and (message := etcd.objection(members, self.healthy, leaving)):
+        if message := etcd.objection(members, self.healthy, list(theirs.values())):
             remedy = "start the other masters again, or first remove those that are gone for good, with --dead"
-            self._refuse([_fault(joined(masters), "etcd's quorum", message, remedy)], kind="config")
-        return etcd.in_removal_order(leaving, self.healthy)
+            self._refuse([_fault(joined(list(theirs)), "etcd's quorum", message, remedy)], kind="config")
+        return etcd.in_removal_order(theirs.values(), self.healthy)
 
     def _leave(self, members: list[etcd.Member]) -> list[str]:
         """Remove members of etcd, each when all is well after the one before."""

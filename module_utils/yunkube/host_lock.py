@@ -2,7 +2,8 @@
 
 A module goes on after its run was stopped or lost its connection, so a module that changes a host holds a lock there,
 and the kernel frees it when the module has ended. A run holds a claim, a file on the control plane host: runs on other
-control machines see it. It is renewed by the modules of the run, given up by the last one, and expires without them.
+control machines see it. It is renewed when a module of the run begins and ends there, and given up by the last one; of
+a run that failed, deploy.py gives it back. That of a killed one expires.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if t.TYPE_CHECKING:
 FOLDER = Path("/run/yunkube")
 # Seconds to wait for a module of an earlier run: as long as the slowest step of kubeadm may take, and a bit.
 WAIT = 420.0
-# Seconds without a module on the control plane host after which a claim counts no more: hosts that fetch the bundle
-# over a slow network keep a run away from it for long.
-EXPIRY = 1800.0
+# Seconds without a module on the control plane host after which a claim counts no more: a step on other hosts may take
+# as long as a module is waited for. What they do longer keeps others away by their own locks.
+EXPIRY = WAIT + 60
 
 # The run that a module belongs to, as scripts/deployer/lock.py describes it; empty where the run changes nothing.
 RUN_SPEC: dict[str, dict[str, t.Any]] = {"run": {"type": "dict", "default": {}}}
@@ -68,7 +69,7 @@ def claim_only(module: AnsibleModule, *, last: bool = False) -> None:
     except BusyError as error:
         module.fail_json(msg=str(error))
     if last:
-        atexit.register(_release, run)
+        atexit.register(give_back, run)
 
 
 def verb(module: AnsibleModule) -> str:
@@ -87,8 +88,8 @@ def _take(module: AnsibleModule, *, last: bool = False) -> None:
         claim(run)
     else:
         renew()
-    if last and run:
-        stack.callback(release, run)
+    # What took long was no silence.
+    stack.callback(release, run) if last and run else stack.callback(renew)
 
 
 def _name(module: AnsibleModule) -> str:
@@ -156,10 +157,12 @@ def claim(run: Json, folder: Path | None = None) -> None:
     if other and other["origin"] != run["origin"]:
         idle = now - other["seen"]
         if 0 <= idle < EXPIRY:
+            left = EXPIRY - idle
+            until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + left))
             raise BusyError(
                 f"`{other['verb']}` of {other['owner']} has been working on this cluster since {other['since']}, "
-                f"and was last seen here {idle:.0f} s ago; wait for it to end, or remove {path} on this host if it "
-                f"no longer runs (it expires after {EXPIRY / 60:.0f} minutes without a sign of the run)"
+                f"and was last seen here {idle:.0f} s ago; wait for it to end. If it no longer runs, its claim expires "
+                f"at {until}, in {left:.0f} s, or remove {path} on this host"
             )
     _write(path, {**{key: str(run[key]) for key in ("origin", "owner", "verb", "since")}, "seen": now})
 
@@ -179,9 +182,11 @@ def release(run: Json, folder: Path | None = None) -> None:
         path.unlink(missing_ok=True)
 
 
-def _release(run: Json) -> None:
-    with contextlib.suppress(BusyError), held("release", 10):
-        release(run)
+def give_back(run: Json) -> None:
+    """Give the run's claim up, unless one of its modules still works here; then it expires."""
+    if _read(FOLDER / "run.json").get("origin") == run["origin"]:  # else not even the lock is touched
+        with contextlib.suppress(BusyError), held("release", 10):
+            release(run)
 
 
 def _read(path: Path) -> Json:

@@ -54,8 +54,12 @@ SHARED_TREES: tuple[tuple[str, int, bool], ...] = (
     ("/run/nri", 1, False),
 )
 ALL_TREES = [(tree, depth) for tree, depth, _ in (*TREES, *SHARED_TREES)]
-# What goes by itself, as when a container of the host's own ends.
-PASSING = ("file /run/netns/* is gone", "file /var/lib/cni/* is gone")
+# What goes by itself, as when a container of the host's own ends; and the rules of Docker's resolver in a host that is
+# a container, which has other ports after each start.
+PASSING = (
+    "file /run/netns/* is gone", "file /var/lib/cni/* is gone",
+    "packet filter *DOCKER_OUTPUT*", "packet filter *DOCKER_POSTROUTING*",
+)  # fmt: skip
 # What a host writes itself, cluster or not.
 VOLATILE_FILES = (
     "/etc/.pwd.lock", "/etc/adjtime", "/etc/group-", "/etc/gshadow-", "/etc/ld.so.cache", "/etc/mtab", "/etc/passwd-",

@@ -165,6 +165,10 @@ class KubeApi:
         """Say whether objects of a manifest's kind stand in a namespace."""
         return bool(self._resource(manifest)[1]["namespaced"])
 
+    def forget_kinds(self) -> None:
+        """Ask for kinds again: a definition was applied."""
+        self._kinds.clear()
+
     def _resource(self, manifest: Json) -> tuple[str, Json]:
         version, kind = manifest["apiVersion"], manifest["kind"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"

@@ -240,7 +240,7 @@ def init_leftovers(root: Path, listening: dict[int, str]) -> list[str]:
 
 def join_leftovers(root: Path, listening: dict[int, str]) -> list[str]:
     """Name the checks that fail because an earlier `kubeadm join` got so far, and only those."""
-    files = ("etc/kubernetes/bootstrap-kubelet.conf", "etc/kubernetes/pki/ca.crt")
+    files = ("etc/kubernetes/bootstrap-kubelet.conf", "etc/kubernetes/kubelet.conf", "etc/kubernetes/pki/ca.crt")
     checks = [f"FileAvailable--{name.replace('/', '-')}" for name in files if (root / name).exists()]
     if not checks:
         return []

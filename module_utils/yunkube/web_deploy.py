@@ -35,6 +35,7 @@ VERSIONS = {
     "policy/v1": ("PodDisruptionBudget",),
 }
 GONE = 120  # seconds for what is removed to end: more than pods are given
+KNOWN = 30  # seconds for the API to serve a kind whose definition was applied
 
 
 class Item(t.NamedTuple):
@@ -131,6 +132,7 @@ class Deploy:
     def _plan(self, services: list[Json], login: web_service.Login | None) -> list[Item]:
         """Return everything to apply, in order: what services share comes before the first that needs it."""
         plan: list[Item] = []
+        self._scopes = web_service.scopes(one for service in services for one in service["resources"])
         shared: set[tuple[str, str]] = set()
         for service in services:
             name = web_service.title(service)
@@ -140,7 +142,7 @@ class Deploy:
                 remedy = f"choose another namespace; these are reserved: {spaces}"
                 self._fail(name, Trouble("reserved", "its namespace is reserved for Kubernetes and the addons", remedy))
                 continue
-            if unknown := next((one for one in manifests if not self._is_known(one, services)), None):
+            if unknown := next((one for one in manifests if not self._is_known(one)), None):
                 self._fail(name, unknown_kind(unknown))
             manifests = [web_service.stamped(web_service.with_login(manifest, login)) for manifest in manifests]
             first: list[Json] = []
@@ -155,7 +157,8 @@ class Deploy:
                 shared.add(("Secret", space))
             ordered = [*first, *web_service.in_order_of_applying(manifests)]
             plan += [Item(name, manifest, self._path(manifest)) for manifest in ordered]
-        return plan
+        # Stable: definitions come before all else, as a service may use what another one defines.
+        return sorted(plan, key=lambda item: item.manifest["kind"] != web_service.DEFINITION)
 
     def _placed(self, manifest: Json, service: Json) -> Json:
         """Return a manifest with the service's namespace where it names none and its kind wants one."""
@@ -165,19 +168,15 @@ class Deploy:
         except KubeError as error:
             if error.status != 404:
                 raise
-            return manifest
+            wants = self._scopes.get((manifest["apiVersion"], manifest["kind"])) == "Namespaced"
         metadata = manifest["metadata"]
         if not wants or metadata.get("namespace"):
             return manifest
         return {**manifest, "metadata": {**metadata, "namespace": service["namespace"]}}
 
-    def _is_known(self, manifest: Json, services: list[Json]) -> bool:
+    def _is_known(self, manifest: Json) -> bool:
         """Say whether the API knows a manifest's kind, or will when the declared definitions are applied."""
-        definitions = [
-            one for service in services for one in service["resources"] if one.get("kind") == "CustomResourceDefinition"
-        ]
-        group = manifest["apiVersion"].rpartition("/")[0]
-        return bool(self._path(manifest)) or any((one.get("spec") or {}).get("group") == group for one in definitions)
+        return bool(self._path(manifest)) or (manifest["apiVersion"], manifest["kind"]) in self._scopes
 
     def _is_to_make(self, space: str) -> bool:
         found = self.api.find(f"/api/v1/namespaces/{space}")
@@ -257,11 +256,26 @@ class Deploy:
         change = kube_objects.apply_one(self.api, manifest if self.dry_run else now, dry_run=self.dry_run)
         if change:
             self._note(change)
+            if manifest["kind"] == web_service.DEFINITION and not self.dry_run:
+                self._wait_until_known(manifest)
         elif old:
             self._words.append(f"roll {kube_objects.name_of(manifest)} on: {len(old)} pods are of the template before")
         workload = web_rollout.workload_of(item.service, manifest, path or self._path(manifest))
         if workload:
             self._workloads.append(workload)
+
+    def _wait_until_known(self, definition: Json) -> None:
+        """Wait until the API serves what a definition that was just applied brings."""
+        deadline = time.monotonic() + KNOWN
+        scopes = web_service.scopes_of(definition)
+        kinds = [as_manifest({"apiVersion": version, "kind": kind, "name": ""}) for version, kind in scopes]
+        self.api.forget_kinds()
+        while not all(map(self._path, kinds)):
+            if time.monotonic() > deadline:
+                name = kube_objects.name_of(definition)
+                raise KubeError(f"{name}: the API does not serve it after {KNOWN} s; kubectl describe it", status=504)
+            time.sleep(web_rollout.PAUSE)
+            self.api.forget_kinds()
 
     def _will_be_free(self, manifest: Json) -> bool:
         """Say whether the Services that have this one's node ports are removed, or get others, in this run."""

@@ -17,6 +17,7 @@ TEMPLATE = "yunkube/template"  # on a ReplicationController's pods: which templa
 BEFORE = "yunkube/previous-template"  # on a ReplicationController: what a rollback goes back to
 PULL_SECRET = "registry-pull"  # noqa: S105 - the Secret's name
 WORKLOADS = ("Deployment", "ReplicationController", "StatefulSet", "DaemonSet")
+DEFINITION = "CustomResourceDefinition"
 # Seconds that a pod goes on answering once it is to end: until every node sends its requests elsewhere.
 DRAIN = 5
 
@@ -183,6 +184,20 @@ def stamp_of(found: Json) -> str:
     return str((metadata.get("annotations") or {}).get(TEMPLATE, ""))
 
 
+def scopes_of(definition: Json) -> dict[tuple[str, str], str]:
+    """Return the scope of each apiVersion and kind that a CustomResourceDefinition brings."""
+    spec = definition.get("spec") or {}
+    kind, scope = (spec.get("names") or {}).get("kind", ""), spec.get("scope", "")
+    versions = [one for one in spec.get("versions") or () if one.get("served")]
+    return {(f"{spec.get('group')}/{one.get('name')}", kind): scope for one in versions}
+
+
+def scopes(manifests: t.Iterable[Json]) -> dict[tuple[str, str], str]:
+    """Return the scopes that all definitions among manifests bring."""
+    definitions = [one for one in manifests if one.get("kind") == DEFINITION]
+    return {kind: scope for one in definitions for kind, scope in scopes_of(one).items()}
+
+
 def in_order_of_applying(manifests: t.Iterable[Json]) -> list[Json]:
     """Sort: what others stand in or read first, workloads last."""
     return sorted(manifests, key=lambda manifest: _rank(manifest["kind"]))
@@ -197,7 +212,7 @@ def in_order_of_removing(manifests: t.Iterable[Json]) -> list[Json]:
 def _rank(kind: str) -> int:
     if kind in WORKLOADS:
         return 4
-    return {"Namespace": 0, "CustomResourceDefinition": 1, "Service": 3}.get(kind, 2)
+    return {"Namespace": 0, DEFINITION: 1, "Service": 3}.get(kind, 2)
 
 
 def _copy(manifest: Json) -> Json:

@@ -54,6 +54,7 @@ class Progress:
         self.unknown_hosts: list[str] = []
         self.unmatched: list[str] = []  # patterns of plays that no host matched
         self.errors: list[str] = []
+        self.reached = False  # whether a host beside this one has answered
         self.finished = False
         self.started = False
         self._last: dict[str, Failure] = {}
@@ -115,6 +116,7 @@ class Progress:
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""
+        self.reached |= any(host != "localhost" for host in self.running)
         yield from self._end_stage(cut_short=True)
         self.failures = merged(self._last.values())
 
@@ -155,6 +157,7 @@ class Progress:
         self._answers.setdefault(str(data.get("task_uuid", "")).partition("_")[0], set()).add(host)
         self._stage_changed += outcome == "changed"
         result = data.get("res") or {}
+        self.reached |= outcome != "unreachable" and (host != "localhost" or "_ansible_delegated_vars" in result)
         if isinstance(table := result.get("table"), list):
             self.table += [row for row in table if isinstance(row, Mapping)]
         if isinstance(status := result.get("status"), Mapping) and "nodes" in status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import signal
 import sys
 import time
@@ -30,6 +31,10 @@ from deployer.views import View, make_view
 
 # Seconds between two looks of --watch.
 INTERVAL = 5.0
+
+# What gives the claim of a run back (module_utils/yunkube/host_lock.py), and seconds that it may take.
+RELEASE = "playbooks/release.yml"
+RELEASE_SECONDS = 10.0
 
 # A failure that is a question: the module would remove what is no longer declared.
 REMOVALS = "removals"
@@ -172,7 +177,20 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
     _report(request, view, summary, advice(code, stop.reason, request, progress, host_names(cluster.inventory)))
+    well = code in (Exit.OK, Exit.CHANGES) or (verb.reports and code == Exit.UNHEALTHY)
+    if lock.VARIABLE in os.environ and verb.claims and progress.reached and not (well or stop.by_force):
+        _give_back(run)
     return code
+
+
+def _give_back(run: Run) -> None:
+    """Let other control machines go on at once. Where that fails, or Ctrl-C ends it, the claim expires by itself."""
+    playbook = run.project / RELEASE
+    stop = Stop(RELEASE_SECONDS)
+    if playbook.is_file():
+        with stop.on_signals(), contextlib.suppress(DeployError, OSError):
+            release = replace(run, playbook=playbook, limit="", diff=False, verbosity=0)
+            run_playbook(release, lambda _event: None, stop, lambda: None)
 
 
 def _report(request: Request, view: View, summary: Summary, last_words: str) -> None:

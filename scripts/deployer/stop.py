@@ -26,14 +26,14 @@ class Stop:
         self._clock = clock
         self._deadline = None if timeout is None else clock() + timeout
         self._asked_at: float | None = None
-        self._by_force = False
+        self.by_force = False
         self._seen: set[Process] = set()
         self.reason: Reason = ""
 
     def ask(self, reason: Reason) -> None:
         """Ask for an end; asked again, it ends by force."""
         if self.reason:
-            self._by_force = True
+            self.by_force = True
         else:
             self.reason = reason
 
@@ -50,7 +50,7 @@ class Stop:
             for pid in children(os.getpid()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGINT)
-        return self._by_force or now - self._asked_at > GRACE
+        return self.by_force or now - self._asked_at > GRACE
 
     def sweep(self) -> None:
         """Kill what is left of the processes of this run."""

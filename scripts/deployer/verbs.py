@@ -25,12 +25,20 @@ class Verb:
     report: str = "hosts"
     # Whether it can be done for some hosts of the cluster only.
     limits: bool = True
+    # Whether a run that fails may leave its claim on the control plane host; with others, their last module has it.
+    claims: bool = False
 
 
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("up", "site.yml", "make the cluster, or bring it to what the inventory says", "kubectl -- get nodes"),
+        Verb(
+            "up",
+            "site.yml",
+            "make the cluster, or bring it to what the inventory says",
+            "kubectl -- get nodes",
+            claims=True,
+        ),
         Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
         Verb(
             "verify",
@@ -59,6 +67,7 @@ VERBS = {
             reports=True,
             report="doctor",
             limits=False,
+            claims=True,
         ),
         Verb(
             "support-bundle",
@@ -68,7 +77,11 @@ VERBS = {
             exclusive=False,
         ),
         Verb(
-            "add", "playbooks/add.yml", "add hosts of the inventory to the cluster; nothing else is touched", "status"
+            "add",
+            "playbooks/add.yml",
+            "add hosts of the inventory to the cluster; nothing else is touched",
+            "status",
+            claims=True,
         ),
         Verb(
             "remove",
@@ -76,6 +89,7 @@ VERBS = {
             "drain hosts, reset them, and take them out of the cluster",
             "status",
             limits=False,
+            claims=True,
         ),
         Verb(
             "web apply",
@@ -98,8 +112,16 @@ VERBS = {
             "attach an inventory again to the cluster of its hosts, after its state directory was lost or it was moved",
             "up",
             limits=False,
+            claims=True,
         ),
-        Verb("down", "playbooks/down.yml", "remove the cluster, without a trace on its hosts", "up", limits=False),
+        Verb(
+            "down",
+            "playbooks/down.yml",
+            "remove the cluster, without a trace on its hosts",
+            "up",
+            limits=False,
+            claims=True,
+        ),
     )
 }
 

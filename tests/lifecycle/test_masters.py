@@ -24,6 +24,12 @@ def nodes(lab: Lab) -> dict[str, bool]:
     return {item["metadata"]["name"]: not item["spec"].get("unschedulable", False) for item in items}
 
 
+def masters(lab: Lab) -> set[str]:
+    """Return the nodes that are marked as masters."""
+    selector = "--selector=node-role.kubernetes.io/control-plane"
+    return set(lab.kubectl("get", "nodes", selector, "--output=jsonpath={.items[*].metadata.name}").split())
+
+
 def members(lab: Lab) -> set[str]:
     """Return the members of etcd."""
     listed = json.loads(lab.run("master1", f"{ETCDCTL} member list --write-out=json"))["members"]
@@ -61,10 +67,19 @@ def test_a_bare_master_makes_no_second_cluster(lab: Lab) -> None:
     assert not lab.succeeds("master2", "test -e /etc/kubernetes/admin.conf")
 
 
-def test_it_joins_as_a_further_master(lab: Lab) -> None:
+def test_it_joins_as_a_further_master_also_after_a_join_that_was_cut_short(lab: Lab) -> None:
+    cut = "until [ -e /etc/kubernetes/kubelet.conf ]; do sleep 0.01; done; pkill -KILL -x kubeadm"
+    lab.run("master2", f"systemd-run -q sh -c '{cut}'")
+    result = lab.deploy("up", seconds=400)
+    assert result.code == 3, result.errors
+    assert set(nodes(lab)) == {"master1", "master3"}
+    # Marking is what kubeadm does last: as if master3 had been cut short there.
+    lab.kubectl("label", "node", "master3", "node-role.kubernetes.io/control-plane-")
+    lab.kubectl("taint", "node", "master3", "node-role.kubernetes.io/control-plane-")
     result = lab.deploy("up", seconds=400)
     assert result.code == 0, result.errors
-    assert members(lab) == {"master1", "master2", "master3"}
+    assert masters(lab) == members(lab) == {"master1", "master2", "master3"}
+    assert "control-plane" in lab.kubectl("get", "node", "master3", "--output=jsonpath={.spec.taints}")
 
 
 def test_what_would_cost_etcd_its_quorum_is_refused(lab: Lab) -> None:
@@ -77,10 +92,15 @@ def test_what_would_cost_etcd_its_quorum_is_refused(lab: Lab) -> None:
     assert members(lab) == {"master1", "master2", "master3"}
 
 
-def test_a_dead_master_leaves_and_a_living_one_after_it(lab: Lab) -> None:
+def test_a_master_that_was_installed_anew_leaves_and_one_without_a_node_after_it(lab: Lab) -> None:
+    docker("rm", "--force", "--volumes", "yunkube-masters-master3")
+    lab.make_hosts()
     dead = lab.deploy("remove", "master3", "--yes", "--dead")
-    assert dead.code == 0, dead.errors
+    assert "is not dead: it answers" in dead.faults
+    bare = lab.deploy("remove", "master3", "--yes")
+    assert bare.code == 0, bare.errors
     assert members(lab) == {"master1", "master2"}
+    lab.kubectl("delete", "node", "master2")
     alive = lab.deploy("remove", "master2", "--yes")
     assert alive.code == 0, alive.errors
     assert members(lab) == {"master1"}

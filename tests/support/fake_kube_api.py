@@ -47,7 +47,6 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "ClusterRoleBinding": ("clusterrolebindings", False),
     },
 }
-PLURALS = {plural: kind for kinds in KINDS.values() for kind, (plural, _) in kinds.items()}
 
 
 def make_certificates(folder: Path) -> None:
@@ -97,6 +96,7 @@ class FakeKubeApi:
         # Called after a change, as controllers hear of it; they may change more.
         self.changed: t.Callable[[FakeKubeApi, str], None] = lambda _api, _path: None
         self.created: t.Callable[[FakeKubeApi, str, Json], None] = lambda _api, _path, _body: None
+        self.establishing = 0  # how often it is asked for a new CustomResourceDefinition's kind before it knows it
         self._version = 0
         fake = self
 
@@ -127,6 +127,21 @@ class FakeKubeApi:
         self._server.shutdown()
         self._server.server_close()
 
+    def kinds(self) -> dict[str, dict[str, tuple[str, bool]]]:
+        """Return KINDS and those that CustomResourceDefinitions have brought."""
+        found = {version: dict(kinds) for version, kinds in KINDS.items()}
+        for path, definition in self.objects.items():
+            spec = definition.get("spec") or {}
+            if "/customresourcedefinitions/" in path and "group" in spec:
+                for version in spec["versions"]:
+                    kinds = found.setdefault(f"{spec['group']}/{version['name']}", {})
+                    kinds[spec["names"]["kind"]] = (spec["names"]["plural"], spec["scope"] == "Namespaced")
+        return found
+
+    def plurals(self) -> dict[str, str]:
+        """Return the kind by the name that it has in paths."""
+        return {plural: kind for kinds in self.kinds().values() for kind, (plural, _) in kinds.items()}
+
     def put(self, path: str, **content: t.Any) -> Json:
         """Have an object at a path, with what every object has."""
         parts = path.strip("/").split("/")
@@ -139,7 +154,7 @@ class FakeKubeApi:
         metadata.setdefault("uid", f"uid-{self._version}")
         metadata.setdefault("generation", 1)
         metadata.setdefault("creationTimestamp", "2026-11-23T00:00:00Z")
-        self.objects[path] = {"apiVersion": version, "kind": PLURALS[parts[-2]], **content, "metadata": metadata}
+        self.objects[path] = {"apiVersion": version, "kind": self.plurals()[parts[-2]], **content, "metadata": metadata}
         return self.objects[path]
 
 
@@ -198,19 +213,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, path: str, query: dict[str, str], _body: Json) -> tuple[int, Json]:
         version = path.removeprefix("/apis/").removeprefix("/api/")
-        if version in KINDS:
+        known = self.api.kinds()
+        if version in known and version not in KINDS and self.api.establishing:
+            self.api.establishing -= 1
+        elif version in known:
             verbs = ["get", "list", "patch"]
-            listed = [{"name": p, "kind": k, "namespaced": n, "verbs": verbs} for k, (p, n) in KINDS[version].items()]
+            listed = [{"name": p, "kind": k, "namespaced": n, "verbs": verbs} for k, (p, n) in known[version].items()]
             log = {"name": "pods/log", "kind": "Pod", "namespaced": True, "verbs": ["get"]}
             return 200, {"kind": "APIResourceList", "resources": [*listed, log]}
         if path == "/apis":
-            groups = [{"preferredVersion": {"groupVersion": version}} for version in KINDS if "/" in version]
+            groups = [{"preferredVersion": {"groupVersion": version}} for version in known if "/" in version]
             return 200, {"kind": "APIGroupList", "groups": groups}
         if path == "/version":
             return 200, {"gitVersion": "v1.37.2"}
         if path in self.api.objects:
             return 200, self.api.objects[path]
-        if path.rpartition("/")[2] in PLURALS:
+        if path.rpartition("/")[2] in self.api.plurals():
             items = [found for key, found in list(self.api.objects.items()) if self._listed(path, key, query)]
             # As the real one: the items of a list do not say what they are.
             bare = [{key: value for key, value in item.items() if key not in ("kind", "apiVersion")} for item in items]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import cluster_verify
 import pytest
@@ -13,7 +16,11 @@ from ansible.module_utils.yunkube import kube_probe
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted
 from ansible.module_utils.yunkube.kube_probe import Pod, Question, Row
+from ansible.module_utils.yunkube.store import LockError, locked
 from fake_kube_api import FakeKubeApi
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 PODS = [Pod("master1", "10.244.0.5", "10.0.0.11"), Pod("node1", "10.244.1.5", "10.0.0.21")]
 
@@ -157,3 +164,16 @@ def test_nodes_and_workloads_get_a_row_each_and_a_pod_when_it_does_not_run() -> 
         ("workload", "DaemonSet a/b", True),
         ("pod", "a/x", False),
     ]
+
+
+def test_a_proof_that_hangs_is_waited_for_no_longer_than_that_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cluster_verify, "RUN", tmp_path)
+    monkeypatch.setattr(cluster_verify, "LOCK_SECONDS", 0.1)
+    parameters = {"nodes": [], "workloads": [], "namespaces": [], "only": [], "version": ""}
+    verify = cluster_verify.Verify(t.cast("AnsibleModule", SimpleNamespace(params=parameters)))
+    with locked(tmp_path / "verify.lock", 1), pytest.raises(LockError) as caught, verify._alone():
+        pass
+    assert f"verify.lock has been held by process {os.getpid()} (" in str(caught.value)
+    assert "wait for it or end it, then run again" in str(caught.value)

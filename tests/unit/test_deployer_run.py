@@ -166,6 +166,54 @@ def test_a_run_that_takes_too_long_ends_with_124(deploy: Deploy) -> None:
     assert not processes_with(seconds)
 
 
+RELEASE = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        content: "{{ lookup('ansible.builtin.env', 'YUNKUBE_RUN') }} for {{ x_seconds | default('') }}"
+        dest: "{{ lookup('ansible.builtin.env', 'X_RELEASED') }}"
+        mode: "0600"
+"""
+
+
+@pytest.fixture
+def released(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the run that gives the claim back writes which one it is."""
+    (checkout / "playbooks/release.yml").write_text(RELEASE)
+    file = tmp_path / "released"
+    monkeypatch.setenv("X_RELEASED", str(file))
+    return file
+
+
+def test_a_run_that_fails_gives_its_claim_back(deploy: Deploy, released: Path, tmp_path: Path) -> None:
+    result = deploy("fails", "up", "--limit", "a", "-e", "x_password=secret", "-e", "x_seconds=1")
+    assert result.returncode == 3
+    run, _, more = released.read_text().partition(" for ")
+    assert json.loads(run)["verb"] == "up"
+    assert more == "1", "with the variables of the run"
+    assert "released" not in the_log(tmp_path) + result.stdout + result.stderr
+
+
+def test_a_run_that_goes_well_or_reaches_nobody_gives_nothing_back(deploy: Deploy, released: Path) -> None:
+    assert deploy("works", "up", "-e", f"x_file={released.with_name('written')}").returncode == 0
+    assert deploy("works", "up", "--limit", "nodeone").returncode == 2
+    assert deploy("does_not_parse", "up").returncode == 2
+    assert deploy("fails", "plan", "-e", "x_password=secret").returncode == 3
+    assert not released.exists()
+
+
+def test_a_run_that_is_stopped_gives_its_claim_back(checkout: Path, released: Path) -> None:
+    shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
+    seconds = f"75.{os.getpid()}"
+    process = start(checkout, "up", "-e", f"x_seconds={seconds}")
+    wait_until(lambda: processes_with(f"sleep {seconds}"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert seconds in released.read_text()
+
+
 def test_two_runs_on_one_cluster_are_refused_with_2(checkout: Path, deploy: Deploy) -> None:
     shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
     first = start(checkout, "up", "-e", f"x_seconds=79.{os.getpid()}")

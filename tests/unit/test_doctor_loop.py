@@ -22,7 +22,11 @@ module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round 
 MODULES = {
     "doctor_host": (["host", "master", "cluster", "cluster_id"], "module.exit_json(facts={})"),
     "doctor_cluster": (["host"], "module.exit_json(facts={})"),
-    "doctor_repair": (["id", "repair", "target", "arguments"], "module.exit_json(changed=True)"),
+    "doctor_repair": (
+        ["id", "repair", "target", "arguments", "cluster", "cluster_id"],
+        "module.exit_json(changed=True)",
+    ),
+    "run_claim": (["run", "state", "cluster", "cluster_id"], "module.exit_json(changed=False)"),
     "bundle_install": (["url", "port", "manifest", "purposes", "kinds"], "module.exit_json(changed=True)"),
     "doctor_diagnose": (["hosts", "clusters", "masters", "fix", "only", "allow", "most", "state"], ROUNDS),
 }
@@ -34,6 +38,8 @@ PLAYBOOK = """
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
     cluster_is_master: true
     cluster_name: test
+    cluster_control_plane_host: a
+    cluster_run: {}
     cluster_id: "{{ 'a' * 32 }}"
   tasks:
     - ansible.builtin.import_role: {name: troubleshoot}
@@ -57,6 +63,11 @@ def test_repairs_follow_one_another_and_the_report_stands_once_at_the_end(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     told = done.stdout.replace("\n", " ")
     assert told.count("TASK [troubleshoot : Repair]") == 4
+    claims = [line for line in told.split("TASK [troubleshoot : ") if "laim" in line.partition("]")[0]]
+    assert [line.partition("]")[0] for line in claims if "ok: [a" in line] == [
+        *["Claim the cluster for this run"] * 4,
+        "Give the claim back",
+    ]
     assert told.count("changed: [a]") == 3
     assert "changed: [b]" not in told
     assert told.count("TASK [troubleshoot : Show what was found]") == 1

@@ -11,9 +11,14 @@ import sys
 import time
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import real_module
 from ansible.module_utils.yunkube import host_lock
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
 # Modules of the control machine are kept apart by the lock of the state directory.
@@ -37,7 +42,7 @@ ONLY_READ = {
     "support_collect",
 }
 # It makes pods and removes them, and its own lock lets only one at a time do so.
-CLAIM_ONLY = {"cluster_verify"}
+CLAIM_ONLY = {"cluster_verify", "run_claim"}
 
 ALICE = {"origin": "a", "owner": "alice@laptop", "verb": "up", "since": "2026-11-28T12:00:00+00:00"}
 BOB = {"origin": "b", "owner": "bob@desk", "verb": "down", "since": "2026-11-28T12:01:00+00:00"}
@@ -124,6 +129,7 @@ def test_a_second_control_machine_is_told_who_works_on_the_cluster(folder: Path)
     text = str(caught.value)
     assert "`verify` of alice@laptop has been working on this cluster since 2026-11-28T12:00:00+00:00" in text
     assert f"remove {folder / 'run.json'} on this host" in text
+    assert re.search(r"expires at 20\d\d-\d\d-\d\d [\d:]+ UTC, in 4(80|79) s", text), text
     host_lock.release(BOB, folder)  # gives up nothing but its own
     with pytest.raises(host_lock.BusyError):
         host_lock.claim(BOB, folder)
@@ -143,6 +149,22 @@ def test_a_claim_expires_without_a_sign_of_its_run(folder: Path) -> None:
     path.write_text(json.dumps(old | {"seen": old["seen"] - host_lock.EXPIRY - 1}))
     host_lock.claim(BOB, folder)
     assert json.loads(path.read_text())["owner"] == "bob@desk"
+
+
+def test_a_long_module_is_a_sign_of_its_run_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else comes to the claim while a module holds the host's lock; then its last sign is of now."""
+    path = host_lock.FOLDER / "run.json"
+    with real_module.ending(monkeypatch):
+        host_lock.take(t.cast("AnsibleModule", SimpleNamespace(params={"run": ALICE}, check_mode=False)))
+        claimed = json.loads(path.read_text())
+        path.write_text(json.dumps(claimed | {"seen": claimed["seen"] - host_lock.EXPIRY - 1}))
+    assert json.loads(path.read_text())["seen"] >= claimed["seen"]
+    with pytest.raises(host_lock.BusyError):
+        host_lock.claim(BOB)
+
+
+def test_a_claim_expires_in_a_few_minutes_but_not_during_a_step_on_other_hosts() -> None:
+    assert host_lock.WAIT < host_lock.EXPIRY <= 600
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"origin": "a"}'])

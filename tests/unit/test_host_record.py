@@ -54,6 +54,31 @@ def test_every_difference_is_a_line_of_its_own() -> None:
     ]  # fmt: skip
 
 
+def resolver(port: int) -> list[str]:
+    """Return the packet filter of a container on a network of Docker's, as its resolver has it after each start."""
+    saved = f"""*nat
+:PREROUTING ACCEPT [0:0]
+:DOCKER_OUTPUT - [0:0]
+:DOCKER_POSTROUTING - [0:0]
+-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT
+-A POSTROUTING -d 127.0.0.11/32 -j DOCKER_POSTROUTING
+-A DOCKER_OUTPUT -d 127.0.0.11/32 -p tcp -m tcp --dport 53 -j DNAT --to-destination 127.0.0.11:{port}
+-A DOCKER_POSTROUTING -s 127.0.0.11/32 -p udp -m udp --sport {port} -j SNAT --to-source :53
+COMMIT
+"""
+    chain = {"family": "ip", "table": "nat", "chain": "DOCKER_OUTPUT"}
+    rule = {**chain, "expr": [{"match": {"right": 53}}, {"dnat": {"addr": "127.0.0.11", "port": port}}]}
+    return host_state.legacy_lines(saved) + host_state.nft_lines([{"rule": rule}])
+
+
+def test_a_host_in_docker_may_have_been_restarted() -> None:
+    before, after = record(firewall=resolver(36275)), record(firewall=resolver(46113))
+    assert told(before, after) == []
+    assert told(record(), after) == []  # it was connected to a network of Docker's since
+    after["firewall"].append("iptables nat -A DOCKER -j RETURN")
+    assert told(before, after) == ["packet filter iptables nat -A DOCKER -j RETURN is left"]
+
+
 def test_what_is_shared_or_accepted_is_not_told() -> None:
     assert told(record(sysctls={"kernel.panic": "0"}), record(sysctls={"kernel.panic": "10"})) == []
     after = record(packages={"htop": "3"})

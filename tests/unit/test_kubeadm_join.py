@@ -56,6 +56,29 @@ def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], obj
     assert kubeadm_join.look(joined, ENDPOINT, ask).state == state
 
 
+def test_a_kubelet_that_never_got_its_certificate_has_not_joined(joined: Path) -> None:
+    conf, pem = joined / "etc/kubernetes/kubelet.conf", joined / "var/lib/kubelet/pki/kubelet-client-current.pem"
+    for key in ("certificate", "key"):
+        text = conf.read_text().replace(f"client-{key}-data: eA==", f"client-{key}: /{pem.relative_to(joined)}")
+        conf.write_text(text)
+    assert kubeadm_join.look(joined, ENDPOINT, dict).state == "absent"
+    assert "FileAvailable--etc-kubernetes-kubelet.conf" in kubeadm.join_leftovers(joined, {})
+    pem.parent.mkdir(parents=True)
+    pem.touch()
+    assert kubeadm_join._has_certificate(joined, conf)
+
+
+def test_a_master_that_is_not_marked_has_not_joined_to_the_end(joined: Path) -> None:
+    def node(**labels: str) -> t.Callable[[], object]:
+        return lambda: {"metadata": {"labels": labels}}
+
+    marked = {"node-role.kubernetes.io/control-plane": ""}
+    assert kubeadm_join.look(joined, ENDPOINT, node(), master=True).state == "partial"
+    assert kubeadm_join.look(joined, ENDPOINT, node(**marked), master=True).state == "joined"
+    assert kubeadm_join.look(joined, ENDPOINT, node(), master=False).state == "joined"
+    assert kubeadm_join.look(joined, ENDPOINT, answer(), master=True).state == "joined"
+
+
 def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
     found = kubeadm_join.look(joined, "10.9.9.9:6443", dict)
     assert found.state == "foreign"

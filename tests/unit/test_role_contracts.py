@@ -233,5 +233,24 @@ def test_a_module_that_may_change_something_says_in_words_what(file: Path) -> No
 
 
 @each_module
+def test_a_module_that_writes_to_the_api_compares_the_cluster_first(file: Path) -> None:
+    text = file.read_text()
+    # kubeadm_join is given the CA that it must meet, and compares that.
+    writes = re.search(r"\bapi\.(apply|delete|patch|post|put)\(|\b(Deploy|Drain|Work|apply_one|probes)\(", text)
+    assert not writes or "identity.refuse_another(" in text
+
+
+def test_every_task_names_the_cluster_to_a_module_that_compares_it() -> None:
+    compares = {file.stem for file in MODULES if "identity.refuse_another(" in file.read_text()}
+    for file in (*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")):
+        for entry in yaml.safe_load(file.read_text()) or []:
+            for task in tasks_in([entry, *entry.get("tasks", [])]):
+                if compares & set(task):
+                    arguments = f"{task[(compares & set(task)).pop()]} {task.get('args')}"
+                    assert "cluster_name" in arguments, f"{file.relative_to(ROOT)}: {task['name']}"
+                    assert "cluster_id" in arguments, f"{file.relative_to(ROOT)}: {task['name']}"
+
+
+@each_module
 def test_a_module_has_unit_tests(file: Path) -> None:
     assert (ROOT / f"tests/unit/test_{file.stem}.py").exists()

@@ -96,6 +96,51 @@ def test_what_holds_data_stays_and_is_told(fake: FakeKubeApi) -> None:
     assert (again.in_words(), sorted(again.kept)) == ([], sorted(KEPT))
 
 
+def definition(kind: str, *, namespaced: bool = True) -> Json:
+    """Return the definition of a kind of the shop's."""
+    names = {"kind": kind, "plural": f"{kind.lower()}s"}
+    spec = {"group": "shop.example", "names": names, "scope": "Namespaced" if namespaced else "Cluster"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names['plural']}.shop.example"},
+        "spec": {**spec, "versions": [{"name": "v1", "served": True, "storage": True}]},
+    }
+
+
+def custom(kind: str) -> Json:
+    """Return an object of such a kind."""
+    return {"apiVersion": "shop.example/v1", "kind": kind, "metadata": {"name": "first"}}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_resource_goes_where_its_service_is_also_with_its_definition_in_the_same_run(
+    fake: FakeKubeApi, *, known: bool
+) -> None:
+    if known:  # another kind of the same group: what the API said of the group is no longer all
+        deploy(fake, {"name": "old", "namespace": "olds", "resources": [definition("Return")]}, prune="keep")
+    fake.establishing = 2
+    kinds = {"name": "kinds", "resources": [definition("Order"), definition("Region", namespaced=False)]}
+    shop = {"name": "shop", "namespace": "shops", "resources": [custom("Order"), custom("Region")]}
+    for dry_run in (True, False):
+        run = deploy(fake, shop, kinds, prune="keep", dry_run=dry_run)
+        assert run.faults == []
+        assert {"make Order shops/first", "make Region first"} <= set(run.in_words())
+    assert "/apis/shop.example/v1/namespaces/shops/orders/first" in fake.objects
+    assert "/apis/shop.example/v1/regions/first" in fake.objects
+    assert not any("/namespaces/default/orders" in path for path in fake.objects)
+    assert deploy(fake, shop, kinds, prune="services").in_words() == []
+
+
+def test_a_kind_that_no_definition_brings_is_told(fake: FakeKubeApi) -> None:
+    shop = {"name": "shop", "resources": [definition("Order"), custom("Region")]}
+    ((service, trouble),) = deploy(fake, shop).faults
+    assert (service, trouble.message) == (
+        "default/shop",
+        "Region first: the API knows no kind Region in shop.example/v1",
+    )
+
+
 def test_data_goes_when_that_is_asked_for(fake: FakeKubeApi) -> None:
     before = set(fake.objects)
     deploy(fake, DATA)

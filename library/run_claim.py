@@ -1,0 +1,49 @@
+#!/usr/bin/python
+"""Claim the cluster for a run, or give the claim back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_claim
+short_description: Claim the cluster for a run, or give the claim back
+description:
+  - Runs on the control plane host, and is for runs whose own modules there do not do it (module_utils/host_lock.py).
+  - Runs of other control machines are refused as long as the claim is there and has not expired.
+author: [Yunkube]
+options:
+  run: {description: "The run, as C(cluster_run) has it; an empty one claims nothing.", type: dict, default: {}}
+  state: {description: Whether the run goes on, type: str, choices: [present, absent], default: present}
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
+attributes:
+  check_mode: {support: full}
+"""
+RETURN = r"""
+claimed: {description: Whether this run has the claim now., returned: always, type: bool}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock, identity
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            **identity.OPTIONS,
+            **host_lock.RUN_SPEC,
+        },
+        supports_check_mode=True,
+    )
+    run, wanted = module.params["run"], module.params["state"] == "present"
+    if wanted:
+        identity.refuse_another(module)
+        host_lock.claim_only(module)
+    elif run and not module.check_mode:
+        host_lock.give_back(run)
+    module.exit_json(changed=False, claimed=bool(run) and wanted)
+
+
+if __name__ == "__main__":
+    main()
