@@ -120,6 +120,7 @@ class Host:
         lines += [f"remove {path}" for path in self.left]
         lines += [f"restore {path}" for path in self.originals]
         lines += [f"delete the registry's images: {self.images}"] if self.images.size else []
+        lines += self._snapshots()
         lines += [f"set {name} back to {value}" for name, value in self.sysctls.items()]
         lines += [f"remove package {name}" for name in self.packages]
         return [*lines, "compare the host with its record"] if self.record else lines
@@ -184,6 +185,12 @@ class Host:
 
     def _known(self) -> paths.Known:
         return paths.Known(self.record, paths.mount_points(Path("/proc/self/mounts").read_text()))
+
+    def _snapshots(self) -> list[str]:
+        """Say which backups go: they hold every Secret of the cluster."""
+        folder = host_state.FOLDER / paths.SNAPSHOTS
+        count = len(list(folder.glob("*")))
+        return [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
 
     def _networks(self) -> list[Path]:
         before = self.record["files"] if self.record else {}
