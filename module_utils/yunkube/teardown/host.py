@@ -165,6 +165,10 @@ class Host:
             return []
         now = host_state.take(self.run_quietly, "")
         now["firewall"] = self.firewall  # as nft may be among the packages that went
+        used = processes.networks()
+        for path in NETWORKS.glob("*"):  # of a container of the host's own, which was started after the record
+            if path.exists() and path.stat().st_ino in used and str(path) not in self.record["files"]:
+                now["files"].pop(str(path), None)
         return host_state.differences(
             self.record, now, self.module.params["shared_sysctls"], self.module.params["accept"]
         )
@@ -197,7 +201,9 @@ class Host:
         return [path for path in sorted(NETWORKS.glob("cni-*")) if str(path) not in before]
 
     def _remove_paths(self) -> None:
-        networks = [str(path) for path in self._networks()]  # again: pods may have come after the first look
+        used = processes.networks()  # by containers of others, as no pod runs any more
+        # Again: pods may have come after the first look.
+        networks = [str(path) for path in self._networks() if path.stat().st_ino not in used]
         before = self.record["mounts"] if self.record else []
         for point in paths.mounts_below(self._known().points, [*self.paths, *networks]):
             if point not in self.paths and point not in before:  # a folder that is a disk of its own stays one
