@@ -9,7 +9,8 @@ short_description: Find every fault of a host that keeps Kubernetes from running
 description:
   - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
     nothing, so that the faults of all hosts can be told together.
-  - A host that is a member of the cluster already has proved that it can be; it has no faults.
+  - A host that is a member of the cluster already has proved that it can be; of its own it has no faults but ports that
+    a registry would need.
   - A member of any cluster without this cluster's record on it is refused, and so is a host with another's record.
     That is never ignored.
 author: [The maintainers]
@@ -17,6 +18,7 @@ options:
   master: {description: Whether the host will run the control plane., type: bool, required: true}
   architecture: {description: "What the bundle was made for, such as C(amd64).", type: str, required: true}
   node_ip: {description: The address under which the cluster will know the host., type: str, required: true}
+  registry_ports: {description: "Where a registry will listen here.", type: list, elements: int, default: []}
   cidrs: {description: "The cluster's ranges of addresses, by their name in the inventory.", type: dict, required: true}
   reserved_cidrs: {description: "Ranges that the hosts' surroundings use, by their meaning.", type: dict, default: {}}
   control_time: {description: Seconds since 1970 on the control machine., type: float, required: true}
@@ -73,6 +75,7 @@ from ansible.module_utils.yunkube.os_release import parse_os_release
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
 OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
+POD = "of a pod"  # beside the process that holds a port
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -199,6 +202,7 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         holder = host.listeners.get(port)
         if holder is not None and not holder.startswith(OWN_PROGRAMS):
             yield Fault("port", f"port {port} is taken by {holder}", "stop it, or let it use another port")
+    yield from check_registry(host, needs)
     for name, cidr in needs["cidrs"].items():
         own = ipaddress.ip_network(cidr, strict=False)
         for interface, route in host.routes:
@@ -210,6 +214,16 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
                 yield Fault(
                     "cidr", f"needs {reserved} for {meaning}, {name} {cidr} covers it", f"choose another {name}"
                 )
+
+
+def check_registry(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse another program where the cluster's registry will listen; the registry itself is a pod."""
+    for port in needs["registry_ports"]:
+        holder = host.listeners.get(port, POD)
+        if POD not in holder:
+            message = f"port {port}, which the cluster's registry needs, is taken by {holder}"
+            remedy = "stop it, or name another port (cluster_registry_address) or host (cluster_registry_host)"
+            yield Fault("port", message, remedy)
 
 
 CHECKS = (check_system, check_kernel, check_size, check_clock, check_network)
@@ -235,11 +249,9 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
 
 
 def find_faults(host: Host, needs: dict[str, t.Any]) -> list[Fault]:
-    """Return all that is wrong with a host; of a member's only whose it is."""
+    """Return all that is wrong with a host; of a member's only whose it is, and what a new registry would meet."""
     owner = list(check_owner(host, needs))
-    if host.member:
-        return owner
-    faults = [fault for check in CHECKS for fault in check(host, needs)]
+    faults = [fault for check in ((check_registry,) if host.member else CHECKS) for fault in check(host, needs)]
     return owner + [fault for fault in faults if fault.check not in needs["ignores"]]
 
 
@@ -292,7 +304,8 @@ def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[i
         except OSError:  # gone meanwhile
             continue
         for inode in {link[8:-1] for link in links if link.startswith("socket:[")} & inodes.keys():
-            found[inodes[inode]] = f"{read_text(str(process / 'comm'))} (process {process.name})"
+            pod = f", {POD}" if "kubepods" in read_text(str(process / "cgroup")) else ""
+            found[inodes[inode]] = f"{read_text(str(process / 'comm'))} (process {process.name}{pod})"
     return found
 
 
@@ -386,7 +399,7 @@ def read_host(module: AnsibleModule) -> Host:
         has_node_ip=has_address(needs["node_ip"]),
         missing_features=missing_features(kernel),
         free_mb={folder: free_mb(folder) for folder in needs["disk_mb"]},
-        listeners=find_listeners(PORTS["master"]),
+        listeners=find_listeners([*PORTS["master"], *needs["registry_ports"]]),
         routes=parse_routes(read_text("/proc/net/route")),
     )
 
@@ -397,6 +410,7 @@ def main() -> None:
         "master": {"type": "bool", "required": True},
         "architecture": {"type": "str", "required": True},
         "node_ip": {"type": "str", "required": True},
+        "registry_ports": {"type": "list", "elements": "int", "default": []},
         "cidrs": {"type": "dict", "required": True},
         "reserved_cidrs": {"type": "dict", "default": {}},
         "control_time": {"type": "float", "required": True},

@@ -18,6 +18,7 @@ author: [Yunkube]
 options:
   hosts: {description: Names of the hosts, type: list, elements: str, required: true}
   state: {description: How far to go, type: str, choices: [drained, absent], required: true}
+  objections: {description: "What M(host_teardown) found against it on each host.", type: dict, default: {}}
   addresses: {description: Where each host of the inventory is reached. Empty - its name, type: dict, required: true}
   ports: {description: The port of SSH of each, type: dict, required: true}
   control_plane_host: {description: The master that all others reach the API at, type: str, required: true}
@@ -173,7 +174,8 @@ class Removal:
             data=options["delete_emptydir_data"],
             seconds=options["timeout"],
         )
-        self._refuse(drain.faults())
+        found = [{"host": host, **fault} for host, against in options["objections"].items() for fault in against]
+        self._refuse(found + drain.faults())
         # Where the kubelet is gone, no pod would ever say that it ended.
         ready = [name for name in names if condition(self.nodes[name], "Ready").get("status") == "True"]
         if ready and not self.module.check_mode:
@@ -274,6 +276,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["drained", "absent"], "required": True},
             "addresses": {"type": "dict", "required": True},
             "ports": {"type": "dict", "required": True},
+            "objections": {"type": "dict", "default": {}},
             "control_plane_host": {"type": "str", "required": True},
             "force": {"type": "bool", "default": False},
             "delete_emptydir_data": {"type": "bool", "default": False},

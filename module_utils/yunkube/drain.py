@@ -6,8 +6,9 @@ import contextlib
 import re
 import typing as t
 
-from ansible.module_utils.yunkube import kube_probe
+from ansible.module_utils.yunkube import host_state, kube_probe
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.teardown import paths
 from ansible.module_utils.yunkube.words import counted, joined
 
 MARK = "yunkube/removing"  # on a node that a removal has cordoned
@@ -83,6 +84,8 @@ def local_data(pod: Json, claims: t.Mapping[tuple[str, str], str]) -> list[str]:
             claim = f"{name}-{volume['name']}"
         if "emptyDir" in volume and volume["name"] not in scratch:
             kept.append(f"emptyDir {volume['name']}")
+        elif volume.get("hostPath", {}).get("path") == str(host_state.FOLDER / paths.REGISTRY):
+            continue  # the registry's images, which are counted and asked for by themselves
         elif "hostPath" in volume:
             kept.append(f"hostPath {volume['hostPath'].get('path')}")
         elif (space, claim) in claims:

@@ -60,6 +60,8 @@ PASSING = (
     "file /run/netns/* is gone", "file /var/lib/cni/* is gone",
     "packet filter *DOCKER_OUTPUT*", "packet filter *DOCKER_POSTROUTING*",
 )  # fmt: skip
+# In the names of chains of programs that run containers. Where the host had some, they come and go with its containers.
+ENGINES = ("CNI-", "NETAVARK", "DOCKER")
 # What a host writes itself, cluster or not.
 VOLATILE_FILES = (
     "/etc/.pwd.lock", "/etc/adjtime", "/etc/group-", "/etc/gshadow-", "/etc/ld.so.cache", "/etc/mtab", "/etc/passwd-",
@@ -290,7 +292,9 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     ):  # fmt: skip
         lines += _lists(what, before[key], after[key])
     if before["firewall"] is not None and after["firewall"] is not None:
-        lines += _lists("packet filter", before["firewall"], after["firewall"])
+        engines = [name for name in ENGINES if any(name in line for line in before["firewall"])]
+        rules = _lists("packet filter", before["firewall"], after["firewall"])
+        lines += [line for line in rules if not any(name in line for name in engines)]
     trees = trees_of(before)
     files_now = {name: state for name, state in after["files"].items() if is_recorded(Path(name), trees)}
     lines += _pairs("file", before, {"files": files_now}, "files")

@@ -18,6 +18,7 @@ from deployer.verbs import VERBS
 
 SYSTEM = ("kube-system", "kube-flannel", "kube-public", "kube-node-lease")
 MOST = 12  # names in a line
+DATA = ("registry's images", "snapshot")  # of what goes, what nothing brings back: shown first
 
 
 def confirmed(request: Request, cluster: Cluster) -> bool:
@@ -60,7 +61,7 @@ def questions(request: Request, changes: Mapping[str, Sequence[str]]) -> Iterato
             yield f"Remove all of this from {host}?"
         else:
             more = f"  and {len(lines) - MOST} more\n" if len(lines) > MOST else ""
-            first = sorted(lines, key=lambda line: "registry's images" not in line)[:MOST]
+            first = sorted(lines, key=lambda line: not any(word in line for word in DATA))[:MOST]
             yield "".join([f"{host}:\n", *(f"  {line}\n" for line in first), more])
     yield "Go on?"
 

@@ -9,6 +9,8 @@ from laboratory import Lab, docker
 LAB = ("members", "10.90.0", 1, 1)
 STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd kubelet"
 
+IMAGES = "/var/lib/yunkube/registry/docker/registry/v2/repositories"
+
 
 def web(node: str, image: str) -> str:
     """Return a Deployment of one pod on a node with data there, and a budget that keeps it."""
@@ -68,10 +70,13 @@ def test_data_on_a_host_keeps_it_in_the_cluster(lab: Lab) -> None:
     image = next(entry["reference"] for entry in files if entry["name"].endswith("yunkube/probe"))
     lab.kubectl("apply", "-f", "-", stdin=web("node2", image))
     lab.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    lab.run("node2", f"mkdir -p {IMAGES}/shop/_manifests/tags/1; echo layer > {IMAGES}/layer")
     result = lab.deploy("remove", "node2", "--yes")
+    lab.run("node2", "rm -r /var/lib/yunkube/registry")
     assert result.code == 3, result.errors
     assert "(emptyDir cache)" in result.faults
     assert "--delete-emptydir-data" in result.faults
+    assert "add --force" in result.faults  # all that it takes in one run
     assert nodes(lab)["node2"]
 
 

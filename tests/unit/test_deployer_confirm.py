@@ -15,15 +15,15 @@ from deployer.confirm import MOST, questions
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = {
     "node1": ("remove /etc/kubernetes", *(f"remove chain {number}" for number in range(20)),
-              "delete the registry's images: 3 images (12.0 MB)"),
+              "delete the registry's images: 3 images (12.0 MB)", "delete 2 snapshots of etcd in /var/lib/x"),
     "localhost": ("remove the kubeconfig",),
 }  # fmt: skip
 
 
-def test_the_images_of_the_registry_are_named_before_the_question() -> None:
+def test_data_that_nothing_brings_back_is_named_before_the_question() -> None:
     *texts, question = questions(parse(["down", "--force"]), CHANGES)
     assert question == "Go on?"
-    assert texts[0].splitlines()[:2] == ["node1:", "  delete the registry's images: 3 images (12.0 MB)"]
+    assert texts[0].splitlines()[:3] == ["node1:", *(f"  {line}" for line in CHANGES["node1"][-2:])]
     assert texts[0].splitlines()[-1] == f"  and {len(CHANGES['node1']) - MOST} more"
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube import drain as module
-from ansible.module_utils.yunkube import kube_probe
+from ansible.module_utils.yunkube import host_state, kube_probe
 from ansible.module_utils.yunkube.drain import Drain, DrainError, local_data, local_volumes, refusals, to_evict
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.teardown import paths
 from fake_kube_api import FakeKubeApi
 
 Pod = dict[str, t.Any]
@@ -93,6 +94,7 @@ def test_what_a_pod_keeps_on_its_host_is_named() -> None:
     volumes = [
         {"name": "cache", "emptyDir": {}},
         {"name": "host", "hostPath": {"path": "/srv/data"}},
+        {"name": "images", "hostPath": {"path": str(host_state.FOLDER / paths.REGISTRY)}},  # asked for by themselves
         {"name": "config", "configMap": {"name": "x"}},
         {"name": "disk", "persistentVolumeClaim": {"claimName": "db"}},
         {"name": "far", "persistentVolumeClaim": {"claimName": "nfs"}},

@@ -26,6 +26,7 @@ NEEDS: dict[str, t.Any] = {
     "master": True,
     "architecture": "amd64",
     "node_ip": "10.0.0.11",
+    "registry_ports": [],
     "cidrs": {"cluster_pod_cidr": "10.244.0.0/16", "cluster_service_cidr": "10.96.0.0/16"},
     "reserved_cidrs": {},
     "control_time": 1000.0,
@@ -176,6 +177,17 @@ def test_ports_of_the_control_plane_do_not_matter_on_a_node() -> None:
     assert checks(host, master=False) == []
 
 
+@pytest.mark.parametrize("member", [False, True])
+def test_ports_of_the_registry_are_free_but_for_itself(*, member: bool) -> None:
+    record = OURS if member else None
+    host = dataclasses.replace(FIT, member=member, record=record, listeners={5001: "docker-registry (process 7)"})
+    assert checks(host) == []
+    (fault,) = find_faults(host, NEEDS | {"registry_ports": [5000, 5001]})
+    assert (fault.check, "5001" in fault.message, "cluster_registry_address" in fault.remedy) == ("port", True, True)
+    ours = dataclasses.replace(host, listeners={5001: "registry (process 7, of a pod)"})
+    assert checks(ours, registry_ports=[5000, 5001]) == []
+
+
 def test_addresses_of_the_provider_are_reserved() -> None:
     cidrs = {"cluster_pod_cidr": "100.100.0.0/16"}
     assert checks(FIT, cidrs=cidrs) == []
@@ -204,6 +216,8 @@ def test_who_holds_a_port_is_found_by_its_socket(tmp_path: Path) -> None:
     (tmp_path / "42/fd/3").symlink_to("socket:[4711]")
     assert find_listeners([6443], tmp_path) == {6443: "nginx (process 42)"}
     assert find_listeners([10250], tmp_path) == {}
+    (tmp_path / "42/cgroup").write_text("0::/kubepods.slice/kubepods-besteffort.slice/x\n")
+    assert find_listeners([6443], tmp_path) == {6443: "nginx (process 42, of a pod)"}
 
 
 @pytest.fixture(name="all_faults")

@@ -86,6 +86,15 @@ def test_what_is_shared_or_accepted_is_not_told() -> None:
     assert told(record(), after, ("package top *",)) == ["package htop is left"]
 
 
+@pytest.mark.parametrize("chain", ["CNI-DN-", "NETAVARK-", "DOCKER"])
+def test_a_container_of_the_hosts_own_may_have_started_anew_with_other_rules(chain: str) -> None:
+    old, new, other = (f'nft rule ip nat {chain} {{"to": "10.88.0.{number}"}}' for number in (2, 3, 4))
+    accepts = 'nft rule ip filter FORWARD {"expr": [{"accept": null}]}'
+    assert told(record(firewall=[old]), record(firewall=[new, other])) == []
+    assert told(record(), record(firewall=[new])) == [f"packet filter {new} is left"]  # there was no such program
+    assert told(record(firewall=[old]), record(firewall=[old, accepts])) == [f"packet filter {accepts} is left"]
+
+
 def test_rules_are_the_same_whatever_they_counted() -> None:
     first = host_state.nft_lines(NFT["nftables"])
     counted = json.loads(json.dumps(NFT).replace('"packets": 3, "bytes": 180', '"packets": 9, "bytes": 999'))

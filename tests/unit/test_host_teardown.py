@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube import host_state, originals
+from ansible.module_utils.yunkube import etcd, host_state, originals
 from ansible.module_utils.yunkube.teardown import filters, host, paths, processes
 
 PREFIXES = ["CNI-DN-", "CNI-HOSTPORT-", "FLANNEL-", "KUBE-"]
@@ -226,6 +226,7 @@ def test_only_our_own_files_leave_the_folder_of_the_record(tmp_path: Path) -> No
     write(
         folder, "before.json", "changes.json", "digests.json", "doctor/x/y", "original/etc/a", "registry/z", "own/file"
     )
+    write(folder / etcd.SNAPSHOTS.name, "before-removal-of-master2.db")
     paths.remove_own(folder)
     assert tree(folder) == {"own/file": "own/file"}
     write(folder, "before.json", "changes.json")
@@ -386,13 +387,15 @@ def test_a_record_of_another_cluster_is_used_and_kept(tmp_path: Path, member: Pa
     assert tmp_path in kept.parents
 
 
-def test_a_host_with_images_of_the_registry_is_refused_without_force(member: Path) -> None:
+def test_images_of_the_registry_go_with_force_only_and_snapshots_of_etcd_are_named(member: Path) -> None:
     member.touch()
     host_state.write_record(record_of("ours"))
     write(host_state.FOLDER / "registry/docker/registry/v2/repositories", "shop/_manifests/tags/1/current/link")
+    write(host_state.FOLDER / etcd.SNAPSHOTS.name, "a.db", "b.db")
     assert look()[0] == ["registry"]
     assert look(force=True)[0] == []
     assert any(line.startswith("delete the registry's images: 1 image (") for line in look(force=True)[1])
+    assert any(line.startswith("delete 2 snapshots of etcd in ") for line in look(force=True)[1])
 
 
 def test_folders_of_the_system_are_refused_by_a_host_too(tmp_path: Path) -> None:

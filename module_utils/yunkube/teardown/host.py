@@ -120,6 +120,7 @@ class Host:
         lines += [f"remove {path}" for path in self.left]
         lines += [f"restore {path}" for path in self.originals]
         lines += [f"delete the registry's images: {self.images}"] if self.images.size else []
+        lines += self._snapshots()
         lines += [f"set {name} back to {value}" for name, value in self.sysctls.items()]
         lines += [f"remove package {name}" for name in self.packages]
         return [*lines, "compare the host with its record"] if self.record else lines
@@ -164,6 +165,10 @@ class Host:
             return []
         now = host_state.take(self.run_quietly, "")
         now["firewall"] = self.firewall  # as nft may be among the packages that went
+        used = processes.networks()
+        for path in NETWORKS.glob("*"):  # of a container of the host's own, which was started after the record
+            if path.exists() and path.stat().st_ino in used and str(path) not in self.record["files"]:
+                now["files"].pop(str(path), None)
         return host_state.differences(
             self.record, now, self.module.params["shared_sysctls"], self.module.params["accept"]
         )
@@ -185,12 +190,20 @@ class Host:
     def _known(self) -> paths.Known:
         return paths.Known(self.record, paths.mount_points(Path("/proc/self/mounts").read_text()))
 
+    def _snapshots(self) -> list[str]:
+        """Say which backups go: they hold every Secret of the cluster."""
+        folder = host_state.FOLDER / paths.SNAPSHOTS
+        count = len(list(folder.glob("*")))
+        return [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
+
     def _networks(self) -> list[Path]:
         before = self.record["files"] if self.record else {}
         return [path for path in sorted(NETWORKS.glob("cni-*")) if str(path) not in before]
 
     def _remove_paths(self) -> None:
-        networks = [str(path) for path in self._networks()]  # again: pods may have come after the first look
+        used = processes.networks()  # by containers of others, as no pod runs any more
+        # Again: pods may have come after the first look.
+        networks = [str(path) for path in self._networks() if path.stat().st_ino not in used]
         before = self.record["mounts"] if self.record else []
         for point in paths.mounts_below(self._known().points, [*self.paths, *networks]):
             if point not in self.paths and point not in before:  # a folder that is a disk of its own stays one

@@ -131,8 +131,11 @@ def remove(path: Path, known: Known) -> None:
 # The folder of the record.
 
 REGISTRY = "registry"
+SNAPSHOTS = "etcd-snapshots"
 # Files that are written into it. The record is the last to go: as long as it is there, the same can be run again.
-OWN = (host_state.CHANGES, "digests.json", "digests.part", "doctor", "images", "original", "packages", REGISTRY)
+OWN = (
+    host_state.CHANGES, "digests.json", "digests.part", "doctor", "images", "original", "packages", REGISTRY, SNAPSHOTS,
+)  # fmt: skip
 
 
 class Images(t.NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -40,6 +41,15 @@ def shims(proc: Path = Path("/proc")) -> set[int]:
 
 def _namespaces(process: Path) -> list[str]:
     return [str((process / "ns" / kind).readlink()) for kind in ("mnt", "pid")]
+
+
+def networks(proc: Path = Path("/proc")) -> set[int]:
+    """Return the network namespaces in which something runs, by inode."""
+    found = set()
+    for namespace in proc.glob("[0-9]*/ns/net"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            found.add(namespace.stat().st_ino)
+    return found
 
 
 def end_pods() -> None:
