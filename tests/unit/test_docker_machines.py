@@ -41,9 +41,11 @@ def found(**changes: t.Any) -> dict[str, t.Any]:
     return {key: {**value, **changes.get(key, {})} for key, value in described.items()}
 
 
-def plan(described: dict[str, t.Any] | None, authorized: bytes = AUTHORIZED, **changes: t.Any) -> machines.Step:
+def plan(
+    described: dict[str, t.Any] | None, authorized: bytes = AUTHORIZED, network: str = "net", **changes: t.Any
+) -> machines.Step:
     machine = machines.Machine(**{**vars(MACHINE), **changes})
-    return machines.plan(machine, described, authorized, INFO, "net")
+    return machines.plan(machine, described, authorized, INFO, network)
 
 
 def test_a_host_that_is_as_it_should_be_is_left_alone() -> None:
@@ -84,11 +86,15 @@ def test_a_host_that_cannot_become_what_is_asked_for_is_replaced_and_says_why(
     assert step.loses == (reason != "as its making was cut off")
 
 
+@pytest.mark.parametrize("network", ["net", ""])  # made again, or not yet
 @pytest.mark.parametrize(
     "networks", [{}, {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.21"}, "NetworkID": "pruned"}}]
 )
-def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(networks: dict[str, t.Any]) -> None:
-    step = plan(found(NetworkSettings={"Networks": networks}, State={"Running": False, "Status": "exited"}))
+def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(
+    networks: dict[str, t.Any], network: str
+) -> None:
+    stopped = found(NetworkSettings={"Networks": networks}, State={"Running": False, "Status": "exited"})
+    step = plan(stopped, network=network)
     assert (step.connect, step.create, str(step)) == (True, False, "connect and start host node1")
 
 
