@@ -395,6 +395,13 @@ def test_a_host_with_images_of_the_registry_is_refused_without_force(member: Pat
     assert any(line.startswith("delete the registry's images: 1 image (") for line in look(force=True)[1])
 
 
+def test_a_host_whose_containerd_serves_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    host_state.write_record(record_of("ours"))
+    monkeypatch.setattr(processes, "other_users", lambda _run: {"moby": "2 containers and 1 images"})
+    assert look()[0] == ["foreign data"]
+    assert look(force=True)[0] == ["foreign data"]
+
+
 def test_folders_of_the_system_are_refused_by_a_host_too(tmp_path: Path) -> None:
     host_state.write_record(record_of("ours"))
     (tmp_path / "link").symlink_to("/var")
