@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import typing as t
 from pathlib import Path
@@ -31,6 +32,12 @@ SHOP: dict[str, t.Any] = {
     "env": {"DB_PASSWORD": CANARY, "URL": f"http://me:{CANARY}@db", "MODE": "plain-mode", "TEXT": f"a\n{CANARY}'\""},
 }
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/shop"
+
+
+def test_ansible_writes_no_arguments_into_a_journal() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(Path(__file__).resolve().parents[2] / "ansible.cfg")
+    assert config["defaults"].getboolean("no_target_syslog")
 
 
 @pytest.fixture
