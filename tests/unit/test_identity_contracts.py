@@ -63,3 +63,11 @@ def test_every_task_tells_a_module_whose_the_host_is() -> None:
                 if not all(f"'{key}':" in str(given) for key in ("cluster", "cluster_id")):
                     without.append(f"{file.relative_to(ROOT)}: {task['name']}")
     assert without == []
+
+
+def test_the_cluster_itself_keeps_its_id() -> None:
+    manifest = yaml.safe_load((ROOT / "roles/cluster/vars/main.yml").read_text())["cluster_identity_manifest"]
+    assert (manifest["kind"], manifest["metadata"]["namespace"]) == ("ConfigMap", "kube-system")
+    assert manifest["data"] == {"name": "{{ cluster_name }}", "id": "{{ cluster_id }}"}
+    (task,) = yaml.safe_load((ROOT / "roles/flannel/tasks/main.yml").read_text())
+    assert "[cluster_identity_manifest] +" in task["kube_apply"]["resources"]  # the first objects of a cluster
