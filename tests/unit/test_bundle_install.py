@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import http.server
 import subprocess
@@ -394,3 +395,15 @@ def test_who_never_ends_is_named(tmp_path: Path, holder: t.Callable[[float], sub
     with pytest.raises(PackagesBusy) as busy, package_turn([], 0.3, tmp_path / "lock"):
         pass
     assert str(busy.value) == named
+
+
+def test_nothing_is_installed_while_another_program_installs(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: t.Callable[[float], subprocess.Popen[str]]
+) -> None:
+    other = holder(30)
+    state.mkdir(exist_ok=True)
+    turn = functools.partial(package_turn, seconds=0.3, lock=tmp_path / "lock")
+    monkeypatch.setattr(bundle_install, "package_turn", turn)
+    with pytest.raises(InstallError, match=rf"unattended-upgrade \(process {other.pid}\)") as failed:
+        bundle_install.install_packages([], [], Source("http://127.0.0.1:9", 0), [])
+    assert failed.value.remedy == "wait until it has ended, then run again"
