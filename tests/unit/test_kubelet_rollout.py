@@ -124,3 +124,9 @@ def test_the_former_file_comes_back_when_the_kubelet_does_not_start(
     assert "bad field" in result["msg"]
     assert result["msg"].endswith("the former configuration is back and the node is Ready")
     assert config.read_text() == "maxPods: 1\n"
+
+
+def test_one_host_comes_after_the_other() -> None:
+    """A failed host ends a play that has a `serial` of one, so a configuration that no kubelet takes costs one node."""
+    (play,) = yaml.safe_load((Path(__file__).resolve().parents[2] / "playbooks/kubelets.yml").read_text())
+    assert play["serial"] == 1
