@@ -129,6 +129,14 @@ def test_handlers_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
+def test_a_host_that_is_down_keeps_no_later_one_from_its_turn() -> None:
+    """A play with `serial` ends where all hosts of a batch fail; of kubelets that is wanted, for a bad setting."""
+    with_serial = [file.name for file in PLAYBOOKS for play in load(file) if "serial" in play]
+    assert with_serial == ["kubelets.yml"]
+    join = next(task for task in tasks_of(ROOT / "roles/node/tasks/join.yml") if action(task) == "kubeadm_join")
+    assert join["throttle"] == "{{ 1 if cluster_is_master else 0 }}"  # what has etcd's members come one by one instead
+
+
 def test_the_readme_has_the_stages_in_the_order_in_which_they_run() -> None:
     readme = (ROOT / "README.md").read_text()
     stages = [play["name"] for play in load(ROOT / "site.yml")]
