@@ -19,7 +19,7 @@ from deployer.errors import DeployError, Exit
 from deployer.kubectl import find
 from deployer.verbs import command
 
-# Where the engine looks for the authority of a registry, at each connection.
+# Where the engine looks for the authorities of a registry, at each connection: in every file whose name ends with .crt.
 TRUSTED = Path("/etc/docker/certs.d")
 
 # What was written there for a cluster, in its state directory: each path with the text, for `down` to take back.
@@ -98,7 +98,7 @@ def trust(cluster: Cluster, address: str) -> None:
             "correct cluster_registry_address, then run `up`",
         )
     wanted = authority(cluster)
-    path = TRUSTED / address / "ca.crt"
+    path = TRUSTED / address / f"yunkube-{cluster.name}.crt"  # beside a ca.crt of somebody else
     if wanted is None:
         return
     text, record = wanted.read_text(encoding="utf-8"), cluster.state_dir / RECORD

@@ -314,7 +314,7 @@ def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.Captu
 )
 def test_what_is_wrong_with_a_push_is_told_apart(lab: Lab, breaking: str, words: str) -> None:
     patch = lab.kubectl("get", "secret", "registry-login", "-n", "registry", "-o", "json")
-    trusted = Path(f"/etc/docker/certs.d/{REGISTRY}/ca.crt")
+    trusted = Path(f"/etc/docker/certs.d/{REGISTRY}/yunkube-dashboard.crt")
     try:
         if breaking == "password":
             wrong = base64.b64encode(b"wrong").decode()
@@ -372,7 +372,7 @@ def test_a_registry_that_is_there_already_is_used_by_its_address(lab: Lab, varia
         build(lab, "demo:2", "2")
         newer = CANARIES | {"web_services": [{**WEB[0], "image": f"{REGISTRY}/demo:2"}]}
         other = variables.with_name("other.json")
-        Path(f"/etc/docker/certs.d/{REGISTRY}/ca.crt").unlink()
+        Path(f"/etc/docker/certs.d/{REGISTRY}/yunkube-dashboard.crt").unlink()
         pushed = push(lab, "demo:2")
         assert pushed.returncode == 0, pushed.stderr
         other.write_text(json.dumps(newer))

@@ -90,6 +90,22 @@ def test_a_c_program_is_built_the_same_twice(tmp_path: Path, monkeypatch: pytest
     assert component["version"] in said.stdout
 
 
+@pytest.mark.skipif(not Path("/usr/include/seccomp.h").exists(), reason="no C compiler, or no libseccomp, here")
+def test_a_c_program_of_another_libc_is_another_result(tmp_path: Path) -> None:
+    builder = Builder(LOCK, ROOT, tmp_path)
+    compiler, *libraries = builder._compiler()
+    assert [line.split()[0] for line in libraries] == ["libc.a", "libseccomp.a"]
+    folders = set()
+    for made_of in (
+        [compiler, *libraries],
+        [compiler, "libc.a other", libraries[1]],
+        [compiler, libraries[0], "other"],
+    ):
+        builder._cc = made_of
+        folders.add(builder.component(part("pause")))
+    assert len(folders) == 3
+
+
 def test_pythons_packages_hold_nothing_of_the_python_that_unpacked_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

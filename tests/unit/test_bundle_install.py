@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import http.server
 import subprocess
@@ -316,7 +317,7 @@ def script(path: Path, text: str) -> str:
 
 def test_a_containerd_that_hangs_is_named_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = tmp_path / "child"
-    monkeypatch.setattr(bundle_files, "CTR", script(tmp_path / "ctr", f"sleep 300 &\necho $! > {child}\nwait"))
+    monkeypatch.setattr(bundle_files, "CTR", script(tmp_path / "ctr", f"sleep 30 &\necho $! > {child}\nwait"))
     with pytest.raises(InstallError, match="ctr did not end within 1 s and was stopped") as failed:
         run_ctr("images", "list", seconds=1)
     assert failed.value.remedy.startswith("containerd does not answer: ")
@@ -389,8 +390,20 @@ def test_packages_wait_for_another_programs_turn_and_say_so(
 
 
 def test_who_never_ends_is_named(tmp_path: Path, holder: t.Callable[[float], subprocess.Popen[str]]) -> None:
-    other = holder(300)
+    other = holder(30)
     named = f"unattended-upgrade (process {other.pid}) has been installing packages for more than 0 s"
     with pytest.raises(PackagesBusy) as busy, package_turn([], 0.3, tmp_path / "lock"):
         pass
     assert str(busy.value) == named
+
+
+def test_nothing_is_installed_while_another_program_installs(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: t.Callable[[float], subprocess.Popen[str]]
+) -> None:
+    other = holder(30)
+    state.mkdir(exist_ok=True)
+    turn = functools.partial(package_turn, seconds=0.3, lock=tmp_path / "lock")
+    monkeypatch.setattr(bundle_install, "package_turn", turn)
+    with pytest.raises(InstallError, match=rf"unattended-upgrade \(process {other.pid}\)") as failed:
+        bundle_install.install_packages([], [], Source("http://127.0.0.1:9", 0), [])
+    assert failed.value.remedy == "wait until it has ended, then run again"

@@ -78,12 +78,22 @@ def test_the_engine_trusts_the_authority_until_the_cluster_is_gone(cluster: Clus
     image.trust(cluster, "10.0.0.1:5000")
     image.trust(cluster, "10.0.0.1:5000")
     image.trust(cluster, "registry.example:443")
-    (tmp_path / "certs.d/registry.example:443/ca.crt").write_text("somebody else's\n")
-    assert (tmp_path / "certs.d/10.0.0.1:5000/ca.crt").read_text() == "the cluster's\n"
+    (tmp_path / "certs.d/registry.example:443/yunkube-test.crt").write_text("somebody else's\n")
+    assert (tmp_path / "certs.d/10.0.0.1:5000/yunkube-test.crt").read_text() == "the cluster's\n"
     image.distrust(cluster)
     assert [path.name for path in (tmp_path / "certs.d").iterdir()] == ["registry.example:443"]
     assert not (tmp_path / image.RECORD).exists()
     image.distrust(cluster)
+
+
+def test_an_authority_that_was_there_stays_as_it_was(cluster: Cluster, tmp_path: Path) -> None:
+    own = tmp_path / "certs.d/registry.example:443/ca.crt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine\n")
+    image.trust(cluster, "registry.example:443")
+    assert own.read_text() == "mine\n"
+    image.distrust(cluster)
+    assert [path.read_text() for path in own.parent.iterdir()] == ["mine\n"]
 
 
 @pytest.mark.parametrize("address", ["../../tmp/x:1", "/tmp/x", "a/../b:5000", "", "10.0.0.1", "a:b"])

@@ -59,3 +59,10 @@ def test_a_stage_that_one_host_does_for_all_was_missed_by_none() -> None:
         "n1": "failed",
     }
     assert fates([once], {}, {}) == {}
+
+
+def test_who_was_not_asked_in_a_stage_after_the_failure_has_missed_it() -> None:
+    before = Stage("Prepare", ("a", "b"), answered={"a", "b"}, failed={"a"})
+    after = Stage("Nodes", ("a", "b"))
+    assert fates([before, after], {}, {}) == {"a": "failed", "b": "not tried (Nodes)"}
+    assert fates([Stage("Nodes", ("a", "b"))], {}, {}) == {}  # no host failed

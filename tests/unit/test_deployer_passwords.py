@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from checkout import PLAYBOOKS, ROOT, Deploy, environment
+from deployer.arguments import parse
 from deployer.errors import DeployError
 from deployer.passwords import Passwords, get_passwords
+from deployer.verbs import VERBS
 
 PASSWORD = "canary-0815"
 
@@ -102,3 +104,12 @@ def test_what_was_typed_goes_into_files_for_the_owner_alone(tmp_path: Path) -> N
 def test_a_missing_file_is_refused_before_anything_runs() -> None:
     with pytest.raises(DeployError, match="no such file"):
         get_passwords(vault=False, become=False, files=["/nonexistent"])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_takes_passwords(verb: str) -> None:
+    names = {"add": ["node1"], "remove": ["node1"], "web rollback": ["shop"]}.get(verb, [])
+    request = parse([*verb.split(), *names, "--ask-vault-pass", "--ask-become-pass", "--vault-password-file", "file"])
+    assert request.ask_vault_pass
+    assert request.ask_become_pass
+    assert list(request.vault_password_file) == ["file"]

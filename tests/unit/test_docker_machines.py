@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import ipaddress
 import tarfile
+import types
 import typing as t
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import docker_machines
 import pytest
 from ansible.module_utils.yunkube import docker_machine as machines
 from ansible.module_utils.yunkube.docker_registry import tags_in
+from ansible.module_utils.yunkube.teardown.paths import Images
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
 INFO = {"MemTotal": 8 << 30, "NCPU": 4, "CgroupVersion": "1"}
@@ -41,9 +43,11 @@ def found(**changes: t.Any) -> dict[str, t.Any]:
     return {key: {**value, **changes.get(key, {})} for key, value in described.items()}
 
 
-def plan(described: dict[str, t.Any] | None, authorized: bytes = AUTHORIZED, **changes: t.Any) -> machines.Step:
+def plan(
+    described: dict[str, t.Any] | None, authorized: bytes = AUTHORIZED, network: str = "net", **changes: t.Any
+) -> machines.Step:
     machine = machines.Machine(**{**vars(MACHINE), **changes})
-    return machines.plan(machine, described, authorized, INFO, "net")
+    return machines.plan(machine, described, authorized, INFO, network)
 
 
 def test_a_host_that_is_as_it_should_be_is_left_alone() -> None:
@@ -84,11 +88,15 @@ def test_a_host_that_cannot_become_what_is_asked_for_is_replaced_and_says_why(
     assert step.loses == (reason != "as its making was cut off")
 
 
+@pytest.mark.parametrize("network", ["net", ""])  # made again, or not yet
 @pytest.mark.parametrize(
     "networks", [{}, {"yunkube-docker": {"IPAMConfig": {"IPv4Address": "10.77.0.21"}, "NetworkID": "pruned"}}]
 )
-def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(networks: dict[str, t.Any]) -> None:
-    step = plan(found(NetworkSettings={"Networks": networks}, State={"Running": False, "Status": "exited"}))
+def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(
+    networks: dict[str, t.Any], network: str
+) -> None:
+    stopped = found(NetworkSettings={"Networks": networks}, State={"Running": False, "Status": "exited"})
+    step = plan(stopped, network=network)
     assert (step.connect, step.create, str(step)) == (True, False, "connect and start host node1")
 
 
@@ -273,7 +281,8 @@ class Engine:
 
 def host(name: str, cluster_id: str | None) -> dict[str, t.Any]:
     labels = {machines.CLUSTER_LABEL: "docker", machines.HOST_LABEL: name}
-    return {"Id": name, "Labels": labels if cluster_id is None else {**labels, machines.ID_LABEL: cluster_id}}
+    named = labels if cluster_id is None else {**labels, machines.ID_LABEL: cluster_id}
+    return {"Id": name, "State": "running", "Labels": named}
 
 
 def lab_of(engine: Engine, folder: Path, cluster_id: str = "0123456789abcdef") -> docker_machines.Lab:
@@ -315,3 +324,25 @@ def test_tagged_images_of_a_registry_are_counted_and_their_digests_are_not() -> 
     names = ["repositories", "repositories/team/shop/_manifests/tags", tag, f"{tag}/current", f"{tag}/index/sha256/aa"]
     assert tags_in(names) == 1
     assert tags_in([]) == 0
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_host_with_images_of_the_registry_goes_only_where_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    lab = lab_of(Engine([host("node1", "0123456789abcdef"), host("node2", "0123456789abcdef")], []), tmp_path)
+    gone: list[str] = []
+    monkeypatch.setattr(docker_machines.Lab, "remove", lambda _self, names: gone.extend(names))
+    monkeypatch.setattr(docker_machines, "registry_images", lambda _engine, name, **_: Images(int(name == "node1"), 0))
+
+    def remove(*, images: bool) -> list[str]:
+        params = {"only": None, "remove_images": images}
+        module = types.SimpleNamespace(params=params, check_mode=check_mode)
+        return docker_machines.absent(t.cast("t.Any", module), lab)
+
+    with pytest.raises(docker_machines.RefusedError) as refused:
+        remove(images=False)
+    assert [fault["message"] for fault in refused.value.faults] == ["node1 holds the registry's images: 1 image"]
+    assert gone == []
+    assert remove(images=True) == ["remove host node1, with the registry's images: 1 image", "remove host node2"]
+    assert gone == ([] if check_mode else ["node1", "node2"])

@@ -26,6 +26,36 @@ def kubeconfig(tmp_path: Path) -> Path:
     return tmp_path / "kubeconfig"
 
 
+# In place of the module: it says that all is well, and leaves a file where it would have changed something.
+TEARDOWN = """#!/usr/bin/python
+import pathlib
+from ansible.module_utils.basic import AnsibleModule
+OPTIONS = "cluster cluster_id adopt force services paths links chain_prefixes nft_tables shared_sysctls accept run"
+module = AnsibleModule({name: {"type": "raw"} for name in OPTIONS.split()}, supports_check_mode=True)
+if not module.check_mode:
+    pathlib.Path("TORN_DOWN").touch()
+module.exit_json(changed=False, changes=[], faults=[], audit="passed")
+"""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_no_host_is_torn_down_where_another_does_not_answer(
+    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    torn_down, library = kubeconfig.parent / "torn_down", kubeconfig.parent / "library"
+    library.mkdir()
+    (library / "host_teardown.py").write_text(TEARDOWN.replace("TORN_DOWN", str(torn_down)))
+    monkeypatch.setenv("ANSIBLE_LIBRARY", f"{library}:{ROOT / 'library'}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kubeconfig.parent / "cache"))  # where packed modules are kept
+    here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+    inventory = json.loads((kubeconfig.parent / "hosts.json").read_text())
+    inventory["all"]["children"]["masters"]["hosts"]["m1"] = here
+    (kubeconfig.parent / "hosts.json").write_text(json.dumps(inventory))
+    done = play(kubeconfig, "down.yml", teardown_dead=["n1"] if answers else [])
+    assert done.returncode == (0 if answers else 4), done.stdout
+    assert (torn_down.exists(), kubeconfig.exists()) == (answers, not answers)
+
+
 def play(kubeconfig: Path, playbook: str, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run a playbook as a user would without deploy.py."""
     extra = {"cluster_name": "t", "cluster_provider": "existing", "cluster_state_dir": str(kubeconfig.parent)}

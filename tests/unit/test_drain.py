@@ -166,7 +166,7 @@ def test_kubectl_drains_and_the_node_stays_cordoned(fake: FakeKubeApi, api: Kube
     drain(api, kubectl).run(["node1"])
     argv = kubectl.ran[0]
     assert argv[2:4] == ["drain", "node1"]
-    assert {"--ignore-daemonsets", "--timeout=3s"} < set(argv)
+    assert {"--ignore-daemonsets", module.DATA_FLAG, "--timeout=3s"} < set(argv)
     assert not {"--force", "--disable-eviction"} & set(argv)
     assert fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"] is True
 

@@ -369,8 +369,7 @@ def test_only_a_member_of_a_cluster_is_adopted(tmp_path: Path, member: Path) -> 
     data = str(tmp_path / "lib/containerd")
     assert look(paths=[data], adopt=True) == ([], [])
     member.touch()
-    assert look(paths=[data])[0] == ["other cluster"]
-    assert look(paths=[data], adopt=True) == ([], [f"remove {data}"])
+    assert (look(paths=[data])[0], look(paths=[data], adopt=True)) == (["other cluster"], ([], [f"remove {data}"]))
 
 
 def test_a_record_of_another_cluster_is_used_and_kept(tmp_path: Path, member: Path) -> None:
@@ -398,6 +397,12 @@ def test_images_of_the_registry_go_with_force_only_and_snapshots_of_etcd_are_nam
     assert any(line.startswith("delete 2 snapshots of etcd in ") for line in look(force=True)[1])
 
 
+def test_a_host_whose_containerd_serves_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    host_state.write_record(record_of("ours"))
+    monkeypatch.setattr(processes, "other_users", lambda _run: {"moby": "2 containers"})
+    assert look(force=True)[0] == ["foreign data"]
+
+
 def test_folders_of_the_system_are_refused_by_a_host_too(tmp_path: Path) -> None:
     host_state.write_record(record_of("ours"))
     (tmp_path / "link").symlink_to("/var")
@@ -416,28 +421,6 @@ def test_an_etcd_on_a_host_without_a_control_plane_is_somebody_elses(
     assert removed not in look(paths=[str(tmp_path / "etcd")])[1]
     (tmp_path / "admin.conf").touch()
     assert removed in look(paths=[str(tmp_path / "etcd")])[1]
-
-
-NFT: list[dict[str, Any]] = [
-    {"metainfo": {}},
-    {"table": {"family": "ip", "name": "filter"}},
-    {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "hook": "input", "policy": "accept"}},
-    {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "accept"}},
-    {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": [{"accept": None}]}},
-    {"table": {"family": "ip", "name": "nat"}},
-    {"chain": {"family": "ip", "table": "nat", "name": "PREROUTING", "hook": "prerouting", "policy": "accept"}},
-    {"table": {"family": "inet", "name": "own"}},
-]
-
-
-def test_empty_chains_and_tables_of_iptables_go_when_they_are_new() -> None:
-    assert filters.nft_leftovers(NFT, []) == [
-        ["delete", "chain", "ip", "filter", "FORWARD"],
-        ["delete", "table", "ip", "nat"],
-    ]
-    assert filters.nft_leftovers(NFT, host_state.nft_lines(NFT)) == []
-    dropping = [{"chain": {**NFT[6]["chain"], "policy": "drop"}}]
-    assert filters.nft_leftovers([NFT[5], *dropping], []) == []
 
 
 def test_what_is_left_is_what_there_is_to_remove(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import os
 import socket
 import threading
 import time
+import types
 import typing as t
 from pathlib import Path
 
 import kubeadm_init
 import pytest
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import host_lock, kubeadm
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
@@ -113,6 +114,25 @@ def test_no_second_cluster_is_made_where_there_may_be_one() -> None:
     )
     assert "lost" not in living
     assert "whether m2 has the cluster is not known" in objection({"m2": None, "m3": False})
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_the_module_refuses_before_it_does_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    def end(**result: t.Any) -> t.NoReturn:
+        raise ValueError(str(result))
+
+    monkeypatch.setattr(host_lock, "take", lambda _module: None)
+    monkeypatch.setattr(kubeadm, "exclusive", lambda _seconds: pytest.fail("it goes on to run kubeadm"))
+    options = {"endpoint": "127.0.0.1:1", "others": {"m2": True}, "recorded": "", "config": "", "timeout": 1}
+    module = types.SimpleNamespace(
+        params={**options, "kubeconfig_server": ""}, check_mode=check_mode, fail_json=end, exit_json=end
+    )
+    init = kubeadm_init.Init(t.cast("t.Any", module))
+    init.root = tmp_path
+    with pytest.raises(ValueError, match="the cluster is on m2"):
+        init.run()
 
 
 @pytest.mark.parametrize(

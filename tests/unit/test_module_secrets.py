@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import typing as t
 from pathlib import Path
@@ -12,11 +13,13 @@ import kube_apply
 import pytest
 import real_module
 import web_services
+import yaml
 from ansible.module_utils.yunkube import web_rollout
 from ansible.module_utils.yunkube.service import Systemd
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
 
+ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-31c9"
 PROXY = f'# Written by Yunkube\nHTTPS_PROXY="http://user:{CANARY}@proxy:3128"\n'
 SECRET = {
@@ -31,6 +34,19 @@ SHOP: dict[str, t.Any] = {
     "env": {"DB_PASSWORD": CANARY, "URL": f"http://me:{CANARY}@db", "MODE": "plain-mode", "TEXT": f"a\n{CANARY}'\""},
 }
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/shop"
+
+
+def test_ansible_writes_no_arguments_into_a_journal() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "ansible.cfg")
+    assert config["defaults"].getboolean("no_target_syslog")
+
+
+def test_the_file_with_a_proxys_password_is_for_root_alone() -> None:
+    """It is written by the role; modules keep `secret` out of journals and diffs."""
+    variables = yaml.safe_load((ROOT / "roles/kubelet/vars/main.yml").read_text())
+    (file,) = (one for one in variables["__kubelet_files"] if "environment.j2" in one["content"])
+    assert (file.get("mode"), file.get("secret")) == ("0600", True)
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
-"""Which hosts may leave."""
+"""Which hosts may leave, and in which order etcd's members do."""
 
 from __future__ import annotations
 
+import types
 import typing as t
+from pathlib import Path
 
+import pytest
+from ansible.module_utils.yunkube import etcd
 from ansible.module_utils.yunkube.etcd import Member
-from node_removal import faults
+from node_removal import Removal, faults
 
 NODE = {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}}
 MASTER = {**NODE, "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
@@ -58,3 +62,69 @@ def test_the_host_of_the_endpoint_stays_whoever_is_asked() -> None:
     assert judged("m2", endpoint="10.0.0.9:6443") == ["m2: endpoint"]  # as the API says of all hosts here
     assert judged("m2", endpoint="m2:6443") == ["m2: endpoint"]
     assert judged("m1", holder="m2") == []
+
+
+class Etcd:
+    """The etcd of three masters, which says what is asked of it."""
+
+    def __init__(self, *ill: str) -> None:
+        """Be without these members."""
+        self.ill = ill
+        self.asked: list[str] = []
+
+    def members(self) -> list[Member]:
+        """Return all three."""
+        return [Member(name, name, (), (name,)) for name in ("m1", "m2", "m3")]
+
+    def healthy(self, members: list[Member]) -> set[str]:
+        """Return the endpoints that answer."""
+        return {one.name for one in members if one.name not in self.ill}
+
+    def snapshot(self, why: str) -> Path:
+        """Save nothing."""
+        self.asked.append(f"snapshot {why}")
+        return Path("/snapshot")
+
+    def remove(self, member: Member, _healthy: set[str]) -> None:
+        """Remove nothing."""
+        self.asked.append(f"remove {member.name}")
+
+
+def leaving(monkeypatch: pytest.MonkeyPatch, there: Etcd, *names: str, check_mode: bool = False) -> list[str]:
+    """Return what is done before masters are reset, which have no pods left."""
+    monkeypatch.setattr(etcd, "MANIFEST", Path(__file__))  # etcd runs on this host
+    monkeypatch.setattr(Removal, "_drain", lambda *_: [])
+    removal = Removal.__new__(Removal)
+    removal.module = t.cast("t.Any", types.SimpleNamespace(check_mode=check_mode, fail_json=refuse))
+    removal.etcd, removal.result = t.cast("t.Any", there), {}
+    removal.nodes = dict.fromkeys(("m1", "m2", "m3"), MASTER)
+    removal.options = {
+        "hosts": names, "state": "drained", "addresses": dict.fromkeys(("m1", "m2", "m3"), ""), "ports": {},
+        "control_plane_host": "m1", "dead": False, "cluster": "ours", "endpoint": "lb:6443",
+    }  # fmt: skip
+    return removal.run()
+
+
+def refuse(**result: t.Any) -> t.NoReturn:
+    """End the module."""
+    raise ValueError(result["msg"])
+
+
+def test_members_leave_one_after_the_other_and_a_snapshot_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Etcd("m3")
+    told = leaving(monkeypatch, there, "m2", "m3")
+    assert there.asked == ["snapshot before-removal-of-m3-m2", "remove m3", "remove m2"]
+    assert told == ["save a snapshot of etcd in /snapshot", "remove the etcd member m3", "remove the etcd member m2"]
+
+
+def test_a_plan_removes_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Etcd()
+    assert "remove the etcd member m2" in leaving(monkeypatch, there, "m2", check_mode=True)
+    assert there.asked == []
+
+
+def test_a_master_that_etcd_needs_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Etcd("m3")
+    with pytest.raises(ValueError, match="without m2 etcd would have 2 members, 1 of them healthy"):
+        leaving(monkeypatch, there, "m2")
+    assert there.asked == []

@@ -129,6 +129,26 @@ def test_handlers_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
+def test_a_host_that_is_down_keeps_no_later_one_from_its_turn() -> None:
+    """A play with `serial` ends where all hosts of a batch are down."""
+    assert [file.name for file in PLAYBOOKS for play in load(file) if "serial" in play] == []
+    join = next(task for task in tasks_of(ROOT / "roles/node/tasks/join.yml") if action(task) == "kubeadm_join")
+    assert join["throttle"] == "{{ 1 if cluster_is_master else 0 }}"  # what has etcd's members come one by one instead
+
+
+def test_the_readme_has_the_stages_in_the_order_in_which_they_run() -> None:
+    readme = (ROOT / "README.md").read_text()
+    stages = [play["name"] for play in load(ROOT / "site.yml")]
+    assert re.findall(r"(?m)^\| ([\w ]+) \| `playbooks/", readme) == stages
+    shown = re.findall(rf"(?m)^\[ *[\d.]+s\] ({'|'.join(stages)})$", readme)
+    assert shown == [name for name in stages if name in shown]
+
+
+def test_nothing_teaches_to_remove_all_web_services() -> None:
+    files = [ROOT / "README.md", ROOT / "scripts/demo", *(ROOT / "docs").rglob("*.md"), ROOT / "Makefile"]
+    assert [file.name for file in files if "web_services=[]" in file.read_text()] == []
+
+
 def test_files_can_be_read_in_one_sitting() -> None:
     programs = [
         path

@@ -1,4 +1,4 @@
-"""Network namespaces of others, which have the same names as those of pods, stay while something runs in them."""
+"""Network namespaces and packet filters of others: what looks like a pod's or a cluster's, and stays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.yunkube import host_state
-from ansible.module_utils.yunkube.teardown import host
+from ansible.module_utils.yunkube.teardown import filters, host
 
 
 class Module:
@@ -37,3 +37,25 @@ def test_a_network_in_which_something_runs_is_not_a_pods(tmp_path: Path, monkeyp
     monkeypatch.setattr(host_state, "ALL_TREES", [(str(folder), 1)])
     host_state.write_record({**before, "trees": [[str(folder), 1]], "sysctls": {}})
     assert host.Host(Module()).audit() == [f"file {folder}/cni-left is left"]  # type: ignore[arg-type]
+
+
+NFT: list[dict[str, Any]] = [
+    {"metainfo": {}},
+    {"table": {"family": "ip", "name": "filter"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "INPUT", "hook": "input", "policy": "accept"}},
+    {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "accept"}},
+    {"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": [{"accept": None}]}},
+    {"table": {"family": "ip", "name": "nat"}},
+    {"chain": {"family": "ip", "table": "nat", "name": "PREROUTING", "hook": "prerouting", "policy": "accept"}},
+    {"table": {"family": "inet", "name": "own"}},
+]
+
+
+def test_empty_chains_and_tables_of_iptables_go_when_they_are_new() -> None:
+    assert filters.nft_leftovers(NFT, []) == [
+        ["delete", "chain", "ip", "filter", "FORWARD"],
+        ["delete", "table", "ip", "nat"],
+    ]
+    assert filters.nft_leftovers(NFT, host_state.nft_lines(NFT)) == []
+    dropping = [{"chain": {**NFT[6]["chain"], "policy": "drop"}}]
+    assert filters.nft_leftovers([NFT[5], *dropping], []) == []

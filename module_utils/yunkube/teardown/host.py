@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import host_state, identity, originals
+from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
@@ -249,7 +250,12 @@ class Host:
             return
         if shutil.which("dpkg"):
             argv = ["dpkg", "--force-unsafe-io", "--purge", *self.packages]
-            self.module.run_command(argv, environ_update={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"})
+            environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "DPKG_FRONTEND_LOCKED": "1"}
+            try:
+                with package_turn([]):
+                    self.module.run_command(argv, environ_update=environment)
+            except PackagesBusy as error:
+                raise TeardownError(str(error)) from error
         else:
             self.module.run_command(["rpm", "--erase", *self.packages])
 
