@@ -15,6 +15,11 @@ options:
   repair: {description: The repair's name., type: str, required: true}
   target: {description: "What is repaired: a file, a unit.", type: str, default: ""}
   arguments: {description: What the repair needs to know., type: dict, default: {}}
+  patches:
+    description: "kubeadm's patches for this host, each a dictionary of target and strategic merge patch."
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode: {support: full}
 """
@@ -27,6 +32,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
 from ansible.module_utils.yunkube.kube_api import KubeError
+from ansible.module_utils.yunkube.kubelet_file import PATCHES_SPEC
 
 
 def main() -> None:
@@ -37,12 +43,13 @@ def main() -> None:
             "repair": {"type": "str", "required": True},
             "target": {"type": "str", "default": ""},
             "arguments": {"type": "dict", "default": {}},
+            "patches": PATCHES_SPEC,
         },
         supports_check_mode=True,
     )
     host_lock.take(module)
     options = module.params
-    work = Work(module, options["id"])
+    work = Work(module, options["id"], options["patches"])
     repair = REPAIRS.get(options["repair"])
     if repair is None:
         module.fail_json(msg=f"there is no repair {options['repair']}; there are {', '.join(REPAIRS)}")
