@@ -22,7 +22,7 @@ module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round 
 MODULES = {
     "doctor_host": (["host", "master", "cluster", "cluster_id"], "module.exit_json(facts={})"),
     "doctor_cluster": (["host"], "module.exit_json(facts={})"),
-    "doctor_repair": (["id", "repair", "target", "arguments"], "module.exit_json(changed=True)"),
+    "doctor_repair": (["id", "repair", "target", "arguments", "patches"], "module.exit_json(changed=True)"),
     "bundle_install": (["url", "port", "manifest", "purposes", "kinds"], "module.exit_json(changed=True)"),
     "doctor_diagnose": (["hosts", "clusters", "masters", "fix", "only", "allow", "most", "state"], ROUNDS),
 }
