@@ -45,6 +45,7 @@ faults:
   elements: dict
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,11 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
     if only := params.get("only"):
         unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
-        return [fault for fault in faults if fault.key in only or (fault.file, fault.line) in unreadable], []
+        return [
+            fault
+            for fault in faults
+            if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
+        ], []
     return faults, list(cluster_rules.warnings(cluster))
 
 

@@ -17,6 +17,11 @@ options:
   arguments: {description: What the repair needs to know., type: dict, default: {}}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
+  patches:
+    description: "kubeadm's patches for this host, each a dictionary of target and strategic merge patch."
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode: {support: full}
 """
@@ -29,6 +34,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
 from ansible.module_utils.yunkube.kube_api import KubeError
+from ansible.module_utils.yunkube.kubelet_file import PATCHES_SPEC
 
 
 def main() -> None:
@@ -40,13 +46,14 @@ def main() -> None:
             "target": {"type": "str", "default": ""},
             "arguments": {"type": "dict", "default": {}},
             **identity.OPTIONS,
+            "patches": PATCHES_SPEC,
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
     host_lock.take(module)
     options = module.params
-    work = Work(module, options["id"])
+    work = Work(module, options["id"], options["patches"])
     repair = REPAIRS.get(options["repair"])
     if repair is None:
         module.fail_json(msg=f"there is no repair {options['repair']}; there are {', '.join(REPAIRS)}")

@@ -33,26 +33,16 @@ kubelet_journal: {description: The kubelet's last lines, returned: when it is no
 """
 
 import datetime as dt
-import shutil
 import time
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import files, host_lock, identity, kubeadm
+from ansible.module_utils.yunkube import files, host_lock, identity, kubeadm, kubelet_file
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
 
-CONFIG = Path("/var/lib/kubelet/config.yaml")
-COPIES = Path("/etc/kubernetes/tmp")  # where kubeadm keeps a copy of the file at each call
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 STOPPED = 10  # looks at a kubelet that does not run, after which it is known to end again and again
-UPGRADE = """apiVersion: kubeadm.k8s.io/v1beta4
-kind: UpgradeConfiguration
-node:
-  patches:
-    directory: /run/yunkube/patches
-"""
 
 
 def problem(node: Json, since: dt.datetime) -> str:
@@ -78,18 +68,18 @@ class Rollout:
         words = [f"restart kubelet with {', '.join(self.options['fields'])}"]
         if self.module.check_mode:
             self.module.exit_json(changed=True, changes=words)
-        before = files.read_state(CONFIG)
+        before = files.read_state(kubelet_file.CONFIG)
+        program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         try:
-            with kubeadm.exclusive(self.options["timeout"]) as lock:
-                self._write(lock)
-        except kubeadm.BusyError as error:
-            self.module.fail_json(msg=str(error))
-        if files.read_state(CONFIG).content == before.content:
+            kubelet_file.write(program, self.options["patches"], self.options["timeout"])
+        except kubelet_file.WriteError as error:
+            self.module.fail_json(**error.failure)
+        if files.read_state(kubelet_file.CONFIG).content == before.content:
             self.module.exit_json(changed=False, changes=[])
         detail = self._restart()
         if detail:
             journal = kubeadm.kubelet_journal()
-            files.write(CONFIG, before)
+            files.write(kubelet_file.CONFIG, before)
             again = self._restart()
             outcome = "the former configuration is back" + (f", and {again}" if again else " and the node is Ready")
             self.module.fail_json(
@@ -98,16 +88,6 @@ class Rollout:
                 kubelet_journal=journal,
             )
         self.module.exit_json(changed=True, changes=words)
-
-    def _write(self, lock: int) -> None:
-        program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
-        kubeadm.write_patches(self.options["patches"])
-        copies = set(COPIES.glob("kubeadm-kubelet-config*"))
-        outcome = kubeadm.run([program, "upgrade", "node", "phase", "kubelet-config"], UPGRADE, lock, 60)
-        for folder in set(COPIES.glob("kubeadm-kubelet-config*")) - copies:
-            shutil.rmtree(folder, ignore_errors=True)  # this module puts the former file back itself
-        if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("upgrade node phase kubelet-config", outcome))
 
     def _restart(self) -> str:
         """Restart the kubelet; return what keeps the node from being Ready when the time is up."""
@@ -134,7 +114,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "node": {"type": "str", "required": True},
-            "patches": {"type": "list", "elements": "dict", "default": []},
+            "patches": kubelet_file.PATCHES_SPEC,
             "fields": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 120},
             **identity.OPTIONS,

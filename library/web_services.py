@@ -89,7 +89,12 @@ attributes:
   diff_mode: {support: full}
 """
 RETURN = r"""
-notices: {description: What stays although it is no longer declared., returned: success, type: list, elements: str}
+kept:
+  description: "What stays although it is no longer declared, every object as C(kind namespace/name)"
+  returned: success
+  type: list
+  elements: str
+notices: {description: The same in a sentence that names the first ones., returned: success, type: list, elements: str}
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 faults:
   description: Services that do not run, each with C(host) (namespace/name), C(check), C(message) and C(remedy).
@@ -139,10 +144,7 @@ def main() -> None:
         with KubeApi.from_file(params["kubeconfig"]) as api:
             deploy = Deploy(api, services, params["registry_secret"], **options)
             deploy.run(params["timeout"])
-        changes, words, faults = deploy.changes, deploy.in_words(), deploy.faults
-        notices = [kept_in_words(deploy.kept, params["prune"])] if deploy.kept else []
-        for notice in notices:
-            module.warn(notice)
+        changes, words, faults, kept = deploy.changes, deploy.in_words(), deploy.faults, deploy.kept
     except NotAgreedError as error:
         found = [{"host": name, "message": "no longer declared, and would be removed"} for name in error.names]
         msg = f"no longer declared, and would be removed: {', '.join(error.names)}"
@@ -150,7 +152,10 @@ def main() -> None:
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)
-        changes, words, faults, notices = *without_api(services), [], []
+        changes, words, faults, kept = *without_api(services), [], []
+    notices = [kept_in_words(kept, params["prune"])] if kept else []
+    for notice in notices:
+        module.warn(notice)
     diff = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
     if faults:
         found = [
@@ -158,7 +163,7 @@ def main() -> None:
         ]
         lines = [f"{one['host']}: {one['message']}" + (f"; {one['remedy']}" if one["remedy"] else "") for one in found]
         module.fail_json(msg="\n".join(lines), faults=found, changed=bool(words), changes=words, **diff)
-    module.exit_json(changed=bool(words), changes=words, notices=notices, **diff)
+    module.exit_json(changed=bool(words), changes=words, kept=kept, notices=notices, **diff)
 
 
 if __name__ == "__main__":

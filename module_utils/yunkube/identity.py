@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.yunkube import host_state
 
@@ -21,6 +22,11 @@ Fault = dict[str, str]
 def named(cluster: str, cluster_id: str) -> str:
     """Return name and id as a message shows them."""
     return f"{cluster} (id {cluster_id})" if cluster_id else f"{cluster} (without an id)"
+
+
+def same_inventory(kept: str, given: str) -> bool:
+    """Say whether two paths are one inventory: the same, or a directory and a file in it."""
+    return not kept or not given or kept == given or kept == str(Path(given).parent) or given == str(Path(kept).parent)
 
 
 def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> tuple[str, str] | None:

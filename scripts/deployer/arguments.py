@@ -237,7 +237,8 @@ def parse(argv: Sequence[str]) -> Request:
     variables, files = extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
-            variables[variable] = str(Path(value).expanduser().absolute()) if kind is Path else value
+            whole = int(value) if kind is int else value  # the check wants a whole number of seconds
+            variables[variable] = str(Path(value).expanduser().absolute()) if kind is Path else whole
     if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
         options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
     if options["verb"] == "remove":

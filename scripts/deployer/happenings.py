@@ -149,6 +149,7 @@ class Summary:
     log: str
     next: str
     plan: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()  # objects of the cluster that are no longer declared and stay
     doctor: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
 

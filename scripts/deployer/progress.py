@@ -50,6 +50,7 @@ class Progress:
         self.doctor: Mapping[str, Any] = {}
         self.changes: dict[str, tuple[str, ...]] = {}  # what each host's tasks did or would do, in words
         self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
+        self.kept: tuple[str, ...] = ()  # objects of the cluster that are no longer declared and stay
         self.running: tuple[str, ...] = ()
         self.unknown_hosts: list[str] = []
         self.unmatched: list[str] = []  # patterns of plays that no host matched
@@ -166,6 +167,8 @@ class Progress:
             self.doctor = doctor
         if isinstance(drift := result.get("drift"), list):
             self.drift[host] = tuple(map(str, drift))
+        if isinstance(kept := result.get("kept"), list):
+            self.kept = tuple(map(str, kept))
         task = str(data.get("task", ""))
         changes = _changes(result, task) if outcome == "changed" else ()
         if changes:

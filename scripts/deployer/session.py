@@ -173,6 +173,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         dry_run=request.dry_run,
         log=str(log.path),
         next=next_step(request, verb, code),
+        kept=progress.kept,
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")

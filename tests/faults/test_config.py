@@ -53,3 +53,37 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(bare: Lab) -> None:
     assert result.code == 2
     assert "cluster.yml:" in result.errors
     assert bare.containers() == set()
+
+
+@pytest.mark.parametrize(
+    "verb", ["remove node1 --yes", "add node1", "web apply --yes", "web rollback web", "reattach", "doctor --fix"]
+)
+def test_no_verb_changes_anything_while_the_inventory_is_wrong(bare: Lab, verb: str) -> None:
+    for line, _words in FAULTS.values():
+        write(bare, line)
+    write(bare, "web_services: [{name: web, image: x, namespace: kube-system}]")
+    result = bare.deploy(verb)
+    assert result.code == 2, result.errors
+    for words in ("cluster_pod_cird", "docker_hosts_memory_mb", "cluster_pod_cidr", "1.2.3", "kube-system"):
+        assert words in result.faults
+    assert [failure["kind"] for failure in result.failures] == ["config"]
+    assert not any(result.changed.values())
+    assert bare.containers() == set()
+
+
+def test_who_looks_or_removes_the_cluster_need_not_correct_a_key_first(bare: Lab) -> None:
+    write(bare, FAULTS["a misspelt key"][0])
+    looked = bare.deploy("doctor", ansible_host="127.0.0.1", ansible_port="9", ansible_ssh_retries="0")
+    assert {one["id"] for one in looked.summary["doctor"]["findings"]} == {"host-unreachable"}, looked.errors
+    down = bare.deploy("down --yes")
+    assert down.code == 0, down.errors
+
+
+def test_what_down_removes_must_be_right(bare: Lab) -> None:
+    write(bare, FAULTS["a misspelt key"][0])
+    write(bare, "teardown_paths: [/var, 7]")
+    result = bare.deploy("down --yes")
+    assert result.code == 2, result.errors
+    assert "/var is a folder of the system" in result.faults
+    assert "teardown_paths[1]" in result.errors
+    assert "cluster_pod_cird" not in result.faults

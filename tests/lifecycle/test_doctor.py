@@ -26,7 +26,9 @@ from injections import INJECTIONS, PKI, Injection, kubectl, no_pod, on, pod, sig
 from laboratory import Lab, Result, docker
 
 LAB = ("doctor", "10.92.0", 1, 1)
-SETTINGS = "master_cluster_configuration: {certificateValidityPeriod: 4380h}\n"  # not what kubeadm takes by itself
+SETTINGS = """master_cluster_configuration: {certificateValidityPeriod: 4380h}
+node_patches: {kubeletconfiguration: {maxPods: 66}}
+"""  # neither is what kubeadm takes by itself
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
 MORE = 5  # of the others
 PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 5))  # of faults at once
@@ -124,6 +126,17 @@ def test_a_fault_is_found_first_and_mended(lab: Lab, injection: Injection, say: 
     assert (healthy.code, findings(healthy)) == (0, [])
     if injection.settles:
         assert (proved := lab.deploy("verify")).code == 0, proved.errors
+
+
+def test_a_kubelet_gets_its_configuration_back_with_the_patches_of_its_host(lab: Lab) -> None:
+    injection = next(one for one in INJECTIONS if one.fault == "kubelet-config-broken")
+    there = lab.run("node1", "cat /var/lib/kubelet/config.yaml")
+    assert "maxPods: 66" in there
+    injection.break_it(lab)
+    until(lab, lambda answer: ids(answer)[:1] == [injection.fault])
+    repaired = lab.deploy("doctor", "--fix", seconds=400)
+    assert repaired.code == 0, (findings(repaired), repaired.errors)
+    assert lab.run("node1", "cat /var/lib/kubelet/config.yaml") == there
 
 
 @pytest.mark.parametrize("both", pairs(), ids=lambda both: " and ".join(one.fault for one in both))

@@ -288,6 +288,7 @@ def test_removal_leaves_no_object(lab: Lab, empty: set[str]) -> None:
     plan = run(lab, "plan")
     assert plan.code == 0, plan.errors
     assert "kept although no longer declared" in json.dumps(plan.events)
+    assert "Deployment default/web" in plan.summary["kept"]
     apply(lab)
     assert objects(lab) - empty == set()
     assert lab.kubectl("get", "pvc", "-n", "shop", "-o", "name", "--ignore-not-found") == ""

@@ -8,7 +8,6 @@ import hashlib
 import http.server
 import subprocess
 import sys
-import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from ansible.module_utils.yunkube.bundle_files import (
 )
 from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
 from bundle_install import Source, control_machine, install
+from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"\x7fELF program" * 1000
@@ -91,13 +91,8 @@ def program(path: Path, **given: t.Any) -> dict[str, t.Any]:
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A running server, and no waiting between tries."""
     monkeypatch.setattr("bundle_install.time.sleep", lambda _seconds: None)
-    server = Web()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(Web()) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from ansible.module_utils.yunkube.bundle_server import (
     own_address_to,
     process_mark,
 )
+from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"image" * 100_000
@@ -53,13 +54,8 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(cache: Path) -> Iterator[Server]:
     """A running server."""
-    server = Server("127.0.0.1", 0, cache)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(Server("127.0.0.1", 0, cache)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
 from ansible.module_utils.yunkube.config import check_value
 from ansible.module_utils.yunkube.inventory_files import read
+from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = """\
@@ -318,16 +316,7 @@ def test_the_inventories_that_we_ship_are_right(inventory: str) -> None:
 
 def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path) -> None:
     said(tmp_path, "---\ncluster_pod_cird: 10.0.0.0/16\ncluster_service_cidr: 10.244.0.0/16\n")
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", tmp_path, ROOT / "site.yml"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = play(tmp_path, "site.yml")
     assert done.returncode == 2, done.stdout + done.stderr
     file = tmp_path / "group_vars/all/cluster.yml"
     assert f"{file}:2: cluster_pod_cird: unknown key; did you mean cluster_pod_cidr?" in done.stdout

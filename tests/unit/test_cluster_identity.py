@@ -8,11 +8,10 @@ import threading
 import typing as t
 from pathlib import Path
 
-import cluster_identity
 import host_record
 import pytest
-from ansible.module_utils.yunkube import host_state, identity
-from cluster_identity import IdentityError, State, inventory_of
+from ansible.module_utils.yunkube import cluster_identity, host_state, identity
+from ansible.module_utils.yunkube.cluster_identity import IdentityError, State, inventory_of
 
 ID = "0123456789abcdef"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from deployer.arguments import parse
 from deployer.errors import DeployError
 from deployer.passwords import Passwords, get_passwords
 from deployer.verbs import VERBS
+from terminal import answered
 
 PASSWORD = "canary-0815"
 
@@ -64,24 +64,11 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_hangs(deploy: Deploy, o
 @pytest.mark.usefixtures("vault")
 def test_the_password_is_typed_on_the_terminal_and_is_nowhere_afterwards(checkout: Path, tmp_path: Path) -> None:
     (checkout / "site.yml").write_text((PLAYBOOKS / "vaulted.yml").read_text())
-    pid, terminal = pty.fork()
-    if pid == 0:
-        argv = [sys.executable, str(checkout / "scripts/deploy.py"), "up", "-J", "-vv"]
-        os.chdir(checkout)
-        os.execve(argv[0], argv, environment() | {"TERM": "dumb"})  # noqa: S606 - no shell is needed
-    shown = b""
-    while b"Vault password: " not in shown:
-        shown += os.read(terminal, 1024)
-    os.write(terminal, f"{PASSWORD}\n".encode())
-    while True:
-        try:
-            shown += os.read(terminal, 65536)
-        except OSError:  # the terminal is closed at the other end
-            break
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    os.close(terminal)
+    argv = [sys.executable, str(checkout / "scripts/deploy.py"), "up", "-J", "-vv"]
+    code, shown = answered(argv, "Vault password: ", PASSWORD, environment() | {"TERM": "dumb"}, checkout)
+    assert code == 0, shown
     state = tmp_path / "state"
-    everything = shown.decode() + "".join(path.read_text() for path in state.rglob("*") if path.is_file())
+    everything = shown + "".join(path.read_text() for path in state.rglob("*") if path.is_file())
     assert "Compare" in everything
     assert PASSWORD not in everything
     assert list((state / "run").iterdir()) == []

@@ -222,3 +222,10 @@ def test_a_status_ends_with_what_it_found(healthy: bool, drift: list[str], code:
     )
     assert progress.drift == {"a": tuple(drift)}
     assert exit_code("successful", "", progress, VERBS["status"]) == code
+
+
+def test_every_object_that_stays_is_kept_for_the_summary() -> None:
+    names = [f"Deployment default/web{number}" for number in range(20)]
+    result = {"event": "runner_on_ok", "event_data": {"host": "m", "task": "x", "res": {"kept": names}}}
+    progress, _ = fold([result])
+    assert progress.kept == tuple(names)

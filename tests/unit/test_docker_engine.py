@@ -8,7 +8,6 @@ import os
 import socketserver
 import subprocess
 import sys
-import threading
 import typing as t
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import docker_engine
 import pytest
 from ansible.module_utils.yunkube import system_packages
 from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
+from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,10 +100,8 @@ class Engine(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def engine(tmp_path: Path) -> t.Iterator[Docker]:
     path = str(tmp_path / "docker.sock")
-    with socketserver.ThreadingUnixStreamServer(path, Engine) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    with running(socketserver.ThreadingUnixStreamServer(path, Engine)):
         yield Docker(path)
-        server.shutdown()
 
 
 def test_an_answer_that_something_is_missing_is_no_fault_where_it_may_be(engine: Docker) -> None:

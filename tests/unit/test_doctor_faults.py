@@ -136,6 +136,13 @@ def test_a_command_of_a_remedy_is_one_of_deploy_py_and_names_the_inventory(fault
     assert parse(words).verb == verb
 
 
+@pytest.mark.parametrize("fault", [fault for fault in TABLE if "kubeadm " in fault.remedy], ids=lambda fault: fault.id)
+def test_kubeadm_by_hand_gets_the_clusters_configuration(fault: Fault) -> None:
+    if "kubeadm upgrade" not in fault.remedy:  # which has no defaults to fall back to
+        assert "--config cluster.yaml" in fault.remedy
+    assert "docs/kubeadm.md" in fault.remedy
+
+
 def test_every_entry_can_be_told() -> None:
     for fault in BY_ID.values():
         assert fault.title[0].isupper() or fault.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))

@@ -23,7 +23,7 @@ MODULES = {
     "doctor_host": (["host", "master", "cluster", "cluster_id"], "module.exit_json(facts={})"),
     "doctor_cluster": (["host"], "module.exit_json(facts={})"),
     "doctor_repair": (
-        ["id", "repair", "target", "arguments", "cluster", "cluster_id"],
+        ["id", "repair", "target", "arguments", "cluster", "cluster_id", "patches"],
         "module.exit_json(changed=True)",
     ),
     "run_claim": (["run", "state", "cluster", "cluster_id"], "module.exit_json(changed=False)"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import doctor_repair
 import pytest
+from ansible.module_utils.yunkube import kubelet_file
 from ansible.module_utils.yunkube.doctor import certificates, repairs
 from ansible.module_utils.yunkube.doctor.faults import TABLE
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
@@ -44,7 +45,7 @@ class Module:
 def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repairs, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(repairs, "SUBNET_ENV", tmp_path / "subnet.env")
-    monkeypatch.setattr(repairs, "KUBELET_CONFIG", tmp_path / "config.yaml")
+    monkeypatch.setattr(kubelet_file, "CONFIG", tmp_path / "config.yaml")
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(tmp_path / "kubelet.conf"))
     monkeypatch.setattr(repairs, "ADMIN_CONF", tmp_path / "admin.conf")
     monkeypatch.setattr(repairs, "PKI", tmp_path / "pki")
@@ -138,18 +139,6 @@ def test_without_the_truth_no_file_is_invented(tmp_path: Path, fake: FakeKubeApi
     with pytest.raises(RepairError, match="not known"):
         repairs.restart_flannel(work(), "", truth={})
     assert not (tmp_path / "subnet.env").exists()
-
-
-def test_the_kubelets_configuration_comes_from_the_cluster(fake: FakeKubeApi, tmp_path: Path) -> None:
-    kept = {"kubelet": 'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: ""\n'}
-    fake.put("/api/v1/namespaces/kube-system/configmaps/kubelet-config", data=kept)
-    (tmp_path / "config.yaml").write_text("oops: [\n")
-    one = work()
-    repairs.write_kubelet_config(one, "")
-    assert (
-        'containerRuntimeEndpoint: "unix:///run/containerd/containerd.sock"' in (tmp_path / "config.yaml").read_text()
-    )
-    assert one.changes == [f"write {tmp_path / 'config.yaml'}", "restart kubelet"]
 
 
 def test_a_driver_is_changed_and_nothing_else(tmp_path: Path) -> None:
@@ -394,7 +383,7 @@ def test_what_does_not_come_about_is_given_up() -> None:
 def test_the_module_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ansible(Module):
         params: t.ClassVar[dict[str, t.Any]] = {
-            "id": "x", "repair": "set_mtu", "target": "", "arguments": {"link": "eth0", "mtu": 1500},
+            "id": "x", "repair": "set_mtu", "target": "", "arguments": {"link": "eth0", "mtu": 1500}, "patches": [],
         }  # fmt: skip
         _diff = False
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from ansible.module_utils.yunkube.inventory_files import read
+from checkout import play
 from deployer.arguments import parse
 from deployer.errors import DeployError
 
@@ -74,16 +72,7 @@ def test_faults_of_the_command_line_blame_the_command_line(tmp_path: Path) -> No
 
 def test_a_plain_playbook_refuses_them_too(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text("all: {children: {masters: {hosts: {m1: {ansible_host: 10.0.0.11}}}}}\n")
-    program = Path(sys.executable).with_name("ansible-playbook")
     extra = ["-e", "nonsense=1", "-e", "cluster_name=a", "-e", "cluster_provider=existing"]
-    done = subprocess.run(
-        [program, "-i", tmp_path / "hosts.yml", *extra, ROOT / "site.yml"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = play(tmp_path / "hosts.yml", "site.yml", *extra)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "-e: nonsense: unknown key" in " ".join(done.stdout.split())

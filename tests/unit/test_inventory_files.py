@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from ansible.module_utils.yunkube.inventory_files import read
+from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = "all:\n  children:\n    master: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
@@ -116,16 +114,7 @@ def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
 @pytest.mark.parametrize("playbook", ["site", "playbooks/verify", "playbooks/status"])
 def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: str) -> None:
     written(tmp_path, "---\ncluster_provider: existing\n")
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", tmp_path, ROOT / f"{playbook}.yml"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = play(tmp_path, f"{playbook}.yml")
     assert done.returncode == 2, done.stdout + done.stderr
     where = f'{tmp_path}/hosts.yml:1: group masters: no host in it; did you mean that by group "master"?'
     assert "".join(where.split()) in "".join(done.stdout.split())  # Ansible breaks lines

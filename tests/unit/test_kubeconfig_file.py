@@ -6,9 +6,9 @@ import stat
 import typing as t
 from pathlib import Path
 
-import kubeconfig_file
 import pytest
 import yaml
+from ansible.module_utils.yunkube import kubeconfig_file
 from ansible.module_utils.yunkube.kubeconfig import KubeconfigError
 
 OURS = """apiVersion: v1

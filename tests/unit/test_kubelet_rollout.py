@@ -12,7 +12,7 @@ from pathlib import Path
 import kubelet_rollout
 import pytest
 import yaml
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube import kubeadm, kubelet_file
 from fake_kube_api import FakeKubeApi
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, 0, 500, tzinfo=dt.UTC)
@@ -61,8 +61,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi) -
     path = tmp_path / "config.yaml"
     path.write_text("maxPods: 1\n")
     path.chmod(0o644)
-    monkeypatch.setattr(kubelet_rollout, "CONFIG", path)
-    monkeypatch.setattr(kubelet_rollout, "COPIES", tmp_path / "tmp")
+    monkeypatch.setattr(kubelet_file, "CONFIG", path)
+    monkeypatch.setattr(kubelet_file, "COPIES", tmp_path / "tmp")
     (tmp_path / "kubelet.conf").write_text(fake.kubeconfig)
     monkeypatch.setattr(kubelet_rollout, "KUBECONFIG", str(tmp_path / "kubelet.conf"))
     monkeypatch.setattr(kubelet_rollout, "STOPPED", 2)

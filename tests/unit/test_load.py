@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import load
 import pytest
+from serving import running
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -39,12 +39,8 @@ class _Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server() -> t.Iterator[_Server]:
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with running(_Server(("127.0.0.1", 0), _Handler)) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(("fault", "lost"), [("", 0), ("refused", 4), ("closed", 4)])

@@ -336,5 +336,6 @@ def test_the_module_asks_before_it_removes_and_warns_of_what_stays(
     assert [fault["host"] for fault in refused["faults"]] == ["Service default/web", "Deployment default/web"]
     kept = run_module(fake, monkeypatch, tmp_path, services=[])
     assert (kept["failed"], kept["changed"]) == (False, False)
+    assert kept["kept"] == ["Service default/web", "Deployment default/web"]
     names = "2 objects: Service default/web, Deployment default/web"
     assert warnings == [f"kept although no longer declared: {names}; to remove: web apply"]

@@ -18,6 +18,10 @@ PULLS = ("image-name-wrong", "image-access-denied", "image-registry-tls", "image
 CONTROL_PLANE = ("etcd-down", "api-server-down", "control-plane-part-down", "api-unreachable", "api-silent")
 
 
+# How kubeadm is called by hand: without its configuration it may take its own defaults, and say nothing of it.
+BY_HAND = "--config cluster.yaml (docs/kubeadm.md says how to get it)"
+
+
 class Hit(t.NamedTuple):
     """One place where a fault was proved."""
 

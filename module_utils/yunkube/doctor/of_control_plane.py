@@ -7,7 +7,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
-from ansible.module_utils.yunkube.doctor.fault import CONTROL_PLANE, FLANNEL, NODE, Fault, Hit
+from ansible.module_utils.yunkube.doctor.fault import BY_HAND, CONTROL_PLANE, FLANNEL, NODE, Fault, Hit
 
 STARTING = 30  # seconds that a container may take before it answers
 SOON = 30 * 86400
@@ -213,7 +213,8 @@ FAULTS = (
         "The manifest of a part of the control plane is broken",
         "The part is gone and does not come back; of the API server, kubectl says `connection refused`.",
         manifest_broken,
-        "put {target} of {host} right; `kubeadm init phase control-plane` or `etcd local` write it anew",
+        "put {target} of {host} right, or write it again: kubeadm init phase control-plane all, or etcd local, "
+        f"{BY_HAND}",
         severity="critical",
         explains=ALL_DOWN,
         scope="all",
@@ -235,7 +236,7 @@ FAULTS = (
         "The API server's certificate is over",
         "`x509: certificate has expired or is not yet valid` from kubectl and from every kubelet.",
         api_certificate_expired,
-        "kubeadm certs renew apiserver on {host}, then restart the API server's container",
+        f"on {{host}}: kubeadm certs renew apiserver {BY_HAND}, then restart the API server's container",
         severity="critical",
         explains=ALL_DOWN,
         scope="all",
@@ -249,8 +250,8 @@ FAULTS = (
         "The API server's certificate lacks the name that is used",
         "`x509: certificate is valid for …, not …` from kubectl and from every kubelet.",
         api_certificate_name,
-        "move apiserver.crt and .key of {host} away, then: kubeadm init phase certs apiserver "
-        "--apiserver-cert-extra-sans {target}; restart the API server's container",
+        "on {host}: add {target} to the names in cluster.yaml, move apiserver.crt and .key away, then: kubeadm init "
+        f"phase certs apiserver {BY_HAND}; restart the API server's container",
         severity="critical",
         explains=ALL_DOWN,
         scope="all",
@@ -261,7 +262,7 @@ FAULTS = (
         "A certificate of the control plane is over",
         "etcd, the scheduler or the controller manager is refused by its peers.",
         other_certificate_expired,
-        "kubeadm certs renew all on {host}, then restart the control plane's containers",
+        f"on {{host}}: kubeadm certs renew all {BY_HAND}, then restart the control plane's containers",
         severity="critical",
         explains=ALL_DOWN,
         scope="all",
@@ -275,7 +276,7 @@ FAULTS = (
         "A certificate of the control plane ends soon",
         "Nothing yet.",
         certificate_ending,
-        "kubeadm certs renew all on {host}, then restart the control plane's containers",
+        f"on {{host}}: kubeadm certs renew all {BY_HAND}, then restart the control plane's containers",
         severity="warning",
         repair="renew_certificate",
         safe=True,
@@ -287,7 +288,7 @@ FAULTS = (
         "The administrator's kubeconfig is missing",
         "kubectl on the master says `The connection to the server localhost:8080 was refused`.",
         kubeconfig_missing,
-        "kubeadm init phase kubeconfig admin on {host}; open no port for it",
+        f"on {{host}}: kubeadm init phase kubeconfig admin {BY_HAND}; open no port for it",
         explains=("api-silent",),
         repair="write_admin_conf",
         safe=True,

@@ -7,7 +7,7 @@ import statistics
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
-from ansible.module_utils.yunkube.doctor.fault import CONTROL_PLANE, FLANNEL, NODE, PODS, PULLS, Fault, Hit
+from ansible.module_utils.yunkube.doctor.fault import BY_HAND, CONTROL_PLANE, FLANNEL, NODE, PODS, PULLS, Fault, Hit
 
 SKEW = 30  # seconds between clocks, more than a look takes
 FULL = 0.03  # of a file system, and no more than
@@ -346,7 +346,8 @@ FAULTS = (
         "The kubelet does not take its configuration",
         "systemd starts the kubelet again and again; the node turns NotReady.",
         kubelet_config,
-        "write /var/lib/kubelet/config.yaml of {host} anew from ConfigMap kube-system/kubelet-config",
+        "on {host}: kubeadm upgrade node phase kubelet-config --patches FOLDER (docs/kubeadm.md says how), then "
+        "systemctl restart kubelet",
         explains=KUBELET,
         repair="write_kubelet_config",
         safe=True,
@@ -379,7 +380,8 @@ FAULTS = (
         "The node has lost its way to the API",
         "The kubelet ends with `unable to load bootstrap kubeconfig`.",
         kubelet_conf,
-        "{command}, then add it again; on a master: kubeadm init phase kubeconfig kubelet",
+        "{command}, then add it again; on a master, its old files deleted: kubeadm init phase kubeconfig kubelet "
+        + BY_HAND,
         call="remove {host}",
         explains=("kubelet-crash-looping", *NODE),
     ),
@@ -388,7 +390,8 @@ FAULTS = (
         "The node's certificate is over",
         "The kubelet is refused as Unauthorized, and the node turns NotReady.",
         node_certificate,
-        "{command}, then add it again; on a master: kubeadm init phase kubeconfig kubelet",
+        "{command}, then add it again; on a master, its old files deleted: kubeadm init phase kubeconfig kubelet "
+        + BY_HAND,
         call="remove {host}",
         explains=("kubelet-crash-looping", *NODE),
         link="https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/",

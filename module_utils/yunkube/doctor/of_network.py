@@ -6,7 +6,7 @@ import ipaddress
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts, Json
-from ansible.module_utils.yunkube.doctor.fault import FLANNEL, NODE, PODS, Fault, Hit
+from ansible.module_utils.yunkube.doctor.fault import BY_HAND, FLANNEL, NODE, PODS, Fault, Hit
 
 KEYS = ("FLANNEL_NETWORK", "FLANNEL_SUBNET", "FLANNEL_MTU")
 SUBNET_ENV = "/run/flannel/subnet.env"
@@ -324,7 +324,8 @@ FAULTS = (
         "kube-proxy does not run",
         "Services and node ports of the host do not answer, or lead to pods that are gone.",
         proxy_down,
-        "see DaemonSet kube-system/kube-proxy and its logs; `kubeadm init phase addon kube-proxy` makes it anew",
+        "see DaemonSet kube-system/kube-proxy and its logs; where it is gone, on a master: kubeadm init phase addon "
+        f"kube-proxy {BY_HAND}",
         explains=(*FLANNEL, *PODS),
         link="https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
     ),

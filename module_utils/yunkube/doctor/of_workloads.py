@@ -6,7 +6,7 @@ import re
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, Json
-from ansible.module_utils.yunkube.doctor.fault import PODS, Fault, Hit
+from ansible.module_utils.yunkube.doctor.fault import BY_HAND, PODS, Fault, Hit
 from ansible.module_utils.yunkube.doctor.of_network import BAD, WAIT, troubled
 
 BROKEN = ("pod-not-ready", "user-pod-broken")
@@ -170,7 +170,8 @@ FAULTS = (
         "A part of the cluster was deleted",
         "kube-proxy, CoreDNS or flannel is not among the cluster's workloads.",
         workload_missing,
-        "flannel: {command}; the others: kubeadm init phase addon {target} on a master",
+        "flannel: {command}; CoreDNS and kube-proxy: on a master, kubeadm init phase addon coredns or "
+        f"kube-proxy {BY_HAND}",
         call="up",
         severity="critical",
         explains=("kube-proxy-down", "flannel-not-ready", "subnet-env-missing", "cni-config-missing", *PODS),

@@ -12,6 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import kubelet_file
 from ansible.module_utils.yunkube.doctor import certificates
 from ansible.module_utils.yunkube.doctor.look import MASTER_PROBES, PROBES, SEARCH, SOCKET, answers, probe, subnet_env
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
@@ -27,7 +28,6 @@ KEPT = Path("/var/lib/yunkube/doctor")
 KUBELET_CONF = "/etc/kubernetes/kubelet.conf"
 ADMIN_CONF = Path("/etc/kubernetes/admin.conf")
 PKI = Path("/etc/kubernetes/pki")
-KUBELET_CONFIG = Path("/var/lib/kubelet/config.yaml")
 SUBNET_ENV = Path("/run/flannel/subnet.env")
 FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
@@ -43,9 +43,9 @@ class RepairError(Exception):
 class Work:
     """One repair: what it changes, what was there before, and how it waits."""
 
-    def __init__(self, module: AnsibleModule, fault: str) -> None:
-        """Begin with nothing."""
-        self.module, self.fault = module, fault
+    def __init__(self, module: AnsibleModule, fault: str, patches: t.Sequence[Json] = ()) -> None:
+        """Begin with nothing; `patches` are those of kubeadm for this host."""
+        self.module, self.fault, self.patches = module, fault, patches
         self.changes: list[str] = []
         self.diff: list[dict[str, str]] = []
         self.backup = ""
@@ -58,9 +58,13 @@ class Work:
     def note(self, change: str, before: str = "", after: str = "") -> bool:
         """Say what is done; return whether to do it."""
         self.changes.append(change)
+        self.shows(change, before, after)
+        return not self.dry
+
+    def shows(self, change: str, before: str, after: str) -> None:
+        """Say of a change what it does to a text."""
         if before != after:
             self.diff.append({"before_header": change, "after_header": change, "before": before, "after": after})
-        return not self.dry
 
     def keep(self, *paths: Path) -> None:
         """Copy files before they change."""
@@ -91,10 +95,13 @@ class Work:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, wanted, mode)
 
+    def program(self, name: str) -> str:
+        """Find a program."""
+        return str(self.module.get_bin_path(name, required=True, opt_dirs=SEARCH.split(":")))
+
     def run(self, *argv: str, data: str = "") -> str:
         """Run a program, with `data` as its input; end where it fails."""
-        program = self.module.get_bin_path(argv[0], required=True, opt_dirs=SEARCH.split(":"))
-        code, out, err = self.module.run_command([program, *argv[1:]], data=data or None)
+        code, out, err = self.module.run_command([self.program(argv[0]), *argv[1:]], data=data or None)
         if code != 0:
             raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
         return str(out)
@@ -233,22 +240,26 @@ def _restart_flannel(work: Work, api: KubeApi, node: str) -> None:
 
 
 def write_kubelet_config(work: Work, _target: str) -> None:
-    """Write the kubelet's configuration anew, as the cluster keeps it."""
-    with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
-        found = api.get("/api/v1/namespaces/kube-system/configmaps/kubelet-config")
-    wanted = str(found["data"]["kubelet"])
-    endpoint = f'containerRuntimeEndpoint: "unix:///{SOCKET}"'
-    wanted = re.sub(r'^containerRuntimeEndpoint: *"?"?$', endpoint, wanted, flags=re.MULTILINE)
-    if "containerRuntimeEndpoint" not in wanted:
-        wanted += f"{endpoint}\n"
-    work.write(KUBELET_CONFIG, wanted)
+    """Let kubeadm write the kubelet's configuration again, as `up` does: the cluster's, with this host's patches."""
+    path = kubelet_file.CONFIG
+    there = path.read_text(errors="replace") if path.exists() else ""
+    work.keep(path)
+    if not work.note(f"write {path}"):
+        work.note("restart kubelet")
+        return
+    try:
+        kubelet_file.write(work.program("kubeadm"), work.patches, kubelet_file.SECONDS)
+    except kubelet_file.WriteError as error:
+        raise RepairError(str(error)) from error
+    work.shows(f"write {path}", there, path.read_text())
     _restart_kubelet(work)
 
 
 def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
     """Let the kubelet account for processes as the runtime does."""
-    there = KUBELET_CONFIG.read_text()
-    work.write(KUBELET_CONFIG, re.sub(r"^cgroupDriver: .*$", f"cgroupDriver: {driver}", there, flags=re.MULTILINE))
+    there = kubelet_file.CONFIG.read_text()
+    wanted = re.sub(r"^cgroupDriver: .*$", f"cgroupDriver: {driver}", there, flags=re.MULTILINE)
+    work.write(kubelet_file.CONFIG, wanted)
     _restart_kubelet(work)
 
 
