@@ -136,3 +136,28 @@ def test_names_and_addresses_are_quoted_in_manifests(file: Path) -> None:
     expressions = re.findall(r"\{\{ ([^{}]*?) \}\}", file.read_text())
     free = [text for text in expressions if re.search(r"hostname|_host\b|_ip\b|_dir\b|_image\b|reference", text)]
     assert [text for text in free if not text.endswith("| to_json")] == []
+
+
+def test_no_sudo_runs_on_the_control_machine(tmp_path: Path) -> None:
+    sudo, seen = tmp_path / "sudo", tmp_path / "seen"
+    sudo.write_text(f"#!/bin/sh\necho called >> {seen}\nexit 1\n")
+    sudo.chmod(0o755)
+    hosts = HOSTS.replace("master:", "masters:")
+    become = f"ansible_become: true\nansible_become_exe: {sudo}\n"
+    written(tmp_path / "inventory", f"cluster_name: shop\ncluster_provider: existing\n{become}", hosts)
+    program = Path(sys.executable).with_name("ansible-playbook")
+    state = f"cluster_state_dir={tmp_path}/state"
+    done = subprocess.run(
+        [program, "-i", tmp_path / "inventory", "playbooks/hosts.yml", "--check", "-e", state],
+        cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not seen.exists()
+
+
+def test_a_program_is_no_inventory_file(tmp_path: Path) -> None:
+    script = '#!/usr/bin/env python3\nimport json\nprint(json.dumps({}, indent=2), end="")\n'
+    (tmp_path / "hosts").write_text(script)
+    inventory = read([tmp_path])
+    assert (inventory.entries, inventory.hosts, inventory.problems) == ([], {}, [])
