@@ -17,6 +17,8 @@ options:
   values: {description: Final values that are checked against each other., type: dict, required: true}
   hosts: {description: The address of every host by its inventory name., type: dict, required: true}
   groups: {description: The members of every group., type: dict, required: true}
+  ports: {description: The port of SSH by inventory name; empty for the default., type: dict, default: {}}
+  node_ips: {description: C(cluster_node_ip) by inventory name; empty where it is not set., type: dict, default: {}}
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
     description: Keys to report, beside what keeps a file from being read; all keys where this is empty.
@@ -51,7 +53,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules
-from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_value, display
+from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_shape, check_value, display
 from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
 
 
@@ -114,7 +116,7 @@ def faults_of(
             unusable.add(fault.key)
             yield fault
     for key, value in inventory.extra.items():
-        for name, message, remedy in check_extra(key, value, options):
+        for name, message, remedy in (*check_extra(key, value, options), *check_shape(key, value)):
             wrong.add(key)
             unusable.add(name)
             yield Fault("-e", 0, name, message, remedy)
@@ -145,6 +147,8 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         },
         hosts={host: str(address or host) for host, address in params["hosts"].items()},
         groups=params["groups"],
+        ports={host: port for host, port in (params.get("ports") or {}).items() if port},
+        node_ips={host: str(ip) for host, ip in (params.get("node_ips") or {}).items() if ip},
         written={entry.key for entry in inventory.entries} | set(inventory.extra),
         releases=locked_releases(project / "components"),
     )
@@ -170,6 +174,8 @@ def main() -> None:
             "values": {"type": "dict", "required": True},
             "hosts": {"type": "dict", "required": True},
             "groups": {"type": "dict", "required": True},
+            "ports": {"type": "dict", "default": {}},
+            "node_ips": {"type": "dict", "default": {}},
             "extra": {"type": "dict", "default": {}},
             "only": {"type": "list", "elements": "str", "default": []},
         },
