@@ -47,7 +47,8 @@ faults:
   elements: dict
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,17 @@ def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     return (display(found[0], project), found[1]) if found else ("", 0)
 
 
+def without(unusable: Collection[str], name: str, value: Any) -> Any:
+    """Return a value without what is wrong inside of it, so that rules need not expect it."""
+    if isinstance(value, Mapping):
+        named = ((key, f"{name}.{key}", item) for key, item in value.items())
+        return {key: without(unusable, inner, item) for key, inner, item in named if inner not in unusable}
+    if isinstance(value, list):
+        listed = ((f"{name}[{number}]", item) for number, item in enumerate(value))
+        return [without(unusable, inner, item) for inner, item in listed if inner not in unusable]
+    return value
+
+
 def faults_of(
     inventory: Inventory, options: Mapping[str, Any], cluster: cluster_rules.Cluster, project: Path
 ) -> Iterator[Fault]:
@@ -124,7 +136,8 @@ def faults_of(
         for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
             unusable.add(name)
             yield Fault(*place(key, inventory, project), name, message, remedy)
-    for key, message, remedy in cluster_rules.findings(cluster):
+    values = {key: without(unusable, key, value) for key, value in cluster.values.items() if key not in unusable}
+    for key, message, remedy in cluster_rules.findings(replace(cluster, values=values)):
         if key not in unusable:
             yield Fault(*place(key, inventory, project), key, message, remedy)
 
