@@ -17,6 +17,8 @@ options:
   values: {description: Final values that are checked against each other., type: dict, required: true}
   hosts: {description: The address of every host by its inventory name., type: dict, required: true}
   groups: {description: The members of every group., type: dict, required: true}
+  ports: {description: The port of SSH by inventory name; empty for the default., type: dict, default: {}}
+  node_ips: {description: C(cluster_node_ip) by inventory name; empty where it is not set., type: dict, default: {}}
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
     description: Keys to report, beside what keeps a file from being read; all keys where this is empty.
@@ -46,13 +48,14 @@ faults:
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules
-from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_value, display
+from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_shape, check_value, display
 from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
 
 
@@ -101,6 +104,17 @@ def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     return (display(found[0], project), found[1]) if found else ("", 0)
 
 
+def without(unusable: Collection[str], name: str, value: Any) -> Any:
+    """Return a value without what is wrong inside of it, so that rules need not expect it."""
+    if isinstance(value, Mapping):
+        named = ((key, f"{name}.{key}", item) for key, item in value.items())
+        return {key: without(unusable, inner, item) for key, inner, item in named if inner not in unusable}
+    if isinstance(value, list):
+        listed = ((f"{name}[{number}]", item) for number, item in enumerate(value))
+        return [without(unusable, inner, item) for inner, item in listed if inner not in unusable]
+    return value
+
+
 def faults_of(
     inventory: Inventory, options: Mapping[str, Any], cluster: cluster_rules.Cluster, project: Path
 ) -> Iterator[Fault]:
@@ -115,7 +129,7 @@ def faults_of(
             unusable.add(fault.key)
             yield fault
     for key, value in inventory.extra.items():
-        for name, message, remedy in check_extra(key, value, options):
+        for name, message, remedy in (*check_extra(key, value, options), *check_shape(key, value)):
             wrong.add(key)
             unusable.add(name)
             yield Fault("-e", 0, name, message, remedy)
@@ -123,7 +137,8 @@ def faults_of(
         for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
             unusable.add(name)
             yield Fault(*place(key, inventory, project), name, message, remedy)
-    for key, message, remedy in cluster_rules.findings(cluster):
+    values = {key: without(unusable, key, value) for key, value in cluster.values.items() if key not in unusable}
+    for key, message, remedy in cluster_rules.findings(replace(cluster, values=values)):
         if key not in unusable:
             yield Fault(*place(key, inventory, project), key, message, remedy)
 
@@ -146,6 +161,8 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         },
         hosts={host: str(address or host) for host, address in params["hosts"].items()},
         groups=params["groups"],
+        ports={host: port for host, port in (params.get("ports") or {}).items() if port},
+        node_ips={host: str(ip) for host, ip in (params.get("node_ips") or {}).items() if ip},
         written={entry.key for entry in inventory.entries} | set(inventory.extra),
         releases=locked_releases(project / "components"),
     )
@@ -175,6 +192,8 @@ def main() -> None:
             "values": {"type": "dict", "required": True},
             "hosts": {"type": "dict", "required": True},
             "groups": {"type": "dict", "required": True},
+            "ports": {"type": "dict", "default": {}},
+            "node_ips": {"type": "dict", "default": {}},
             "extra": {"type": "dict", "default": {}},
             "only": {"type": "list", "elements": "str", "default": []},
         },

@@ -56,10 +56,18 @@ def distribution(said: dict[str, str]) -> dict[str, str]:
     }
 
 
+def paths(route: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return the ways that a route takes: one, several by turns, or none where it is there to refuse."""
+    ways = [{**route, **hop} for hop in route.get("nexthops", [])] or [route]
+    return [way for way in ways if "dev" in way]
+
+
 def default_ipv4(routes: list[dict[str, t.Any]], interfaces: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     """Return the address of the default route's interface; both arguments are what C(ip -json) says."""
     route = min(
-        (route for route in routes if route["dst"] == "default"), key=lambda route: route.get("metric", 0), default=None
+        (path for route in routes if route["dst"] == "default" for path in paths(route)),
+        key=lambda path: path.get("metric", 0),
+        default=None,
     )
     if route is None:
         return {}

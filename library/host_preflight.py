@@ -271,14 +271,17 @@ def read_text(path: str) -> str:
 
 
 def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
-    """Return interface and destination of /proc/net/route, without default routes."""
+    """Return interface and destination of /proc/net/route, without default routes.
+
+    0.0.0.0/1 and 128.0.0.0/1 are together one: so a VPN takes all traffic without touching the route of before.
+    """
     routes = []
     for line in text.splitlines()[1:]:
         fields = line.split()
         # The kernel prints addresses as numbers of its own byte order.
         address, mask = (socket.inet_ntoa(struct.pack("=L", int(fields[column], 16))) for column in (1, 7))
         network = ipaddress.IPv4Network((address, mask), strict=False)
-        if network.prefixlen > 0:
+        if network.prefixlen > 1:
             routes.append((fields[0], network))
     return tuple(routes)
 

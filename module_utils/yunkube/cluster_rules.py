@@ -25,6 +25,8 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 DASHBOARDS = ("headlamp", "kube_web_view")
 NODE_PORTS = range(30000, 32768)
+# What other projects call the group of nodes.
+NODE_GROUPS = ("workers", "worker", "node", "kube_node", "kube-node", "agents", "agent", "minions")
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
 
 
@@ -35,6 +37,8 @@ class Cluster:
     values: Mapping[str, Any]
     hosts: Mapping[str, str] = field(default_factory=dict)  # inventory name -> address
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ports: Mapping[str, int | str] = field(default_factory=dict)  # of SSH, where one is set
+    node_ips: Mapping[str, str] = field(default_factory=dict)  # cluster_node_ip, where it is set
     written: Collection[str] = ()  # the keys that the inventory sets; the others are defaults
     releases: Sequence[str] = ()  # the Kubernetes releases that are locked
 
@@ -73,7 +77,9 @@ def warnings(cluster: Cluster) -> Iterator[str]:
         yield f"masters has {count} hosts; etcd survives no more losses with {count} members than with {count - 1}"
     for host in cluster.hosts:
         if host not in cluster.masters and host not in cluster.nodes:
-            yield f"host {host} is neither in masters nor in nodes and is left alone"
+            group = next((name for name in NODE_GROUPS if host in cluster.groups.get(name, ())), None)
+            meant = f'; did you mean nodes by group "{group}"?' if group else ""
+            yield f"host {host} is neither in masters nor in nodes and is left alone{meant}"
 
 
 def names(cluster: Cluster) -> Iterator[Finding]:
@@ -157,13 +163,21 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
     for host in cluster.masters:
         if host in cluster.nodes:
             yield f"host {host}", "in masters and in nodes", "leave it in one of them"
-    owners: dict[str, str] = {}
-    for host, address in cluster.hosts.items():
-        if address.startswith("127."):
-            continue  # a forwarded port leads to it, and says nothing of the host's own address
-        if address in owners:
-            yield f"host {host}", f"has the address of host {owners[address]}, {address}", "give each host its own"
-        owners.setdefault(address, host)
+    owners: dict[tuple[str, str], str] = {}
+    sharing: dict[str, str] = {}
+    for host in (*cluster.masters, *(node for node in cluster.nodes if node not in cluster.masters)):
+        address, port = cluster.hosts.get(host, host), str(cluster.ports.get(host) or 22)
+        if (address, port) in owners:
+            other = owners[address, port]
+            yield f"host {host}", f"has the address of host {other}, {address}", "give each host its own"
+        elif address in sharing and not cluster.node_ips.get(host):
+            message = f"has the address of host {sharing[address]}, {address}, and another port"
+            yield f"host {host}", message, "set its cluster_node_ip, the address at which the other hosts reach it"
+        elif _is_ipv6(address) and not cluster.node_ips.get(host):
+            message = f"its address {address} is IPv6, and clusters are IPv4"
+            yield f"host {host}", message, "set its cluster_node_ip to the IPv4 address that hosts share"
+        owners.setdefault((address, port), host)
+        sharing.setdefault(address, host)
 
 
 def docker(cluster: Cluster) -> Iterator[Finding]:
@@ -190,7 +204,9 @@ def control_plane(cluster: Cluster) -> Iterator[Finding]:
     host, endpoint = cluster.text("cluster_control_plane_host"), cluster.text("cluster_control_plane_endpoint")
     if host and cluster.masters and host not in cluster.masters:
         yield "cluster_control_plane_host", f"{host} is not in group masters", f"name {', '.join(cluster.masters)}"
-    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+    if _is_ipv6(cluster.hosts.get(host, "")) and "cluster_control_plane_endpoint" not in cluster.written:
+        return  # it follows from the host's address, of which a rule says that it cannot be
+    if endpoint and not _is_endpoint(endpoint):
         yield "cluster_control_plane_endpoint", f'"{endpoint}" is not host:port', "write one such as 10.0.0.10:6443"
 
 
@@ -204,7 +220,7 @@ def addons(cluster: Cluster) -> Iterator[Finding]:
             remedy = f"did you mean {meant}?" if meant else f"name one of {', '.join(known)}"
             yield key, f"{host} is neither in masters nor in nodes", remedy
     address = cluster.text("cluster_registry_address")
-    if address and not _ENDPOINT.fullmatch(address):
+    if address and not _is_endpoint(address):
         yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
 
 
@@ -337,6 +353,18 @@ def _address(text: str) -> IPv4Address | None:
     except ValueError:
         return None
     return found if isinstance(found, IPv4Address) else None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text.strip("[]")).version == 6
+    except ValueError:
+        return False
+
+
+def _is_endpoint(text: str) -> bool:
+    """Say whether it is host:port, with a port that there is."""
+    return bool(_ENDPOINT.fullmatch(text)) and 1 <= int(text.rpartition(":")[2]) <= 65535
 
 
 def _is_domain(text: str) -> bool:

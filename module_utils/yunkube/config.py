@@ -8,11 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.yunkube import shapes
 from ansible.module_utils.yunkube.inventory_files import OPAQUE, Entry
 
 _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
 # Choices that are known and do not work yet, by key; they become choices of the spec on the day on which they work.
 _NOT_YET = {"cluster_provider": ("alicloud",), "cluster_bundle_origin": ("release", "mirror")}
+# What plays on the control machine read, too: it is in no group but all.
+CLUSTER_WIDE = frozenset({
+    "cluster_addons_host", "cluster_bundle_origin", "cluster_cache_dir", "cluster_control_plane_endpoint",
+    "cluster_control_plane_host", "cluster_dns_domain", "cluster_kubernetes_version", "cluster_name",
+    "cluster_pod_cidr", "cluster_provider", "cluster_registry_address", "cluster_registry_host",
+    "cluster_service_cidr", "cluster_state_dir", "dashboard_provider", "docker_hosts_subnet", "web_services",
+})  # fmt: skip
 _NAMES = {"str": "a string", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
           "list": "a list", "dict": "a dictionary"}  # fmt: skip
 _PYTHON: dict[str, tuple[type, ...]] = {
@@ -61,8 +69,17 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
     if entry.key.startswith(_OWN):
         return
     file = display(entry.file, project)
-    for key, message, remedy in check_pair(entry.key, entry.value, options):
+    for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
         yield Fault(file, entry.line, key, message, remedy)
+    if entry.key in CLUSTER_WIDE and entry.key in options and entry.scope != "all":
+        message = f"is set for {entry.scope} alone, and counts for the whole cluster"
+        yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
+
+
+def check_shape(key: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield the faults inside of a value whose own type is right."""
+    for message, remedy in shapes.complaints(key, value):
+        yield key, message, remedy
 
 
 def check_extra(key: str, value: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +112,9 @@ def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tu
         return
     kind = option.get("type", "str")
     fault = _type_fault(value, kind, secret=bool(option.get("no_log")))
-    if fault:
+    if fault and (word := _as_word(value, option.get("choices") or [])):
+        yield name, f"YAML reads it as {str(value).lower()}", f'write it in quotes, "{word}"'
+    elif fault:
         yield name, *fault
     elif option.get("choices") and not isinstance(value, list) and value not in option["choices"]:
         choices = [str(choice) for choice in option["choices"]]
@@ -118,6 +137,14 @@ def _check_dict(name: str, value: Mapping[str, Any], options: Mapping[str, Any])
     for key, option in options.items():
         if option.get("required") and key not in value:
             yield f"{name}.{key}", "missing", "add it: " + str(option.get("description", "it is required"))
+
+
+def _as_word(value: Any, choices: Iterable[Any]) -> str | None:
+    """Return the choice that YAML 1.1 read as a truth value."""
+    words = (
+        {True: ("on", "yes", "true"), False: ("off", "no", "false")}.get(value, ()) if isinstance(value, bool) else ()
+    )
+    return next((word for word in words if word in choices), None)
 
 
 def _type_fault(value: Any, kind: str, *, secret: bool) -> tuple[str, str] | None:

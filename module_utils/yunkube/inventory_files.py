@@ -161,6 +161,9 @@ def _add_variables(loader: Any, node: Node | None, file: Path, scope: str, inven
 
 
 def _read_hosts(file: Path, inventory: Inventory) -> None:
+    with file.open("rb") as stream:
+        if stream.read(2) == b"#!":  # a program, whose output Ansible reads
+            return
     if file.suffix in ("", ".ini"):
         _read_ini(file, inventory)
         return

@@ -52,8 +52,13 @@ def without_swap(fstab: str) -> str:
 
 
 def sysctl_path(name: str, root: Path = Path("/proc/sys")) -> Path:
-    """Return where the kernel shows a value."""
-    return root / name.replace(".", "/")
+    """Return where the kernel shows a value.
+
+    As sysctl(8) reads a name: its first separator, a dot or a slash, is the one that parts it, and the other one is
+    part of a name, such as that of a VLAN (C(net/ipv4/conf/eth0.100/rp_filter)).
+    """
+    first = re.search(r"[./]", name)
+    return root / (name if first and first[0] == "/" else name.translate(str.maketrans("./", "/.")))
 
 
 def read_sysctl(path: Path) -> str | None:

@@ -1,9 +1,7 @@
-"""Which cluster an inventory means: its name and state directory, read from group_vars without Ansible."""
+"""Which cluster an inventory means: its name and state directory."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 import yaml
 
 from deployer.errors import DeployError
+from deployer.inventory import Source, shown
 from deployer.verbs import command
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -20,7 +19,7 @@ ROOT = Path(__file__).absolute().parents[2]
 # As roles/cluster/defaults has it.
 DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
 
-_NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
+NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,9 +34,23 @@ class Cluster:
     """A cluster as the control machine knows it before any play ran."""
 
     name: str
-    inventory: Path
+    source: Source = field(repr=False)
     state_dir: Path
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    hosts: Sequence[str] = ()
+
+    @property
+    def inventory(self) -> Path:
+        """The absolute path of the inventory."""
+        return self.source.path
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that stand under a secret's name, for any host, and must not be shown."""
+        from deployer.redact import secret_values  # noqa: PLC0415 - only runs need it
+
+        written = [{entry.key: entry.value} for entry in self.source.files.entries]
+        return secret_values({"": [*written, dict(self.variables)]})
 
     @property
     def kubeconfig(self) -> Path:
@@ -54,23 +67,28 @@ def find_cluster(
     inventory: str, extra_vars: Mapping[str, Any], extra_files: Sequence[Path] = (), root: Path = ROOT
 ) -> Cluster:
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
-    path = _find_inventory(inventory, root)
-    variables = _merged([*_group_vars_files(path), *extra_files]) | dict(extra_vars)
-    name = str(variables.get("cluster_name") or "")
+    source = Source(_find_inventory(inventory, root))
+    extra = _merged(extra_files) | dict(extra_vars)
+    answer = source.read(extra)
+    name, state_dir = (str(answer.variables.get(key) or "") for key in ("cluster_name", "cluster_state_dir"))
     if not name:
-        raise DeployError(
-            f"{_place('cluster_name', path)}: cluster_name: has no value",
-            "give it a name that no other of your clusters has, such as cluster_name: prod",
+        raise _without_name(source)
+    # In a role's default, which only plays know, and in what is kept of an inventory it stands as it is written.
+    state_dir = NAME_REFERENCE.sub(name, state_dir or DEFAULT_STATE_DIR)
+    return Cluster(name, source, Path(state_dir).expanduser().absolute(), answer.variables, answer.hosts)
+
+
+def _without_name(source: Source) -> DeployError:
+    entry = source.where("cluster_name")
+    if entry and entry.scope != "all":
+        return DeployError(
+            f"{shown(entry.file)}:{entry.line}: cluster_name: is set for {entry.scope} and not for all",
+            "move it, and all that is the cluster's, to group_vars/all/cluster.yml",
         )
-    if "{{" in name:
-        raise DeployError(f"cluster_name must be a literal value, not {name}", f"write the name itself in {path}")
-    state_dir = _NAME_REFERENCE.sub(name, str(variables.get("cluster_state_dir", DEFAULT_STATE_DIR)))
-    if "{{" in state_dir:
-        raise DeployError(
-            f"cluster_state_dir may hold {{{{ cluster_name }}}} and no other expression, not {state_dir}",
-            f"write the path itself in {path}",
-        )
-    return Cluster(name, path, Path(state_dir).expanduser().absolute(), variables)
+    return DeployError(
+        f"{source.place('cluster_name')}: cluster_name: has no value",
+        "give it a name that no other of your clusters has, such as cluster_name: prod",
+    )
 
 
 def check_inventory(cluster: Cluster) -> None:
@@ -90,7 +108,7 @@ def check_inventory(cluster: Cluster) -> None:
         return
     raise DeployError(
         f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",
-        f"give {_shown(cluster.inventory)} a cluster_name of its own, in its cluster.yml"
+        f"give {shown(cluster.inventory)} a cluster_name of its own, in its cluster.yml"
         if owner.exists()
         else f"if the inventory was moved, attach it: {command('reattach', str(cluster.inventory))}; else give it "
         "another cluster_name",
@@ -104,24 +122,6 @@ def _id_of(cluster: Cluster) -> str:
         return f"cluster {cluster.name}"
 
 
-def host_names(inventory: Path) -> list[str]:
-    """Return the hosts that an inventory's YAML files name, as far as they can be read without Ansible."""
-    files = sorted(inventory.glob("*.y*ml")) if inventory.is_dir() else [inventory]
-    found: dict[str, None] = {}
-
-    def collect(value: Any) -> None:
-        for key, inner in value.items() if isinstance(value, dict) else ():
-            if key == "hosts" and isinstance(inner, dict):
-                found.update(dict.fromkeys(map(str, inner)))
-            else:
-                collect(inner)
-
-    for file in files:
-        with contextlib.suppress(OSError, yaml.YAMLError):
-            collect(yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader))  # noqa: S506 - a SafeLoader
-    return list(found)
-
-
 def _find_inventory(inventory: str, root: Path) -> Path:
     """Return the inventory's absolute path: as given, or under the project for a run from elsewhere."""
     for path in (Path(inventory).expanduser().absolute(), root / inventory):
@@ -130,23 +130,6 @@ def _find_inventory(inventory: str, root: Path) -> Path:
     there = sorted(f"inventory/{path.name}" for path in (root / "inventory").glob("*") if path.is_dir())
     hint = f"there are: {', '.join(there)}" if there else "make one: see README.md"
     raise DeployError(f"no inventory at {inventory}", hint)
-
-
-def _group_vars_files(inventory: Path) -> list[Path]:
-    """Return the files that hold the variables of the group `all`, in Ansible's order."""
-    folder = (inventory if inventory.is_dir() else inventory.parent) / "group_vars"
-    files = [folder / "all.yml", folder / "all.yaml", *sorted((folder / "all").glob("*.y*ml"))]
-    return [file for file in files if file.is_file()]
-
-
-def _place(key: str, inventory: Path) -> str:
-    """Return file and line of a key, or the file where it belongs."""
-    for file in reversed(_group_vars_files(inventory)):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if line.startswith(f"{key}:"):
-                return f"{_shown(file)}:{number}"
-    folder = inventory if inventory.is_dir() else inventory.parent
-    return _shown(folder / "group_vars/all/cluster.yml")
 
 
 def _merged(files: Sequence[Path]) -> dict[str, Any]:
@@ -165,16 +148,10 @@ def _load(file: Path) -> dict[str, Any]:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        place = f"{_shown(file)}:{line}"
+        place = f"{shown(file)}:{line}"
         raise DeployError(f"{place}: not valid YAML: {error.problem}", "mend that line, or the one above it") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise DeployError(f"{_shown(file)}:1: must be `key: value` lines, not a {type(content).__name__}")
+        raise DeployError(f"{shown(file)}:1: must be `key: value` lines, not a {type(content).__name__}")
     return content
-
-
-def _shown(path: Path) -> str:
-    """Return a path as a person at this shell would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

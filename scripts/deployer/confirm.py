@@ -11,6 +11,7 @@ from typing import Any
 from deployer.arguments import Request
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
+from deployer.kubectl import environment_of
 from deployer.progress import Progress
 from deployer.run import Run, run_playbook
 from deployer.stop import Stop
@@ -129,11 +130,9 @@ def listed(names: Sequence[str]) -> str:
 
 def ask(cluster: Cluster, kind: str) -> list[Any] | None:
     """Return all objects of a kind; None when there is no cluster, or it does not answer in a few seconds."""
-    argv = [str(cluster.kubectl), "--kubeconfig", str(cluster.kubeconfig), "--request-timeout=4s"]
+    argv = [str(cluster.kubectl), "--request-timeout=4s", "get", kind, "--all-namespaces", "-o", "json"]
     try:
-        done = subprocess.run(
-            [*argv, "get", kind, "--all-namespaces", "-o", "json"], capture_output=True, check=True, timeout=6
-        )
+        done = subprocess.run(argv, env=environment_of(cluster), capture_output=True, check=True, timeout=6)
     except (OSError, subprocess.SubprocessError):
         return None
     found: list[Any] = json.loads(done.stdout)["items"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from deployer.arguments import Request
 from deployer.cluster import Cluster
@@ -44,4 +46,16 @@ def _environment(cluster: Cluster, inventory: str) -> dict[str, str]:
                 f"make it: {command('up', inventory)}",
                 Exit.FAILED,
             )
-    return {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    return environment_of(cluster)
+
+
+def environment_of(cluster: Cluster) -> dict[str, str]:
+    """Return what kubectl runs with: this cluster's kubeconfig, and no proxy on the way to its API.
+
+    A proxy of this shell is for the internet; the hosts are reached without it, too.
+    """
+    found = re.search(r"(?m)^\s*server:\s*(\S+)", cluster.kubeconfig.read_text(encoding="utf-8"))
+    host = urlsplit(found[1].strip("\"'")).hostname if found else None
+    direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    exceptions = ",".join(filter(None, (direct, host)))
+    return {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "NO_PROXY": exceptions, "no_proxy": exceptions}

@@ -157,7 +157,9 @@ def _arguments(run: Run) -> list[str]:
 def _environment(run: Run, notes: Notes) -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
     return {
-        "ANSIBLE_CONFIG": os.environ.get("ANSIBLE_CONFIG") or str(run.project / "ansible.cfg"),
+        # Whatever project this shell is set up for, and whatever locale came with an SSH login and is not there.
+        "ANSIBLE_CONFIG": str(run.project / "ansible.cfg"),
+        "LC_ALL": "C.UTF-8",
         # ansible-runner switches it off unless it is told.
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING") or "True",
         # ansible-runner puts its own folder in place of that of ansible.cfg.

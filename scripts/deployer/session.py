@@ -16,14 +16,14 @@ from typing import Any
 from deployer import lock
 from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
-from deployer.cluster import ROOT, Cluster, host_names
+from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.passwords import Passwords, get_passwords, vault_problem
 from deployer.progress import Progress
-from deployer.redact import Redactor, secret_values
+from deployer.redact import Redactor
 from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
 from deployer.verbs import VERBS, Verb, command
@@ -103,7 +103,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
 
 def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
-    redactor = Redactor((*request.passwords.values, *secret_values(dict(cluster.variables))))
+    redactor = Redactor((*request.passwords.values, *cluster.secrets))
     progress = Progress()
     stop = Stop(request.timeout)
     bundle = progress_file()
@@ -177,7 +177,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
-    _report(request, view, summary, advice(code, stop.reason, request, progress, host_names(cluster.inventory)))
+    _report(request, view, summary, advice(code, stop.reason, request, progress, cluster.hosts))
     well = code in (Exit.OK, Exit.CHANGES) or (verb.reports and code == Exit.UNHEALTHY)
     if lock.VARIABLE in os.environ and verb.claims and progress.reached and not (well or stop.by_force):
         _give_back(run)

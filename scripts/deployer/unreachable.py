@@ -12,7 +12,9 @@ _PREFIX = re.compile(
 )
 _OFFENDING = re.compile(r"Offending .*?key in (?P<file>\S+):(?P<line>\d+)")
 _KNOWN_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed|No \S+ host key is known for (?P<unknown>\S+)")
-_ADDRESS = re.compile(r"(?:connect to host|Connection (?:closed|reset) by|resolve hostname) (?P<address>[^\s:]+)")
+_OTHER_PORT = re.compile(r"\[(?P<host>[^\]]+)\]:(?P<port>\d+)")
+# An IPv6 address has colons of its own; ssh writes one more behind what it names.
+_ADDRESS = re.compile(r"(?:connect to host|Connection (?:closed|reset) by|resolve hostname) (?P<address>\S*[^\s:])")
 _PORT = re.compile(r"port (?P<port>\d+)")
 _KEY_FILE = re.compile(r"""(?:Identity file|Load key|Permissions \d+ for) ["']?(?P<file>[^\s"']+)""")
 _LOGIN = re.compile(r"(?P<login>\S+@\S+): Permission denied")
@@ -48,6 +50,8 @@ def _changed_key(host: str, text: str) -> Explanation:
 
 def _unknown_key(host: str, text: str) -> Explanation:
     name = _first(_KNOWN_NAME, text, host)
+    if other := _OTHER_PORT.fullmatch(name):
+        name = f"-p {other['port']} {other['host']}"
     return Explanation(
         "its host key is not known here, and keys are never taken unseen",
         f"compare the fingerprint at the host's console, then: ssh-keyscan {name} >> the inventory's known_hosts",
@@ -59,7 +63,8 @@ def _wrong_key(host: str, text: str) -> Explanation:
     return Explanation(
         f"it refused the key that was tried for {login} (Permission denied)",
         "put the public key into that user's ~/.ssh/authorized_keys, "
-        "or name the right ansible_user and ansible_ssh_private_key_file in the inventory",
+        "or name the right ansible_user and ansible_ssh_private_key_file in the inventory; "
+        "a key with a passphrase must be in the agent (ssh-add), and passwords (ansible_password) are not used",
     )
 
 
@@ -109,7 +114,7 @@ def _cut(_host: str, _text: str) -> Explanation:
     return Explanation(
         "it closed the connection before a login was possible",
         "it may be starting up, or its sshd refuses this address (MaxStartups, hosts.deny): try again, "
-        "then look at `journalctl -u ssh` there",
+        "then look at `journalctl -u ssh` there; where ssh goes by a jump host (ProxyJump), try that one alone first",
     )
 
 

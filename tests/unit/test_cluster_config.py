@@ -195,6 +195,7 @@ def test_a_cluster_that_is_right_has_no_findings() -> None:
         ({"docker_hosts_subnet": "10.78.0.0/24"}, "10.77.0.11 is not an address in docker_hosts_subnet 10.78.0.0/24"),
         ({"cluster_control_plane_host": "node1"}, "node1 is not in group masters"),
         ({"cluster_control_plane_endpoint": "10.0.0.1"}, '"10.0.0.1" is not host:port'),
+        ({"cluster_control_plane_endpoint": "10.0.0.1:99999"}, '"10.0.0.1:99999" is not host:port'),
         ({"cluster_ignore_preflight_errors": ["all"]}, "all would hide the next fault too"),
         ({"cluster_bundle_url": "ftp://x"}, "ftp://x is not a URL"),
     ],
@@ -272,9 +273,15 @@ def test_existing_hosts_may_be_anywhere_and_have_names_for_addresses() -> None:
     assert [finding for finding in findings(given) if finding[0] != "cluster_control_plane_host"] == []
 
 
-def test_hosts_behind_forwarded_ports_may_share_an_address() -> None:
-    given = cluster({"master1": "127.0.0.1", "node1": "127.0.0.1"}, cluster_provider="existing")
-    assert list(findings(given)) == []
+def test_what_counts_for_the_cluster_is_not_set_for_some_hosts(tmp_path: Path) -> None:
+    hosts = HOSTS + "  vars: {cluster_name: a, cluster_kubelet_config: {}}\n"
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/nodes.yml").write_text(
+        "---\ncluster_provider: existing\nx_a: 1\ncluster_kubelet_config: {}\n"
+    )
+    [line] = said(tmp_path, "---\n", hosts)
+    assert line.startswith("group_vars/nodes.yml:2: cluster_provider: is set for nodes alone")
+    assert line.endswith("move it to group_vars/all/cluster.yml")
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
@@ -296,6 +303,8 @@ def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> 
         "masters has 2 hosts",
         "host c is neither in masters nor in nodes and is left alone",
     ]
+    workers = cluster({"a": "10.77.0.2", "c": "10.77.0.4"}, {"masters": ["a"], "workers": ["c"]})
+    assert [text.partition("; ")[2] for text in warnings(workers)] == ['did you mean nodes by group "workers"?']
 
 
 def test_the_roles_of_the_project_are_read_quickly() -> None:

@@ -11,6 +11,7 @@ import pytest
 from deployer.arguments import parse
 from deployer.cluster import Cluster
 from deployer.dashboard import show_dashboard
+from deployer.inventory import Source
 
 KUBECTL = """#!/bin/sh
 echo "$*" >> "{folder}/asked"
@@ -37,7 +38,7 @@ def cluster(tmp_path: Path) -> Cluster:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/kubectl").write_text(KUBECTL.format(folder=tmp_path))
     (tmp_path / "bin/kubectl").chmod(0o755)
-    return Cluster("test", tmp_path, tmp_path)
+    return Cluster("test", Source(tmp_path), tmp_path)
 
 
 def told(cluster: Cluster, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from deployer import image
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.image import checked, explain
+from deployer.inventory import Source
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(image, "TRUSTED", tmp_path / "certs.d")
     authority = {"certificate-authority-data": base64.b64encode(b"the cluster's\n").decode()}
     (tmp_path / "kubeconfig").write_text(json.dumps({"clusters": [{"cluster": authority}]}))
-    return Cluster("test", tmp_path, tmp_path, {"cluster_registry_host": "node1"})
+    return Cluster("test", Source(tmp_path), tmp_path, {"cluster_registry_host": "node1"})
 
 
 def test_the_engine_trusts_the_authority_until_the_cluster_is_gone(cluster: Cluster, tmp_path: Path) -> None:

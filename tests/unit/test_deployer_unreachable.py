@@ -20,6 +20,29 @@ root@10.77.0.21: Permission denied (publickey)."""
 
 CASES = [
     (
+        (
+            "No ED25519 host key is known for [203.0.113.5]:2201 and you have requested strict checking.\n"
+            "Host key verification failed."
+        ),
+        "host key is not known",
+        "ssh-keyscan -p 2201 203.0.113.5 >>",
+    ),
+    (
+        "ssh: connect to host 2001:db8::11 port 22: Network is unreachable",
+        "no way to 2001:db8::11 from this machine",
+        "ip route get",
+    ),
+    (
+        (
+            "ssh: Could not resolve hostname bastion.invalid: Name or service not known\r\n"
+            "kex_exchange_identification: Connection closed by remote host"
+        ),
+        "no address is known for the name bastion.invalid",
+        "DNS",
+    ),
+    ("kex_exchange_identification: Connection closed by remote host", "closed the connection", "ProxyJump"),
+    ("root@10.77.0.21: Permission denied (publickey).", "refused the key", "ssh-add"),
+    (
         "root@10.77.0.21: Permission denied (publickey).",
         "refused the key that was tried for root@10.77.0.21",
         "authorized_keys",

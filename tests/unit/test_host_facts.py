@@ -48,3 +48,19 @@ def test_the_address_is_that_of_the_best_default_route() -> None:
 
 def test_without_a_default_route_there_is_no_default_address() -> None:
     assert default_ipv4([{"dst": "10.0.0.0/24", "dev": "eth0"}], INTERFACES) == {}
+
+
+def test_of_several_ways_the_first_counts() -> None:
+    hops = [
+        {"gateway": "10.0.0.1", "dev": "eth0", "weight": 1},
+        {"gateway": "192.168.0.1", "dev": "wlan0", "weight": 1},
+    ]
+    found = default_ipv4([{"dst": "default", "protocol": "static", "flags": [], "nexthops": hops}], INTERFACES)
+    assert (found["address"], found["gateway"], found["interface"]) == ("10.0.0.5", "10.0.0.1", "eth0")
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "blackhole", "prohibit"])
+def test_a_route_that_refuses_leads_nowhere(kind: str) -> None:
+    refusing = {"type": kind, "dst": "default", "metric": 4278198272, "flags": []}
+    assert default_ipv4([refusing], INTERFACES) == {}
+    assert default_ipv4([refusing | {"metric": 0}, {"dst": "default", "dev": "eth0", "metric": 9}], INTERFACES)

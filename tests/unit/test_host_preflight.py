@@ -199,6 +199,9 @@ def test_the_kernels_tables_are_read() -> None:
     routes += "eth0\t00000000\t0100500A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
     routes += "eth0\t0000500A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     assert parse_routes(routes) == (("eth0", ipaddress.IPv4Network("10.80.0.0/24")),)
+    halves = ("00000000", "00000080")  # what a VPN that takes all traffic has beside the default route
+    lines = (f"tun0\t{half}\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n" for half in halves)
+    assert parse_routes("Iface\n" + "".join(lines)) == ()
     sockets = "  sl  local_address\n"
     sockets += "   0: 00000000:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n"
     sockets += "   1: 0100007F:192B 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n"

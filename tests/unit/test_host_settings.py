@@ -10,6 +10,8 @@ from ansible.module_utils.yunkube import host_state, originals
 from ansible.module_utils.yunkube import settings as host_settings
 from ansible.module_utils.yunkube.settings import Settings, modules_text, sysctls_text, without_swap
 
+SYSCTL_PATH = host_settings.sysctl_path
+
 
 class Module:
     """As much of a module as Settings uses; remembers what was run."""
@@ -48,6 +50,18 @@ def test_swap_is_commented_out_of_fstab_once() -> None:
 def test_the_files_of_the_boot_are_in_the_words_of_systemd() -> None:
     assert modules_text(["overlay", "br_netfilter"]).splitlines()[1:] == ["overlay", "br_netfilter"]
     assert sysctls_text({"net.b": 1, "net.a": "2 3"}).splitlines()[1:] == ["net.a = 2 3", "net.b = 1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+        ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+    ],
+)
+def test_a_name_is_read_as_sysctl_reads_it(name: str, path: str) -> None:
+    assert SYSCTL_PATH(name) == Path("/proc/sys", path)
 
 
 def test_a_value_is_set_when_it_differs_in_more_than_spaces(sysctls: Path) -> None:

@@ -125,3 +125,23 @@ def test_names_and_addresses_are_quoted_in_manifests(file: Path) -> None:
     expressions = re.findall(r"\{\{ ([^{}]*?) \}\}", file.read_text())
     free = [text for text in expressions if re.search(r"hostname|_host\b|_ip\b|_dir\b|_image\b|reference", text)]
     assert [text for text in free if not text.endswith("| to_json")] == []
+
+
+def test_no_sudo_runs_on_the_control_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sudo, seen = tmp_path / "sudo", tmp_path / "seen"
+    sudo.write_text(f"#!/bin/sh\necho called >> {seen}\nexit 1\n")
+    sudo.chmod(0o755)
+    hosts = HOSTS.replace("master:", "masters:")
+    become = f"ansible_become: true\nansible_become_exe: {sudo}\n"
+    written(tmp_path / "inventory", f"cluster_name: shop\ncluster_provider: existing\n{become}", hosts)
+    done = play(tmp_path / "inventory", "playbooks/hosts.yml", "--check", "-e", f"cluster_state_dir={tmp_path}/state")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not seen.exists()
+
+
+def test_a_program_is_no_inventory_file(tmp_path: Path) -> None:
+    script = '#!/usr/bin/env python3\nimport json\nprint(json.dumps({}, indent=2), end="")\n'
+    (tmp_path / "hosts").write_text(script)
+    inventory = read([tmp_path])
+    assert (inventory.entries, inventory.hosts, inventory.problems) == ([], {}, [])

@@ -118,6 +118,15 @@ def test_no_value_is_fetched_from_another_host(file: Path) -> None:
     assert "hostvars[" not in file.read_text()
 
 
+@each_tasks_file
+def test_what_runs_on_the_control_machine_runs_as_the_user(file: Path) -> None:
+    plays = [play for play in load(file) or [] if file in PLAYBOOKS and play.get("hosts") == "localhost"]
+    tasks = [task for task in tasks_of(file) if task.get("delegate_to") == "localhost"]
+    for entry in (*plays, *tasks):
+        # The keyword `become` does not count where the inventory sets the variable.
+        assert entry.get("vars", {}).get("ansible_become") is False, entry["name"]
+
+
 def test_commands_are_the_exception() -> None:
     actions = [called for file in TASK_FILES for task in tasks_of(file) if (called := action(task))]
     commands = [called for called in actions if called in COMMANDS]

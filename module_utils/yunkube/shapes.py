@@ -1,0 +1,119 @@
+"""What an argument spec cannot say of a value: the shape of what stands inside a dictionary or a list.
+
+Each function yields (message, remedy) for the value of one key, whose own type is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+Complaint = tuple[str, str]
+
+_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# Of Kubernetes' API, core/v1 TaintEffect.
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Every registry has a list of URLs."""
+    for registry, urls in value.items():
+        one = urls if isinstance(urls, str) else "https://mirror.example.com"
+        right = f'write {registry}: ["{one}"]'
+        if not isinstance(urls, list):
+            yield f"{registry}: wants a list of URLs", right
+            continue
+        for url in urls:
+            if isinstance(url, Mapping):
+                host = url.get("host") or "https://mirror.example.com"
+                yield f"{registry}: a mirror is its URL alone, not a dictionary", f'write {registry}: ["{host}"]'
+            elif not (isinstance(url, str) and url.startswith(("http://", "https://"))) and not _is_template(url):
+                yield f"{registry}: {url} is not a URL", "begin it with http:// or https://"
+
+
+def certificate_names(value: list[Any]) -> Iterator[Complaint]:
+    """Each is a DNS name or an address, as kubeadm wants it in certSANs."""
+    for name in value:
+        if _is_template(name) or _is_address(str(name)) or (_NAME.fullmatch(str(name)) and len(str(name)) <= 253):
+            continue
+        bare = re.sub(r"^\w+://|:\d+$|/.*$", "", str(name).strip())
+        good = _NAME.fullmatch(bare) or _is_address(bare)
+        hint = f"write {bare}" if good else "write one name or address an entry, of a-z, 0-9, - and ."
+        yield f'"{name}" is neither a DNS name nor an address', hint
+
+
+def taints(value: list[Any]) -> Iterator[Complaint]:
+    """Each has a key and an effect that Kubernetes knows."""
+    for number, taint in enumerate(value):
+        if not isinstance(taint, Mapping):
+            continue
+        if not taint.get("key"):
+            yield f"entry {number} has no key", "write {key: dedicated, value: web, effect: NoSchedule}"
+        effect = taint.get("effect")
+        if effect not in EFFECTS and not _is_template(effect):
+            near = next((one for one in EFFECTS if one.lower() == str(effect).lower()), None)
+            yield f"effect {effect} is unknown", f"write {near}" if near else f"write one of {', '.join(EFFECTS)}"
+
+
+def versions(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Every system has a version as text: YAML reads 22.10 as 22.1."""
+    for system, version in value.items():
+        if not isinstance(version, str):
+            yield f"{system}: wants a version in quotes, not a number", f'write {system}: "{version}"'
+        elif not re.fullmatch(r"\d+(\.\d+)*", version) and not _is_template(version):
+            yield f'{system}: "{version}" is not a version', f'write one such as {system}: "12"'
+
+
+def megabytes(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Every folder has a whole number of MB."""
+    units = {"G": 1024, "M": 1, "T": 1024**2}
+    for folder, size in value.items():
+        if _is_template(size) or (isinstance(size, int) and not isinstance(size, bool) and size >= 0):
+            continue
+        found = re.fullmatch(r"(\d+)([GMT])i?B?", str(size))
+        hint = f"write {int(found[1]) * units[found[2]]}" if found else "write one such as 20480"
+        yield f"{folder}: {size} is not a whole number of MB", hint
+
+
+def cluster_configuration(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """What each component is started with is a list of names and values since kubeadm's v1beta4."""
+    places = {part: value.get(part) for part in ("apiServer", "controllerManager", "scheduler")}
+    etcd = value.get("etcd")
+    places["etcd.local"] = etcd.get("local") if isinstance(etcd, Mapping) else None
+    for place, settings in places.items():
+        arguments = settings.get("extraArgs") if isinstance(settings, Mapping) else None
+        if isinstance(arguments, Mapping):
+            first, its = next(iter(arguments.items()), ("NAME", "VALUE"))
+            right = f'write extraArgs: [{{name: {first}, value: "{its}"}}]'
+            yield f"{place}.extraArgs is a dictionary, which kubeadm no longer reads", right
+
+
+SHAPES: Mapping[str, tuple[type, Callable[[Any], Iterator[Complaint]]]] = {
+    "container_runtime_registry_mirrors": (dict, mirrors),
+    "master_certificate_names": (list, certificate_names),
+    "master_cluster_configuration": (dict, cluster_configuration),
+    "node_taints": (list, taints),
+    "prepare_host_systems": (dict, versions),
+    "prepare_host_disk_mb": (dict, megabytes),
+}
+
+
+def complaints(key: str, value: Any) -> Iterator[Complaint]:
+    """Yield what is wrong inside of a value."""
+    kind, check = SHAPES.get(key, (type(None), lambda _: iter(())))
+    if isinstance(value, kind):
+        yield from check(value)
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

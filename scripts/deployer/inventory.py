@@ -1,0 +1,155 @@
+"""What an inventory says of the cluster: asked of Ansible, and kept for as long as the files are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ansible.module_utils
+
+from deployer.errors import DeployError
+
+if TYPE_CHECKING:
+    from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
+
+ROOT = Path(__file__).absolute().parents[2]
+READER = Path(__file__).with_name("ansible_inventory.py")
+
+# Seconds that an inventory script or a plugin that asks a cloud may take.
+PATIENCE = 120
+
+# The variables that the command needs before a play runs.
+KEYS = ("cluster_name", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
+
+_FOLDERS = ("group_vars", "host_vars")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Ansible reads, as far as it is needed here."""
+
+    variables: Mapping[str, Any]
+    hosts: tuple[str, ...]
+
+
+class Source:
+    """An inventory's files."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file or the directory that -i names."""
+        self.path = path
+
+    def read(self, extra: Mapping[str, Any]) -> Answer:
+        """Return what Ansible reads in them; C(extra) are the variables of the command line, which win."""
+        note = cache_folder() / f"{_digest(str(self.path).encode())}.json"
+        files = self._state()
+        found = _kept(note, files)
+        if found is None:
+            found = self._ask(extra)
+            if found["fixed"]:
+                _keep(note, {"files": files, "answer": {**found, "unread": []}})
+        variables = {key: value for key, value in found["variables"].items() if value is not None}
+        return Answer(variables | dict(extra), tuple(found["groups"].get("all", [])))
+
+    @cached_property
+    def files(self) -> Inventory:
+        """What the files say, with file and line of each key."""
+        ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+        from ansible.module_utils.yunkube import inventory_files  # noqa: PLC0415 - needs that path
+
+        return inventory_files.read([self.path])
+
+    def where(self, key: str) -> Entry | None:
+        """Return where a key is set: for all hosts if it is, else for some."""
+        return self.files.where(key)
+
+    def place(self, key: str) -> str:
+        """Return file and line of a key, or the file where it belongs."""
+        if entry := self.where(key):
+            return f"{shown(entry.file)}:{entry.line}"
+        return shown((self.path if self.path.is_dir() else self.path.parent) / "group_vars/all/cluster.yml")
+
+    def problems(self) -> list[str]:
+        """Return what keeps Ansible from reading a file, with file and line."""
+        return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
+
+    def _ask(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask Ansible."""
+        # Its own configuration, whatever project this shell is set up for.
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+        question = json.dumps({"keys": KEYS, "extra": dict(extra)}, default=str)
+        try:
+            done = subprocess.run(
+                [sys.executable, str(READER), str(self.path)],
+                input=question, capture_output=True, text=True, check=True, timeout=PATIENCE, env=environment, cwd=ROOT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            hint = "run it by hand: ansible-inventory --list -i with the same inventory"
+            raise DeployError(f"{shown(self.path)}: not read within {PATIENCE} s", hint) from error
+        except subprocess.CalledProcessError as error:
+            raise DeployError(f"{shown(self.path)}: Ansible cannot read it:\n{error.stderr.strip()}") from error
+        found: dict[str, Any] = json.loads(done.stdout)
+        if "key" in found:
+            raise DeployError(f"{self.place(found['key'])}: {found['key']}: {found['error']}")
+        if reasons := [found["error"]] if "error" in found else found["unread"]:
+            raise DeployError("\n".join(self.problems() or [f"{shown(self.path)}: {line}" for line in reasons]))
+        return found
+
+    def _state(self) -> str:
+        """Return a digest of all that the answer follows from."""
+        total = hashlib.sha256(f"{sys.prefix}\0".encode() + READER.read_bytes())
+        for file in self._paths():
+            total.update(f"\0{file}\0".encode() + (file.read_bytes() if file.is_file() else b""))
+        return total.hexdigest()
+
+    def _paths(self) -> Iterator[Path]:
+        if self.path.is_dir():
+            yield from sorted(self.path.rglob("*"))
+            return
+        yield self.path
+        for folder in _FOLDERS:
+            yield from sorted((self.path.parent / folder).rglob("*"))
+
+
+def cache_folder() -> Path:
+    """Return the directory where answers are kept, one for each inventory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yunkube/inventories"
+
+
+def shown(path: Path) -> str:
+    """Return a path as a person at this shell would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _kept(note: Path, files: str) -> dict[str, Any] | None:
+    try:
+        kept: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        answer: dict[str, Any] = kept["answer"]
+        return answer if kept["files"] == files else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(note: Path, content: Mapping[str, Any]) -> None:
+    """Write it, whole; where that cannot be done, Ansible is asked each time."""
+    temporary = note.with_suffix(f".{os.getpid()}")
+    try:
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(note)
+    except OSError:
+        temporary.unlink(missing_ok=True)

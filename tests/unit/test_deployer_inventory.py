@@ -1,0 +1,185 @@
+"""What the command reads in an inventory is what Ansible reads, wherever it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deployer import inventory
+from deployer.cli import main
+from deployer.cluster import Cluster, find_cluster
+from deployer.errors import DeployError
+from deployer.inventory import Source, cache_folder
+
+ROOT = Path(__file__).parents[2]
+HOSTS = {"children": {"masters": {"hosts": {"master1": {"ansible_host": "192.0.2.11"}}}}}
+YAML = {"hosts.yml": json.dumps({"all": HOSTS})}
+VAULT = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
+PRODUCTION = "cluster_name: prod\ncluster_provider: existing\n"
+
+# Each names the cluster prod in a place that Ansible reads.
+PLACES = {
+    "vars of hosts.yml": {"hosts.yml": json.dumps({"all": {"vars": {"cluster_name": "prod"}, **HOSTS}})},
+    "[all:vars]": {"hosts": "[masters]\nmaster1 ansible_host=192.0.2.11\n[all:vars]\ncluster_name=prod\n"},
+    "a file without extension": {**YAML, "group_vars/all": PRODUCTION},
+    "JSON": {**YAML, "group_vars/all.json": json.dumps({"cluster_name": "prod"})},
+    "a folder in the folder": {**YAML, "group_vars/all/k8s/cluster.yml": PRODUCTION},
+    "a template": {**YAML, "group_vars/all/a.yml": "cluster_name: '{{ x_stage }}'\nx_stage: prod\n"},
+    "beside a vault": {**YAML, "group_vars/all/a.yml": PRODUCTION, "group_vars/all/vault.yml": VAULT},
+    "beside a vaulted value": {
+        **YAML,
+        "group_vars/all/a.yml": f"{PRODUCTION}x_a: !vault |\n  {VAULT.splitlines()[0]}\n",
+    },
+    "the later file": {**YAML, "group_vars/all/a.yml": "cluster_name: a\n", "group_vars/all/b.yml": PRODUCTION},
+}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep answers in a place of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write an inventory."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_name_is_found_where_ansible_finds_it(tmp_path: Path, place: str) -> None:
+    folder = write(tmp_path / "mine", PLACES[place])
+    for _ in ("asked", "kept"):
+        cluster = find_cluster(str(folder), {})
+        assert (cluster.name, cluster.state_dir.name, list(cluster.hosts)) == ("prod", "prod", ["master1"])
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_command_line_wins(tmp_path: Path, place: str) -> None:
+    folder = write(tmp_path / "mine", PLACES[place])
+    for _ in ("asked", "kept"):
+        assert find_cluster(str(folder), {"cluster_name": "other"}).name == "other"
+    assert find_cluster(str(folder), {}).name == "prod"
+
+
+def test_a_template_gets_the_variables_of_the_command_line(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", PLACES["a template"])
+    assert [find_cluster(str(folder), {"x_stage": stage}).name for stage in ("a", "b")] == ["a", "b"]
+
+
+def test_ansible_is_asked_again_only_when_a_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    assert find_cluster(str(folder), {}).name == "prod"
+    monkeypatch.setattr(inventory, "READER", tmp_path / "no reader")
+    with pytest.raises(OSError, match="no reader"):
+        find_cluster(str(folder), {})
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    assert find_cluster(str(folder), {}).name == "prod"
+    write(folder, {"group_vars/all/b.yml": "cluster_name: later\n"})
+    with pytest.raises(OSError, match="nonexistent"):
+        find_cluster(str(folder), {})
+    monkeypatch.setattr(sys, "executable", python)
+    assert find_cluster(str(folder), {}).name == "later"
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"files": 1, "answer": {}}'])
+def test_a_damaged_note_is_ignored(tmp_path: Path, damage: str) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    find_cluster(str(folder), {})
+    [note] = cache_folder().iterdir()
+    assert (note.stat().st_mode & 0o777, cache_folder().stat().st_mode & 0o777) == (0o600, 0o700)
+    note.write_text(damage)
+    assert find_cluster(str(folder), {}).name == "prod"
+
+
+def test_no_secret_is_kept(tmp_path: Path) -> None:
+    secrets = "cluster_name: prod\nansible_become_password: canary-77\nx_url: https://a:canary-77@b/\n"
+    folder = write(
+        tmp_path / "mine", {**YAML, "group_vars/all/a.yml": secrets, "host_vars/master1": "x_token: canary-78\n"}
+    )
+    found = find_cluster(str(folder), {"x_password": "canary-79"})
+    assert {"canary-77", "canary-78"} <= set(found.secrets)
+    assert not any(b"canary" in note.read_bytes() for note in cache_folder().iterdir())
+    assert "canary" not in repr(found)
+
+
+def test_an_inventory_script_is_asked_each_time(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {"group_vars/all/a.yml": PRODUCTION, "names": '["m1"]'})
+    script = folder / "hosts"
+    script.write_text(
+        f"#!{sys.executable}\nimport json\n"
+        f"hosts = json.load(open({str(folder.parent / 'names')!r}))\n"
+        'print(json.dumps({"masters": {"hosts": hosts}, "_meta": {"hostvars": {}}}))\n'
+    )
+    script.chmod(0o755)
+    (folder / "names").rename(folder.parent / "names")
+    assert list(find_cluster(str(folder), {}).hosts) == ["m1"]
+    (folder.parent / "names").write_text('["m1", "m2"]')
+    assert list(find_cluster(str(folder), {}).hosts) == ["m1", "m2"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ("all:\n  children:\n\tmasters:\n", r"hosts\.yml:3: YAML: "),
+        ("all: {children: {masters: {hosts: {1: {}}}}}\n", r'hosts\.yml:1: host 1: .* write it in quotes, "1"'),
+        ("all: {children: {masters: {hosts: [master1]}}}\n", r"hosts\.yml:1: hosts: a list"),
+    ],
+)
+def test_hosts_that_ansible_cannot_read_are_an_error(
+    tmp_path: Path, hosts: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "mine", {"hosts.yml": hosts, "group_vars/all/a.yml": PRODUCTION})
+    with pytest.raises(DeployError, match=words):
+        find_cluster(str(folder), {})
+    assert main(["kubectl", "-i", str(folder), "--", "get", "nodes"]) == 2
+    assert "hosts.yml:" in capsys.readouterr().err
+
+
+def test_a_name_for_some_hosts_is_none_of_the_cluster(tmp_path: Path) -> None:
+    children = {"k8s_cluster": HOSTS}
+    folder = write(
+        tmp_path / "mine",
+        {"hosts.yml": json.dumps({"all": {"children": children}}), "group_vars/k8s_cluster/cluster.yml": PRODUCTION},
+    )
+    with pytest.raises(DeployError, match=r"k8s_cluster/cluster\.yml:1: cluster_name: is set for k8s_cluster") as error:
+        find_cluster(str(folder), {})
+    assert "group_vars/all" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C"},
+        {"LANG": "de_DE.UTF-8", "LC_ALL": ""},
+        {"TZ": "Asia/Shanghai"},
+        {"ANSIBLE_CONFIG": "/etc/hostname"},
+    ],
+    ids=lambda environment: next(iter(environment)),
+)
+def test_it_reads_in_any_shell(tmp_path: Path, environment: dict[str, str]) -> None:
+    text = "cluster_name: prod\nx_note: 集群\n"
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": text})
+    done = subprocess.run(
+        [ROOT / "scripts/deploy.py", "kubectl", "-i", folder, "--", "get", "nodes"],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert (done.returncode, "there is no cluster prod yet" in done.stderr) == (3, True), done.stderr
+
+
+def test_a_single_file_has_the_variables_beside_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    found: Cluster = find_cluster(str(folder / "hosts.yml"), {})
+    assert (found.name, Source(folder / "hosts.yml").place("cluster_name")) == (
+        "prod",
+        str(folder / "group_vars/all/a.yml:1"),
+    )

@@ -1,0 +1,56 @@
+"""What stands inside of the inventory's dictionaries and lists, where an argument spec ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cluster_config
+import pytest
+from ansible.module_utils.yunkube.cluster_rules import Cluster
+from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.shapes import SHAPES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaints"),
+    [
+        ('container_runtime_registry_mirrors: {docker.io: "https://m"}', ['write docker.io: ["https://m"]']),
+        ('container_runtime_registry_mirrors: {docker.io: [{host: "https://m"}]}', ['write docker.io: ["https://m"]']),
+        ("container_runtime_registry_mirrors: {docker.io: [m.example.com]}", ["m.example.com is not a URL"]),
+        ('container_runtime_registry_mirrors: {docker.io: ["https://m", "{{ x }}"]}', []),
+        (
+            'master_certificate_names: ["https://k8s.example.com", "a.example.com:6443", my_lb.a, "a.b, 203.0.113.5"]',
+            ["write k8s.example.com", "write a.example.com", "my_lb.a", "a.b, 203.0.113.5"],
+        ),
+        ('master_certificate_names: ["*.k8s.example.com", k8s, 203.0.113.5, "2001:db8::1"]', []),
+        ("node_taints: [{key: dedicated, value: web, effect: noschedule}]", ["write NoSchedule"]),
+        ("node_taints: [{value: web, effect: soon}]", ["has no key", "write one of NoSchedule"]),
+        ("node_taints: [{key: a, effect: NoExecute}]", []),
+        ("prepare_host_systems: {ubuntu: 22.04, debian: 12}", ["ubuntu: wants a version in quotes", 'debian: "12"']),
+        ('prepare_host_systems: {debian: "12", ubuntu: bookworm}', ['"bookworm" is not a version']),
+        ("prepare_host_disk_mb: {/var/lib: 20G, /: 10, /opt: a}", ["write 20480", "/opt: a is not"]),
+        (
+            "master_cluster_configuration: {apiServer: {extraArgs: {service-node-port-range: 20000-32767}}}",
+            ['extraArgs: [{name: service-node-port-range, value: "20000-32767"}]'],
+        ),
+        ("master_cluster_configuration: {etcd: {local: {extraArgs: {a: 1}}}}", ["etcd.local.extraArgs"]),
+        ('master_cluster_configuration: {apiServer: {extraArgs: [{name: a, value: "1"}]}}', []),
+        ("prepare_host_swap: off", ['YAML reads it as false; write it in quotes, "off"']),
+        ("prepare_host_firewall: no", ['write it in quotes, "off"']),
+    ],
+)
+def test_what_stands_inside_of_a_value_is_checked(tmp_path: Path, line: str, complaints: list[str]) -> None:
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "group_vars/all/cluster.yml").write_text(f"{line}\n")
+    options = cluster_config.role_options(ROOT / "roles")
+    faults = [
+        str(one)
+        for one in cluster_config.faults_of(read([tmp_path]), options, Cluster({}), tmp_path)
+        if one.key in SHAPES or one.key.startswith("prepare_host")
+    ]
+    assert len(faults) == len(complaints), faults
+    for fault, complaint in zip(faults, complaints, strict=True):
+        assert fault.startswith("group_vars/all/cluster.yml:1: ")
+        assert complaint in fault
