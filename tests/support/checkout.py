@@ -30,6 +30,7 @@ def make_checkout(folder: Path) -> Path:
     for name in ("ansible.cfg", "requirements.lock"):
         shutil.copy(ROOT / name, checkout)
     (checkout / ".venv").symlink_to((ROOT / ".venv").resolve())
+    (checkout / "module_utils").symlink_to(ROOT / "module_utils")
     shutil.copytree(PLAYBOOKS / "library", checkout / "library")
     shutil.copy(PLAYBOOKS / "hosts.yml", checkout / "inventory" / "docker")
     (all_hosts / "cluster.yml").write_text(f"cluster_name: test\ncluster_state_dir: {folder}/state\n")
