@@ -271,10 +271,7 @@ def read_text(path: str) -> str:
 
 
 def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
-    """Return interface and destination of /proc/net/route, without default routes.
-
-    0.0.0.0/1 and 128.0.0.0/1 are together one: so a VPN takes all traffic without touching the route of before.
-    """
+    """Return interface and destination of /proc/net/route, without default routes and the two halves of a VPN's."""
     routes = []
     for line in text.splitlines()[1:]:
         fields = line.split()

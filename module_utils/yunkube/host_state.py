@@ -56,9 +56,9 @@ SHARED_TREES: tuple[tuple[str, int, bool], ...] = (
 ALL_TREES = [(tree, depth) for tree, depth, _ in (*TREES, *SHARED_TREES)]
 # What goes by itself, as when a container of the host's own ends; and the rules of Docker's resolver in a host that is
 # a container, which has other ports after each start.
+RESOLVER = ("DOCKER_OUTPUT", "DOCKER_POSTROUTING")
 PASSING = (
-    "file /run/netns/* is gone", "file /var/lib/cni/* is gone",
-    "packet filter *DOCKER_OUTPUT*", "packet filter *DOCKER_POSTROUTING*",
+    "file /run/netns/* is gone", "file /var/lib/cni/* is gone", *(f"packet filter *{chain}*" for chain in RESOLVER),
 )  # fmt: skip
 # In the names of chains of programs that run containers. Where the host had some, they come and go with its containers.
 ENGINES = ("CNI-", "NETAVARK", "DOCKER")
@@ -292,7 +292,8 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     ):  # fmt: skip
         lines += _lists(what, before[key], after[key])
     if before["firewall"] is not None and after["firewall"] is not None:
-        engines = [name for name in ENGINES if any(name in line for line in before["firewall"])]
+        own = [line for line in before["firewall"] if not any(chain in line for chain in RESOLVER)]
+        engines = [name for name in ENGINES if any(name in line for line in own)]
         rules = _lists("packet filter", before["firewall"], after["firewall"])
         lines += [line for line in rules if not any(name in line for name in engines)]
     trees = trees_of(before)
