@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,17 +41,13 @@ def sudo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hosts(lab: Lab, sudo: Path) -> Lab:
+def hosts(lab: Lab, sudo: Path) -> Iterator[Lab]:
     """Hosts on which only sudo makes an administrator of the user who may log in."""
+    lab.make_hosts()  # those of other tests may be gone
     for host in ("master1", "node1"):
         docker("cp", str(sudo), f"yunkube-{lab.name}-{host}:/root/sudo.deb")
         lab.run(host, SETUP)
-    return lab
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _as_before(lab: Lab) -> object:
-    yield
+    yield lab
     for host in ("master1", "node1"):
         lab.run(host, f"{AWAY}; true")
 
