@@ -165,6 +165,7 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
     small = {**WEB, "replicas": 1, "node_port": None}
     small = {key: value for key, value in small.items() if value is not None}
     crash = {"env": {"PORT": "no-port"}}
+    lab.kubectl("create", "service", "nodeport", "theirs", "--tcp=80", "--node-port=31119")
     said = refused(
         lab,
         WEB,
@@ -173,7 +174,7 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
         {**small, "name": "path", "probe": {"path": "/nothing", "startup_seconds": 5}},
         {**small, "name": "crash", **crash},
         {**small, "name": "big", "cpu": "500"},
-        {**small, "name": "taken", "node_port": PORT},
+        {**small, "name": "taken", "node_port": 31119},
         seconds=60,
     )
     lines = dict(line.split(": ", 1) for line in said.splitlines())
@@ -185,7 +186,10 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
     assert "ends with exit code 1" in lines["default/crash"]
     assert "no-port" in lines["default/crash"]
     assert "no node has room" in lines["default/big"]
-    assert f"node_port {PORT} is taken by Service default/web" in lines["default/taken"]
+    assert "node_port 31119 is taken by Service default/theirs" in lines["default/taken"]
+    lab.kubectl("delete", "service", "theirs")
+    clash = run(lab, "web apply", WEB, {**small, "name": "taken", "node_port": PORT})
+    assert (clash.code, f"node_port {PORT} is that of default/web" in clash.faults) == (2, True)
     apply(lab, WEB)
 
 
