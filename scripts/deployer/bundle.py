@@ -14,10 +14,14 @@ from deployer.stop import is_alive
 STALE_AFTER = 1800.0
 
 
+def cache() -> Path:
+    """Return the directory of what every cluster of this machine shares."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
+
+
 def progress_file() -> Path:
     """Return where the builder writes its progress."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "yunkube" / "progress.json"
+    return cache() / "progress.json"
 
 
 def read_progress(path: Path, now: float | None = None) -> BundleProgress | None:

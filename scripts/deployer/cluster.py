@@ -12,6 +12,7 @@ import yaml
 
 from deployer.errors import DeployError
 from deployer.inventory import Source, shown
+from deployer.shared_code import shared
 from deployer.verbs import command
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -97,14 +98,8 @@ def check_inventory(cluster: Cluster) -> None:
         owner = Path((cluster.state_dir / "inventory").read_text(encoding="utf-8").strip())
     except OSError:
         return
-    # Ansible's package is slow to import, and a cluster that is not there yet needs none of it.
-    import ansible.module_utils  # noqa: PLC0415
-
-    ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
-    from ansible.module_utils.yunkube.identity import same_inventory  # noqa: PLC0415 - needs that path
-
     given = cluster.inventory.resolve()
-    if same_inventory(str(owner), str(given)):
+    if shared("identity").same_inventory(str(owner), str(given)):
         return
     raise DeployError(
         f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ansible.module_utils
-
+from deployer.bundle import cache
 from deployer.errors import DeployError
+from deployer.shared_code import shared
 
 if TYPE_CHECKING:
     from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
@@ -62,10 +62,8 @@ class Source:
     @cached_property
     def files(self) -> Inventory:
         """What the files say, with file and line of each key."""
-        ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
-        from ansible.module_utils.yunkube import inventory_files  # noqa: PLC0415 - needs that path
-
-        return inventory_files.read([self.path])
+        found: Inventory = shared("inventory_files").read([self.path])
+        return found
 
     def where(self, key: str) -> Entry | None:
         """Return where a key is set: for all hosts if it is, else for some."""
@@ -121,7 +119,7 @@ class Source:
 
 def cache_folder() -> Path:
     """Return the directory where answers are kept, one for each inventory."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yunkube/inventories"
+    return cache() / "inventories"
 
 
 def shown(path: Path) -> str:
