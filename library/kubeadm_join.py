@@ -45,18 +45,15 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, kubeadm
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, is_master, read_kubeconfig
 from ansible.module_utils.yunkube.x509 import read_certificate
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"
-# Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
-MASTER = "node-role.kubernetes.io/control-plane"
 # Phases of kubeadm that a host with a kubelet.conf has behind it: only now would they refuse a node that is Ready.
 DONE = "kubelet-start,etcd-join"
+# Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
 CORRECT = "correct the inventory, or take the host out of the other cluster first"
-
-
 UNFINISHED = ("absent", "partial")
 
 
@@ -74,8 +71,8 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
     if not conf.exists() or not _has_certificate(root, conf):
         return Found("absent")
     server = read_kubeconfig(str(conf)).server
-    is_master = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
-    if server != f"https://{endpoint}" and not is_master:
+    runs_api = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
+    if server != f"https://{endpoint}" and not runs_api:
         detail = f"this host joined a cluster at {server}, and cluster_control_plane_endpoint is {endpoint}"
         return Found("foreign", detail, f"where that is the same cluster, write the endpoint that it has; {CORRECT}")
     try:
@@ -88,7 +85,7 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
         if error.status == 404:
             return Found("unknown", "the cluster has forgotten this node")
     else:
-        if master and MASTER not in (node["metadata"].get("labels") or {}):
+        if master and not is_master(node):
             return Found("partial")
     return Found("joined")  # also when nobody answers: a silent API is no reason to join again
 

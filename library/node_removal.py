@@ -51,11 +51,9 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import etcd, host_lock, identity
 from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, is_master
 from ansible.module_utils.yunkube.kube_health import condition
 from ansible.module_utils.yunkube.words import counted, joined
-
-MASTER = "node-role.kubernetes.io/control-plane"
 
 
 def faults(
@@ -102,11 +100,6 @@ def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
     """Return where a host answers to SSH when it lives; one that left the inventory at its node's address."""
     address = options["addresses"][host] or host if host in options["addresses"] else address_of(node)
     return str(address), int(options["ports"].get(host, 22))
-
-
-def is_master(node: Json) -> bool:
-    """Say whether a node is of the control plane."""
-    return MASTER in (node.get("metadata", {}).get("labels") or {})
 
 
 def address_of(node: Json) -> str:

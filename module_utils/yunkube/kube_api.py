@@ -24,6 +24,14 @@ FIELD_MANAGER = "yunkube"
 
 Json = dict[str, t.Any]
 
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"  # a label, with which kubeadm marks masters
+
+
+def is_master(node: Json) -> bool:
+    """Say whether a node is of the control plane."""
+    return CONTROL_PLANE in (node.get("metadata", {}).get("labels") or {})
+
+
 _FIELD = re.compile(
     r'"?(server|certificate-authority-data|certificate-authority|client-certificate-data|client-certificate'
     r'|client-key-data|client-key)"?:\s*"?([^\s",]+)'

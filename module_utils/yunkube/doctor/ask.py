@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, is_master
 from ansible.module_utils.yunkube.kube_health import condition, pod_problem, workload_problem
 from ansible.module_utils.yunkube.kube_objects import read_data
 
@@ -23,7 +23,6 @@ WORKLOADS = {
 }
 REMOVING = "yunkube/removing"
 LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld tells the others where it is
-ROLE = "node-role.kubernetes.io/control-plane"
 
 
 def ask(host: str, root: Path = Path("/")) -> ClusterFacts:
@@ -92,7 +91,7 @@ def node_facts(node: Json) -> Json:
         "name": metadata["name"],
         "ready": ready.get("status") == "True",
         "reason": ": ".join(str(ready[key]) for key in ("reason", "message") if ready.get(key)),
-        "master": ROLE in (metadata.get("labels") or {}),
+        "master": is_master(node),
         "pod_cidr": spec.get("podCIDR", ""),
         "cordoned": bool(spec.get("unschedulable")),
         "lease": LEASE in (metadata.get("annotations") or {}),
