@@ -108,7 +108,7 @@ def check_pair(key: str, value: Any, options: Mapping[str, Any], parent: str = "
 
 def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield what is wrong with a value; one that is templated or encrypted is taken as it is."""
-    if value is OPAQUE or (isinstance(value, str) and ("{{" in value or "{%" in value)):
+    if value is OPAQUE or shapes.is_template(value):
         return
     kind = option.get("type", "str")
     fault = _type_fault(value, kind, secret=bool(option.get("no_log")))
@@ -141,9 +141,9 @@ def _check_dict(name: str, value: Mapping[str, Any], options: Mapping[str, Any])
 
 def _as_word(value: Any, choices: Iterable[Any]) -> str | None:
     """Return the choice that YAML 1.1 read as a truth value."""
-    words = (
-        {True: ("on", "yes", "true"), False: ("off", "no", "false")}.get(value, ()) if isinstance(value, bool) else ()
-    )
+    if not isinstance(value, bool):
+        return None
+    words = ("on", "yes", "true") if value else ("off", "no", "false")
     return next((word for word in words if word in choices), None)
 
 

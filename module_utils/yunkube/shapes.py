@@ -29,14 +29,14 @@ def mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
             if isinstance(url, Mapping):
                 host = url.get("host") or "https://mirror.example.com"
                 yield f"{registry}: a mirror is its URL alone, not a dictionary", f'write {registry}: ["{host}"]'
-            elif not (isinstance(url, str) and url.startswith(("http://", "https://"))) and not _is_template(url):
+            elif not (isinstance(url, str) and url.startswith(("http://", "https://"))) and not is_template(url):
                 yield f"{registry}: {url} is not a URL", "begin it with http:// or https://"
 
 
 def certificate_names(value: list[Any]) -> Iterator[Complaint]:
     """Each is a DNS name or an address, as kubeadm wants it in certSANs."""
     for name in value:
-        if _is_template(name) or _is_address(str(name)) or (_NAME.fullmatch(str(name)) and len(str(name)) <= 253):
+        if is_template(name) or _is_address(str(name)) or (_NAME.fullmatch(str(name)) and len(str(name)) <= 253):
             continue
         bare = re.sub(r"^\w+://|:\d+$|/.*$", "", str(name).strip())
         good = _NAME.fullmatch(bare) or _is_address(bare)
@@ -52,7 +52,7 @@ def taints(value: list[Any]) -> Iterator[Complaint]:
         if not taint.get("key"):
             yield f"entry {number} has no key", "write {key: dedicated, value: web, effect: NoSchedule}"
         effect = taint.get("effect")
-        if effect not in EFFECTS and not _is_template(effect):
+        if effect not in EFFECTS and not is_template(effect):
             near = next((one for one in EFFECTS if one.lower() == str(effect).lower()), None)
             yield f"effect {effect} is unknown", f"write {near}" if near else f"write one of {', '.join(EFFECTS)}"
 
@@ -62,7 +62,7 @@ def versions(value: Mapping[str, Any]) -> Iterator[Complaint]:
     for system, version in value.items():
         if not isinstance(version, str):
             yield f"{system}: wants a version in quotes, not a number", f'write {system}: "{version}"'
-        elif not re.fullmatch(r"\d+(\.\d+)*", version) and not _is_template(version):
+        elif not re.fullmatch(r"\d+(\.\d+)*", version) and not is_template(version):
             yield f'{system}: "{version}" is not a version', f'write one such as {system}: "12"'
 
 
@@ -70,7 +70,7 @@ def megabytes(value: Mapping[str, Any]) -> Iterator[Complaint]:
     """Every folder has a whole number of MB."""
     units = {"G": 1024, "M": 1, "T": 1024**2}
     for folder, size in value.items():
-        if _is_template(size) or (isinstance(size, int) and not isinstance(size, bool) and size >= 0):
+        if is_template(size) or (isinstance(size, int) and not isinstance(size, bool) and size >= 0):
             continue
         found = re.fullmatch(r"(\d+)([GMT])i?B?", str(size))
         hint = f"write {int(found[1]) * units[found[2]]}" if found else "write one such as 20480"
@@ -107,7 +107,8 @@ def complaints(key: str, value: Any) -> Iterator[Complaint]:
         yield from check(value)
 
 
-def _is_template(value: Any) -> bool:
+def is_template(value: Any) -> bool:
+    """Say whether Ansible makes something else of a value."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
