@@ -21,6 +21,7 @@ from ansible.module_utils.yunkube import inventory_files
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from deployer.cluster import find_cluster
 from deployer.errors import DeployError
+from sound_values import VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 2000
@@ -38,13 +39,7 @@ HOSTS: dict[str, Any] = {
     }
 }
 SETTINGS: dict[str, Any] = {
-    "cluster_name": "prod",
-    "cluster_provider": "existing",
-    "cluster_kubernetes_version": "1.37.2",
-    "cluster_pod_cidr": "10.244.0.0/16",
-    "cluster_service_cidr": "10.96.0.0/16",
-    "cluster_dns_domain": "cluster.local",
-    "cluster_control_plane_host": "master1",
+    **VALUES,
     "cluster_control_plane_endpoint": "192.0.2.11:6443",
     "cluster_registry_host": "node1",
     "cluster_ignore_preflight_errors": ["Swap"],

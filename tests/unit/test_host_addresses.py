@@ -6,16 +6,7 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster, findings
-
-VALUES = {
-    "cluster_name": "prod",
-    "cluster_provider": "existing",
-    "cluster_kubernetes_version": "1.37.2",
-    "cluster_pod_cidr": "10.244.0.0/16",
-    "cluster_service_cidr": "10.96.0.0/16",
-    "cluster_dns_domain": "cluster.local",
-    "cluster_control_plane_host": "master1",
-}
+from sound_values import VALUES
 
 
 def cluster(hosts: dict[str, str], *nodes: str) -> Cluster:
