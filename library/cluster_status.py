@@ -38,7 +38,14 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
-from ansible.module_utils.yunkube.kube_health import Wanted, node_problem, pod_problem, see, workload_problem
+from ansible.module_utils.yunkube.kube_health import (
+    Wanted,
+    address_of,
+    node_problem,
+    pod_problem,
+    see,
+    workload_problem,
+)
 from ansible.module_utils.yunkube.kubeadm import COMPONENTS, kubelet_active
 from ansible.module_utils.yunkube.x509 import read_certificate
 
@@ -61,7 +68,7 @@ def node_row(node: Json | None, name: str, version: str, now: dt.datetime) -> Js
         "cordoned": bool(node.get("spec", {}).get("unschedulable")),
         "roles": sorted(label.removeprefix(ROLE) for label in labels if label.startswith(ROLE)) or ["node"],
         "version": status.get("nodeInfo", {}).get("kubeletVersion", "").removeprefix("v"),
-        "address": next((a["address"] for a in status.get("addresses") or [] if a["type"] == "InternalIP"), ""),
+        "address": address_of(node),
         "age_days": round((now - made).total_seconds() / 86400, 1),
         "problem": problem,
     }

@@ -56,7 +56,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, judge, see, wait
+from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, address_of, judge, see, wait
 from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
 from ansible.module_utils.yunkube.store import LockError, locked
 
@@ -75,11 +75,6 @@ def fingerprint(seen: Seen) -> str:
         for pod in seen.pods
     ]
     return hashlib.sha256(json.dumps([sorted(nodes), sorted(pods)]).encode()).hexdigest()
-
-
-def address_of(node: dict[str, t.Any]) -> str:
-    """Return a node's own address."""
-    return next((entry["address"] for entry in node["status"]["addresses"] if entry["type"] == "InternalIP"), "")
 
 
 def health_rows(seen: Seen, wanted: Wanted, problems: list[Problem], seconds: float) -> list[Row]:

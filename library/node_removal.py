@@ -52,7 +52,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import etcd, host_lock, identity
 from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, is_master
-from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.kube_health import address_of, condition
 from ansible.module_utils.yunkube.words import counted, joined
 
 
@@ -100,12 +100,6 @@ def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
     """Return where a host answers to SSH when it lives; one that left the inventory at its node's address."""
     address = options["addresses"][host] or host if host in options["addresses"] else address_of(node)
     return str(address), int(options["ports"].get(host, 22))
-
-
-def address_of(node: Json) -> str:
-    """Return a node's own address."""
-    addresses = node.get("status", {}).get("addresses") or []
-    return next((str(entry["address"]) for entry in addresses if entry["type"] == "InternalIP"), "")
 
 
 def answers(address: str, port: int, seconds: float = 3) -> bool:

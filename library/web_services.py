@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: web_services
 short_description: Deploy, change and remove web services
 description:
-  - Applies every declared service on the API server's side and waits until its pods answer. What it applied before
-    and is no longer declared is removed or kept, as O(prune) says. What others made is never touched.
+  - Applies every declared service on the API server's side and waits until its pods answer, and until no ready node
+    refuses its node port; one that still does is in RV(notices). What it applied before and is no longer declared is
+    removed or kept, as O(prune) says. What others made is never touched.
   - A Deployment is rolled by the cluster, a ReplicationController by this module, pod by pod.
   - Pods whose image is in the cluster's registry get a Secret to pull with; its password is read from the API here.
   - Fails with a line for each service that does not run, saying why and what to do.
@@ -107,15 +108,27 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import as_diff
+from ansible.module_utils.yunkube.node_ports import NodePort
 from ansible.module_utils.yunkube.web_deploy import Deploy, NotAgreedError, without_api
 from ansible.module_utils.yunkube.web_service import OPTIONS, secret_values
-from ansible.module_utils.yunkube.words import counted
+from ansible.module_utils.yunkube.words import counted, joined
 
 
 def kept_in_words(names: list[str], prune: str) -> str:
     """Say what is no longer declared and stays, and what would remove it."""
     option = " --prune-data" if prune == "services" else ""
     return f"kept although no longer declared: {counted(names, 'object')}; to remove: web apply{option}"
+
+
+def refused_in_words(refused: list[NodePort]) -> list[str]:
+    """Say which node ports refuse connections although the pods behind them are ready."""
+    nodes: dict[int, list[str]] = {}
+    for one in refused:
+        nodes.setdefault(one.port, []).append(one.node)
+    return [
+        f"node port {port} refuses connections on {joined(on)} although its pods are ready; see: doctor"
+        for port, on in nodes.items()
+    ]
 
 
 def main() -> None:
@@ -145,6 +158,7 @@ def main() -> None:
             deploy = Deploy(api, services, params["registry_secret"], **options)
             deploy.run(params["timeout"])
         changes, words, faults, kept = deploy.changes, deploy.in_words(), deploy.faults, deploy.kept
+        refused = deploy.refused
     except NotAgreedError as error:
         found = [{"host": name, "message": "no longer declared, and would be removed"} for name in error.names]
         msg = f"no longer declared, and would be removed: {', '.join(error.names)}"
@@ -152,8 +166,8 @@ def main() -> None:
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)
-        changes, words, faults, kept = *without_api(services), [], []
-    notices = [kept_in_words(kept, params["prune"])] if kept else []
+        changes, words, faults, kept, refused = *without_api(services), [], [], []
+    notices = [*([kept_in_words(kept, params["prune"])] if kept else []), *refused_in_words(refused)]
     for notice in notices:
         module.warn(notice)
     diff = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001

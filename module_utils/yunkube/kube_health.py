@@ -81,6 +81,12 @@ def condition(found: Json, kind: str) -> Json:
     return next((entry for entry in conditions if entry.get("type") == kind), {})
 
 
+def address_of(node: Json) -> str:
+    """Return a node's InternalIP, empty while its kubelet has not reported one."""
+    addresses = node.get("status", {}).get("addresses") or []
+    return next((str(entry["address"]) for entry in addresses if entry["type"] == "InternalIP"), "")
+
+
 def node_problem(node: Json | None, version: str = "") -> str:
     """Say why a node is not ready, or nothing."""
     if node is None:

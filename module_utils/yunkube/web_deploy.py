@@ -10,9 +10,17 @@ import json
 import time
 import typing as t
 
-from ansible.module_utils.yunkube import kube_objects, web_diagnosis, web_ownership, web_rollout, web_service
+from ansible.module_utils.yunkube import (
+    kube_objects,
+    node_ports,
+    web_diagnosis,
+    web_ownership,
+    web_rollout,
+    web_service,
+)
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_objects import Change
+from ansible.module_utils.yunkube.node_ports import NodePort
 from ansible.module_utils.yunkube.web_diagnosis import Trouble
 from ansible.module_utils.yunkube.web_ownership import DATA, key_of, reference
 from ansible.module_utils.yunkube.web_rollout import Workload
@@ -26,14 +34,6 @@ RECORD: Json = {
 RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
 # What every namespace has of itself, or what follows what it belongs to.
 INCIDENTAL = ("Event", "Endpoints", "EndpointSlice", "ControllerRevision", "Lease")
-# Where kinds are that old manifests have in a version that is gone.
-VERSIONS = {
-    "apps/v1 and spec.selector": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
-    "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
-    "rbac.authorization.k8s.io/v1": ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
-    "batch/v1": ("Job", "CronJob"),
-    "policy/v1": ("PodDisruptionBudget",),
-}
 GONE = 120  # seconds for what is removed to end: more than pods are given
 KNOWN = 30  # seconds for the API to serve a kind whose definition was applied
 
@@ -87,10 +87,13 @@ class Deploy:
         self.api, self.dry_run = api, dry_run
         self.changes: list[Change] = []
         self.kept: list[str] = []
+        self.refused: list[NodePort] = []
         self.faults: list[tuple[str, Trouble]] = []
         self._words: list[str] = []
         self._failed: set[str] = set()
         self._workloads: list[Workload] = []
+        self._services = services
+        self._changed: set[str] = set()
         self._record = api.find(RECORD_PATH)
         self._applied = read_record(self._record)
         self._ownership = web_ownership.Ownership(self._record, self._applied)
@@ -143,7 +146,7 @@ class Deploy:
                 self._fail(name, Trouble("reserved", "its namespace is reserved for Kubernetes and the addons", remedy))
                 continue
             if unknown := next((one for one in manifests if not self._is_known(one)), None):
-                self._fail(name, unknown_kind(unknown))
+                self._fail(name, web_diagnosis.unknown_kind(unknown))
             manifests = [web_service.stamped(web_service.with_login(manifest, login)) for manifest in manifests]
             first: list[Json] = []
             for space in spaces_of(manifests):
@@ -210,11 +213,17 @@ class Deploy:
             for fault in web_rollout.follow(self.api, followed, timeout):
                 self._fail(fault.service, fault.trouble)
             self._wait_until_gone(leaving)
+            self.refused = node_ports.wait(node_ports.of_services(self.api, self._to_answer()))
         for manifest in spaces:
             self._remove_namespace(manifest)
         for manifest in self._staying:
             self._label(manifest)
         self._write(stays, last=True)
+
+    def _to_answer(self) -> list[Json]:
+        """Return the declared services that this run changed, with pods that run."""
+        ours = self._changed - self._failed
+        return [one for one in self._services if web_service.title(one) in ours and one["image"] and one["replicas"]]
 
     def in_words(self) -> list[str]:
         """Say what was done, or would be."""
@@ -256,6 +265,7 @@ class Deploy:
         change = kube_objects.apply_one(self.api, manifest if self.dry_run else now, dry_run=self.dry_run)
         if change:
             self._note(change)
+            self._changed.add(item.service)
             if manifest["kind"] == web_service.DEFINITION and not self.dry_run:
                 self._wait_until_known(manifest)
         elif old:
@@ -280,13 +290,13 @@ class Deploy:
     def _will_be_free(self, manifest: Json) -> bool:
         """Say whether the Services that have this one's node ports are removed, or get others, in this run."""
         kept = {
-            (item.manifest["metadata"]["namespace"], item.manifest["metadata"]["name"]): node_ports(item.manifest)
+            (item.manifest["metadata"]["namespace"], item.manifest["metadata"]["name"]): ports_of(item.manifest)
             for item in self._items
             if item.manifest["kind"] == "Service"
         }
         gone = {(m["metadata"]["namespace"], m["metadata"]["name"]) for m in self._gone if m["kind"] == "Service"}
-        wanted = node_ports(manifest)
-        holders = [service for service in self.api.items("/api/v1/services") if node_ports(service) & wanted]
+        wanted = ports_of(manifest)
+        holders = [service for service in self.api.items("/api/v1/services") if ports_of(service) & wanted]
         for holder in holders:
             place = (holder["metadata"]["namespace"], holder["metadata"]["name"])
             if place not in gone and not (place in kept and not kept[place] & wanted):
@@ -395,17 +405,6 @@ class Deploy:
             self._record = self.api.apply({**RECORD, "metadata": metadata, "data": {"objects": json.dumps(entries)}})
 
 
-def unknown_kind(manifest: Json) -> Trouble:
-    """Say that the API does not know a manifest's kind, and which version has the common ones."""
-    kind, version = manifest["kind"], manifest["apiVersion"]
-    known = next((found for found, kinds in VERSIONS.items() if kind in kinds), "")
-    remedy = (
-        f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
-    )
-    message = f"{kube_objects.name_of(manifest)}: the API knows no kind {kind} in {version}"
-    return Trouble("manifest", message, remedy)
-
-
 def foreign(manifest: Json, found: Json) -> Trouble:
     """Say that an object is another's, and how it may be handed over unless it is an addon's."""
     name = kube_objects.name_of(manifest)
@@ -432,7 +431,7 @@ def spaces_of(manifests: list[Json]) -> list[str]:
     return [space for space in wanted if space not in brought]
 
 
-def node_ports(service: Json) -> set[int]:
+def ports_of(service: Json) -> set[int]:
     """Return the node ports that a Service has, or asks for."""
     return {port["nodePort"] for port in (service.get("spec") or {}).get("ports") or [] if port.get("nodePort")}
 

@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.kube_objects import name_of
 
 REVISION = "deployment.kubernetes.io/revision"
 LINES = 5  # of a log
@@ -16,6 +17,14 @@ LINES = 5  # of a log
 GONE, GONE_SECONDS = "unable to retrieve container logs", 3.0
 PULLS = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "InvalidImageName", "ErrImageNeverPull")
 RESTARTS = 3  # from which on a crash is no mishap
+# Where kinds are that old manifests have in a version that is gone.
+VERSIONS = {
+    "apps/v1 and spec.selector": ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet"),
+    "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
+    "rbac.authorization.k8s.io/v1": ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
+    "batch/v1": ("Job", "CronJob"),
+    "policy/v1": ("PodDisruptionBudget",),
+}
 
 
 class Trouble(t.NamedTuple):
@@ -236,3 +245,14 @@ def holder_of(port: int, services: t.Iterable[Json]) -> str:
         if port in [entry.get("nodePort") for entry in ports] + [service.get("spec", {}).get("healthCheckNodePort")]:
             return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
     return ""
+
+
+def unknown_kind(manifest: Json) -> Trouble:
+    """Say that the API does not know a manifest's kind, and which version has the common ones."""
+    kind, version = manifest["kind"], manifest["apiVersion"]
+    known = next((found for found, kinds in VERSIONS.items() if kind in kinds), "")
+    remedy = (
+        f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
+    )
+    message = f"{name_of(manifest)}: the API knows no kind {kind} in {version}"
+    return Trouble("manifest", message, remedy)

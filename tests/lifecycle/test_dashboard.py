@@ -162,10 +162,11 @@ def test_up_brings_dashboard_registry_and_web_service(lab: Lab, variables: Path)
 
 
 def test_again_changes_nothing(lab: Lab, variables: Path) -> None:
-    assert up(lab, variables, "plan").code == 0
+    plan = up(lab, variables, "plan")
+    assert plan.code == 0, (plan.summary["plan"], plan.errors)
     again = up(lab, variables)
-    assert again.code == 0
-    assert set(again.changed.values()) == {0}
+    assert again.code == 0, again.errors
+    assert set(again.changed.values()) == {0}, again.output
 
 
 def test_the_doctor_finds_nothing_wrong_with_all_that(lab: Lab) -> None:

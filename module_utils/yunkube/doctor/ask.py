@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, is_master
-from ansible.module_utils.yunkube.kube_health import condition, pod_problem, workload_problem
+from ansible.module_utils.yunkube.kube_health import address_of, condition, pod_problem, workload_problem
 from ansible.module_utils.yunkube.kube_objects import read_data
 
 # Who may ask, the first that is there: the second exists on the first master, and is as good for reading.
@@ -83,10 +83,9 @@ def seconds_since(text: str | None, now: float) -> float:
 
 def node_facts(node: Json) -> Json:
     """Return what matters of a node."""
-    metadata, spec, status = node["metadata"], node.get("spec", {}), node.get("status", {})
+    metadata, spec = node["metadata"], node.get("spec", {})
     ready = condition(node, "Ready")
     network = condition(node, "NetworkUnavailable")
-    addresses = status.get("addresses") or []
     return {
         "name": metadata["name"],
         "ready": ready.get("status") == "True",
@@ -97,7 +96,7 @@ def node_facts(node: Json) -> Json:
         "lease": LEASE in (metadata.get("annotations") or {}),
         "removing": REMOVING in (metadata.get("annotations") or {}),
         "taints": [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints") or []],
-        "address": next((entry["address"] for entry in addresses if entry["type"] == "InternalIP"), ""),
+        "address": address_of(node),
         "network": network.get("reason", "") if network.get("status") == "True" else "",
         "pressure": [kind for kind in PRESSURES if condition(node, kind).get("status") == "True"],
     }
