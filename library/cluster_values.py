@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: cluster_values
 short_description: Read what the running cluster was created with
 description:
-  - Reads the ConfigMaps C(kubeadm-config), C(kubelet-config) and C(kube-proxy) of C(kube-system) as text, and the
-    host's own kubelet configuration. Runs on any host that has joined. Only reads.
+  - Reads the ConfigMaps C(yunkube), C(kubeadm-config), C(kubelet-config) and C(kube-proxy) of C(kube-system) as text,
+    and the host's own kubelet configuration. Runs on any host that has joined. Only reads.
 author: [The maintainers]
 attributes:
   check_mode: {support: full, details: [It only reads.]}

@@ -1,7 +1,7 @@
 """Read what the running cluster was created with and what its kubelets are to run with, as text.
 
-Any host that has joined may ask: kubeadm lets nodes read both ConfigMaps. The text is YAML, which hosts have no
-parser for, so the control machine compares it (see first_run.py and kubelet_settings.py).
+Any host that has joined may ask: kubeadm lets nodes read C(kubeadm-config) and C(kubelet-config). The text is YAML,
+which hosts have no parser for, so the control machine compares it (see first_run.py and kubelet_settings.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ KUBELET_CONFIGMAP = f"{CONFIGMAPS}/kubelet-config"
 # Annotation of ConfigMap kubelet-config: the cluster_kubelet_config that is in it, so that a removed key is noticed.
 DECLARED = "yunkube/kubelet-config"
 KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/kubelet.conf")
+NAMES = ("yunkube", "kubeadm-config", "kubelet-config", "kube-proxy")
 KUBELET_FILE = "var/lib/kubelet/config.yaml"
 
 
@@ -28,12 +29,13 @@ def values_of(
         return {"state": "absent"}
     try:
         with connect(str(path), timeout) as api:
-            cluster, kubelet, proxy = (_find(api, name) for name in ("kubeadm-config", "kubelet-config", "kube-proxy"))
+            identity, cluster, kubelet, proxy = (_find(api, name) for name in NAMES)
     except KubeError as error:
         return {"state": "silent", "detail": str(error)}
     file = root / KUBELET_FILE
     return {
         "state": "found",
+        "identity": {key: str(_data(identity).get(key, "")) for key in ("name", "id")},
         "cluster": _data(cluster).get("ClusterConfiguration", ""),
         "kubelet": _data(kubelet).get("kubelet", ""),
         "kubelet_declared": ((kubelet.get("metadata") or {}).get("annotations") or {}).get(DECLARED, ""),
@@ -43,7 +45,7 @@ def values_of(
 
 
 def _find(api: KubeApi, name: str) -> Json:
-    """Return a ConfigMap, empty where there is none or where a node may not read it (kube-proxy's)."""
+    """Return a ConfigMap, empty where there is none or where a node may not read it (yunkube, kube-proxy)."""
     try:
         return api.get(f"{CONFIGMAPS}/{name}")
     except KubeError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import yaml
+from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.values import Path, alike, at, leaves, shown
 
 # Key of the inventory: the field of kubeadm's ClusterConfiguration that holds it.
@@ -29,6 +30,11 @@ OTHERS: Final[Mapping[str, str]] = {
     "master_cluster_configuration": "ConfigMap kube-system/kubeadm-config, field by field",
     "master_kube_proxy_config": "ConfigMap kube-system/kube-proxy, field by field",
 }
+IDENTITY: Final = "cluster_name"  # what stands for the cluster's id where a difference names its key
+WHOSE_API: Final = (
+    "see where /etc/kubernetes/admin.conf of the control plane host points; "
+    "if this is the cluster, correct its ConfigMap kube-system/yunkube"
+)
 COMPARED: Final = (*FIELDS, *OTHERS)
 # Fields that neither kubeadm nor this project fills, so that what is there was declared.
 _NEVER_FILLED: Final[tuple[Path, ...]] = (
@@ -51,8 +57,14 @@ def differences(declared: Mapping[str, Any], running: Mapping[str, Any]) -> Iter
     """Compare what is declared with the texts that `cluster_values` found.
 
     `declared` has C(cluster) (kubeadm's ClusterConfiguration as it would be written now), C(overlay) (the part of it
-    that is master_cluster_configuration), C(proxy) (master_kube_proxy_config) and C(cgroup_driver).
+    that is master_cluster_configuration), C(proxy) (master_kube_proxy_config), C(cgroup_driver) and C(identity), the
+    cluster's C(name) and C(id). Of another cluster nothing else is compared.
     """
+    ours, theirs = declared["identity"], running.get("identity") or {}
+    if theirs.get("id") and ours["id"] != theirs["id"]:
+        names = [identity.named(one["name"], one["id"]) for one in (ours, theirs)]
+        yield Difference(IDENTITY, *names)
+        return
     cluster = yaml.safe_load(running.get("cluster") or "") or {}
     if cluster:
         yield from _fields(declared, cluster)
@@ -107,6 +119,8 @@ def _removed(wanted: Any, cluster: Any) -> Iterator[Difference]:
 def in_words(difference: Difference) -> tuple[str, str]:
     """Return message and remedy."""
     key, ours, theirs = difference
+    if key == IDENTITY:
+        return f"the API that answers is that of the cluster {theirs}, not of {ours}", WHOSE_API
     message = (
         f"{shown(ours)} is declared and the running cluster has {shown(theirs)}; "
         "this is decided at the first run and not changed later"

@@ -30,6 +30,12 @@ def test_a_host_tells_the_texts(host: Path) -> None:
     assert (values["kubelet"], values["kubelet_file"], values["kubelet_declared"]) == ("maxPods: 110\n",) * 2 + ("",)
 
 
+def test_a_host_says_which_cluster_the_api_is_of(host: Path, fake: FakeKubeApi) -> None:
+    assert values_of(host)["identity"] == {"name": "", "id": ""}
+    fake.put(f"{CONFIGMAPS}/yunkube", data={"name": "lab", "id": "00112233445566aa"})
+    assert values_of(host)["identity"] == {"name": "lab", "id": "00112233445566aa"}
+
+
 def test_a_host_of_no_cluster_says_so(tmp_path: Path) -> None:
     assert values_of(tmp_path) == {"state": "absent"}
 

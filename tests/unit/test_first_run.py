@@ -64,6 +64,7 @@ def declared(**more: t.Any) -> dict[str, t.Any]:
         "overlay": OVERLAY,
         "proxy": {"conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "24h"}},
         "cgroup_driver": "systemd",
+        "identity": {"name": "lab", "id": "1" * 16},
         **more,
     }
 
@@ -142,6 +143,16 @@ def test_a_key_in_the_overlay_is_compared_as_such() -> None:
 
 def test_the_cgroup_driver_is_that_of_the_kubelets() -> None:
     assert found(declared(cgroup_driver="cgroupfs")) == [("cluster_cgroup_driver", "cgroupfs", "systemd")]
+
+
+def test_the_api_of_another_cluster_is_named_and_nothing_else_is_compared() -> None:
+    wanted = with_field("cluster_pod_cidr", "10.1.0.0/16")
+    [one] = differences(wanted, {"cluster": RUNNING, "identity": {"name": "shop", "id": "2" * 16}})
+    message, remedy = in_words(one)
+    assert message == f"the API that answers is that of the cluster shop (id {'2' * 16}), not of lab (id {'1' * 16})"
+    assert "admin.conf" in remedy
+    for fits in ({"name": "lab", "id": "1" * 16}, {"name": "", "id": ""}, {}):
+        assert [one.key for one in differences(wanted, {"cluster": RUNNING, "identity": fits})] == ["cluster_pod_cidr"]
 
 
 def test_nothing_is_said_of_what_the_cluster_does_not_say() -> None:
