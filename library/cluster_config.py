@@ -54,7 +54,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.yunkube import cluster_rules
+from ansible.module_utils.yunkube import cluster_rules, web_manifests
 from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_shape, check_value, display
 from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
 
@@ -104,6 +104,20 @@ def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     return (display(found[0], project), found[1]) if found else ("", 0)
 
 
+def manifest_faults(
+    services: Any, inventory: Inventory, cluster: cluster_rules.Cluster, project: Path
+) -> Iterator[Fault]:
+    """Yield what is wrong in the files with manifests that web services name."""
+    master = cluster.text("cluster_control_plane_host")
+    hosts = inventory.hosts.get(master) or next(iter(inventory.hosts.values()), (Path(), 0))
+    for service in services if isinstance(services, list) else ():
+        paths = service.get("manifests") if isinstance(service, Mapping) else None
+        for path in paths if isinstance(paths, list) else ():
+            file = hosts[0].parent / Path(str(path)).expanduser()
+            for line, message, remedy in web_manifests.read(file, cluster.node_ports)[1]:
+                yield Fault(display(file, project), line, f"web_services {service.get('name')}", message, remedy)
+
+
 def without(unusable: Collection[str], name: str, value: Any) -> Any:
     """Return a value without what is wrong inside of it, so that rules need not expect it."""
     if isinstance(value, Mapping):
@@ -138,9 +152,11 @@ def faults_of(
             unusable.add(name)
             yield Fault(*place(key, inventory, project), name, message, remedy)
     values = {key: without(unusable, key, value) for key, value in cluster.values.items() if key not in unusable}
-    for key, message, remedy in cluster_rules.findings(replace(cluster, values=values)):
+    cluster = replace(cluster, values=values)
+    for key, message, remedy in cluster_rules.findings(cluster):
         if key not in unusable:
             yield Fault(*place(key, inventory, project), key, message, remedy)
+    yield from manifest_faults(values.get("web_services"), inventory, cluster, project)
 
 
 def in_order(faults: Iterable[Fault]) -> Sequence[Fault]:
@@ -172,7 +188,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         return [
             fault
             for fault in faults
-            if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
+            if re.split(r"[.\[ ]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
         ], []
     return faults, list(cluster_rules.warnings(cluster))
 

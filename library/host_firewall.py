@@ -22,6 +22,7 @@ options:
     type: list
     elements: str
     default: []
+  node_ports: {description: "Ports of Services, first and last.", type: str, default: 30000-32767}
   node_port_sources: {description: "The same for NodePorts.", type: list, elements: str, default: []}
   registry_port: {description: Where a registry takes images on this host. 0 for none., type: int, default: 0}
   registry_pull_port: {description: Where nodes pull from it. 0 for none., type: int, default: 0}

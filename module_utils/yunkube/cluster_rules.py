@@ -24,7 +24,7 @@ _SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # a Service's name be
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 DASHBOARDS = ("headlamp", "kube_web_view")
-NODE_PORTS = range(30000, 32768)
+_PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 # What other projects call the group of nodes.
 NODE_GROUPS = ("workers", "worker", "node", "kube_node", "kube-node", "agents", "agent", "minions")
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
@@ -52,6 +52,12 @@ class Cluster:
             return IPv4Network(self.text(key))
         except ValueError:
             return None
+
+    @property
+    def node_ports(self) -> range:
+        """The node ports that Services may have."""
+        found = _PORT_RANGE.fullmatch(_port_range(self.values.get("master_cluster_configuration")))
+        return range(int(found[1]), int(found[2]) + 1) if found else range(1, 65536)
 
     @property
     def masters(self) -> Sequence[str]:
@@ -210,6 +216,24 @@ def control_plane(cluster: Cluster) -> Iterator[Finding]:
         yield "cluster_control_plane_endpoint", f'"{endpoint}" is not host:port', "write one such as 10.0.0.10:6443"
 
 
+def node_ports(cluster: Cluster) -> Iterator[Finding]:
+    """The range of node ports is written so that services, the dashboard and firewalls can follow it."""
+    text = _port_range(cluster.values.get("master_cluster_configuration"))
+    found = _PORT_RANGE.fullmatch(text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= 65535:
+        message = f'service-node-port-range "{text}" is not FIRST-LAST'
+        yield "master_cluster_configuration", message, "write two ports from 1 to 65535, such as 30000-32767"
+
+
+def _port_range(configuration: Any) -> str:
+    """Return kube-apiserver's service-node-port-range by master_cluster_configuration, else its default."""
+    server = configuration.get("apiServer") if isinstance(configuration, Mapping) else None
+    arguments = server.get("extraArgs") if isinstance(server, Mapping) else None
+    named = [one for one in arguments if isinstance(one, Mapping)] if isinstance(arguments, list) else []
+    set_here = [one.get("value") for one in named if one.get("name") == "service-node-port-range"]
+    return str(set_here[0]) if set_here else "30000-32767"
+
+
 def addons(cluster: Cluster) -> Iterator[Finding]:
     """What stands on one host stands on one that there is, at a port that there is."""
     known = [*cluster.masters, *cluster.nodes]
@@ -229,8 +253,9 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
     provider, port = cluster.text("dashboard_provider"), cluster.values.get("dashboard_node_port")
     if provider not in DASHBOARDS:
         return
-    if isinstance(port, int) and port not in NODE_PORTS:
-        remedy = f"choose one from {NODE_PORTS.start} to {NODE_PORTS.stop - 1}"
+    allowed = cluster.node_ports
+    if isinstance(port, int) and port not in allowed:
+        remedy = f"choose one from {allowed.start} to {allowed.stop - 1}"
         yield "dashboard_node_port", f"{port} is out of range", remedy
     image = cluster.text("dashboard_headlamp_image") or "its default"
     if (
@@ -281,8 +306,8 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
             yield key, f"{who}: replicas {replicas} is less than none", "write 0 to rest it, or take the entry away"
         if not isinstance(node_port, int):
             continue
-        if node_port not in NODE_PORTS:
-            remedy = f"choose one from {NODE_PORTS.start} to {NODE_PORTS.stop - 1}"
+        if node_port not in cluster.node_ports:
+            remedy = f"choose one from {cluster.node_ports.start} to {cluster.node_ports.stop - 1}"
             yield key, f"{who}: node_port {node_port} is out of range", remedy
         elif node_port in ports:
             yield key, f"{who}: node_port {node_port} is that of {ports[node_port]}", "give each service its own"
@@ -328,6 +353,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     docker,
     control_plane,
     addons,
+    node_ports,
     dashboard,
     web_services,
     safety,

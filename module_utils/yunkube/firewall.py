@@ -22,6 +22,7 @@ FIREWALL_SPEC: dict[str, dict[str, t.Any]] = {
     "master": {"type": "bool", "required": True},
     "sources": {"type": "list", "elements": "str", "required": True},
     "api_sources": {"type": "list", "elements": "str", "default": []},
+    "node_ports": {"type": "str", "default": "30000-32767"},
     "node_port_sources": {"type": "list", "elements": "str", "default": []},
     "registry_port": {"type": "int", "default": 0},
     "registry_pull_port": {"type": "int", "default": 0},
@@ -69,7 +70,7 @@ def openings(wanted: t.Mapping[str, t.Any]) -> list[Opening]:
 
     found = []
     for source in allowed(wanted["node_port_sources"]):
-        found += [Opening("30000-32767", protocol, source) for protocol in ("tcp", "udp")]
+        found += [Opening(wanted["node_ports"], protocol, source) for protocol in ("tcp", "udp")]
     if wanted["master"]:
         found += [Opening("6443", "tcp", source) for source in allowed(wanted["api_sources"])]
     if port := wanted["registry_port"]:

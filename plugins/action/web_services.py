@@ -6,57 +6,29 @@ import json
 import typing as t
 from pathlib import Path
 
-import yaml
+import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
+PROJECT = Path(__file__).resolve().parents[2]
 Fault = dict[str, str]
-
-
-class BrokenFileError(Exception):
-    """A file that holds no manifests; the message says why."""
-
-
-def read(path: Path) -> list[t.Any]:
-    """Return a file's documents, those of a List one by one."""
-    try:
-        documents = [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
-    except OSError as error:
-        raise BrokenFileError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BrokenFileError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    found: list[t.Any] = []
-    for document in documents:
-        is_list = isinstance(document, dict) and document.get("kind") == "List"
-        found += document.get("items") or [] if is_list else [document]
-    for number, document in enumerate(found, 1):
-        metadata = document.get("metadata") if isinstance(document, dict) else None
-        named = isinstance(metadata, dict) and metadata.get("name")
-        if not (named and document.get("apiVersion") and document.get("kind")):
-            raise BrokenFileError(
-                f"{path}: document {number} is no manifest: apiVersion, kind and metadata.name are needed"
-            )
-        for key, value in (("kind", document["kind"]), ("metadata.name", metadata["name"])):
-            if not isinstance(value, str):
-                raise BrokenFileError(f"{path}: document {number}: {key} {value} is no text: write it in quotes")
-    if not found:
-        raise BrokenFileError(f"{path} holds no manifest")
-    return found
 
 
 def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault]]:
     """Return the services with their files' content in place of the paths, and what is wrong with files."""
+    from ansible.module_utils.yunkube.web_manifests import read  # noqa: PLC0415 - after the path that it needs
+
     resolved, faults = [], []
     for service in services:
         paths = service.get("manifests") or []
         rest = {key: value for key, value in service.items() if key != "manifests"}
         content: list[t.Any] = []
-        for path in paths:
-            try:
-                content += read(base / Path(path).expanduser())
-            except BrokenFileError as error:
+        for path in (base / Path(path).expanduser() for path in paths):
+            documents, broken = read(path)
+            content += documents
+            for line, message, remedy in broken:
                 where = f"{service.get('namespace', 'default')}/{service.get('name')}"
-                remedy = "paths are relative to the inventory's directory"
-                faults.append({"host": where, "check": "manifests", "message": str(error), "remedy": remedy})
+                place = f"{path}:{line}" if line else str(path)
+                faults.append({"host": where, "check": "manifests", "message": f"{place}: {message}", "remedy": remedy})
         resolved.append({**rest, "resources": content} if paths else rest)
     return resolved, faults
 
@@ -71,6 +43,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # What came out of templates carries marks of where it came from; plain values are wanted.
         args = json.loads(json.dumps(self._task.args))
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
         services, faults = resolve(args.pop("services"), Path((task_vars or {}).get("inventory_dir") or "."))
         if faults:
             lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]

@@ -79,7 +79,12 @@ def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
 # `cluster` has it; the role `web_service` takes a list of services.
 FEATURES = {"dashboard_provider", "web_services"}
 # Read by the check of the inventory as a whole, too.
-CHECKED = {"dashboard_node_port", "dashboard_headlamp_image", "dashboard_headlamp_allow_tag"}
+CHECKED = {
+    "dashboard_node_port",
+    "dashboard_headlamp_image",
+    "dashboard_headlamp_allow_tag",
+    "master_cluster_configuration",
+}
 
 
 @each_role

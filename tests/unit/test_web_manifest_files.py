@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.yunkube import web_manifests
 from load_plugin import load_plugin
 
 RC = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web}\n"
@@ -35,12 +36,17 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         (None, "cannot be read: No such file"),
-        ("a: [", "is no YAML"),
-        ("kind: Pod\n", "document 1 is no manifest"),
-        (f"{RC}---\n- a\n", "document 2 is no manifest"),
-        ("---\n", "holds no manifest"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: web\n", "document 1 is no manifest"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 123}\n", "metadata.name 123 is no text: write it in quotes"),
+        ("a: [", "web.yaml:2: is no YAML"),
+        ("a:\n\tb: c\n", "web.yaml:2: is no YAML"),
+        ("kind: Pod\n", "web.yaml:1: is no manifest"),
+        (f"{RC}---\n- a\n", "web.yaml:5: is no manifest"),
+        ("---\n", "web.yaml: holds no manifest"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: web\n", "web.yaml:1: is no manifest"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 123}\n", "web.yaml:3: metadata.name 123 is no text"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: 0}\n", "web.yaml:3: metadata.name 0 is no text"),
+        ("apiVersion: v1\nkind: Pod  //one\nmetadata: {name: a}\n", 'web.yaml:2: kind is "Pod  //one"'),
+        (f"{SERVICE}spec:\n  ports: [{{port: 1}}]\n  type: NodePort\n  ports: []\n", "web.yaml:7: ports is set twice"),
+        (f"{SERVICE}spec: {{type: !mine x}}\n", "web.yaml:4: is no YAML: could not determine a constructor"),
     ],
 )
 def test_a_file_that_holds_none_is_named(tmp_path: Path, content: str | None, complaint: str) -> None:
@@ -49,6 +55,22 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path, content: str | None, co
     (fault,) = resolved(tmp_path, "web.yaml")[1]
     assert fault["host"] == "default/web"
     assert complaint in fault["message"]
+
+
+def test_a_node_port_out_of_the_range_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    ports = "  ports:\n  - {port: 80, nodePort: 80}\n  - {port: 81, nodePort: 31111}\n  - {port: 82}\n"
+    file.write_text(
+        f"apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: Service, metadata: {{name: a}},\n"
+        f"  spec: {{ports: [{{nodePort: 80}}]}}}}\n---\n{SERVICE}spec:\n{ports}"
+    )
+    documents, broken = web_manifests.read(file, range(30000, 32768))
+    assert len(documents) == 2
+    assert [(one.line, one.message) for one in broken] == [
+        (5, "nodePort 80 is out of range"),
+        (12, "nodePort 80 is out of range"),
+    ]
+    assert web_manifests.read(file, range(80, 32768))[1] == []
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Node ports of services, of the dashboard and of the firewall are those that kube-apiserver is told to give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cluster_config
+import pytest
+import yaml
+from ansible.module_utils.yunkube.cluster_rules import Cluster
+from ansible.module_utils.yunkube.inventory_files import read
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+
+OPTIONS = cluster_config.role_options(ROOT / "roles")
+HOSTS = "masters: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
+NODE_PORT = "  - {port: 80, nodePort: 32000}\n"
+SERVICE = f"apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec:\n  ports:\n{NODE_PORT}"
+
+
+def configuration(text: str) -> dict[str, Any]:
+    """Return what an inventory says of the API server."""
+    return {"apiServer": {"extraArgs": [{"name": "service-node-port-range", "value": text}]}}
+
+
+def said(tmp_path: Path, text: str) -> list[str]:
+    """Return what is said of node ports 80 and 32000."""
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    (tmp_path / "shop.yaml").write_text(SERVICE)
+    services = [{"name": "web", "image": "web:1", "node_port": 80}, {"name": "shop", "manifests": ["shop.yaml"]}]
+    values = {"web_services": services, "master_cluster_configuration": configuration(text)}
+    cluster = Cluster(values={**values, "cluster_control_plane_host": "master1"})
+    faults = cluster_config.in_order(cluster_config.faults_of(read([tmp_path]), OPTIONS, cluster, tmp_path))
+    return [line for line in map(str, faults) if "port" in line.lower()]
+
+
+def test_services_and_manifests_follow_the_range(tmp_path: Path) -> None:
+    assert said(tmp_path, "80-32767") == []
+    assert said(tmp_path, "30000-31999") == [
+        "shop.yaml:6: web_services shop: nodePort 32000 is out of range; choose one from 30000 to 31999",
+        "web_services: default/web: node_port 80 is out of range; choose one from 30000 to 31999",
+    ]
+
+
+@pytest.mark.parametrize("text", ["32000+767", "0-100", "200-100", "80-70000", "", "all"])
+def test_a_range_is_two_ports(tmp_path: Path, text: str) -> None:
+    [fault] = [line for line in said(tmp_path, text) if "service-node-port-range" in line]
+    assert f'service-node-port-range "{text}" is not FIRST-LAST' in fault
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [(configuration("80-32767"), "80-32767"), ({"apiServer": {"extraArgs": []}}, "30000-32767"), ({}, "30000-32767")],
+)
+def test_firewalls_are_opened_for_it(given: dict[str, Any], ports: str) -> None:
+    variables = yaml.safe_load((ROOT / "roles/cluster/vars/main.yml").read_text())
+    names = ("cluster_node_ports", "__cluster_api_server")
+    trusted = {name: trust_as_template(variables[name]) for name in names}
+    templar = Templar(DataLoader(), {**trusted, "master_cluster_configuration": given})
+    assert templar.template(trusted["cluster_node_ports"]).strip() == ports
+    firewall = yaml.safe_load((ROOT / "roles/prepare_host/vars/main.yml").read_text())["__prepare_host_firewall"]
+    assert "cluster_node_ports" in json.dumps(firewall["node_ports"])
