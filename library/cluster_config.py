@@ -113,7 +113,7 @@ def manifest_faults(
     for service in services if isinstance(services, list) else ():
         paths = service.get("manifests") if isinstance(service, Mapping) else None
         for path in paths if isinstance(paths, list) else ():
-            file = hosts[0].parent / Path(str(path)).expanduser()
+            file = web_manifests.locate(hosts[0].parent, str(path))
             for line, message, remedy in web_manifests.read(file, cluster.node_ports)[1]:
                 yield Fault(display(file, project), line, f"web_services {service.get('name')}", message, remedy)
 

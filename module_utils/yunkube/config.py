@@ -133,7 +133,7 @@ def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tu
 
 def _check_dict(name: str, value: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key, item in value.items():
-        yield from check_pair(key, item, options, f"{name}.")
+        yield from check_pair(str(key), item, options, f"{name}.")  # YAML's keys may be numbers, or nothing
     for key, option in options.items():
         if option.get("required") and key not in value:
             yield f"{name}.{key}", "missing", "add it: " + str(option.get("description", "it is required"))

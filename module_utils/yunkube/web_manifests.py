@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import typing as t
 from pathlib import Path
@@ -22,22 +24,33 @@ class Broken(t.NamedTuple):
     remedy: str
 
 
+def locate(directory: Path, name: str) -> Path:
+    """Return where a file is that a service names: from the inventory's directory, or from a home."""
+    return directory / os.path.expanduser(name)  # noqa: PTH111 - Path's raises where there is no such user
+
+
 def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], list[Broken]]:
     """Return a file's documents, those of a List one by one, and all that is wrong with them."""
     try:
+        if path.exists() and not path.is_file():
+            return [], [Broken(0, "is no file", "name each file")]
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        return [], [Broken(0, f"cannot be read: {error.strerror}", "paths are relative to the inventory's directory")]
     except UnicodeDecodeError:
         return [], [Broken(0, "is no text in UTF-8", "save it as UTF-8")]
+    except (OSError, ValueError) as error:  # ValueError: no system has such a path
+        reason = getattr(error, "strerror", None) or error
+        return [], [Broken(0, f"cannot be read: {reason}", "paths are relative to the inventory's directory")]
     documents: list[t.Any] = []
     broken: list[Broken] = []
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         while loader.check_node():
             node = loader.get_node()
-            broken += _twice(node)
+            broken += _twice(node, set())
             document = loader.construct_document(node)
+            if _is_circular(document):
+                broken.append(Broken(_line(node), "an alias stands inside of what it names", "write it out"))
+                continue
             for one, value in _listed(node, document):
                 broken += _wrong(one, value, node_ports)
                 documents.append(value)
@@ -53,9 +66,11 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
 def _listed(node: t.Any, document: t.Any) -> t.Iterator[tuple[t.Any, t.Any]]:
     """Yield the manifests of a document, each with its node: a List's items; nothing of an empty document."""
     if isinstance(document, dict) and document.get("kind") == "List":
-        items = _child(node, "items")
-        for number, item in enumerate(document.get("items") or []):
-            yield items.value[number], item
+        items, values = _child(node, "items"), document.get("items")
+        if isinstance(values, list):
+            yield from ((items.value[number], value) for number, value in enumerate(values))
+        elif values is not None:
+            yield items, values  # no manifest, and its line
     elif document is not None:
         yield node, document
 
@@ -70,9 +85,9 @@ def _wrong(node: t.Any, manifest: t.Any, node_ports: range) -> t.Iterator[Broken
         yield from _no_text(_child(node, *path), ".".join(path))
     if manifest["kind"] == "Service":
         ports = _child(node, "spec", "ports")
-        for entry in ports.value if ports and isinstance(ports.value, list) else ():
+        for entry in ports.value if isinstance(ports, yaml.SequenceNode) else ():
             port = _child(entry, "nodePort")
-            if port and port.value.isdigit() and int(port.value) not in node_ports:
+            if isinstance(port, yaml.ScalarNode) and port.value.isdigit() and int(port.value) not in node_ports:
                 remedy = f"choose one from {node_ports.start} to {node_ports.stop - 1}"
                 yield Broken(_line(port), f"nodePort {port.value} is out of range", remedy)
 
@@ -84,20 +99,34 @@ def _no_text(node: t.Any, key: str) -> t.Iterator[Broken]:
         yield Broken(_line(node), f'{key} is "{node.value}"', "`//` begins no remark in YAML: write `#`")
 
 
-def _twice(node: t.Any) -> t.Iterator[Broken]:
-    """Yield the keys that come twice in a mapping, at any depth: YAML readers keep the last one without a word."""
+def _is_circular(document: t.Any) -> bool:
+    try:
+        json.dumps(document, default=str, skipkeys=True)
+    except ValueError:
+        return True
+    return False
+
+
+def _twice(node: t.Any, known: set[int]) -> t.Iterator[Broken]:
+    """Yield the keys that come twice in a mapping, at any depth: YAML readers keep the last one without a word.
+
+    `known` holds the nodes looked at, as an alias is the node that it names.
+    """
+    if id(node) in known:
+        return
+    known.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
-            if key.value in seen and key.value != "<<":
-                message = f"{key.value} is set twice, in line {seen[key.value]} too"
-                yield Broken(_line(key), message, "keep one of them")
-            if isinstance(key, yaml.ScalarNode):
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    message = f"{key.value} is set twice, in line {seen[key.value]} too"
+                    yield Broken(_line(key), message, "keep one of them")
                 seen[key.value] = _line(key)
-            yield from _twice(value)
+            yield from _twice(value, known)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _twice(item)
+            yield from _twice(item, known)
 
 
 def _child(node: t.Any, *path: str) -> t.Any:

@@ -15,14 +15,14 @@ Fault = dict[str, str]
 
 def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault]]:
     """Return the services with their files' content in place of the paths, and what is wrong with files."""
-    from ansible.module_utils.yunkube.web_manifests import read  # noqa: PLC0415 - after the path that it needs
+    from ansible.module_utils.yunkube.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
 
     resolved, faults = [], []
     for service in services:
         paths = service.get("manifests") or []
         rest = {key: value for key, value in service.items() if key != "manifests"}
         content: list[t.Any] = []
-        for path in (base / Path(path).expanduser() for path in paths):
+        for path in (locate(base, str(path)) for path in paths):
             documents, broken = read(path)
             content += documents
             for line, message, remedy in broken:

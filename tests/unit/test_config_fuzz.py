@@ -58,6 +58,12 @@ SETTINGS: dict[str, Any] = {
         {"name": "blog", "namespace": "blogs", "manifests": ["blog.yaml"], "replicas": 2, "port": 80},
     ],
 }
+BLOG = {
+    "apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "blog"}, "spec": {"ports": [{"nodePort": 31112}]}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "blog"}, "data": {"a": "b"}},
+    ],
+}  # fmt: skip
 ODD: list[Any] = [
     None, True, False, 0, -1, 70000, 1.5, float("inf"), float("nan"), "", " ", "{{ x_a }}", "{% if %}", "no", "集群",
     "a" * 300, "10.0.0.0/33", "::1", "2001:db8::/32", "0.0.0.0/0", "-", "..", "a:b:c", "host:99999", "\x00\x1b[31m",
@@ -115,11 +121,12 @@ def write(folder: Path, chance: random.Random) -> Any:
     """Write a mutated inventory; return its settings."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "group_vars/all").mkdir(parents=True)
-    hosts, settings = copy.deepcopy(HOSTS), copy.deepcopy(SETTINGS)
+    hosts, settings, blog = copy.deepcopy((HOSTS, SETTINGS, BLOG))
     for _ in range(chance.randrange(1, 4)):
-        mutate(chance.choice([hosts, settings, settings]), chance)
+        mutate(chance.choice([hosts, settings, settings, blog]), chance)
     texts = {
         "hosts.yml": yaml.safe_dump(hosts),
+        "blog.yaml": yaml.safe_dump_all([blog]),
         "group_vars/all/cluster.yml": yaml.safe_dump(settings, allow_unicode=True),
     }
     if chance.random() < 0.1:
@@ -163,6 +170,7 @@ def test_every_change_ends_in_lines_with_a_place(tmp_path: Path, part: int) -> N
 def test_a_good_one_has_no_fault(tmp_path: Path) -> None:
     (tmp_path / "group_vars/all").mkdir(parents=True)
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(HOSTS))
+    (tmp_path / "blog.yaml").write_text(yaml.safe_dump(BLOG))
     (tmp_path / "group_vars/all/cluster.yml").write_text(yaml.safe_dump(SETTINGS))
     assert checked(tmp_path, SETTINGS) == []
 

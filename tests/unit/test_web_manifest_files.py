@@ -46,6 +46,8 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: 0}\n", "web.yaml:3: metadata.name 0 is no text"),
         ("apiVersion: v1\nkind: Pod  //one\nmetadata: {name: a}\n", 'web.yaml:2: kind is "Pod  //one"'),
         (f"{SERVICE}spec:\n  ports: [{{port: 1}}]\n  type: NodePort\n  ports: []\n", "web.yaml:7: ports is set twice"),
+        (f"{SERVICE}spec: &a [*a]\n", "web.yaml:1: an alias stands inside of what it names"),
+        ("apiVersion: v1\nkind: List\nitems:\n  a: b\n", "web.yaml:4: is no manifest"),
         (f"{SERVICE}spec: {{type: !mine x}}\n", "web.yaml:4: is no YAML: could not determine a constructor"),
     ],
 )
@@ -71,6 +73,14 @@ def test_a_node_port_out_of_the_range_is_named_with_its_line(tmp_path: Path) -> 
         (12, "nodePort 80 is out of range"),
     ]
     assert web_manifests.read(file, range(80, 32768))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"), [("a\0b", "embedded null"), ("~nobody-here/a", "No such file"), ("", "is no file")]
+)
+def test_a_path_that_no_file_has_is_named(tmp_path: Path, path: str, complaint: str) -> None:
+    [fault] = resolved(tmp_path, path)[1]
+    assert complaint in fault["message"]
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
