@@ -72,6 +72,7 @@ options:
           secret: {description: Whether its text shows nowhere., type: bool, default: false}
       programs: {description: What else the process is made of., type: list, elements: path, default: []}
       start_condition: {description: The service is started only where this path exists., type: path}
+  nodes: {description: Whether to list the cluster's nodes; on a master., type: bool, default: false}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -135,6 +136,7 @@ def main() -> None:
         "packages": {"type": "list", "elements": "str", "default": []},
         "settings": {"type": "dict", "required": True, "options": SETTINGS_SPEC},
         "firewall": {"type": "dict", "required": True, "options": FIREWALL_SPEC},
+        "nodes": {"type": "bool", "default": False},
         # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
         "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE_SPEC, "no_log": True},
     }
@@ -148,7 +150,7 @@ def main() -> None:
         module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
-    module.exit_json(changed=False, drift=drift, running=cluster_values.values_of())
+    module.exit_json(changed=False, drift=drift, running=cluster_values.values_of(nodes=module.params["nodes"]))
 
 
 if __name__ == "__main__":

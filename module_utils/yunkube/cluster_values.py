@@ -21,15 +21,23 @@ KUBELET_FILE = "var/lib/kubelet/config.yaml"
 
 
 def values_of(
-    root: Path = Path("/"), connect: t.Callable[[str, float], KubeApi] = KubeApi.from_file, timeout: float = 2
+    root: Path = Path("/"),
+    connect: t.Callable[[str, float], KubeApi] = KubeApi.from_file,
+    timeout: float = 2,
+    *,
+    nodes: bool = False,
 ) -> Json:
-    """Return C(state): absent on a host of no cluster, silent where no API answers, else found with the texts."""
+    """Return C(state): absent on a host of no cluster, silent where no API answers, else found with the texts.
+
+    With `nodes` also the names of all nodes, which a master may list.
+    """
     path = next((root / name for name in KUBECONFIGS if (root / name).exists()), None)
     if path is None:
         return {"state": "absent"}
     try:
         with connect(str(path), timeout) as api:
             identity, cluster, kubelet, proxy = (_find(api, name) for name in NAMES)
+            listed = [node["metadata"]["name"] for node in api.items("/api/v1/nodes")] if nodes else []
     except KubeError as error:
         return {"state": "silent", "detail": str(error)}
     file = root / KUBELET_FILE
@@ -40,6 +48,7 @@ def values_of(
         "kubelet": _data(kubelet).get("kubelet", ""),
         "kubelet_declared": ((kubelet.get("metadata") or {}).get("annotations") or {}).get(DECLARED, ""),
         "kubelet_file": file.read_text(errors="replace") if file.exists() else "",
+        "nodes": listed,
         "proxy": _data(proxy).get("config.conf", ""),
     }
 

@@ -15,6 +15,13 @@ from ansible.plugins.action import ActionBase
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+def unlisted(hosts: t.Collection[str], nodes: t.Iterable[str]) -> list[str]:
+    """Return a line for each node that the inventory does not name."""
+    known = {host.lower() for host in hosts}
+    left = "is a node of the cluster and not in the inventory: put its line back, then run `remove"
+    return [f"{node} {left} {node}`" for node in nodes if node not in known]
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Runs on the control machine before the module does on the host."""
 
@@ -35,6 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(str(error)) from error
         if any(entry["kind"] == "package" for entry in args["files"]):
             args["packages"] = []
+        args["nodes"] = bool(declared["nodes"])
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         result.pop("invocation", None)
         return result if result.get("failed") else result | self._compared(declared, result)
@@ -57,5 +65,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "former": running["kubelet"],
                 "fields": list(change.changes),
             }
+        notices = unlisted(wanted["nodes"], running["nodes"])
         words = [f"restart kubelet with {', '.join(found['kubelet'])}"] if found["kubelet"] else []
-        return {"running": found, "drift": result["drift"] + words, "host": result["drift"]}
+        return {"running": found, "drift": result["drift"] + words, "host": result["drift"], "notices": notices}

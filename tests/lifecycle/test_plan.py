@@ -204,6 +204,19 @@ def test_the_cluster_knows_its_id_and_a_lost_state_directory_takes_it_again(lab:
     assert (lab.state / "kubeconfig").read_bytes() == (tmp_path / "kubeconfig").read_bytes()
 
 
+def test_a_node_that_the_inventory_does_not_name_is_mentioned(lab: Lab) -> None:
+    file = lab.inventory / "hosts.yml"
+    former = file.read_text()
+    hosts = yaml.safe_load(former)
+    del hosts["all"]["children"]["nodes"]["hosts"]["node1"]
+    file.write_text(yaml.safe_dump(hosts))
+    try:
+        result = lab.deploy("status", cluster_provider="existing")
+    finally:
+        file.write_text(former)
+    assert "node1 is a node of the cluster and not in the inventory" in json.dumps(result.events)
+
+
 @contextmanager
 def setting(lab: Lab, text: str) -> Iterator[Path]:
     """Let the inventory say something else for a while; yield the file."""

@@ -36,6 +36,13 @@ def test_a_host_says_which_cluster_the_api_is_of(host: Path, fake: FakeKubeApi) 
     assert values_of(host)["identity"] == {"name": "lab", "id": "00112233445566aa"}
 
 
+def test_a_host_that_is_asked_to_lists_the_nodes(host: Path, fake: FakeKubeApi) -> None:
+    for name in ("master1", "node1"):
+        fake.put(f"/api/v1/nodes/{name}")
+    assert values_of(host)["nodes"] == []
+    assert values_of(host, nodes=True)["nodes"] == ["master1", "node1"]
+
+
 def test_a_host_of_no_cluster_says_so(tmp_path: Path) -> None:
     assert values_of(tmp_path) == {"state": "absent"}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import host_drift
 import pytest
 from ansible.module_utils.yunkube import bundle_files, firewall, settings
+from load_plugin import load_plugin
 
 UNIT = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
 STARTED = "ExecMainStartTimestamp=Mon 2096-11-23 23:07:54.414592 UTC\n"
@@ -106,3 +107,10 @@ def test_packages_of_the_distribution_are_looked_at_where_the_bundle_has_none(ho
     module = Module(host)
     module.params["packages"] = ["socat", "ipset"]
     assert look(module) == ["install package ipset"]
+
+
+def test_a_node_that_the_inventory_does_not_name_is_mentioned() -> None:
+    unlisted = load_plugin("action/host_drift").unlisted
+    assert unlisted(["Master1", "node1"], ["master1", "node1"]) == []
+    [line] = unlisted(["master1"], ["master1", "node1"])
+    assert line.startswith("node1 is a node of the cluster and not in the inventory")
