@@ -166,7 +166,7 @@ def test_again_changes_nothing(lab: Lab, variables: Path) -> None:
     assert plan.code == 0, (plan.summary["plan"], plan.errors)
     again = up(lab, variables)
     assert again.code == 0, again.errors
-    assert set(again.changed.values()) == {0}, again.output
+    assert set(again.changed.values()) == {0}, again.changed
 
 
 def test_the_doctor_finds_nothing_wrong_with_all_that(lab: Lab) -> None:
