@@ -197,7 +197,7 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     """Refuse what would keep packets from arriving: ports that are taken, addresses used twice."""
     if not host.has_node_ip:
         remedy = "set cluster_node_ip of this host to one of its own addresses"
-        yield Fault("node_ip", f"has no interface with {needs['node_ip']}", remedy)
+        yield Fault("node_ip", f"has no address {needs['node_ip']} at which other hosts reach it", remedy)
     for port in PORTS["master" if needs["master"] else "node"]:
         holder = host.listeners.get(port)
         if holder is not None and not holder.startswith(OWN_PROGRAMS):
@@ -327,14 +327,14 @@ def product_uuid() -> str:
 
 
 def has_address(address: str) -> bool:
-    """Tell whether the address is this host's: only then the kernel binds to it."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    """Tell whether an address (no name) is this host's and no loopback: the kernel binds to its own alone."""
+    try:
+        parsed = ipaddress.ip_address(address)
+        with socket.socket(socket.AF_INET if parsed.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
+    except (OSError, ValueError):
+        return False
+    return not parsed.is_loopback and not parsed.is_unspecified
 
 
 def free_mb(folder: str) -> int:

@@ -214,6 +214,15 @@ def control_plane(cluster: Cluster) -> Iterator[Finding]:
         return  # it follows from the host's address, of which a rule says that it cannot be
     if endpoint and not _is_endpoint(endpoint):
         yield "cluster_control_plane_endpoint", f'"{endpoint}" is not host:port', "write one such as 10.0.0.10:6443"
+    elif _is_loopback(endpoint.rpartition(":")[0]):
+        given = "cluster_control_plane_endpoint" in cluster.written
+        remedy = "write an address" if given else f"set cluster_node_ip of {host} to the address"
+        key = "cluster_control_plane_endpoint" if given or not host else f"host {host}"
+        yield (
+            key,
+            f"the API's endpoint is {endpoint}, each host itself",
+            f"{remedy} that all hosts reach",
+        )
 
 
 def node_ports(cluster: Cluster) -> Iterator[Finding]:
@@ -386,6 +395,12 @@ def _is_ipv6(text: str) -> bool:
         return ip_address(text.strip("[]")).version == 6
     except ValueError:
         return False
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether a name or an address is that of every host itself."""
+    address = _address(host)
+    return host == "localhost" or bool(address and address.is_loopback)
 
 
 def _is_endpoint(text: str) -> bool:

@@ -195,6 +195,14 @@ def test_a_cluster_that_is_right_has_no_findings() -> None:
         ({"docker_hosts_subnet": "10.78.0.0/24"}, "10.77.0.11 is not an address in docker_hosts_subnet 10.78.0.0/24"),
         ({"cluster_control_plane_host": "node1"}, "node1 is not in group masters"),
         ({"cluster_control_plane_endpoint": "10.0.0.1"}, '"10.0.0.1" is not host:port'),
+        (
+            {"cluster_control_plane_endpoint": "127.0.0.1:6443"},
+            "the API's endpoint is 127.0.0.1:6443, each host itself",
+        ),
+        (
+            {"cluster_control_plane_endpoint": "localhost:6443"},
+            "the API's endpoint is localhost:6443, each host itself",
+        ),
         ({"cluster_control_plane_endpoint": "10.0.0.1:99999"}, '"10.0.0.1:99999" is not host:port'),
         ({"cluster_ignore_preflight_errors": ["all"]}, "all would hide the next fault too"),
         ({"cluster_bundle_url": "ftp://x"}, "ftp://x is not a URL"),

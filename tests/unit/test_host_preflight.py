@@ -7,6 +7,7 @@ import importlib.util
 import ipaddress
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,16 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.os_release import parse_os_release
-from host_preflight import Host, find_faults, find_listeners, foreign, joined, parse_listeners, parse_routes
+from host_preflight import (
+    Host,
+    find_faults,
+    find_listeners,
+    foreign,
+    has_address,
+    joined,
+    parse_listeners,
+    parse_routes,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
@@ -103,7 +113,7 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
         ({"architecture": "arm64"}, "architecture", "is arm64"),
         ({"cgroup_version": 1}, "cgroup", "version 1"),
         ({"systemd": False}, "systemd", "not run by systemd"),
-        ({"has_node_ip": False}, "node_ip", "no interface with 10.0.0.11"),
+        ({"has_node_ip": False}, "node_ip", "no address 10.0.0.11 at which"),
         ({"routes": (("tun0", ipaddress.IPv4Network("10.96.8.0/24")),)}, "cidr", "10.96.8.0/24 through tun0"),
     ],
 )
@@ -294,3 +304,20 @@ def test_the_control_machines_clock_is_right_in_every_time_zone(zone: str) -> No
     found = re.search(r"at ([\d.]+)", done.stdout)
     assert found is not None, done.stdout
     assert abs(float(found[1]) - time.time()) < 900
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.1.1", "::1", "localhost", "box1.lan", "192.0.2.1", ""])
+def test_what_is_no_address_of_its_own_is_none(address: str) -> None:
+    assert not has_address(address)
+
+
+def test_an_address_of_its_own_is_one(one_address: str) -> None:
+    assert has_address(one_address)
+
+
+@pytest.fixture
+def one_address() -> str:
+    """An address of this machine, by which it would reach another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent
+        return str(probe.getsockname()[0])
