@@ -239,8 +239,8 @@ def closure(names: list[str], packages: t.Mapping[Path, dict[str, str]]) -> list
     """Return the packages that `names` need, out of `packages` (file -> control fields), in order of file name."""
     providers: dict[str, Path] = {}
     for path, fields in packages.items():
-        for provided in fields.get("Provides", "").split(","):
-            providers.setdefault(provided.split("(")[0].strip(), path)
+        for provided in _names(fields.get("Provides", "")):
+            providers.setdefault(provided, path)
     providers |= {fields["Package"]: path for path, fields in packages.items()}
     found: set[Path] = set()
     queue = list(names)
@@ -250,6 +250,10 @@ def closure(names: list[str], packages: t.Mapping[Path, dict[str, str]]) -> list
             continue  # not here: one of several alternatives, and apt chose another
         found.add(needed)
         for field in ("Depends", "Pre-Depends"):
-            for one in packages[needed].get(field, "").split(","):
-                queue += [name.split("(")[0].split(":")[0].strip() for name in one.split("|")]
+            queue += _names(packages[needed].get(field, ""))
     return sorted(found)
+
+
+def _names(relations: str) -> list[str]:
+    """Return the names in a field such as Depends, of all alternatives; none where the package has no such field."""
+    return re.findall(r"(?:^|[,|])\s*([^\s,|:(]+)", relations)

@@ -51,6 +51,11 @@ def test_what_a_package_needs_before_it_is_unpacked_belongs_to_it() -> None:
     assert closure(["a"], packages) == [Path("a.deb"), Path("b.deb")]
 
 
+def test_a_package_without_relations_is_not_what_those_without_relations_need() -> None:
+    packages = {Path(f"{name}.deb"): {"Package": name} for name in ("adduser", "nginx")}
+    assert closure(["nginx"], packages) == [Path("nginx.deb")]
+
+
 def test_the_components_are_those_that_the_lock_names(tmp_path: Path) -> None:
     assert Builder(LOCK, ROOT, tmp_path).faults() == []
 
