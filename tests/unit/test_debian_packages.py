@@ -217,6 +217,23 @@ def test_images_write_no_packet_filter_rules_that_a_host_cannot_read() -> None:
     assert LOCK["rootfs"]["iptables"]["distribution"] == min(LOCK["packages"])
 
 
+def test_images_that_write_no_packet_filter_rules_are_of_the_newest_distribution() -> None:
+    newest = max(LOCK["packages"])
+    others = {name: about["distribution"] for name, about in LOCK["rootfs"].items() if name != "iptables"}
+    assert others == dict.fromkeys(others, newest)
+    # A new tag rolls the pods of running clusters.
+    tags = {image["reference"].rsplit(":", 1)[1] for image in LOCK["images"] if image.get("rootfs") in others}
+    assert {tag for tag in tags if tag.startswith("debian")} == {newest}
+
+
+def test_wheels_are_for_the_python_of_their_image() -> None:
+    pins = read_pins(pins_of(LOCK_FILE))
+    for part in (one for one in LOCK["components"] if one.get("language") == "python"):
+        (image,) = (one for one in LOCK["images"] if set(part["programs"]) & set(one["programs"]))
+        distribution = LOCK["rootfs"][image["rootfs"]]["distribution"]
+        assert f"python{part['python']}" in {package.name for package in pins[f"image-packages-{distribution}"]}
+
+
 def test_each_suite_comes_from_the_archive_that_apt_has_for_it() -> None:
     assert archive_of("trixie", INDEXES) == archive_of("trixie-updates", INDEXES) == "http://a.example/debian/"
     assert archive_of("trixie-security", INDEXES) == "http://a.example/debian-security/"
