@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -154,26 +152,6 @@ def test_a_name_for_some_hosts_is_none_of_the_cluster(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=r"k8s_cluster/cluster\.yml:1: cluster_name: is set for k8s_cluster") as error:
         find_cluster(str(folder), {})
     assert "group_vars/all" in error.value.hint
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"LC_ALL": "C"},
-        {"LANG": "de_DE.UTF-8", "LC_ALL": ""},
-        {"TZ": "Asia/Shanghai"},
-        {"ANSIBLE_CONFIG": "/etc/hostname"},
-    ],
-    ids=lambda environment: next(iter(environment)),
-)
-def test_it_reads_in_any_shell(tmp_path: Path, environment: dict[str, str]) -> None:
-    text = "cluster_name: prod\nx_note: 集群\n"
-    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": text})
-    done = subprocess.run(
-        [ROOT / "scripts/deploy.py", "kubectl", "-i", folder, "--", "get", "nodes"],
-        capture_output=True, text=True, check=False, env={**os.environ, **environment},
-    )  # fmt: skip
-    assert (done.returncode, "there is no cluster prod yet" in done.stderr) == (3, True), done.stderr
 
 
 def test_a_single_file_has_the_variables_beside_it(tmp_path: Path) -> None:
