@@ -110,12 +110,12 @@ def manifest_faults(
     """Yield what is wrong in the files with manifests that web services name."""
     master = cluster.text("cluster_control_plane_host")
     hosts = inventory.hosts.get(master) or next(iter(inventory.hosts.values()), (Path(), 0))
-    for service in services if isinstance(services, list) else ():
+    for number, service in enumerate(services if isinstance(services, list) else ()):
         paths = service.get("manifests") if isinstance(service, Mapping) else None
         for path in paths if isinstance(paths, list) else ():
             file = web_manifests.locate(hosts[0].parent, str(path))
             for line, message, remedy in web_manifests.read(file, cluster.node_ports)[1]:
-                yield Fault(display(file, project), line, f"web_services {service.get('name')}", message, remedy)
+                yield Fault(display(file, project), line, f"web_services[{number}].manifests", message, remedy)
 
 
 def without(unusable: Collection[str], name: str, value: Any) -> Any:
@@ -188,7 +188,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         return [
             fault
             for fault in faults
-            if re.split(r"[.\[ ]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
+            if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
         ], []
     return faults, list(cluster_rules.warnings(cluster))
 

@@ -42,10 +42,11 @@ def test_ansible_writes_no_arguments_into_a_journal() -> None:
     assert config["defaults"].getboolean("no_target_syslog")
 
 
-def test_the_file_with_a_proxys_password_is_for_root_alone() -> None:
+@pytest.mark.parametrize("role", ["kubelet", "container_runtime"])
+def test_the_file_with_a_proxys_password_is_for_root_alone(role: str) -> None:
     """It is written by the role; modules keep `secret` out of journals and diffs."""
-    variables = yaml.safe_load((ROOT / "roles/kubelet/vars/main.yml").read_text())
-    (file,) = (one for one in variables["__kubelet_files"] if "environment.j2" in one["content"])
+    variables = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())
+    (file,) = (one for one in variables[f"__{role}_files"] if "cluster_environment_template" in one["content"])
     assert (file.get("mode"), file.get("secret")) == ("0600", True)
 
 

@@ -41,7 +41,7 @@ def said(tmp_path: Path, text: str) -> list[str]:
 def test_services_and_manifests_follow_the_range(tmp_path: Path) -> None:
     assert said(tmp_path, "80-32767") == []
     assert said(tmp_path, "30000-31999") == [
-        "shop.yaml:6: web_services shop: nodePort 32000 is out of range; choose one from 30000 to 31999",
+        "shop.yaml:6: web_services[1].manifests: nodePort 32000 is out of range; choose one from 30000 to 31999",
         "web_services: default/web: node_port 80 is out of range; choose one from 30000 to 31999",
     ]
 
