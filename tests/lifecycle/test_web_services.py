@@ -239,7 +239,7 @@ def test_plain_manifests_are_applied_and_removed_the_same_way(lab: Lab) -> None:
     assert answers("2", port=31112)
     missing = run(lab, "web apply", {**plain, "manifests": ["manifests/web-cr.yaml"]})
     assert missing.code == 2, missing.errors
-    assert "web-cr.yaml cannot be read" in missing.faults
+    assert "web-cr.yaml: web_services[0].manifests: cannot be read" in missing.faults
 
 
 def test_a_password_stays_in_the_cluster(lab: Lab) -> None:
