@@ -16,6 +16,7 @@ from typing import Any
 from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web_ownership import RESERVED
+from ansible.module_utils.yunkube.words import one_of
 
 Finding = tuple[str, str, str]
 
@@ -262,10 +263,8 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
     provider, port = cluster.text("dashboard_provider"), cluster.values.get("dashboard_node_port")
     if provider not in DASHBOARDS:
         return
-    allowed = cluster.node_ports
-    if isinstance(port, int) and port not in allowed:
-        remedy = f"choose one from {allowed.start} to {allowed.stop - 1}"
-        yield "dashboard_node_port", f"{port} is out of range", remedy
+    if isinstance(port, int) and port not in cluster.node_ports:
+        yield "dashboard_node_port", f"{port} is out of range", one_of(cluster.node_ports)
     image = cluster.text("dashboard_headlamp_image") or "its default"
     if (
         provider == "headlamp"
@@ -316,8 +315,7 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
         if not isinstance(node_port, int):
             continue
         if node_port not in cluster.node_ports:
-            remedy = f"choose one from {cluster.node_ports.start} to {cluster.node_ports.stop - 1}"
-            yield key, f"{who}: node_port {node_port} is out of range", remedy
+            yield key, f"{who}: node_port {node_port} is out of range", one_of(cluster.node_ports)
         elif node_port in ports:
             yield key, f"{who}: node_port {node_port} is that of {ports[node_port]}", "give each service its own"
         ports.setdefault(node_port, who)

@@ -15,10 +15,10 @@ try:
     import yaml
     from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-    _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     HAS_YAML = True
 except ImportError:  # the module says so in one line
-    _Base = object
+    SafeLoader = object
     HAS_YAML = False
 
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
@@ -59,7 +59,7 @@ class Inventory:
         return next((entry for entry in reversed(found) if entry.scope == scope), found[-1] if found else None)
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(SafeLoader):  # type: ignore[misc]
     """YAML as Ansible writes it: its tags hide a value."""
 
 
@@ -118,19 +118,30 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         return None, None
 
 
+def repeated(node: MappingNode) -> Iterator[tuple[Node, int]]:
+    """Yield each key of a mapping that came before, with the line where it did; merges (`<<`) may come twice."""
+    seen: dict[str, int] = {}
+    for key_node, _ in node.value:
+        key = str(key_node.value)
+        if key in seen and key != "<<":
+            yield key_node, seen[key]
+        seen[key] = line_of(key_node)
+
+
+def line_of(node: Node) -> int:
+    """Return the line where a node begins."""
+    return int(node.start_mark.line) + 1
+
+
 def _pairs(node: Node | None, file: Path, inventory: Inventory) -> Iterator[tuple[str, int, Node]]:
     """Yield the pairs of a mapping with the line of each key; a key that comes twice is noted."""
     if not isinstance(node, MappingNode):
         return
-    seen: dict[str, int] = {}
+    for key_node, former in repeated(node):
+        problem = (f"set twice, in line {former} too", "keep one of them")
+        inventory.problems.append(Entry(file, line_of(key_node), str(key_node.value), problem, ""))
     for key_node, value_node in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in seen and key != "<<":
-            inventory.problems.append(
-                Entry(file, line, key, (f"set twice, in line {seen[key]} too", "keep one of them"), "")
-            )
-        seen[key] = line
-        yield key, line, value_node
+        yield str(key_node.value), line_of(key_node), value_node
 
 
 def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:

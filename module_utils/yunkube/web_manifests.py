@@ -9,6 +9,9 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.inventory_files import SafeLoader, line_of, repeated
+from ansible.module_utils.yunkube.words import one_of
+
 with contextlib.suppress(ImportError):  # the module that needs it says so in one line
     import yaml
 
@@ -43,7 +46,7 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
     documents: list[t.Any] = []
     broken: list[Broken] = []
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        loader = SafeLoader(text)
         while loader.check_node():
             node = loader.get_node()
             broken += _twice(node, set())
@@ -88,8 +91,7 @@ def _wrong(node: t.Any, manifest: t.Any, node_ports: range) -> t.Iterator[Broken
         for entry in ports.value if isinstance(ports, yaml.SequenceNode) else ():
             port = _child(entry, "nodePort")
             if isinstance(port, yaml.ScalarNode) and port.value.isdigit() and int(port.value) not in node_ports:
-                remedy = f"choose one from {node_ports.start} to {node_ports.stop - 1}"
-                yield Broken(_line(port), f"nodePort {port.value} is out of range", remedy)
+                yield Broken(_line(port), f"nodePort {port.value} is out of range", one_of(node_ports))
 
 
 def _no_text(node: t.Any, key: str) -> t.Iterator[Broken]:
@@ -116,13 +118,10 @@ def _twice(node: t.Any, known: set[int]) -> t.Iterator[Broken]:
         return
     known.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    message = f"{key.value} is set twice, in line {seen[key.value]} too"
-                    yield Broken(_line(key), message, "keep one of them")
-                seen[key.value] = _line(key)
+        for key, former in repeated(node):
+            if isinstance(key, yaml.ScalarNode):
+                yield Broken(_line(key), f"{key.value} is set twice, in line {former} too", "keep one of them")
+        for _, value in node.value:
             yield from _twice(value, known)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -138,4 +137,4 @@ def _child(node: t.Any, *path: str) -> t.Any:
 
 
 def _line(node: t.Any) -> int:
-    return node.start_mark.line + 1 if node else 0
+    return line_of(node) if node else 0

@@ -18,3 +18,8 @@ def counted(names: t.Sequence[str], thing: str) -> str:
         return f"{thing} {names[0]}"
     shown = names if len(names) <= MOST else [*names[: MOST - 1], f"{len(names) - MOST + 1} more"]
     return f"{len(names)} {thing}s: {', '.join(shown)}"
+
+
+def one_of(numbers: range) -> str:
+    """Return what to do with a number that is not among these: `choose one from 1 to 9`."""
+    return f"choose one from {numbers.start} to {numbers.stop - 1}"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
+from role_values import ROLES, Derived, variables_of
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
 OURS = "localhost,127.0.0.1,.svc,.cluster.local,10.244.0.0/16,10.96.0.0/12,10.0.0.11"
 CLUSTER = {
     "cluster_project_dir": str(ROLES.parent),
@@ -25,24 +20,13 @@ CLUSTER = {
 FILES = {"container_runtime": "/etc/default/containerd", "kubelet": "/etc/default/kubelet"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _lookups() -> None:
-    init_plugin_loader()
-
-
 def written(role: str, environment: dict[str, Any], **values: str) -> list[str]:
     """Return the lines of a role's file for its service's environment."""
     derived = {"cluster": ("cluster_no_proxy", "cluster_environment_template"), role: (f"__{role}_environment_file",)}
-    variables: dict[str, Any] = {**CLUSTER, f"{role}_environment": environment, **values}
-    for owner, names in derived.items():
-        of_role = yaml.safe_load((ROLES / owner / "vars/main.yml").read_text())
-        variables |= {name: trust_as_template(of_role[name]) for name in names}
-    templar = Templar(DataLoader(), variables)
-    files = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())[f"__{role}_files"]
-    (file,) = (one for one in files if templar.template(trust_as_template(one["path"])) == FILES[role])
+    host = Derived({**CLUSTER, f"{role}_environment": environment, **values}, **derived)
+    (file,) = (one for one in variables_of(role)[f"__{role}_files"] if host.text(one["path"]) == FILES[role])
     assert (file["mode"], file["secret"]) == ("0600", True)
-    text = templar.template(trust_as_template(file["content"]))
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [line for line in host.text(file["content"]).splitlines() if line and not line.startswith("#")]
 
 
 @pytest.mark.parametrize("role", FILES)

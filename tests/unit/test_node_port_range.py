@@ -8,15 +8,11 @@ from typing import Any
 
 import cluster_config
 import pytest
-import yaml
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from ansible.module_utils.yunkube.inventory_files import read
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from role_values import ROLES, Derived, variables_of
 
-ROOT = Path(__file__).resolve().parents[2]
-
-OPTIONS = cluster_config.role_options(ROOT / "roles")
+OPTIONS = cluster_config.role_options(ROLES)
 HOSTS = "masters: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
 NODE_PORT = "  - {port: 80, nodePort: 32000}\n"
 SERVICE = f"apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec:\n  ports:\n{NODE_PORT}"
@@ -57,10 +53,7 @@ def test_a_range_is_two_ports(tmp_path: Path, text: str) -> None:
     [(configuration("80-32767"), "80-32767"), ({"apiServer": {"extraArgs": []}}, "30000-32767"), ({}, "30000-32767")],
 )
 def test_firewalls_are_opened_for_it(given: dict[str, Any], ports: str) -> None:
-    variables = yaml.safe_load((ROOT / "roles/cluster/vars/main.yml").read_text())
-    names = ("cluster_node_ports", "__cluster_api_server")
-    trusted = {name: trust_as_template(variables[name]) for name in names}
-    templar = Templar(DataLoader(), {**trusted, "master_cluster_configuration": given})
-    assert templar.template(trusted["cluster_node_ports"]).strip() == ports
-    firewall = yaml.safe_load((ROOT / "roles/prepare_host/vars/main.yml").read_text())["__prepare_host_firewall"]
+    derived = Derived({"master_cluster_configuration": given}, cluster=("cluster_node_ports", "__cluster_api_server"))
+    assert derived.text(variables_of("cluster")["cluster_node_ports"]).strip() == ports
+    firewall = variables_of("prepare_host")["__prepare_host_firewall"]
     assert "cluster_node_ports" in json.dumps(firewall["node_ports"])

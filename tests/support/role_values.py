@@ -1,0 +1,42 @@
+"""Variables that roles derive, as Ansible works them out."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def variables_of(role: str) -> dict[str, Any]:
+    """Return what a role's vars/main.yml says."""
+    found: dict[str, Any] = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())
+    return found
+
+
+@functools.cache
+def load_lookups() -> None:
+    """Let templates use Ansible's lookups; a second time in one process it would warn."""
+    init_plugin_loader()
+
+
+class Derived:
+    """Templates of roles over the values of an inventory."""
+
+    def __init__(self, values: dict[str, Any], **names: tuple[str, ...]) -> None:
+        """Take the named derived variables, by role."""
+        load_lookups()
+        trusted = {
+            name: trust_as_template(variables_of(role)[name]) for role, chosen in names.items() for name in chosen
+        }
+        self._templar = Templar(DataLoader(), {**values, **trusted})
+
+    def text(self, template: str) -> str:
+        """Return what a template comes to."""
+        return str(self._templar.template(trust_as_template(template)))
