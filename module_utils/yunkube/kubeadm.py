@@ -248,4 +248,5 @@ def join_leftovers(root: Path, listening: dict[int, str]) -> list[str]:
 
 
 def _held_ports(listening: dict[int, str], owners: list[str]) -> list[str]:
-    return [f"Port-{port}" for port, name in PORTS.items() if listening.get(port) == name and name in owners]
+    # Also a port that is free now: what an earlier run started crashes and comes back while it waits for the others.
+    return [f"Port-{port}" for port, name in PORTS.items() if name in owners and listening.get(port, name) == name]

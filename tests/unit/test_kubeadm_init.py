@@ -234,6 +234,7 @@ def test_leftovers_are_ignored_by_name_and_only_where_they_are_ours(tmp_path: Pa
         "Port-6443",
         "Port-10250",
         "Port-2379",
+        "Port-2380",
     ]  # nginx on a port is not ours, nor is a scheduler without its manifest
 
 

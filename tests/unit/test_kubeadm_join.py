@@ -109,6 +109,18 @@ def test_leftovers_of_a_join_are_ignored_by_name(tmp_path: Path) -> None:
     ]
 
 
+def test_what_an_interrupted_join_started_may_begin_to_listen_at_any_moment(tmp_path: Path) -> None:
+    # An API server that waits for its etcd comes and goes: it may listen when kubeadm looks, if not when we do.
+    manifests = tmp_path / kubeadm.MANIFESTS
+    manifests.mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/kubelet.conf").touch()
+    assert kubeadm.join_leftovers(tmp_path, {})[1:] == ["Port-10250"]
+    (manifests / "kube-apiserver.yaml").touch()
+    assert "Port-6443" in kubeadm.join_leftovers(tmp_path, {})
+    assert "Port-6443" in kubeadm.join_leftovers(tmp_path, {6443: "kube-apiserver"})
+    assert "Port-6443" not in kubeadm.join_leftovers(tmp_path, {6443: "nginx"})
+
+
 def test_another_clusters_ca_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "etc/kubernetes/pki/ca.crt"
     path.parent.mkdir(parents=True)
