@@ -56,7 +56,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules, web_manifests
 from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_shape, check_value, display
-from ansible.module_utils.yunkube.inventory_files import HAS_YAML, Entry, Inventory, load, read
+from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read
+from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
 
 
 def role_options(roles: Path) -> dict[str, Any]:

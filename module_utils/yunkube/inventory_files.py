@@ -11,15 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-try:
+from ansible.module_utils.yunkube.yaml_reader import (
+    HAS_YAML,
+    REFUSALS,
+    Loader,
+    WrongValueError,
+    circular,
+    line_of,
+    repeated,
+    why,
+)
+
+if HAS_YAML:
     import yaml
     from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
-    SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    HAS_YAML = True
-except ImportError:  # the module says so in one line
-    SafeLoader = object
-    HAS_YAML = False
 
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
 _ASSIGNMENT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)=")
@@ -59,7 +64,7 @@ class Inventory:
         return next((entry for entry in reversed(found) if entry.scope == scope), found[-1] if found else None)
 
 
-class _Loader(SafeLoader):  # type: ignore[misc]
+class _Loader(Loader):
     """YAML as Ansible writes it: its tags hide a value."""
 
 
@@ -109,28 +114,23 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
     text = file.read_text(encoding="utf-8", errors="replace")
     if text.startswith("$ANSIBLE_VAULT"):
         return None, None
-    loader = _Loader(text)
     try:
-        return loader, loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        inventory.problems.append(Entry(file, line, "YAML", (str(error.problem), "correct it there or just above"), ""))
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        inside = circular(root)
+    except REFUSALS as error:
+        _refuse(error, file, inventory, text)
         return None, None
+    if inside is not None:
+        problem = ("an alias stands inside of what it names", "write it out")
+        inventory.problems.append(Entry(file, line_of(inside), "YAML", problem, ""))
+        return None, None
+    return loader, root
 
 
-def repeated(node: MappingNode) -> Iterator[tuple[Node, int]]:
-    """Yield each key of a mapping that came before, with the line where it did; merges (`<<`) may come twice."""
-    seen: dict[str, int] = {}
-    for key_node, _ in node.value:
-        key = str(key_node.value)
-        if key in seen and key != "<<":
-            yield key_node, seen[key]
-        seen[key] = line_of(key_node)
-
-
-def line_of(node: Node) -> int:
-    """Return the line where a node begins."""
-    return int(node.start_mark.line) + 1
+def _refuse(error: Exception, file: Path, inventory: Inventory, text: str = "") -> None:
+    line, problem = why(error, text)
+    inventory.problems.append(Entry(file, line, "YAML", (problem, "correct it there or just above"), ""))
 
 
 def _pairs(node: Node | None, file: Path, inventory: Inventory) -> Iterator[tuple[str, int, Node]]:
@@ -149,13 +149,19 @@ def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
     if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
         for _ in _pairs(node, file, inventory):
             pass  # for what it notes
-        loader.flatten_mapping(node)
+        try:
+            loader.flatten_mapping(node)
+        except yaml.YAMLError as error:
+            _refuse(error, file, inventory)
+            return OPAQUE
         return {str(key.value): _plain(loader, value, file, inventory) for key, value in node.value}
     if isinstance(node, SequenceNode):
         return [_plain(loader, item, file, inventory) for item in node.value]
     if isinstance(node, ScalarNode):
         try:
             return loader.construct_object(node)
+        except WrongValueError as error:
+            _refuse(error, file, inventory)
         except yaml.YAMLError:  # a tag of somebody else
             return OPAQUE
     return OPAQUE

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-try:
-    import yaml
+from ansible.module_utils.yunkube.yaml_reader import HAS_YAML, REFUSALS, Loader, why
 
-    _Base: t.Any = yaml.SafeLoader
-    HAS_YAML = True
-except ImportError:  # the module says so in one line
-    _Base = object
-    HAS_YAML = False
+if HAS_YAML:
+    import yaml
 
 Json = dict[str, t.Any]
 LISTS = ("clusters", "contexts", "users")
@@ -22,7 +18,7 @@ class KubeconfigError(Exception):
     """The file is not one that can be merged into."""
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(Loader):
     """YAML as kubectl reads it: a date or 1:30 is text, and stays as it was written."""
 
     yaml_implicit_resolvers: t.ClassVar[dict[t.Any, t.Any]] = {}
@@ -41,9 +37,9 @@ def parse(text: str) -> Json:
     """Return what a kubeconfig says; an empty one is as good as none."""
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader's child
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise KubeconfigError(f"line {mark.line + 1} is not YAML" if mark else "it is not YAML") from None
+    except REFUSALS as error:
+        line, problem = why(error, text)
+        raise KubeconfigError(f"line {line} is not YAML: {problem}" if line else f"it {problem}") from None
     if found is None:
         return {}
     if not isinstance(found, dict) or found.get("kind", "Config") != "Config":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.inventory_files import SafeLoader, line_of, repeated
 from ansible.module_utils.yunkube.words import one_of
+from ansible.module_utils.yunkube.yaml_reader import REFUSALS, Loader, circular, line_of, repeated, why
 
 with contextlib.suppress(ImportError):  # the module that needs it says so in one line
     import yaml
@@ -46,21 +45,21 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
     documents: list[t.Any] = []
     broken: list[Broken] = []
     try:
-        loader = SafeLoader(text)
+        loader = Loader(text)
         while loader.check_node():
             node = loader.get_node()
+            inside = circular(node)
+            if inside is not None:
+                broken.append(Broken(line_of(inside), "an alias stands inside of what it names", "write it out"))
+                continue
             broken += _twice(node, set())
             document = loader.construct_document(node)
-            if _is_circular(document):
-                broken.append(Broken(_line(node), "an alias stands inside of what it names", "write it out"))
-                continue
             for one, value in _listed(node, document):
                 broken += _wrong(one, value, node_ports)
                 documents.append(value)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        broken.append(Broken(mark.line + 1 if mark else 0, f"is no YAML: {problem}", "correct it there or just above"))
+    except REFUSALS as error:
+        line, problem = why(error, text)
+        broken.append(Broken(line, f"is no YAML: {problem}", "correct it there or just above"))
     if not documents and not broken:
         broken.append(Broken(0, "holds no manifest", f"write one, with {_NEEDED}"))
     return documents, broken
@@ -99,14 +98,6 @@ def _no_text(node: t.Any, key: str) -> t.Iterator[Broken]:
         yield Broken(_line(node), f"{key} {getattr(node, 'value', '')} is no text", "write it in quotes")
     elif _REMARK.search(node.value):
         yield Broken(_line(node), f'{key} is "{node.value}"', "`//` begins no remark in YAML: write `#`")
-
-
-def _is_circular(document: t.Any) -> bool:
-    try:
-        json.dumps(document, default=str, skipkeys=True)
-    except ValueError:
-        return True
-    return False
 
 
 def _twice(node: t.Any, known: set[int]) -> t.Iterator[Broken]:

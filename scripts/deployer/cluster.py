@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deployer.errors import DeployError
 from deployer.inventory import Source, shown
 from deployer.shared_code import shared
@@ -21,13 +19,6 @@ ROOT = Path(__file__).absolute().parents[2]
 DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
 
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads Ansible's own tags (!vault, !unsafe) as nothing: their values are not needed here."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: "")
 
 
 @dataclass(frozen=True)
@@ -136,15 +127,20 @@ def _merged(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    text = file.read_text(encoding="utf-8")
+    """Return the pairs of a file that `-e @FILE` names."""
+    files, yaml_reader = shared("inventory_files"), shared("yaml_reader")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeployError(f"{shown(file)}: is no text in UTF-8", "save it as UTF-8") from error
     if text.startswith("$ANSIBLE_VAULT;"):  # Ansible opens it; what is needed here stands elsewhere
         return {}
     try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        place = f"{shown(file)}:{line}"
-        raise DeployError(f"{place}: not valid YAML: {error.problem}", "mend that line, or the one above it") from error
+        content = files.load(file)
+    except yaml_reader.REFUSALS as error:
+        line, problem = yaml_reader.why(error, text)
+        place = f"{shown(file)}:{line}" if line else shown(file)
+        raise DeployError(f"{place}: is no YAML: {problem}", "correct it there or just above") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -74,6 +74,23 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
         find_cluster(str(inventory(tmp_path, cluster=text)), {})
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: b\nc: [\n", r"more\.yml:3: is no YAML: "),
+        (b"a: 1\nb: 2026-02-30\n", r"more\.yml:2: is no YAML: 2026-02-30 is no timestamp"),
+        (b"a: 1\nb: x\x07y\n", r"more\.yml:2: is no YAML: holds a control character"),
+        (b"a: !mine 1\n", r"more\.yml:1: is no YAML: could not determine a constructor"),
+        (b"a: \xff\n", r"more\.yml: is no text in UTF-8"),
+        (b"- a\n", r"more\.yml:1: must be"),
+    ],
+)
+def test_a_file_of_extra_variables_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "more.yml").write_bytes(content)
+    with pytest.raises(DeployError, match=message):
+        find_cluster(str(inventory(tmp_path, cluster="cluster_name: a\n")), {}, [tmp_path / "more.yml"])
+
+
 def test_the_sample_is_refused_until_it_has_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-i", "inventory/sample"]) == 2
     said = capsys.readouterr().err

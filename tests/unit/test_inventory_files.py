@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import cluster_config
@@ -146,3 +147,34 @@ def test_a_program_is_no_inventory_file(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text(script)
     inventory = read([tmp_path])
     assert (inventory.entries, inventory.hosts, inventory.problems) == ([], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: 1\nb: x\x07y\n", "2: YAML: holds a control character, U+0007; "),
+        ("a: 1\nb: &x [*x]\n", "2: YAML: an alias stands inside of what it names; "),
+        ("a: 1\nb: &x {c: [*x]}\n", "2: YAML: an alias stands inside of what it names; "),
+        ("a: 1\nb: {<<: 5}\n", "2: YAML: expected a mapping or list of mappings for merging, but found scalar; "),
+        ("a: 1\nb: 2026-02-30\n", "2: YAML: 2026-02-30 is no timestamp: day is out of range for month; "),
+        ("a: 1\nb: !!timestamp x\n", "2: YAML: x is no timestamp: "),
+        ("a: 1\nb: !!bool x\n", "2: YAML: x is no bool: "),
+        ("a: 1\nb: !!int x\n", "2: YAML: x is no int: "),
+        (f"a: {'[' * 3000}{']' * 3000}\n", ": YAML: is nested too deep; "),
+    ],
+)
+@pytest.mark.parametrize("name", ["group_vars/all/cluster.yml", "hosts.yml"])
+def test_what_yaml_refuses_is_named_with_its_line(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    written(tmp_path, "---\n")
+    inside = f"all:\n  vars:\n{textwrap.indent(text, '    ')}"
+    (tmp_path / name).write_text(inside if name == "hosts.yml" else text)
+    shifted = re.sub("^2", "4", complaint) if name == "hosts.yml" else complaint
+    (problem,) = read([tmp_path]).problems
+    assert f"{problem.line or ''}: {problem.key}: {problem.value[0]}; ".startswith(shifted)
+    assert str(problem.file) == str(tmp_path / name)
+
+
+def test_an_alias_beside_what_it_names_and_a_date_are_no_fault(tmp_path: Path) -> None:
+    inventory = read([written(tmp_path, "a: &x [1]\nb: [*x, *x]\nc: 2026-02-28\n")])
+    assert inventory.problems == []
+    assert [entry.value for entry in inventory.entries if entry.key == "b"] == [[[1], [1]]]
