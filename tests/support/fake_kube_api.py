@@ -170,6 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     api: FakeKubeApi
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together: sent apart, the body waits 40 ms until the head is acknowledged
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         super().setup()
