@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import json
 import ssl
 import subprocess
+import tempfile
 import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,6 +70,19 @@ def make_certificates(folder: Path) -> None:
         openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signed)
 
 
+@functools.cache
+def _certificates() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        make_certificates(Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def copy_certificates(folder: Path) -> None:
+    """Give a folder certificates as `make_certificates` does, but those of every other folder: they are made once."""
+    for name, content in _certificates().items():
+        (folder / name).write_bytes(content)
+
+
 def kubeconfig(folder: Path, server: str) -> str:
     """Return a kubeconfig as kubeadm writes it."""
     ca, certificate, key = (
@@ -85,10 +100,10 @@ class FakeKubeApi:
     """The server: `objects` by path, `refuse` for answers of one's choice, `log` of what was asked."""
 
     def __init__(self, folder: Path, authority: Path | None = None) -> None:
-        """Start on a free port; with `authority`, under the CA of that folder."""
+        """Start on a free port; with `authority`, under the CA of that folder, else under that of all others."""
         self.folder = authority or folder
         if authority is None:
-            make_certificates(folder)
+            copy_certificates(folder)
         self.objects: dict[str, Json] = {}
         self.refuse: dict[str, tuple[int, str]] = {}  # "METHOD path" -> status, message
         self.log: list[str] = []
@@ -110,7 +125,7 @@ class FakeKubeApi:
         context.verify_mode = ssl.CERT_OPTIONAL
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def address(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig, read_kubeconfig
-from fake_kube_api import FakeKubeApi, kubeconfig
+from fake_kube_api import FakeKubeApi, kubeconfig, make_certificates
 
 CONFIG_MAP = {
     "apiVersion": "v1",
@@ -98,7 +98,8 @@ def test_a_server_that_is_not_there_is_silent(tmp_path: Path) -> None:
 def test_the_server_of_another_cluster_is_recognized(tmp_path: Path) -> None:
     other_folder = tmp_path / "other"
     other_folder.mkdir()
-    other = FakeKubeApi(other_folder)
+    make_certificates(other_folder)
+    other = FakeKubeApi(other_folder, other_folder)
     with pytest.raises(KubeError, match="CA did not sign") as caught:
         KubeApi(parse_kubeconfig(kubeconfig(tmp_path, f"https://{other.address}"))).get("/version")
     assert caught.value.reason == "OtherCluster"

@@ -18,7 +18,7 @@ from ansible.module_utils.yunkube import kube_objects, kube_secrets
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube_objects import read_data
 from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of
-from fake_kube_api import FakeKubeApi, make_certificates
+from fake_kube_api import FakeKubeApi, copy_certificates, make_certificates
 
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}
 NAMES = ["10.77.0.11", "master1", "shop.example"]
@@ -52,7 +52,7 @@ def pki(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cluster's CA."""
     folder = tmp_path / "pki"
     folder.mkdir()
-    make_certificates(folder)
+    copy_certificates(folder)
     monkeypatch.setattr(kube_secrets, "PKI", folder)
     return folder
 
