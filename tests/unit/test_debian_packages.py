@@ -148,7 +148,10 @@ def test_the_same_version_with_other_bytes_is_refused(repository: Repository, tm
         builder(tmp_path, [pinned._replace(sha256="0" * 64)]).package_set(WANTED)
 
 
-def test_a_file_that_is_not_what_the_index_says_is_refused(repository: Repository, tmp_path: Path) -> None:
+def test_a_file_that_is_not_what_the_index_says_is_refused(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # between its tries
     (pinned,) = repository.publish(("front", "1", ""))
     file = repository.root / "front_1.deb"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -167,6 +170,7 @@ def test_an_archive_that_nobody_signed_is_refused_whatever_the_machine_allows(
         'Acquire::AllowWeakRepositories "true";\n'
     )
     monkeypatch.setattr(Archive, "trust", TRUST)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # between its tries
     tools = Tools(tmp_path / "cache", 0)
     tools.environment["APT_CONFIG"] = str(careless)
     with (

@@ -113,7 +113,7 @@ def test_a_failed_task_ends_with_3_and_its_secret_is_nowhere(deploy: Deploy, tmp
 
 
 def test_an_unreachable_host_ends_with_4_and_the_others_are_told_about(deploy: Deploy) -> None:
-    result = deploy("far", "up")
+    result = deploy("far", "up", "-e", "ansible_ssh_retries=3")  # as the hosts of a person have it
     assert result.returncode == 4
     assert "far is unreachable" in result.stderr
     assert "nothing listens on 127.0.0.1 port 1" in result.stderr

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CLOSED = {"ansible_port": 1, "ansible_ssh_common_args": "-o BatchMode=yes -o ConnectTimeout=2"}  # nobody answers there
+# Nobody answers there.
+CLOSED = {
+    "ansible_port": 1,
+    "ansible_ssh_common_args": "-o BatchMode=yes -o ConnectTimeout=2",
+    "ansible_ssh_retries": 0,
+}
 
 
 @pytest.fixture
