@@ -24,6 +24,7 @@ from deployer.errors import DeployError
 from sound_values import VALUES
 
 ROOT = Path(__file__).resolve().parents[2]
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # most of the time went into writing
 COUNT = 2000
 PARTS = 8
 DRAWN = random.randrange(1 << 30) if "YUNKUBE_FULL" in os.environ else 20261128  # noqa: S311 - no secret
@@ -125,9 +126,9 @@ def write(folder: Path, chance: random.Random) -> Any:
     for _ in range(chance.randrange(1, 4)):
         mutate(chance.choice([hosts, settings, settings, blog]), chance)
     texts = {
-        "hosts.yml": yaml.safe_dump(hosts),
-        "blog.yaml": yaml.safe_dump_all([blog]),
-        "group_vars/all/cluster.yml": yaml.safe_dump(settings, allow_unicode=True),
+        "hosts.yml": yaml.dump(hosts, Dumper=DUMPER),
+        "blog.yaml": yaml.dump_all([blog], Dumper=DUMPER),
+        "group_vars/all/cluster.yml": yaml.dump(settings, Dumper=DUMPER, allow_unicode=True),
     }
     if chance.random() < 0.1:
         texts["hosts"] = ini(hosts)
