@@ -72,6 +72,7 @@ options:
           secret: {description: Whether its text shows nowhere., type: bool, default: false}
       programs: {description: What else the process is made of., type: list, elements: path, default: []}
       start_condition: {description: The service is started only where this path exists., type: path}
+  node: {description: The node's name; with it tell its labels and taints, type: str, default: ""}
   nodes: {description: Whether to list the cluster's nodes; on a master., type: bool, default: false}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
@@ -83,6 +84,10 @@ running:
     What the running cluster was created with; of it the action plugin of this name leaves C(state) and what differs
     from O(declared) - C(first_run), C(kubelet) (this host's) and C(kubelet_cluster) (the ConfigMap's)
   returned: always
+  type: dict
+marks:
+  description: "The labels and taints that O(declared) has, where the node lacks some of them, from the action plugin"
+  returned: when it lacks some
   type: dict
 """
 
@@ -136,6 +141,7 @@ def main() -> None:
         "packages": {"type": "list", "elements": "str", "default": []},
         "settings": {"type": "dict", "required": True, "options": SETTINGS_SPEC},
         "firewall": {"type": "dict", "required": True, "options": FIREWALL_SPEC},
+        "node": {"type": "str", "default": ""},
         "nodes": {"type": "bool", "default": False},
         # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
         "services": {"type": "list", "elements": "dict", "required": True, "options": SERVICE_SPEC, "no_log": True},
@@ -150,7 +156,8 @@ def main() -> None:
         module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
-    module.exit_json(changed=False, drift=drift, running=cluster_values.values_of(nodes=module.params["nodes"]))
+    running = cluster_values.values_of(node=module.params["node"], nodes=module.params["nodes"])
+    module.exit_json(changed=False, drift=drift, running=running)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
         yield "group masters", "no host in it", hint
     for host in cluster.masters:
         if host in cluster.nodes:
-            yield f"host {host}", "in masters and in nodes", "leave it in one of them"
+            yield f"host {host}", "in masters and in nodes", "leave it in masters, with node_taints: [] for pods"
     owners: dict[tuple[str, str], str] = {}
     sharing: dict[str, str] = {}
     for host in (*cluster.masters, *(node for node in cluster.nodes if node not in cluster.masters)):

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.node_marks import facts_of
 
 CONFIGMAPS = "/api/v1/namespaces/kube-system/configmaps"
 KUBELET_CONFIGMAP = f"{CONFIGMAPS}/kubelet-config"
@@ -25,19 +26,22 @@ def values_of(
     connect: t.Callable[[str, float], KubeApi] = KubeApi.from_file,
     timeout: float = 2,
     *,
+    node: str = "",
     nodes: bool = False,
 ) -> Json:
     """Return C(state): absent on a host of no cluster, silent where no API answers, else found with the texts.
 
-    With `nodes` also the names of all nodes, which a master may list.
+    With `node` also what is marked on the node of this name, the host's own; empty where there is none. With `nodes`
+    also the names of all nodes, which a master may list.
     """
     path = next((root / name for name in KUBECONFIGS if (root / name).exists()), None)
     if path is None:
         return {"state": "absent"}
     try:
         with connect(str(path), timeout) as api:
-            identity, cluster, kubelet, proxy = (_find(api, name) for name in NAMES)
-            listed = [node["metadata"]["name"] for node in api.items("/api/v1/nodes")] if nodes else []
+            identity, cluster, kubelet, proxy = (_find(api, f"{CONFIGMAPS}/{name}") for name in NAMES)
+            itself = _find(api, f"/api/v1/nodes/{node}") if node else {}
+            listed = [each["metadata"]["name"] for each in api.items("/api/v1/nodes")] if nodes else []
     except KubeError as error:
         return {"state": "silent", "detail": str(error)}
     file = root / KUBELET_FILE
@@ -48,15 +52,16 @@ def values_of(
         "kubelet": _data(kubelet).get("kubelet", ""),
         "kubelet_declared": ((kubelet.get("metadata") or {}).get("annotations") or {}).get(DECLARED, ""),
         "kubelet_file": file.read_text(errors="replace") if file.exists() else "",
+        "node": facts_of(itself) if itself else {},
         "nodes": listed,
         "proxy": _data(proxy).get("config.conf", ""),
     }
 
 
-def _find(api: KubeApi, name: str) -> Json:
-    """Return a ConfigMap, empty where there is none or where a node may not read it (yunkube, kube-proxy)."""
+def _find(api: KubeApi, path: str) -> Json:
+    """Return an object, empty where there is none or where a node may not read it (yunkube, kube-proxy)."""
     try:
-        return api.get(f"{CONFIGMAPS}/{name}")
+        return api.get(path)
     except KubeError as error:
         if error.status in (403, 404):
             return {}

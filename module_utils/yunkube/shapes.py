@@ -13,6 +13,13 @@ from typing import Any
 Complaint = tuple[str, str]
 
 _NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_RESERVED_LABELS = (
+    "kubernetes.io/arch",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "node-role.kubernetes.io/control-plane",
+)
 # Of Kubernetes' API, core/v1 TaintEffect.
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -57,6 +64,23 @@ def taints(value: list[Any]) -> Iterator[Complaint]:
             yield f"effect {effect} is unknown", f"write {near}" if near else f"write one of {', '.join(EFFECTS)}"
 
 
+def labels(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Each has a name and a value that Kubernetes takes, and is nobody else's.
+
+    Their syntax: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+    """
+    for key, label in value.items():
+        prefix, slash, name = str(key).rpartition("/")
+        if not _LABEL.fullmatch(name) or (slash and not (_NAME.fullmatch(prefix) and len(prefix) <= 253)):
+            yield f'"{key}" is no name of a label', "write one such as zone or example.com/zone"
+        elif key in _RESERVED_LABELS:
+            yield f"{key} is set by the kubelet or by kubeadm", "leave it out"
+        if not isinstance(label, str):
+            yield f"{key}: wants text, not {type(label).__name__}", f'write {key}: "{str(label).lower()}"'
+        elif label and not _LABEL.fullmatch(label) and not is_template(label):
+            yield f'{key}: "{label}" is no value of a label', "use up to 63 of a-z, A-Z, 0-9, -, _ and . in it"
+
+
 def versions(value: Mapping[str, Any]) -> Iterator[Complaint]:
     """Every system has a version as text: YAML reads 22.10 as 22.1."""
     for system, version in value.items():
@@ -94,6 +118,7 @@ SHAPES: Mapping[str, tuple[type, Callable[[Any], Iterator[Complaint]]]] = {
     "container_runtime_registry_mirrors": (dict, mirrors),
     "master_certificate_names": (list, certificate_names),
     "master_cluster_configuration": (dict, cluster_configuration),
+    "node_labels": (dict, labels),
     "node_taints": (list, taints),
     "prepare_host_systems": (dict, versions),
     "prepare_host_disk_mb": (dict, megabytes),

@@ -42,6 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(str(error)) from error
         if any(entry["kind"] == "package" for entry in args["files"]):
             args["packages"] = []
+        args["node"] = declared["node"]
         args["nodes"] = bool(declared["nodes"])
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         result.pop("invocation", None)
@@ -49,12 +50,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _compared(self, declared: dict[str, t.Any], result: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the conclusions in place of the texts; a kubelet that differs is drift of its host."""
-        from ansible.module_utils.yunkube import first_run, kubelet_settings  # noqa: PLC0415 - as above
+        from ansible.module_utils.yunkube import first_run, kubelet_settings, node_marks  # noqa: PLC0415 - as above
 
         running, wanted = result["running"], json.loads(json.dumps(declared))  # without Ansible's marks
         found: dict[str, t.Any] = {"state": running["state"]}
-        if running["state"] != "found":
+        marks = wanted["marks"]
+        if running["state"] == "silent":
             return {"running": found, "host": result["drift"]}
+        if running["state"] == "absent" or not running["node"]:
+            lacking = node_marks.joining(marks["labels"], marks["taints"]).words
+        else:
+            lacking = node_marks.change(running["node"], marks["labels"], marks["taints"]).words
+        marked = {"marks": marks} if lacking else {}
+        if running["state"] == "absent":
+            return {"running": found, "host": result["drift"], **marked}
         found["first_run"] = [list(difference) for difference in first_run.differences(wanted, running)]
         found["kubelet"] = kubelet_settings.host_changes(wanted["kubelet"], running, wanted["patches"])
         change = kubelet_settings.cluster_change(wanted["kubelet"], running)
@@ -67,4 +76,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         notices = unlisted(wanted["nodes"], running["nodes"])
         words = [f"restart kubelet with {', '.join(found['kubelet'])}"] if found["kubelet"] else []
-        return {"running": found, "drift": result["drift"] + words, "host": result["drift"], "notices": notices}
+        words += lacking if running["node"] else []
+        drift = result["drift"] + words
+        return {"running": found, "drift": drift, "host": result["drift"], "notices": notices, **marked}

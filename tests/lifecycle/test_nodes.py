@@ -37,8 +37,32 @@ def nodes(lab: Lab) -> dict[str, bool]:
     return {item["metadata"]["name"]: not item["spec"].get("unschedulable", False) for item in items}
 
 
+WORKER = "node-role.kubernetes.io/worker"
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+MARKS = f"""
+node_labels: {{zone: "b", {WORKER}: ""}}
+node_taints: [{{key: dedicated, value: web, effect: NoSchedule}}]
+"""
+
+
+def mark(lab: Lab, host: str, text: str) -> None:
+    """Write what is declared of one host."""
+    (lab.inventory / "host_vars").mkdir(exist_ok=True)
+    (lab.inventory / f"host_vars/{host}.yml").write_text(text)
+
+
+def marks(lab: Lab, node: str) -> tuple[set[str], list[str]]:
+    """Return those of our labels that a node has, and its taints."""
+    found = json.loads(lab.kubectl("get", "node", node, "-o", "json"))
+    taints = [f"{taint['key']}:{taint['effect']}" for taint in found["spec"].get("taints", [])]
+    return {"zone", WORKER} & set(found["metadata"]["labels"]), taints
+
+
 def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
+    mark(lab, "master1", "node_taints: []\n")
     assert lab.deploy("up").code == 0
+    assert marks(lab, "master1") == (set(), [])
+    mark(lab, "node2", MARKS)
     before = {host: lab.run(host, STARTS) for host in ("master1", "node1")}
     lab.declare(1, 2)
     result = lab.deploy("add", "node2")
@@ -47,6 +71,7 @@ def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
     assert all(row["ok"] for row in result.summary["table"])
     assert {host: lab.run(host, STARTS) for host in before} == before
     assert nodes(lab) == {"master1": True, "node1": True, "node2": True}
+    assert marks(lab, "node2") == ({"zone", WORKER}, ["dedicated:NoSchedule"])
 
 
 def test_what_cannot_be_added_is_told_in_a_line_with_2(lab: Lab) -> None:
@@ -63,6 +88,21 @@ def test_up_has_nothing_to_do_after_it(lab: Lab) -> None:
     result = lab.deploy("up")
     assert result.code == 0, result.errors
     assert set(result.changed.values()) == {0}
+
+
+def test_labels_and_taints_that_are_declared_no_longer_go(lab: Lab) -> None:
+    for host in ("master1", "node2"):
+        mark(lab, host, "---\n")
+    lab.kubectl("label", "node", "node2", "theirs=a")
+    status = lab.deploy("status")
+    assert f"taint {CONTROL_PLANE}:NoSchedule" in status.summary["plan"]["master1"]
+    result = lab.deploy("up")
+    assert result.code == 0, result.errors
+    assert sum(result.changed.values()) == 1
+    assert marks(lab, "master1") == (set(), [f"{CONTROL_PLANE}:NoSchedule"])
+    assert marks(lab, "node2") == (set(), [])
+    assert "theirs" in lab.kubectl("get", "node", "node2", "--show-labels")
+    assert set(lab.deploy("plan").changed.values()) == {0}
 
 
 def test_data_on_a_host_keeps_it_in_the_cluster(lab: Lab) -> None:

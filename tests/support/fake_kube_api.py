@@ -180,6 +180,13 @@ def merged(base: t.Any, over: t.Any) -> t.Any:
     return copy.deepcopy(over)
 
 
+def without_nulls(value: t.Any) -> t.Any:
+    """Return the value without the keys that a merge patch takes out, https://www.rfc-editor.org/rfc/rfc7386."""
+    if not isinstance(value, dict):
+        return value
+    return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -283,7 +290,12 @@ class _Handler(BaseHTTPRequestHandler):
         if len(space) > 1 and f"/api/v1/namespaces/{space[0]}" not in self.api.objects:
             return 404, {"kind": "Status", "message": f'namespaces "{space[0]}" not found', "reason": "NotFound"}
         before = self.api.objects.get(path)
+        version = (body.get("metadata") or {}).pop("resourceVersion", None)
+        if before and version not in (None, before["metadata"]["resourceVersion"]):
+            return 409, {"kind": "Status", "message": "the object has been modified", "reason": "Conflict"}
         after = merged(before or {}, body)
+        if "merge-patch" in self.headers["Content-Type"]:
+            after = without_nulls(after)
         if before is not None and before == after:
             return 200, before
         if query.get("dryRun"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.cluster_values import CONFIGMAPS, values_of
 from ansible.module_utils.yunkube.kube_api import KubeApi
+from ansible.module_utils.yunkube.node_marks import ANNOTATION
 from fake_kube_api import FakeKubeApi
 
 CLUSTER = "networking:\n  podSubnet: 10.244.0.0/16\n"
@@ -41,6 +42,15 @@ def test_a_host_that_is_asked_to_lists_the_nodes(host: Path, fake: FakeKubeApi) 
         fake.put(f"/api/v1/nodes/{name}")
     assert values_of(host)["nodes"] == []
     assert values_of(host, nodes=True)["nodes"] == ["master1", "node1"]
+
+
+def test_a_host_tells_what_is_marked_on_its_node(host: Path, fake: FakeKubeApi) -> None:
+    assert values_of(host, node="node1")["node"] == {}
+    fake.put("/api/v1/nodes/node1", metadata={"labels": {"a": "b"}}, status={"images": []})
+    assert values_of(host, node="node1")["node"] == {
+        "metadata": {"labels": {"a": "b"}, "annotations": {ANNOTATION: ""}},
+        "spec": {"taints": []},
+    }
 
 
 def test_a_host_of_no_cluster_says_so(tmp_path: Path) -> None:

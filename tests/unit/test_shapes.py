@@ -28,6 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
         ("node_taints: [{key: dedicated, value: web, effect: noschedule}]", ["write NoSchedule"]),
         ("node_taints: [{value: web, effect: soon}]", ["has no key", "write one of NoSchedule"]),
         ("node_taints: [{key: a, effect: NoExecute}]", []),
+        ('node_labels: {zone: "b", example.com/role: web, empty: "", t: "{{ x }}"}', []),
+        (
+            "node_labels: {gpu: yes}",
+            [
+                "gpu: wants text, not bool",
+            ],
+        ),
+        ("node_labels: {gpu: true, zone: 1}", ['write gpu: "true"', 'write zone: "1"']),
+        ("node_labels: {a b: c, -/d: e, f/: g}", ["a b", "-/d", "f/"]),
+        ("node_labels: {a: b c, kubernetes.io/os: linux}", ['"b c" is no value', "kubernetes.io/os is set by"]),
         ("prepare_host_systems: {ubuntu: 22.04, debian: 12}", ["ubuntu: wants a version in quotes", 'debian: "12"']),
         ('prepare_host_systems: {debian: "12", ubuntu: bookworm}', ['"bookworm" is not a version']),
         ("prepare_host_disk_mb: {/var/lib: 20G, /: 10, /opt: a}", ["write 20480", "/opt: a is not"]),

@@ -1,0 +1,84 @@
+#!/usr/bin/python
+"""Give nodes the labels and taints that are declared for them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_marks
+short_description: Give nodes the labels and taints that are declared for them
+description:
+  - Sets labels and taints that are missing or different, and removes those that were declared before and no longer are.
+    Those of others stay.
+  - Runs on a host of the control plane, for all nodes in one call.
+author: [The maintainers]
+options:
+  nodes:
+    description: "By name of the node, C({labels: {key: value}, taints: [{key, value, effect}]})."
+    type: dict
+    required: true
+  cluster: {description: The cluster's name, type: str, default: ""}
+  cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
+attributes:
+  check_mode: {support: full, details: [A host that is no node yet is taken for one that has just joined.]}
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import host_lock, identity, node_marks
+from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+
+CONFLICTS = 5  # the kubelet and controllers write nodes, too
+
+
+def mark(api: KubeApi, name: str, declared: Json, *, check_mode: bool) -> list[str]:
+    """Bring one node there; return what was done, in words."""
+    path = f"/api/v1/nodes/{name}"
+    for attempt in range(CONFLICTS):
+        try:
+            node = api.get(path)
+            found = node_marks.change(node, declared["labels"], declared["taints"])
+            if found.words and not check_mode:
+                version = node["metadata"]["resourceVersion"]
+                patch = {**found.patch, "metadata": {**found.patch.get("metadata", {}), "resourceVersion": version}}
+                api.patch(path, patch)
+            return [f"{name}: {word}" for word in found.words]
+        except KubeError as error:
+            if error.status == 404 and check_mode:
+                return planned(name, declared)
+            if error.status != 409 or attempt == CONFLICTS - 1:
+                raise
+    return []
+
+
+def planned(name: str, declared: Json) -> list[str]:
+    """Return what will be done when the host has joined."""
+    return [f"{name}: {word}" for word in node_marks.joining(declared["labels"], declared["taints"]).words]
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={"nodes": {"type": "dict", "required": True}, **identity.OPTIONS}, supports_check_mode=True
+    )
+    identity.refuse_another(module)
+    host_lock.take(module)
+    nodes: dict[str, Json] = {name.lower(): declared for name, declared in module.params["nodes"].items()}
+    changes: list[str] = []
+    try:
+        if module.check_mode and not Path(ADMIN_CONF).exists():
+            changes = [word for name, declared in nodes.items() for word in planned(name, declared)]
+        else:
+            with KubeApi.from_file() as api:
+                for name, declared in nodes.items():
+                    changes += mark(api, name, declared, check_mode=module.check_mode)
+    except KubeError as error:
+        module.fail_json(msg=str(error), changed=bool(changes), changes=changes)
+    module.exit_json(changed=bool(changes), changes=changes)
+
+
+if __name__ == "__main__":
+    main()
