@@ -24,8 +24,27 @@ SETTINGS_SPEC: dict[str, dict[str, t.Any]] = {
 
 HEADER = "# Written by Yunkube for Kubernetes; changes here are overwritten.\n"
 FSTAB = Path("/etc/fstab")
+# Where units of swap are, also those that fstab knows nothing of: zram, a partition found by its type, one's own.
+UNITS = [
+    Path(folder)
+    for folder in (
+        "/etc/systemd/system",
+        "/run/systemd/generator",
+        "/run/systemd/generator.early",
+        "/run/systemd/generator.late",
+        "/usr/lib/systemd/system",
+    )
+]
 # Where a feature shows that is no loaded module: built into the kernel, or given to a container.
 FEATURES = {"br_netfilter": Path("/proc/sys/net/bridge")}
+
+
+def swap_units() -> list[str]:
+    """Return the units that turn swap on at boot and are not fstab's; none where their target is masked."""
+    if (UNITS[0] / "swap.target").exists() and (UNITS[0] / "swap.target").resolve() == Path("/dev/null"):
+        return []
+    found = {unit.name: unit for folder in UNITS for unit in sorted(folder.glob("*.swap"))}
+    return [name for name, unit in found.items() if f"SourcePath={FSTAB}\n" not in unit.read_text(errors="replace")]
 
 
 def is_loaded(name: str) -> bool:
@@ -110,7 +129,7 @@ class Settings:
             path.write_text(wanted)
 
     def turn_swap_off(self) -> None:
-        """Turn off all swap, now and in fstab."""
+        """Turn off all swap: now, in fstab, and in units that systemd would start at boot."""
         areas = Path("/proc/swaps").read_text().splitlines()[1:]
         if areas:
             self._note("turn swap off", "swap", "".join(f"{area.split()[0]}\n" for area in areas), "")
@@ -121,6 +140,13 @@ class Settings:
             if there != without_swap(there) and not self.module.check_mode:
                 remember("fstab", [there])
             self.write(FSTAB, without_swap(there))
+        units = swap_units()
+        if units:
+            starts = f"mask swap.target, which starts {', '.join(units)}"
+            self._note(starts, "swap at boot", "", "swap.target is masked\n")
+            if not self.module.check_mode:
+                remember("undo", [["systemctl", "unmask", "swap.target"], ["systemctl", "start", "swap.target"]])
+                self._run(["systemctl", "mask", "swap.target"], "swap comes back at the next boot")
 
     def _note(self, change: str, header: str, before: str, after: str) -> None:
         self.changes.append(change)

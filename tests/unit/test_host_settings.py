@@ -47,6 +47,42 @@ def test_swap_is_commented_out_of_fstab_once() -> None:
     assert after.splitlines()[0] == before.splitlines()[0]
 
 
+@pytest.fixture(name="units")
+def _units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of systemd's units; swap is off, and nothing in fstab."""
+    units = [tmp_path / "etc", tmp_path / "generator", tmp_path / "lib"]
+    for folder in units:
+        folder.mkdir()
+    monkeypatch.setattr(host_settings, "UNITS", units)
+    monkeypatch.setattr(host_settings, "FSTAB", tmp_path / "fstab")
+    return units
+
+
+def test_swap_that_is_not_in_fstab_stays_off_at_the_next_boot(units: list[Path]) -> None:
+    (units[1] / "dev-zram0.swap").write_text("[Swap]\nWhat=/dev/zram0\n")
+    (units[0] / "swapfile.swap").write_text("[Swap]\nWhat=/swapfile\n")
+    planned = Module(check_mode=True)
+    made = settings(planned)
+    made.turn_swap_off()
+    assert (made.changes, planned.ran) == (["mask swap.target, which starts swapfile.swap, dev-zram0.swap"], [])
+    module = Module()
+    settings(module).turn_swap_off()
+    assert module.ran == [["systemctl", "mask", "swap.target"]]
+    undo = host_state.read_changes()["undo"]
+    assert undo == [["systemctl", "unmask", "swap.target"], ["systemctl", "start", "swap.target"]]
+
+
+def test_swap_of_fstab_and_what_is_masked_already_need_no_mask(units: list[Path], tmp_path: Path) -> None:
+    (units[1] / "swapfile.swap").write_text(f"[Unit]\nSourcePath={tmp_path / 'fstab'}\n[Swap]\nWhat=/swapfile\n")
+    made = settings(Module())
+    made.turn_swap_off()
+    assert made.changes == []
+    (units[2] / "dev-vda9.swap").write_text("[Swap]\nWhat=/dev/vda9\n")
+    (units[0] / "swap.target").symlink_to("/dev/null")
+    made.turn_swap_off()
+    assert made.changes == []
+
+
 def test_the_files_of_the_boot_are_in_the_words_of_systemd() -> None:
     assert modules_text(["overlay", "br_netfilter"]).splitlines()[1:] == ["overlay", "br_netfilter"]
     assert sysctls_text({"net.b": 1, "net.a": "2 3"}).splitlines()[1:] == ["net.a = 2 3", "net.b = 1"]
