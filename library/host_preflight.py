@@ -16,8 +16,13 @@ description:
 author: [The maintainers]
 options:
   master: {description: Whether the host will run the control plane., type: bool, required: true}
+  node: {description: "The host's name in the inventory, in small letters.", type: str, required: true}
   architecture: {description: "What the bundle was made for, such as C(amd64).", type: str, required: true}
   node_ip: {description: The address under which the cluster will know the host., type: str, required: true}
+  firewall_sources:
+    description: Networks that an active firewall will be opened to. Unset where it is not opened.
+    type: list
+    elements: str
   registry_ports: {description: "Where a registry will listen here.", type: list, elements: int, default: []}
   cidrs: {description: "The cluster's ranges of addresses, by their name in the inventory.", type: dict, required: true}
   reserved_cidrs: {description: "Ranges that the hosts' surroundings use, by their meaning.", type: dict, default: {}}
@@ -61,7 +66,6 @@ import os
 import platform
 import re
 import socket
-import struct
 import time
 import typing as t
 from pathlib import Path
@@ -69,18 +73,20 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.firewall import active_firewall
+from ansible.module_utils.yunkube.host_network import POD, find_listeners, has_address, parse_routes
 from ansible.module_utils.yunkube.host_state import Json, read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
+from ansible.module_utils.yunkube.x509 import node_of
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
 OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
-POD = "of a pod"  # beside the process that holds a port
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
+CERTIFICATE = Path("/var/lib/kubelet/pki/kubelet-client-current.pem")
 # Boards whose maker did not fill in an id.
 FAKE_UUIDS = (
     "00000000-0000-0000-0000-000000000000",
@@ -108,6 +114,7 @@ class Host:
     product_uuid: str
     member: bool
     record: Json | None  # whose the host is, by its record
+    node: str  # as which node of it, by the kubelet's certificate; empty where there is none
     joined: str  # the API server of which it is a member, by its kubeconfig; of a control plane's own host nothing
     foreign: tuple[str, ...]  # what of others is in the cluster's way, on a host without a record
     systemd: bool
@@ -202,6 +209,9 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         holder = host.listeners.get(port)
         if holder is not None and not holder.startswith(OWN_PROGRAMS):
             yield Fault("port", f"port {port} is taken by {holder}", "stop it, or let it use another port")
+    if host.firewall and needs["firewall_sources"] == []:
+        remedy = "set prepare_host_firewall_sources to the networks of the cluster's hosts, such as [10.0.0.0/24]"
+        yield Fault("firewall", f"has {host.firewall} on, and a default route that names no network", remedy)
     yield from check_registry(host, needs)
     for name, cidr in needs["cidrs"].items():
         own = ipaddress.ip_network(cidr, strict=False)
@@ -240,6 +250,10 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             endpoint = f"cluster_control_plane_endpoint: {host.joined.partition('//')[2]}"
             remedy = f"write `{endpoint}` if that is this cluster, or correct the host's address"
             yield Fault(identity.CHECK, message, remedy)
+        elif host.node and host.node != needs["node"]:
+            message = f"is node {host.node} of this cluster, which the inventory calls {needs['node']}"
+            remedy = f"call it {host.node} again; to rename it, remove {host.node} first, then add {needs['node']}"
+            yield Fault(identity.CHECK, message, remedy)
     elif host.member:
         ours = identity.named(needs["cluster"], needs["cluster_id"])
         where = f" ({host.joined})" if host.joined else ""
@@ -270,45 +284,6 @@ def read_text(path: str) -> str:
         return ""
 
 
-def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
-    """Return interface and destination of /proc/net/route, without default routes and the two halves of a VPN's."""
-    routes = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        # The kernel prints addresses as numbers of its own byte order.
-        address, mask = (socket.inet_ntoa(struct.pack("=L", int(fields[column], 16))) for column in (1, 7))
-        network = ipaddress.IPv4Network((address, mask), strict=False)
-        if network.prefixlen > 1:
-            routes.append((fields[0], network))
-    return tuple(routes)
-
-
-def parse_listeners(text: str) -> dict[int, str]:
-    """Return port and inode of listening sockets in /proc/net/tcp or tcp6."""
-    fields = (line.split() for line in text.splitlines()[1:])
-    return {int(field[1].rpartition(":")[2], 16): field[9] for field in fields if field[3] == "0A"}
-
-
-def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[int, str]:
-    """Return who listens on which of the ports; processes are searched only when a port is taken."""
-    inodes = {
-        inode: port
-        for table in ("net/tcp", "net/tcp6")
-        for port, inode in parse_listeners(read_text(str(proc / table))).items()
-        if port in ports
-    }
-    found = dict.fromkeys(inodes.values(), "a process out of sight")
-    for process in proc.glob("[0-9]*") if inodes else ():
-        try:
-            links = [link.readlink().name for link in (process / "fd").iterdir()]
-        except OSError:  # gone meanwhile
-            continue
-        for inode in {link[8:-1] for link in links if link.startswith("socket:[")} & inodes.keys():
-            pod = f", {POD}" if "kubepods" in read_text(str(process / "cgroup")) else ""
-            found[inodes[inode]] = f"{read_text(str(process / 'comm'))} (process {process.name}{pod})"
-    return found
-
-
 def missing_features(kernel: str) -> tuple[str, ...]:
     """Return what the kernel neither has nor can load."""
     there = {
@@ -324,17 +299,6 @@ def product_uuid() -> str:
     contained = any(Path(path).exists() for path in ("/run/systemd/container", "/.dockerenv", "/run/.containerenv"))
     uuid = "" if contained else read_text("/sys/class/dmi/id/product_uuid").lower()
     return uuid if re.fullmatch(r"[0-9a-f-]{36}", uuid) and uuid not in FAKE_UUIDS else ""
-
-
-def has_address(address: str) -> bool:
-    """Tell whether an address (no name) is this host's and no loopback: the kernel binds to its own alone."""
-    try:
-        parsed = ipaddress.ip_address(address)
-        with socket.socket(socket.AF_INET if parsed.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except (OSError, ValueError):
-        return False
-    return not parsed.is_loopback and not parsed.is_unspecified
 
 
 def free_mb(folder: str) -> int:
@@ -383,6 +347,7 @@ def read_host(module: AnsibleModule) -> Host:
         product_uuid=product_uuid(),
         member=any(path.exists() for path in MEMBER),
         record=record,
+        node=node_of(read_text(str(CERTIFICATE))),
         joined=joined(),
         foreign=() if record else foreign(master=needs["master"]),
         systemd=Path("/run/systemd/system").is_dir(),
@@ -408,8 +373,10 @@ def main() -> None:
     """Read, judge, tell."""
     spec: dict[str, dict[str, t.Any]] = {
         "master": {"type": "bool", "required": True},
+        "node": {"type": "str", "required": True},
         "architecture": {"type": "str", "required": True},
         "node_ip": {"type": "str", "required": True},
+        "firewall_sources": {"type": "list", "elements": "str"},
         "registry_ports": {"type": "list", "elements": "int", "default": []},
         "cidrs": {"type": "dict", "required": True},
         "reserved_cidrs": {"type": "dict", "default": {}},

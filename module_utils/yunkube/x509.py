@@ -16,6 +16,7 @@ _CURVES = {  # of elliptic keys, by the object identifier of the curve
     bytes.fromhex("2b81040022"): "ECDSA-P384",
     bytes.fromhex("2b81040023"): "ECDSA-P521",
 }
+_NODE = b"system:node:"
 _SUBJECT_ALT_NAME = bytes((0x55, 0x1D, 0x11))  # 2.5.29.17
 
 
@@ -52,6 +53,15 @@ def read_certificate(pem: str) -> Certificate:
         return _certificate(base64.b64decode(found.group(1)))
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError("the certificate is cut short") from error
+
+
+def node_of(pem: str) -> str:
+    """Return the node of a kubelet's client certificate (CN system:node:NAME), empty where it is no such."""
+    found = _PEM.search(pem)
+    data = base64.b64decode(found.group(1)) if found else b""
+    start = data.find(_NODE)
+    # A string's length stands before it; names of nodes keep it in one byte.
+    return data[start + len(_NODE) : start + data[start - 1]].decode("ascii", "replace") if start > 0 else ""
 
 
 class _Value(t.NamedTuple):

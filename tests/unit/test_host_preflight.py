@@ -16,17 +16,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.yunkube.host_network import find_listeners, has_address, parse_listeners, parse_routes
 from ansible.module_utils.yunkube.os_release import parse_os_release
-from host_preflight import (
-    Host,
-    find_faults,
-    find_listeners,
-    foreign,
-    has_address,
-    joined,
-    parse_listeners,
-    parse_routes,
-)
+from ansible.module_utils.yunkube.x509 import node_of
+from host_preflight import Host, find_faults, foreign, joined
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
@@ -34,6 +27,8 @@ PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
 NEEDS: dict[str, t.Any] = {
     "endpoint": "10.0.0.11:6443",
     "master": True,
+    "node": "master1",
+    "firewall_sources": ["10.0.0.0/24"],
     "architecture": "amd64",
     "node_ip": "10.0.0.11",
     "registry_ports": [],
@@ -59,6 +54,7 @@ FIT = Host(
     product_uuid="",
     member=False,
     record=None,
+    node="",
     joined="",
     foreign=(),
     systemd=True,
@@ -164,6 +160,32 @@ def test_a_host_of_ours_that_joined_elsewhere_is_refused(tmp_path: Path) -> None
     assert joined(tmp_path) == "https://10.1.2.3:6443"
     (tmp_path / "etc/kubernetes/manifests/kube-apiserver.yaml").touch()  # its kubelet asks its own API server
     assert joined(tmp_path) == ""
+
+
+def test_a_node_that_was_renamed_in_the_inventory_is_refused() -> None:
+    made = dataclasses.replace(FIT, record=OURS, member=True, node="node1")
+    [fault] = find_faults(made, NEEDS | {"node": "worker1"})
+    assert "is node node1 of this cluster, which the inventory calls worker1" in fault.message
+    assert "remove node1 first" in fault.remedy
+    assert find_faults(made, NEEDS | {"node": "node1"}) == []
+
+
+@pytest.mark.parametrize("name", ["node1", "n" * 52, "web-1.example.com"])
+def test_a_kubelets_certificate_names_its_node(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "kubelet-client-current.pem"
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(path)]
+    subject = ["-subj", f"/O=system:nodes/CN=system:node:{name}"]
+    argv = ["openssl", "req", "-x509", *key, "-out", str(tmp_path / "crt"), *subject]
+    subprocess.run(argv, check=True, capture_output=True)
+    assert node_of(f"{(tmp_path / 'crt').read_text()}{path.read_text()}") == name
+    assert node_of("") == node_of(path.read_text()) == ""
+
+
+def test_a_firewall_needs_no_network_where_it_is_not_opened() -> None:
+    behind = dataclasses.replace(FIT, firewall="ufw")
+    assert checks(behind, firewall_sources=[]) == ["firewall"]
+    assert checks(behind, firewall_sources=None) == checks(behind) == []
+    assert checks(FIT, firewall_sources=[]) == []
 
 
 def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:

@@ -1,0 +1,71 @@
+"""What the kernel tells of a host's network: routes, addresses, and who listens on which port.
+
+Each function takes the text or the folder that it reads.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import typing as t
+from pathlib import Path
+
+POD = "of a pod"  # beside the process that holds a port
+
+
+def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
+    """Return interface and destination of /proc/net/route, without default routes and the two halves of a VPN's."""
+    routes = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        # The kernel prints addresses as numbers of its own byte order.
+        address, mask = (socket.inet_ntoa(struct.pack("=L", int(fields[column], 16))) for column in (1, 7))
+        network = ipaddress.IPv4Network((address, mask), strict=False)
+        if network.prefixlen > 1:
+            routes.append((fields[0], network))
+    return tuple(routes)
+
+
+def parse_listeners(text: str) -> dict[int, str]:
+    """Return port and inode of listening sockets in /proc/net/tcp or tcp6."""
+    fields = (line.split() for line in text.splitlines()[1:])
+    return {int(field[1].rpartition(":")[2], 16): field[9] for field in fields if field[3] == "0A"}
+
+
+def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[int, str]:
+    """Return who listens on which of the ports; processes are searched only when a port is taken."""
+    inodes = {
+        inode: port
+        for table in ("net/tcp", "net/tcp6")
+        for port, inode in parse_listeners(_read(proc / table)).items()
+        if port in ports
+    }
+    found = dict.fromkeys(inodes.values(), "a process out of sight")
+    for process in proc.glob("[0-9]*") if inodes else ():
+        try:
+            links = [link.readlink().name for link in (process / "fd").iterdir()]
+        except OSError:  # gone meanwhile
+            continue
+        for inode in {link[8:-1] for link in links if link.startswith("socket:[")} & inodes.keys():
+            pod = f", {POD}" if "kubepods" in _read(process / "cgroup") else ""
+            found[inodes[inode]] = f"{_read(process / 'comm')} (process {process.name}{pod})"
+    return found
+
+
+def has_address(address: str) -> bool:
+    """Tell whether an address (no name) is this host's and no loopback: the kernel binds to its own alone."""
+    try:
+        parsed = ipaddress.ip_address(address)
+        with socket.socket(socket.AF_INET if parsed.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except (OSError, ValueError):
+        return False
+    return not parsed.is_loopback and not parsed.is_unspecified
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
