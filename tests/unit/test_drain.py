@@ -176,7 +176,7 @@ def test_a_budget_is_named_and_the_node_takes_pods_again(fake: FakeKubeApi, api:
     fake.put(budget, spec={"selector": {"matchLabels": {"app": "web"}}})
     with pytest.raises(DrainError, match=r"default/web \(kept by the PodDisruptionBudget web-budget\).*--force"):
         drain(api, Kubectl((1, LATE))).run(["node1"])
-    assert not fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"]
+    assert not fake.objects["/api/v1/nodes/node1"]["spec"].get("unschedulable")
 
 
 def test_a_node_that_somebody_cordoned_stays_so(fake: FakeKubeApi, api: KubeApi) -> None:
@@ -199,4 +199,4 @@ def test_an_api_that_ends_meanwhile_leaves_no_node_cordoned(fake: FakeKubeApi, a
     fake.refuse[f"GET {POD}"] = (503, "starting")
     with pytest.raises(KubeError):
         drain(api, Kubectl((1, LATE))).run(["node1"])
-    assert not fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"]
+    assert not fake.objects["/api/v1/nodes/node1"]["spec"].get("unschedulable")
