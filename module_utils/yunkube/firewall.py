@@ -96,6 +96,13 @@ def ufw_rules(allowed: t.Iterable[Opening], pod_cidr: str) -> list[list[str]]:
     return rules
 
 
+def in_ufws_words(argv: list[str]) -> list[str]:
+    """Return a command as ufw takes it, with `route` before `delete`; earlier versions noted it the other way."""
+    if argv[:4] == ["ufw", "--force", "delete", "route"]:
+        return ["ufw", "--force", "route", "delete", *argv[4:]]
+    return argv
+
+
 def own_ufw_rules(listed: str) -> list[list[str]]:
     """Return the rules that bear our comment, of what `ufw show added` prints."""
     lines = [line.removeprefix("ufw ").split(" comment ") for line in listed.splitlines() if line.startswith("ufw ")]
@@ -141,11 +148,11 @@ class Firewall:
         stale = [rule for rule in own_ufw_rules(listed) if rule not in rules]
         if not self.module.check_mode:
             # The last that was added goes first.
-            remember("undo", [["ufw", "--force", "delete", *rule] for rule in reversed(wanted)])
+            remember("undo", [in_ufws_words(["ufw", "--force", "delete", *rule]) for rule in reversed(wanted)])
             for rule in wanted:
                 self.run(["ufw", *rule, "comment", COMMENT])
             for rule in stale:
-                argv = ["ufw", "--force", "delete", *rule]
+                argv = in_ufws_words(["ufw", "--force", "delete", *rule])
                 self.run(argv)
                 forget("undo", [argv])
         return [f"add to ufw: {' '.join(rule)}" for rule in wanted] + [

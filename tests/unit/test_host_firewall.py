@@ -5,7 +5,14 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, Opening, firewalld_options, open_firewall, openings
+from ansible.module_utils.yunkube.firewall import (
+    FIREWALL_SPEC,
+    Opening,
+    firewalld_options,
+    in_ufws_words,
+    open_firewall,
+    openings,
+)
 from ansible.module_utils.yunkube.firewall import ufw_rules as rules_of
 from ansible.module_utils.yunkube.host_state import read_changes
 
@@ -79,7 +86,11 @@ class Ufw:
         if argv[:2] == ["ufw", "show"]:
             return 0, "Added user rules (see 'ufw status' for running firewall):\n" + "\n".join(self.rules), ""
         if argv[1] == "--force":
-            (found,) = [rule for rule in self.rules if rule.split(" comment ")[0] == " ".join(["ufw", *argv[3:]])]
+            words = argv[2:]
+            if words[:2] == ["delete", "route"]:
+                return 1, "", "ERROR: Invalid syntax"
+            words.remove("delete")
+            (found,) = [rule for rule in self.rules if rule.split(" comment ")[0] == " ".join(["ufw", *words])]
             self.rules.remove(found)
         else:
             self.rules.append(f"{' '.join(argv[:-2])} comment '{argv[-1]}'")
@@ -135,6 +146,25 @@ def test_what_is_there_stays_and_what_is_no_longer_wanted_of_ours_goes(
     assert mine in state()
     open_firewall(module, active, wanted())
     assert state() == before
+
+
+def test_what_ufw_was_given_is_taken_back_in_words_that_it_knows() -> None:
+    host = Ufw("ufw allow 22/tcp")
+    module = t.cast("t.Any", host)
+    open_firewall(module, "ufw", wanted())
+    open_firewall(module, "ufw", wanted(pod_cidr="10.200.0.0/16"))
+    assert not any(PODS in rule for rule in host.rules)
+    for argv in read_changes()["undo"]:
+        assert host.run_command(argv) == (0, "", "")
+    assert host.rules == ["ufw allow 22/tcp"]
+
+
+def test_notes_of_an_earlier_version_are_read_in_words_that_ufw_knows() -> None:
+    assert in_ufws_words(["ufw", "--force", "delete", "route", "allow", "to", PODS]) == [
+        *("ufw", "--force", "route", "delete", "allow", "to", PODS)
+    ]
+    for argv in (["ufw", "--force", "delete", "allow", "22/tcp"], ["ufw", "--force", "enable"], ["firewall-cmd", "-x"]):
+        assert in_ufws_words(argv) == argv
 
 
 def test_an_opening_is_for_everyone_unless_it_says_for_whom() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube import host_state, identity, originals
 from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
+from ansible.module_utils.yunkube.firewall import in_ufws_words
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
@@ -108,7 +109,7 @@ class Host:
         """Return what is to be done, a line each; nothing on a host that has no cluster of ours."""
         if not self._is_torn_down():
             return []
-        lines = [f"undo: {shlex.join(argv)}" for argv in self.changes["undo"]]
+        lines = [f"undo: {shlex.join(in_ufws_words(argv))}" for argv in self.changes["undo"]]
         lines += [f"remove service {name}" for name in self.services]
         lines += [f"remove link {link}" for link in self.links]
         lines += [f"remove pod network {path.name}" for path in self.networks]
@@ -129,7 +130,7 @@ class Host:
     def remove(self) -> None:
         """Remove it, what runs first, and what needs a program of ours before that program."""
         for argv in self.changes["undo"]:
-            self._run(*argv)
+            self._run(*in_ufws_words(argv))
         if "kubelet.service" in self.services:
             self._run("systemctl", "disable", "--now", "kubelet.service")  # else it starts the pods again
         processes.end_pods()
