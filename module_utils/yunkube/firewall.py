@@ -7,6 +7,7 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import firewalld_zones
 from ansible.module_utils.yunkube.host_state import forget, read_changes, remember
 
 if t.TYPE_CHECKING:
@@ -169,6 +170,8 @@ class Firewall:
                     continue
                 added.append(f"add to firewalld: {' '.join(filter(None, [zone, kind, value, *lasting]))}")
                 if not self.module.check_mode:
+                    if lasting:
+                        firewalld_zones.keep()
                     remember("undo", [[*argv, f"--remove-{kind}={value}"]])
                     self.run([*argv, f"--add-{kind}={value}"])
         return added + self._close_firewalld(firewalld_options(allowed, pod_cidr))

@@ -261,12 +261,13 @@ def _walk(folder: Path, root: Path, depth: int, contents: bool, found: dict[str,
         name = f"/{path.relative_to(root)}"
         if _matches(name, VOLATILE_FILES):
             continue
-        found[name] = _about(path, contents)
+        found[name] = about(path, contents)
         if depth > 1 and path.is_dir() and not path.is_symlink():
             _walk(path, root, depth - 1, contents, found)
 
 
-def _about(path: Path, contents: bool) -> str:
+def about(path: Path, contents: bool) -> str:
+    """Return what is kept of a file, a folder or a symbolic link."""
     state = path.lstat()
     if stat.S_ISLNK(state.st_mode):
         return f"-> {path.readlink()}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube import host_state
 
 ORIGINALS = "original"
+WRITTEN_BY_OTHERS = "etc/firewalld/"  # what they hold by now may be somebody's: see `firewalld_zones`
 
 
 def keep(path: Path, root: Path = Path("/")) -> None:
@@ -33,19 +34,27 @@ def keep(path: Path, root: Path = Path("/")) -> None:
     _copy(path, kept)
 
 
+def copy_of(path: Path) -> Path | None:
+    """Return where the first version of the file is kept."""
+    copy = _folder() / str(path).lstrip("/")
+    return copy if os.path.lexists(copy) else None
+
+
 def is_kept(path: Path) -> bool:
     """Whether a first version of the file is kept, that is: the cluster has overwritten it."""
-    return os.path.lexists(_folder() / str(path).lstrip("/"))
+    return copy_of(path) is not None
 
 
 def kept(root: Path = Path("/")) -> dict[Path, Path]:
-    """Return every path of which a version is kept, with where that is, unless it is back already."""
+    """Return every path that the cluster has overwritten, with where its first version is, unless that is back."""
     found = {}
     for parent, folders, names in os.walk(_folder()):
         for name in [*names, *(folder for folder in folders if Path(parent, folder).is_symlink())]:
             copy = Path(parent, name)
             path = root / copy.relative_to(_folder())
-            if not copy.name.endswith(PART) and _state(copy) != _state(path):
+            if copy.name.endswith(PART) or str(copy.relative_to(_folder())).startswith(WRITTEN_BY_OTHERS):
+                continue
+            if _state(copy) != _state(path):
                 found[path] = copy
     return found
 
@@ -54,6 +63,12 @@ def restore(root: Path = Path("/")) -> None:
     """Put the kept versions back."""
     for path, copy in kept(root).items():
         path.parent.mkdir(parents=True, exist_ok=True)
+        _copy(copy, path)
+
+
+def put_back(copy: Path, path: Path) -> None:
+    """Put one version back, unless it is back already."""
+    if _state(copy) != _state(path):
         _copy(copy, path)
 
 

@@ -13,6 +13,7 @@ FILTERS = ("iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy
 NFT_TABLES = ("filter", "nat", "mangle", "raw", "security")
 # Chains that all CNI networks of a host share; a rule in them may say whose it is.
 SHARED = "CNI-HOSTPORT-"
+TARGET = re.compile(r'"target": "([^"]+)"')  # of a rule as nft's JSON has it
 NETWORK = re.compile(r'name: "([^"]+)"')
 
 Chain = tuple[str, str]  # table, name
@@ -73,6 +74,34 @@ def _target(words: list[str]) -> str:
         if option in words[:-1]:
             return words[words.index(option) + 1]
     return ""
+
+
+FIREWALLD = re.compile(r'nft (chain|rule) (\S+) firewalld (?:\{.*"name": "([^"]+)".*\}|(\S+) .*)')
+
+
+def without_idle_zones(now: list[str], before: t.Container[str]) -> list[str]:
+    """Leave out new chains of firewalld that no rule leads to, with their rules.
+
+    It keeps those of a zone that has lost its last network until it is reloaded, which would drop what others have
+    told it for now alone.
+    """
+    rules: dict[Chain, list[str]] = {}
+    idle: set[Chain] = set()
+    places: dict[str, Chain] = {}
+    for line in now:
+        found = FIREWALLD.fullmatch(line)
+        if found:
+            places[line] = (found[2], found[3] or found[4])
+            if found[1] == "rule":
+                rules.setdefault(places[line], []).append(line)
+            elif line not in before and '"hook"' not in line:
+                idle.add(places[line])
+    reached = [chain for chain in rules if chain not in idle]
+    for family, chain in reached:
+        targets = {(family, name) for line in rules.get((family, chain), []) for name in TARGET.findall(line)}
+        reached += sorted(targets & idle)
+        idle -= targets
+    return [line for line in now if places.get(line) not in idle]
 
 
 def chains_of(script: str) -> list[str]:

@@ -10,7 +10,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube import host_state, identity, originals
+from ansible.module_utils.yunkube import firewalld_zones, host_state, identity, originals
 from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.firewall import in_ufws_words
 from ansible.module_utils.yunkube.settings import without_swap
@@ -131,6 +131,8 @@ class Host:
         """Remove it, what runs first, and what needs a program of ours before that program."""
         for argv in self.changes["undo"]:
             self._run(*in_ufws_words(argv))
+        if self.record is not None and any("--permanent" in argv for argv in self.changes["undo"]):
+            firewalld_zones.restore(self.record["files"])
         if "kubelet.service" in self.services:
             self._run("systemctl", "disable", "--now", "kubelet.service")  # else it starts the pods again
         processes.end_pods()
@@ -167,6 +169,8 @@ class Host:
             return []
         now = host_state.take(self.run_quietly, "")
         now["firewall"] = self.firewall  # as nft may be among the packages that went
+        if self.firewall is not None:
+            now["firewall"] = filters.without_idle_zones(self.firewall, self.record["firewall"] or [])
         used = processes.networks()
         for path in NETWORKS.glob("*"):  # of a container of the host's own, which was started after the record
             if path.exists() and path.stat().st_ino in used and str(path) not in self.record["files"]:
