@@ -54,11 +54,12 @@ SHARED_TREES: tuple[tuple[str, int, bool], ...] = (
     ("/run/nri", 1, False),
 )
 ALL_TREES = [(tree, depth) for tree, depth, _ in (*TREES, *SHARED_TREES)]
-# What goes by itself, as when a container of the host's own ends; and the rules of Docker's resolver in a host that is
-# a container, which has other ports after each start.
+# What goes by itself, as when a container of the host's own ends; mounts of network namespaces, which count as files;
+# and the rules of Docker's resolver in a host that is a container, which has other ports after each start.
 RESOLVER = ("DOCKER_OUTPUT", "DOCKER_POSTROUTING")
 PASSING = (
-    "file /run/netns/* is gone", "file /var/lib/cni/* is gone", *(f"packet filter *{chain}*" for chain in RESOLVER),
+    "file /run/netns/* is gone", "file /var/lib/cni/* is gone", "mount /run/netns/*",
+    *(f"packet filter *{chain}*" for chain in RESOLVER),
 )  # fmt: skip
 # In the names of chains of programs that run containers. Where the host had some, they come and go with its containers.
 ENGINES = ("CNI-", "NETAVARK", "DOCKER")

@@ -95,6 +95,16 @@ def test_a_container_of_the_hosts_own_may_have_started_anew_with_other_rules(cha
     assert told(record(firewall=[old]), record(firewall=[old, accepts])) == [f"packet filter {accepts} is left"]
 
 
+def test_a_container_of_the_hosts_own_may_have_another_network() -> None:
+    before = record(mounts=["/data", "/run/netns", "/run/netns/netns-a"])
+    after = record(mounts=["/data", "/run/netns", "/run/netns/netns-b"])
+    assert told(before, after) == []
+    after = record(mounts=["/run/netns", "/run/netns-own"])
+    assert told(before, after) == ["mount /run/netns-own is left", "mount /data is gone"]
+    after = record(mounts=before["mounts"], files={"/run/netns/cni-pod": "444"})
+    assert told({**before, "trees": [["/run/netns", 1]]}, after) == ["file /run/netns/cni-pod is left"]
+
+
 def test_rules_are_the_same_whatever_they_counted() -> None:
     first = host_state.nft_lines(NFT["nftables"])
     counted = json.loads(json.dumps(NFT).replace('"packets": 3, "bytes": 180', '"packets": 9, "bytes": 999'))
