@@ -104,6 +104,16 @@ def in_ufws_words(argv: list[str]) -> list[str]:
     return argv
 
 
+def question(argv: list[str]) -> list[str]:
+    """Return what asks firewalld whether it has what a command removes."""
+    return [*argv[:-1], argv[-1].replace("--remove-", "--query-", 1)]
+
+
+def is_closed(module: AnsibleModule, argv: list[str]) -> bool:
+    """Tell whether firewalld says that it does not have what a command removes: twice, a source makes it fail."""
+    return argv[0] == "firewall-cmd" and module.run_command(question(argv))[0] == 1
+
+
 def own_ufw_rules(listed: str) -> list[list[str]]:
     """Return the rules that bear our comment, of what `ufw show added` prints."""
     lines = [line.removeprefix("ufw ").split(" comment ") for line in listed.splitlines() if line.startswith("ufw ")]
@@ -184,7 +194,7 @@ class Firewall:
             option = argv[-1]
             if argv[0] != "firewall-cmd" or option in options or not option.startswith("--remove-"):
                 continue
-            if self.succeeds([*argv[:-1], option.replace("--remove-", "--query-", 1)]):
+            if self.succeeds(question(argv)):
                 removed.append(f"remove from firewalld: {' '.join([*argv[1:-1], option.removeprefix('--remove-')])}")
                 if not self.module.check_mode:
                     self.run(argv)

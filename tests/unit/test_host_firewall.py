@@ -15,6 +15,7 @@ from ansible.module_utils.yunkube.firewall import (
 )
 from ansible.module_utils.yunkube.firewall import ufw_rules as rules_of
 from ansible.module_utils.yunkube.host_state import read_changes
+from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
 HOSTS = ["10.0.0.0/24"]
 OFFICE = "192.0.2.0/24"
@@ -109,8 +110,16 @@ class Firewalld:
         line = " ".join([*argv[1:-1], rest])
         if verb == "query":
             return int(line not in self.options), "", ""
-        (self.options.add if verb == "add" else self.options.remove)(line)
+        if verb == "add":
+            self.options.add(line)
+        elif line in self.options:
+            self.options.remove(line)
+        elif rest.startswith("source=") and "--permanent" not in argv:
+            return 30, "", f"Error: UNKNOWN_SOURCE: '{rest}' is not in any zone"
         return 0, "", ""
+
+    def get_bin_path(self, name: str, **_: t.Any) -> str:
+        return name
 
 
 FIREWALLS: list[tuple[str, type[Ufw | Firewalld], str]] = [
@@ -157,6 +166,19 @@ def test_what_ufw_was_given_is_taken_back_in_words_that_it_knows() -> None:
     for argv in read_changes()["undo"]:
         assert host.run_command(argv) == (0, "", "")
     assert host.rules == ["ufw allow 22/tcp"]
+
+
+def test_what_an_interrupted_teardown_took_back_is_no_fault_of_the_next() -> None:
+    host = Firewalld("port=22/tcp")
+    torn = Host.__new__(Host)
+    torn.module = t.cast("t.Any", host)
+    open_firewall(torn.module, "firewalld", wanted())
+    for argv in read_changes()["undo"] * 2:
+        torn.take_back(argv)
+    assert host.options == {"port=22/tcp"}
+    host.run_command = lambda *_, **__: (252, "", "FirewallD is not running")  # type: ignore[method-assign]
+    with pytest.raises(TeardownError, match="FirewallD is not running"):
+        torn.take_back(["firewall-cmd", "--remove-port=6443/tcp"])
 
 
 def test_notes_of_an_earlier_version_are_read_in_words_that_ufw_knows() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube import firewalld_zones, host_state, identity, originals
 from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
-from ansible.module_utils.yunkube.firewall import in_ufws_words
+from ansible.module_utils.yunkube.firewall import in_ufws_words, is_closed
 from ansible.module_utils.yunkube.settings import without_swap
 from ansible.module_utils.yunkube.store import write_atomic
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
@@ -130,7 +130,7 @@ class Host:
     def remove(self) -> None:
         """Remove it, what runs first, and what needs a program of ours before that program."""
         for argv in self.changes["undo"]:
-            self._run(*in_ufws_words(argv))
+            self.take_back(argv)
         if self.record is not None and any("--permanent" in argv for argv in self.changes["undo"]):
             firewalld_zones.restore(self.record["files"])
         if "kubelet.service" in self.services:
@@ -180,6 +180,14 @@ class Host:
         )
 
     firewall: list[str] | None = None
+
+    def take_back(self, argv: list[str]) -> None:
+        """Run a command that undoes something; one that an earlier run got to before it ended may fail."""
+        try:
+            self._run(*in_ufws_words(argv))
+        except TeardownError:
+            if not is_closed(self.module, argv):
+                raise
 
     def _end_slices(self) -> None:
         """Let systemd forget the pods' slices, where it keeps them; the groups of others are gone by now."""
