@@ -1,14 +1,22 @@
 """A cluster is taken off hosts that stay, and nothing of it is left; what was there before is there after.
 
 node1 is occupied: it has what podman, nerdctl and an etcd leave, and files of its own where the cluster writes.
+master1 has ufw and node2 firewalld, each with openings of the host's own; before that master1 has Docker.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import tarfile
+import urllib.request
+from pathlib import Path
 
 import pytest
+from host_packages import install
 from laboratory import Json, Lab, Result, differences, docker
 
 LAB = ("teardown", "10.86.0", 1, 2)
@@ -64,6 +72,13 @@ systemd-run -q --unit own-pods --description own-pods unshare --pid --mount --fo
   /usr/local/bin/containerd-shim-runc-v2 python3 -c "import time; time.sleep(1e6)" \
   -namespace k8s.io -id 1 -address /run/containerd/containerd.sock'
 """
+DOCKER = """
+docker import --change 'ENTRYPOINT ["/demo"]' /root/demo.tar demo
+docker run --detach --publish 8088:8080 demo
+"""
+DOCKER_STORAGE = """mkdir -p /etc/docker; echo '{"storage-driver": "vfs"}' > /etc/docker/daemon.json"""
+UFW = "ufw allow 22/tcp; ufw allow 8090/tcp comment mine; ufw --force enable"
+FIREWALLD = "firewall-cmd --permanent --add-port=8090/tcp && firewall-cmd --reload"
 OWN_UNITS = ("own-etcd", "own-web", "own-pods")
 
 
@@ -77,6 +92,34 @@ def down(lab: Lab, *options: str, **variables: str) -> Result:
     return deploy(lab, "down", "--yes", *options, **variables)
 
 
+def put_demo(lab: Lab, host: str, folder: Path) -> None:
+    """Have a program on a host that answers, as the whole file system of a container."""
+    with tarfile.open(folder / "demo.tar", "w", dereference=True) as archive:
+        archive.add(lab.bundle / "bin/demo", "demo")
+    docker("cp", str(folder / "demo.tar"), f"yunkube-teardown-{host}:/root/")
+
+
+def answer(address: str) -> str:
+    """Return which container answers there, by the name that it has for itself."""
+    with urllib.request.urlopen(f"http://{address}:8088/who", timeout=3) as response:
+        return str(json.load(response)["replica"])
+
+
+def typed(lab: Lab, answers: str, verb: str, *options: str) -> tuple[int, str]:
+    """Run a verb on a terminal and answer its questions; return its code and what it said."""
+    argv = [word for word in lab.argv(verb, cluster_provider="existing") if word != "--json"]
+    leader, follower = pty.openpty()
+    os.write(leader, answers.encode())
+    try:
+        done = subprocess.run(
+            [*argv, *options], stdin=follower, capture_output=True, text=True, check=False, timeout=240
+        )
+    finally:
+        os.close(leader)
+        os.close(follower)
+    return done.returncode, done.stdout + done.stderr
+
+
 def counted(lab: Lab) -> list[int]:
     """Return what the foreign rules of node1 counted."""
     text = lab.run("node1", "nft list table inet foreign; iptables -nvxL FOREIGN")
@@ -86,12 +129,16 @@ def counted(lab: Lab) -> list[int]:
 
 @pytest.fixture(scope="module")
 def before(lab: Lab) -> dict[str, Json]:
-    """What the hosts were; node1 has a packet filter of its own."""
+    """What the hosts were: node1 has a packet filter of its own, the others have a firewall."""
+    install(lab, "master1", "ufw")
+    lab.run("master1", UFW)
+    install(lab, "node2", "firewalld", "netbase")
+    lab.run("node2", FIREWALLD)
     manifest = json.loads((lab.bundle / "manifest.json").read_text())
     for entry in manifest["files"]:
         if entry.get("distribution") == "debian12":
             docker("cp", f"{lab.bundle}/files/{entry['sha256']}", f"yunkube-teardown-node1:/root/{entry['name']}")
-    lab.run("node1", f"dpkg --install /root/*.deb && rm /root/*.deb\n{FOREIGN}\n{OCCUPIED}")
+    lab.run("node1", f"dpkg --force-unsafe-io --install /root/*.deb && rm /root/*.deb\n{FOREIGN}\n{OCCUPIED}")
     lab.run("node2", "ping -c 3 -i 0.2 10.86.0.21")
     return {host: lab.fingerprint(host) for host in HOSTS}
 
@@ -116,32 +163,71 @@ def occupied(lab: Lab, before: dict[str, Json]) -> list[str]:
     return found
 
 
-def test_an_occupied_host_is_refused_for_every_reason_at_once_and_stays(lab: Lab, before: dict[str, Json]) -> None:
-    lab.run("master1", "mkdir -p /run/containerd /var/lib/etcd/default/member")
-    listen = "import socket, time; s = socket.socket(socket.{}); s.bind({}); s.listen(); time.sleep(1e6)"
-    for unit, family, address in (
-        ("engine", "AF_UNIX", "'/run/containerd/containerd.sock'"),
-        ("api", "AF_INET", "('', 6443)"),
-    ):
-        lab.run("master1", f'systemd-run -q --unit own-{unit} python3 -c "{listen.format(family, address)}"')
+def let_in(lab: Lab) -> list[str]:
+    """Return what the hosts' firewalls let in, by now and after their next start."""
+    asked = "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
+    return [*lab.run("master1", "ufw show added; ufw status").splitlines(), *lab.run("node2", asked).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def own_openings(lab: Lab, before: dict[str, Json]) -> list[str]:
+    """What they let in before."""
+    assert set(before) == set(HOSTS)
+    found = let_in(lab)
+    assert "ufw allow 8090/tcp comment 'mine'" in found
+    assert found.count("  ports: 8090/tcp") == 2
+    return found
+
+
+def test_a_host_with_docker_is_refused_for_every_reason_at_once_and_stays(lab: Lab, tmp_path: Path) -> None:
+    lab.run("master1", DOCKER_STORAGE)
+    install(lab, "master1", "docker.io")
+    put_demo(lab, "master1", tmp_path)
+    lab.run("master1", f"{DOCKER}mkdir -p /var/lib/etcd/default/member")
+    for host, port in (("master1", 6443), ("node2", 5001)):
+        listen = f"import socket, time; s = socket.socket(); s.bind(('', {port})); s.listen(); time.sleep(1e6)"
+        lab.run(host, f'systemd-run -q --unit own-api python3 -c "{listen}"')
+    before = {host: lab.fingerprint(host) for host in HOSTS}
+    who = answer("10.86.0.11")
     result = deploy(lab, "up")
     assert result.code == 3, result.errors
-    for what in ("a containerd of its own", "an etcd of its own, in /var/lib/etcd", "port 6443 is taken by python3"):
+    for what in (
+        "a containerd of its own",
+        "an etcd of its own, in /var/lib/etcd",
+        "port 6443 is taken by python3",
+        "5001, which",
+    ):
         assert what in result.faults
-    lab.run("master1", "systemctl stop own-engine own-api; rm -r /run/containerd /var/lib/etcd/default")
+    assert answer("10.86.0.11") == who
     for host in HOSTS:
         assert differences(before[host], lab.fingerprint(host)) == [], host
+    lab.run("node2", "systemctl stop own-api")
+    docker("rm", "--force", "--volumes", "yunkube-teardown-master1")
+    lab.make_hosts()
 
 
-def test_a_cluster_comes_up(lab: Lab, before: dict[str, Json], occupied: list[str]) -> None:
-    assert set(before) == set(HOSTS)
+def test_a_cluster_comes_up(lab: Lab, occupied: list[str], own_openings: list[str]) -> None:
     assert occupied
+    assert own_openings
     assert counted(lab) == [3, 3]
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
     assert "own" not in lab.run(
         "node1", "head -qc 9 /usr/local/bin/crictl /usr/local/bin/ctr /etc/containerd/config.toml"
     )
+
+
+def test_firewalls_let_the_cluster_in_and_keep_their_own_rules(lab: Lab, own_openings: list[str]) -> None:
+    found = let_in(lab)
+    assert [line for line in own_openings if line.startswith("ufw ") and line not in found] == []
+    assert "ufw allow 6443/tcp comment 'Yunkube'" in found
+    assert "ufw allow from 10.86.0.0/24 to any port 2379:2380 proto tcp comment 'Yunkube'" in found
+    assert "ufw route allow to 10.244.0.0/16 comment 'Yunkube'" in found
+    (ports,) = {line for line in found if line.startswith("  ports: 8090/tcp ")}
+    assert {"5000/tcp", "30000-32767/udp"} < set(ports.split())
+    kubelet = 'rule family="ipv4" source address="10.86.0.0/24" port port="10250" protocol="tcp" accept'
+    for line in (ports, f"\t{kubelet}", "  sources: 10.244.0.0/16"):
+        assert found.count(line) == 2, line
 
 
 def test_a_host_keeps_a_small_record_for_root_alone(lab: Lab) -> None:
@@ -190,32 +276,37 @@ def test_a_host_that_does_not_answer_stops_it(lab: Lab) -> None:
 
 
 def test_what_is_left_is_told_and_fails_the_run(lab: Lab) -> None:
-    lab.run("node1", "echo x > /etc/left-over; ip link add left0 type bridge")
+    for host in HOSTS:
+        lab.run(host, "echo x > /etc/left-over")
+    lab.run("node1", "ip link add left0 type bridge")
     assert "registry" in down(lab).faults
     result = down(lab, "--force")
     assert result.code == 3, result.errors
     assert (lab.state / "kubeconfig").exists()
-    assert {failure["host"] for failure in result.failures} == {"node1"}
-    assert result.faults.splitlines() == [
+    told = {failure["host"]: len(failure["faults"]) for failure in result.failures}
+    assert told == {"master1": 1, "node1": 2, "node2": 1}
+    assert sorted(set(result.faults.splitlines())) == [
         f"audit: {line}; undo it, or accept it by a pattern in teardown_accept; then run the same again"
-        for line in ("link left0 is left", "file /etc/left-over is left")
+        for line in ("file /etc/left-over is left", "link left0 is left")
     ]
 
 
 def test_what_is_accepted_passes(lab: Lab) -> None:
     lab.run("node1", "ip link del left0")
-    result = down(lab, "-e", 'teardown_accept=["file /etc/left-over *"]')
+    result = down(lab, "--force", "-e", 'teardown_accept=["file /etc/left-over *"]')
     assert result.code == 0, result.errors
-    lab.run("node1", "rm /etc/left-over")
+    for host in HOSTS:
+        lab.run(host, "rm /etc/left-over")
 
 
 def test_foreign_rules_are_there_with_what_they_counted(lab: Lab) -> None:
     assert min(counted(lab)) >= 3
 
 
-def test_nothing_is_left_of_it(lab: Lab, before: dict[str, Json], occupied: list[str]) -> None:
+def test_nothing_is_left_of_it(lab: Lab, before: dict[str, Json], occupied: list[str], own_openings: list[str]) -> None:
     assert not (lab.state / "kubeconfig").exists()
-    assert occupants(lab) == occupied
+    assert let_in(lab) == own_openings
+    assert differences({"own": occupied}, {"own": occupants(lab)}) == []
     for host in HOSTS:
         assert differences(before[host], lab.fingerprint(host)) == [], host
 
@@ -226,20 +317,49 @@ def test_a_second_down_has_nothing_to_do(lab: Lab) -> None:
     assert set(result.changed.values()) == {0}
 
 
-def test_up_works_again_on_the_same_hosts_and_down_with_a_full_disk(
-    lab: Lab, before: dict[str, Json], occupied: list[str]
-) -> None:
+def test_up_works_again_and_another_inventory_may_adopt_the_cluster_with_its_record(lab: Lab) -> None:
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
+    # As after a restart of a container of the host's own: it has another network.
+    lab.run("node1", "ip netns del cni-6f2a; ip netns add cni-7b40; systemd-run -q ip netns exec cni-7b40 sleep 1d")
+    other = {"cluster_name": "other", "cluster_state_dir": str(lab.state)}
+    assert "master1: other cluster: " in down(lab, "--dead", "node2", **other).faults
     lab.run("node1", "mount -t tmpfs -o size=4k tmpfs /tmp && head -c 1M /dev/zero > /tmp/full || true")
     try:
-        result = down(lab, "--dead", "node2")
+        result = down(lab, "--adopt", "--dead", "node2", **other)
     finally:
         lab.run("node1", "umount /tmp")
     assert result.code == 0, result.errors
+    for host in ("master1", "node1"):
+        assert '"cluster":"teardown"' in lab.run(host, "cat /var/lib/yunkube/before-*.json")
+        lab.run(host, "rm /var/lib/yunkube/before-*.json; rmdir --ignore-fail-on-non-empty /var/lib/yunkube")
     assert lab.succeeds("node2", "systemctl is-active kubelet")
+    lab.run("node1", "ip netns pids cni-7b40 | xargs kill; ip netns del cni-7b40; ip netns add cni-6f2a")
+
+
+def test_a_host_whose_record_is_lost_is_adopted_when_it_is_agreed_to(
+    lab: Lab, before: dict[str, Json], occupied: list[str], own_openings: list[str]
+) -> None:
+    lab.run("node2", "cd /var/lib/yunkube; cp changes.json /root/; mv before.json /root/")
+    known = (lab.state / "id").read_text()
+    assert "is a member of a cluster that Yunkube did not make" in down(lab).faults
+    code, text = typed(lab, "n\n", "down", "--adopt")
+    assert code == 2
+    assert "  remove /etc/kubernetes\n" in text
+    assert "  undo: firewall-cmd --remove-" in text
+    assert "Remove all of this from node2? [y/N]" in text
+    assert "node1" not in text  # there is nothing to adopt
+    assert lab.succeeds("node2", "systemctl is-active kubelet")
+    code, text = typed(lab, "y\ny\n", "down", "--adopt")
+    assert code == 0, text
+    assert not lab.succeeds("node2", "ls /etc/kubernetes /var/lib/kubelet /usr/local/bin/kubeadm")
+    assert "8090/tcp" in lab.run("node2", "firewall-cmd --list-ports")
+    # What nobody could know without the record.
+    lab.run("node2", "mkdir -p /var/lib/yunkube; mv /root/before.json /root/changes.json /var/lib/yunkube")
+    (lab.state / "id").write_text(known)
     result = down(lab)
     assert result.code == 0, result.errors
     for host in HOSTS:
         assert differences(before[host], lab.fingerprint(host)) == [], host
-    assert occupants(lab) == occupied
+    assert let_in(lab) == own_openings
+    assert differences({"own": occupied}, {"own": occupants(lab)}) == []

@@ -14,8 +14,8 @@ from pathlib import Path
 LEFT_OUT = (
     "/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/run/systemd", "/run/log", "/run/user", "/run/sshd", "/run/utmp",
     "/run/motd.dynamic", "/var/log/journal", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/dpkg.log",
-    "/var/log/alternatives.log", "/var/lib/systemd", "/root/.ansible", "/var/cache/ldconfig", "/etc/ld.so.cache",
-    "/var/lib/dpkg", "/var/cache/debconf",
+    "/var/log/alternatives.log", "/var/log/firewalld", "/var/lib/systemd", "/root/.ansible", "/var/cache/ldconfig",
+    "/etc/ld.so.cache", "/var/lib/dpkg", "/var/cache/debconf",
 )  # fmt: skip
 
 
