@@ -52,8 +52,8 @@ mkdir -p /var/lib/etcd/default/member/snap /var/lib/kubelet/own /usr/libexec/kub
 echo 10.88.0.5 > /var/lib/cni/networks/podman/10.88.0.5
 echo '{"name": "podman"}' > /etc/cni/net.d/87-podman.conflist
 for file in /opt/cni/bin/own /opt/cni/bin/bridge /opt/containerd/a/b/c /var/lib/kubelet/own/x \
-  /usr/libexec/kubernetes/own/x /var/lib/etcd/default/member/snap/db /etc/crictl.yaml /etc/default/kubelet \
-  /etc/containerd/config.toml /usr/local/bin/crictl /usr/local/bin/kubectl /usr/local/sbin/runc; do
+  /usr/libexec/kubernetes/own/x /var/lib/etcd/default/member/snap/db /etc/crictl.yaml /etc/default/containerd \
+  /etc/default/kubelet /etc/containerd/config.toml /usr/local/bin/crictl /usr/local/bin/kubectl /usr/local/sbin/runc; do
   echo "own $file" > $file
   chmod 640 $file
 done
@@ -212,9 +212,8 @@ def test_a_cluster_comes_up(lab: Lab, occupied: list[str], own_openings: list[st
     assert counted(lab) == [3, 3]
     result = deploy(lab, "up")
     assert result.code == 0, result.errors
-    assert "own" not in lab.run(
-        "node1", "head -qc 9 /usr/local/bin/crictl /usr/local/bin/ctr /etc/containerd/config.toml"
-    )
+    overwritten = "/etc/containerd/config.toml /etc/default/containerd /usr/local/bin/crictl /usr/local/bin/ctr"
+    assert "own" not in lab.run("node1", f"head -qc 9 {overwritten}")
 
 
 def test_firewalls_let_the_cluster_in_and_keep_their_own_rules(lab: Lab, own_openings: list[str]) -> None:
