@@ -28,13 +28,14 @@ _yunkube_faults() {
 
 _yunkube_deploy() {
   local command=$1 current=$2 previous=$3 verb="" word
+  COMPREPLY=()
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in
       --)
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | down | dashboard | image | web | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | down | dashboard | image | web | import | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -55,7 +56,7 @@ _yunkube_deploy() {
   esac
   local words
   case $verb in
-    "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web import kubectl completion --help" ;;
     up | plan) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     verify) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --help" ;;
     status) words="--inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --watch --interval --help" ;;
@@ -68,10 +69,14 @@ _yunkube_deploy() {
     dashboard) words="--inventory --print --admin --viewer --json --help" ;;
     web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-become-pass --timeout --json --verbose --namespace --yes --prune-data --help" ;;
     image) words="push --inventory --json --help" ;;
+    import)
+      words="kubespray kubeasz k3s-ansible --inventory --help"
+      mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      ;;
     kubectl) words="--inventory --help --" ;;
     completion) words="bash zsh fish --help" ;;
   esac
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 
 complete -F _yunkube_deploy deploy.py ./scripts/deploy.py scripts/deploy.py

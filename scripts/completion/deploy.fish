@@ -1,6 +1,6 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status doctor support-bundle add remove reattach down dashboard image web kubectl completion
+set -l verbs up plan verify status doctor support-bundle add remove reattach down dashboard image web import kubectl completion
 set -l playbooks up plan verify status doctor support-bundle add remove reattach down web
 
 complete -c deploy.py -f
@@ -24,9 +24,11 @@ complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l print -d "op
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l viewer -d "a token that may only look"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard" -l admin -d "a token with all rights"
 complete -c deploy.py -n "__fish_seen_subcommand_from dashboard image" -l json -d "an object on stdout"
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a import -d "write an inventory from another project's"
+complete -c deploy.py -n "__fish_seen_subcommand_from import" -F -a "kubespray kubeasz k3s-ansible"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a kubectl -d "run the cluster's own kubectl"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a completion -d "print the completion script of a shell"
-complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks dashboard image kubectl" -s i -l inventory -r -F -d "inventory directory or file"
+complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks dashboard image import kubectl" -s i -l inventory -r -F -d "inventory directory or file"
 complete -c deploy.py -n "__fish_seen_subcommand_from up plan support-bundle" -l limit -x -d "only these hosts or groups"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s e -x -d "a variable for this run: key=value"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s J -l ask-vault-pass -d "ask for the password of vaulted files"

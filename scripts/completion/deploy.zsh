@@ -17,6 +17,7 @@ _yunkube_deploy() {
     'dashboard:say where the dashboard is and how to get in, and open it'
     'web:deploy web services, or take one back to the version before'
     'image:push an image to the cluster'\''s registry'
+    'import:write an inventory from one of another project'
     'kubectl:run the cluster'\''s own kubectl against it'
     'completion:print the completion script of a shell'
   )
@@ -66,6 +67,7 @@ _yunkube_deploy() {
       _arguments -s $playbook '--yes[do not ask]' '--prune-data[remove also what holds data]' '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \
         '1:action:(apply rollback)' '2:web service:'
       ;;
+    import) _arguments $inventory '1:project:(kubespray kubeasz k3s-ansible)' '2:inventory:_files' ;;
     image) _arguments $inventory '--json[an object on stdout]' '1:action:(push)' '2:image:' ;;
     kubectl) _arguments $inventory '*::kubectl arguments:' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;

@@ -3,7 +3,7 @@
 A process of its own, for Ansible is slow to import and reads its configuration while it is. The question is an object
 with C(keys), the variables to tell, and C(extra), those of the command line. Of the answer, C(fixed) says whether it
 follows from the files alone, so that it may be kept; C(unread) is why files were not read, C(error) and its C(key) why
-nothing was.
+nothing was. With C(everything) in place of C(keys), the answer has C(hosts), all variables of each, as plays see them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,21 @@ from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import is_encrypted
+from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 
+# What Ansible itself says of a host.
+MAGIC = {
+    "ansible_facts",
+    "ansible_local",
+    "group_names",
+    "inventory_dir",
+    "inventory_file",
+    "inventory_hostname",
+    "inventory_hostname_short",
+}
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 
 
@@ -45,7 +56,8 @@ class Inventory:
         self.path = path
         loader = Loader()
         self.manager = InventoryManager(loader, [str(path)])
-        manager = VariableManager(loader, self.manager)
+        manager = self._manager = VariableManager(loader, self.manager)
+        self._loader = loader
         host = self.manager.get_host("localhost")
         self._extra = extra
         self._variables = manager.get_vars(host=host)
@@ -62,6 +74,20 @@ class Inventory:
         if not _is_template(raw):
             return raw, True
         return None if key in self._extra else self._templar.template(raw), False
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """Return what the inventory sets for a host; a value that cannot be told, being encrypted or so, is None."""
+        found = self._manager.get_vars(host=self.manager.get_host(host), include_hostvars=True)
+        templar = Templar(self._loader, variables=found | dict(self._extra))
+        told: dict[str, Any] = {}
+        for key in sorted(
+            (set(found) | set(self._extra)) - set(self._manager.get_vars()) - set(MAGIC) | set(self._extra)
+        ):
+            try:
+                told[key] = templar.template(self._extra.get(key, found.get(key)))
+            except AnsibleError:
+                told[key] = None
+        return told
 
     def is_static(self) -> bool:
         """Say whether the hosts stand in files that nothing runs."""
@@ -101,10 +127,25 @@ def answer(path: Path, keys: Sequence[str], extra: Mapping[str, Any]) -> dict[st
     }
 
 
+def everything(path: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all hosts with their variables, or what is wrong; what a lookup would do is not done, for it may write."""
+    lookup_loader.get = lambda *_arguments, **_options: None
+    try:
+        inventory = Inventory(path, extra)
+        hosts = [host.name for host in inventory.manager.get_hosts()]
+        variables = {host: inventory.variables(host) for host in hosts}
+    except AnsibleError as error:
+        return {"error": str(error)}
+    groups = {name: [host.name for host in group.get_hosts()] for name, group in inventory.manager.groups.items()}
+    return {"hosts": variables, "groups": groups, "unread": inventory.unread}
+
+
 def main() -> None:
     """Answer the question on stdin."""
     question = json.load(sys.stdin)
-    json.dump(answer(Path(sys.argv[1]), question["keys"], question["extra"]), sys.stdout, default=str)
+    path, extra = Path(sys.argv[1]), question["extra"]
+    told = everything(path, extra) if question.get("everything") else answer(path, question["keys"], extra)
+    json.dump(told, sys.stdout, default=str)
 
 
 if __name__ == "__main__":

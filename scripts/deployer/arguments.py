@@ -15,6 +15,7 @@ from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
+PROJECTS = ("kubespray", "kubeasz", "k3s-ansible")
 SHELLS = ("bash", "zsh", "fish")
 
 OVERVIEW = """\
@@ -152,6 +153,15 @@ examples:
   ./scripts/deploy.py web rollback shop -n shops
 
 Then change the image in cluster.yml, too: the next `up` brings what is declared there.
+""",
+    "import": """\
+examples:
+  ./scripts/deploy.py import kubespray ~/kubespray/inventory/prod -i inventory/prod
+  ./scripts/deploy.py import kubeasz /etc/kubeasz/clusters/prod -i inventory/prod
+  ./scripts/deploy.py import k3s-ansible ~/k3s-ansible/inventory.yml -i inventory/prod
+
+It writes a new inventory and nothing else, and names what has no counterpart. It is for a new cluster on the same or
+other hosts: a host that runs another project's cluster is refused by `plan` and `up`.
 """,
     "completion": """\
 examples:
@@ -409,6 +419,9 @@ def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     image.add_argument("action", choices=["push"], help="what to do")
     image.add_argument("image", metavar="NAME[:TAG]", help="an image of this machine's Docker engine")
     image.add_argument("--json", action="store_true", help="an object on stdout, and no progress")
+    theirs = add("import", "write an inventory from one of Kubespray, kubeasz or k3s-ansible")
+    theirs.add_argument("action", choices=PROJECTS, metavar="PROJECT", help="%(choices)s")
+    theirs.add_argument("name", metavar="PATH", help="its inventory: a directory or a file")
     kubectl = add("kubectl", "run the cluster's own kubectl against it")
     kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
     completion = add("completion", "print the completion script of a shell")

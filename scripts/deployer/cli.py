@@ -37,6 +37,11 @@ def dispatch(request: Request) -> int:
         sys.stdout.write((COMPLETION / f"deploy.{request.shell}").read_text(encoding="utf-8"))
         return Exit.OK
 
+    if request.verb == "import":
+        from deployer.import_inventory import import_inventory  # noqa: PLC0415
+
+        return import_inventory(request)
+
     from deployer.cluster import check_inventory, find_cluster  # noqa: PLC0415
 
     cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)

@@ -79,11 +79,15 @@ class Source:
         """Return what keeps Ansible from reading a file, with file and line."""
         return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
 
-    def _ask(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+    def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Return C(hosts), with all variables of each, and C(groups); the inventory may be another project's."""
+        return self._ask(extra, everything=True)
+
+    def _ask(self, extra: Mapping[str, Any], *, everything: bool = False) -> dict[str, Any]:
         """Ask Ansible."""
         # Its own configuration, whatever project this shell is set up for.
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-        question = json.dumps({"keys": KEYS, "extra": dict(extra)}, default=str)
+        question = json.dumps({"keys": KEYS, "everything": everything, "extra": dict(extra)}, default=str)
         try:
             done = subprocess.run(
                 [sys.executable, str(READER), str(self.path)],
@@ -97,7 +101,9 @@ class Source:
         found: dict[str, Any] = json.loads(done.stdout)
         if "key" in found:
             raise DeployError(f"{self.place(found['key'])}: {found['key']}: {found['error']}")
-        if reasons := [found["error"]] if "error" in found else found["unread"]:
+        # Beside the hosts' file, others' directories hold what is none.
+        unread = found.get("unread", []) if not everything or not found.get("hosts") else []
+        if reasons := [found["error"]] if "error" in found else unread:
             raise DeployError("\n".join(self.problems() or [f"{shown(self.path)}: {line}" for line in reasons]))
         return found
 

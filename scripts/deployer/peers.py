@@ -1,0 +1,339 @@
+"""What the inventories of Kubespray, kubeasz and k3s-ansible mean in ours.
+
+A setting that has a counterpart is taken, whatever its value. All others are named, without their values, as some are
+secrets. Names and meanings are those of the projects' sample inventories.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+
+# Kept as they are, for a host or for all.
+CONNECTION = (
+    "ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args",
+    "ansible_python_interpreter",
+)  # fmt: skip
+# Ansible's names of before.
+ALIASES = {f"ansible_ssh_{name}": f"ansible_{name}" for name in ("host", "port", "user")}
+# Ansible's, and of no matter here: our plays say themselves where they need root.
+SILENT = re.compile(r"ansible_become(_method|_user)?|ansible_connection|ansible_ssh_extra_args")
+PASSWORD = re.compile(r"ansible_(become|ssh|sudo)?_?pass(word)?")
+
+
+@dataclass
+class Imported:
+    """An inventory of ours, and what of theirs became of it."""
+
+    masters: dict[str, Json] = field(default_factory=dict)
+    nodes: dict[str, Json] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
+    origins: dict[str, list[str]] = field(default_factory=dict)  # by our key
+    left: dict[str, str] = field(default_factory=dict)  # their key: why, empty where it only has no counterpart
+
+    def take(self, key: str, value: Any, *origins: str) -> None:
+        """Set a key of the cluster; dictionaries are laid over what is there."""
+        there = self.settings.get(key)
+        self.settings[key] = _laid(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+        self.origins.setdefault(key, []).extend(origins)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A project: its groups, and what it calls things."""
+
+    masters: tuple[str, ...]
+    nodes: tuple[str, ...]
+    # Their key -> what it becomes; the function is given (result, their key, value, all variables of the first master).
+    settings: Mapping[str, Callable[[Imported, str, Any, Json], None]]
+    # Why some have no counterpart.
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)  # group of theirs: why its hosts are left
+    name: str = ""  # the variable with a host's name, where the inventory has addresses
+    address: str = ""  # the variable with the address that hosts use among each other
+    everywhere: bool = False  # whether masters take ordinary pods
+
+
+def _laid(under: Json, over: Json) -> Json:
+    both = {**under, **over}
+    for key in set(under) & set(over):
+        if isinstance(under[key], dict) and isinstance(over[key], dict):
+            both[key] = _laid(under[key], over[key])
+    return both
+
+
+def as_is(key: str, read: Callable[[Any], Any] = lambda value: value) -> Callable[[Imported, str, Any, Json], None]:
+    """Return what takes a setting under our key; a value that `read` makes None is left."""
+
+    def take(result: Imported, theirs: str, value: Any, _: Json) -> None:
+        mine = read(value)
+        if mine is None:
+            result.left[theirs] = ""
+        else:
+            result.take(key, mine, theirs)
+
+    return take
+
+
+def only(accepted: Mapping[str, Any], key: str, reason: str) -> Callable[[Imported, str, Any, Json], None]:
+    """Return what takes a setting whose value has a counterpart in `accepted` (None: it is how we do it anyway)."""
+
+    def take(result: Imported, theirs: str, value: Any, _: Json) -> None:
+        if str(value).lower() not in accepted:
+            result.left[theirs] = reason.format(value=value)
+        elif accepted[str(value).lower()] is not None:
+            result.take(key, accepted[str(value).lower()], theirs)
+
+    return take
+
+
+def _release(value: Any) -> str | None:
+    found = re.fullmatch(r"v?(\d+\.\d+\.\d+)([+-].*)?", str(value))
+    return found[1] if found else None
+
+
+def _node_ports(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    arguments = [{"name": "service-node-port-range", "value": str(value).replace(":", "-")}]
+    result.take("master_cluster_configuration", {"apiServer": {"extraArgs": arguments}}, theirs)
+
+
+def _proxy(variable: str) -> Callable[[Imported, str, Any, Json], None]:
+    return lambda result, theirs, value, _: (
+        result.take("container_runtime_environment", {variable: str(value)}, theirs) if value else None
+    )
+
+
+def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    if str(value) != "24":
+        result.left[theirs] = "every node takes a /24 of cluster_pod_cidr"
+
+
+def _domain(value: Any) -> str:
+    return str(value).strip(".")
+
+
+def _listed(value: Any) -> list[str] | None:
+    return [str(one) for one in value] if isinstance(value, list) and value else None
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a host is named by its address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def taints(value: Any) -> list[Json]:
+    """Return taints as Kubernetes has them, of `key=value:Effect` each."""
+    found = []
+    for text in value if isinstance(value, list) else [value]:
+        match = re.fullmatch(r"([^=:]+)(?:=([^:]*))?:(\w+)", str(text))
+        if match:
+            worth = {"value": match[2]} if match[2] else {}
+            found.append({"key": match[1], **worth, "effect": match[3]})
+    return found
+
+
+NETWORK = "the pods' network is flannel, which enforces no NetworkPolicy"
+RUNTIME = "the runtime is containerd"
+DASHBOARD = {"true": "kube_web_view", "yes": "kube_web_view", "false": "none", "no": "none"}
+IPVS = "kube-proxy works with iptables here, or nftables by master_kube_proxy_config"
+PROXY_MODES = {"iptables": None, "nftables": {"mode": "nftables"}}
+
+
+def _spray_endpoint(result: Imported, theirs: str, value: Any, variables: Json) -> None:
+    if isinstance(value, Mapping) and value.get("address"):
+        host = variables.get("apiserver_loadbalancer_domain_name") or value["address"]
+        origins = [theirs, *(["apiserver_loadbalancer_domain_name"] if host != value["address"] else [])]
+        result.take("cluster_control_plane_endpoint", f"{host}:{value.get('port') or 6443}", *origins)
+
+
+def _spray_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    mirrors = {}
+    for entry in value if isinstance(value, list) else []:
+        hosts = [mirror["host"] for mirror in entry.get("mirrors") or [] if isinstance(mirror, Mapping)]
+        mirrors[str(entry.get("prefix"))] = hosts
+    if mirrors:
+        result.take("container_runtime_registry_mirrors", mirrors, theirs)
+
+
+def arguments(name: str, text: Any) -> dict[str, list[Any]]:
+    """Return k3s' arguments by their names: of a command line, or of the text of its configuration file (`_yaml`)."""
+    found: dict[str, list[Any]] = {}
+    if name.endswith("_yaml"):
+        read = yaml.safe_load(str(text or ""))
+        pairs = read.items() if isinstance(read, dict) else ()
+        return {str(key): given if isinstance(given, list) else [given] for key, given in pairs}
+    words = shlex.split(str(text or ""))
+    for number, word in enumerate(words):
+        key, equals, given = word.removeprefix("--").partition("=")
+        if word.startswith("--"):
+            following = words[number + 1] if number + 1 < len(words) else ""
+            found.setdefault(key, []).append(given if equals else "" if following.startswith("--") else following)
+    return found
+
+
+def _k3s_config(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    for key, given in arguments(theirs, value).items():
+        _k3s_argument(result, f"{theirs}: {key}", key, given)
+
+
+def _k3s_argument(result: Imported, theirs: str, key: str, values: list[Any]) -> None:
+    one = str(values[-1]) if values else ""
+    kubelet = dict(text.partition("=")[::2] for text in map(str, values)) if key == "kubelet-arg" else {}
+    if key in ("cluster-cidr", "service-cidr", "cluster-domain"):
+        result.take(_K3S_KEYS[key], one, theirs)
+    elif key == "service-node-port-range":
+        _node_ports(result, theirs, one, {})
+    elif key == "tls-san":
+        names = [name for text in values for name in str(text).split(",")]
+        result.take("master_certificate_names", [*result.settings.get("master_certificate_names", []), *names], theirs)
+    elif key == "flannel-backend" and one in _K3S_BACKENDS:
+        result.take("flannel_backend", _K3S_BACKENDS[one], theirs)
+    elif kubelet and set(kubelet) == {"max-pods"}:
+        result.take("cluster_kubelet_config", {"maxPods": int(kubelet["max-pods"])}, theirs)
+    elif key not in ("node-taint", "node-label"):  # of hosts: see host_marks
+        result.left[theirs] = NETWORK if key == "flannel-backend" else ""
+
+
+_K3S_KEYS = {
+    "cluster-cidr": "cluster_pod_cidr",
+    "service-cidr": "cluster_service_cidr",
+    "cluster-domain": "cluster_dns_domain",
+}
+_K3S_BACKENDS = {"vxlan": "vxlan", "host-gw": "host-gw", "wireguard-native": "wireguard"}
+
+
+def _k3s_endpoint(result: Imported, theirs: str, value: Any, variables: Json) -> None:
+    first = variables.get("ansible_host") or variables["__name"]
+    if value and value not in (first, variables["__name"]):
+        result.take("cluster_control_plane_endpoint", f"{value}:{variables.get('api_port') or 6443}", theirs)
+        if "kube_vip_tag_version" in variables:
+            result.left["kube_vip_tag_version"] = "nothing here announces a virtual address: point one at the masters"
+
+
+def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    read = yaml.safe_load(str(value or ""))
+    mirrors = read.get("mirrors") if isinstance(read, dict) else None
+    if isinstance(mirrors, dict):
+        urls = {name: _listed((entry or {}).get("endpoint")) or [] for name, entry in mirrors.items()}
+        result.take("container_runtime_registry_mirrors", urls, theirs)
+
+
+PEERS: Mapping[str, Peer] = {
+    "kubespray": Peer(
+        masters=("kube_control_plane", "kube-master"),
+        nodes=("kube_node", "kube-node"),
+        address="ip",
+        hosts={
+            "etcd": "etcd runs on the masters",
+            "calico_rr": NETWORK,
+            "calico-rr": NETWORK,
+            "bastion": "write -o ProxyJump=USER@HOST into ansible_ssh_common_args",
+        },
+        settings={
+            "kube_version": as_is("cluster_kubernetes_version", _release),
+            "kube_pods_subnet": as_is("cluster_pod_cidr", str),
+            "kube_service_addresses": as_is("cluster_service_cidr", str),
+            "cluster_name": as_is("cluster_dns_domain", _domain),
+            "kube_network_node_prefix": _prefix,
+            "kube_network_plugin": only({"flannel": None}, "", NETWORK),
+            "flannel_backend_type": only(
+                {"vxlan": "vxlan", "host-gw": "host-gw", "wireguard": "wireguard"}, "flannel_backend", ""
+            ),
+            "container_manager": only({"containerd": None}, "", RUNTIME),
+            "kube_proxy_mode": only(PROXY_MODES, "master_kube_proxy_config", IPVS),
+            "kubelet_max_pods": as_is("cluster_kubelet_config", lambda value: {"maxPods": int(value)}),
+            "kube_apiserver_node_port_range": _node_ports,
+            "supplementary_addresses_in_ssl_keys": as_is("master_certificate_names", _listed),
+            "loadbalancer_apiserver": _spray_endpoint,
+            "containerd_registries_mirrors": _spray_mirrors,
+            "dashboard_enabled": only(DASHBOARD, "dashboard_provider", ""),
+            "http_proxy": _proxy("HTTP_PROXY"),
+            "https_proxy": _proxy("HTTPS_PROXY"),
+            "additional_no_proxy": _proxy("NO_PROXY"),
+            "no_proxy": _proxy("NO_PROXY"),
+            "apiserver_loadbalancer_domain_name": lambda *_: None,  # with loadbalancer_apiserver
+            "dns_domain": lambda *_: None,  # is cluster_name
+            "access_ip": lambda *_: None,
+            "etcd_member_name": lambda *_: None,
+        },
+        reasons={"kubeadm_certificate_key": "kubeadm makes one for each run"},
+    ),
+    "kubeasz": Peer(
+        masters=("kube_master", "kube-master"),
+        nodes=("kube_node", "kube-node"),
+        name="k8s_nodename",
+        hosts={
+            "etcd": "etcd runs on the masters",
+            "ex_lb": "no load balancer is made: name yours in cluster_control_plane_endpoint",
+            "ex-lb": "no load balancer is made: name yours in cluster_control_plane_endpoint",
+            "harbor": "name it in cluster_registry_address, or a host of the cluster in cluster_registry_host",
+            "chrony": "clocks are checked, not set",
+        },
+        settings={
+            "K8S_VER": as_is("cluster_kubernetes_version", _release),
+            "CLUSTER_CIDR": as_is("cluster_pod_cidr", str),
+            "SERVICE_CIDR": as_is("cluster_service_cidr", str),
+            "CLUSTER_DNS_DOMAIN": as_is("cluster_dns_domain", _domain),
+            "NODE_CIDR_LEN": _prefix,
+            "NODE_PORT_RANGE": _node_ports,
+            "CLUSTER_NETWORK": only({"flannel": None}, "", NETWORK),
+            "FLANNEL_BACKEND": only({"vxlan": "vxlan", "host-gw": "host-gw"}, "flannel_backend", ""),
+            "CONTAINER_RUNTIME": only({"containerd": None}, "", RUNTIME),
+            "PROXY_MODE": only(PROXY_MODES, "master_kube_proxy_config", IPVS),
+            "MAX_PODS": as_is("cluster_kubelet_config", lambda value: {"maxPods": int(value)}),
+            "MASTER_CERT_HOSTS": as_is("master_certificate_names", _listed),
+            "dashboard_install": only(DASHBOARD, "dashboard_provider", ""),
+            "K8S_NODENAME": lambda *_: None,  # is k8s_nodename
+            "k8s_nodename": lambda *_: None,
+        },
+    ),
+    "k3s-ansible": Peer(
+        masters=("server", "master"),
+        nodes=("agent", "node"),
+        everywhere=True,
+        settings={
+            "k3s_version": as_is("cluster_kubernetes_version", _release),
+            "api_endpoint": _k3s_endpoint,
+            "apiserver_endpoint": _k3s_endpoint,
+            "api_port": lambda *_: None,  # with api_endpoint
+            "extra_server_args": _k3s_config,
+            "server_config_yaml": _k3s_config,
+            "registries_config_yaml": _k3s_mirrors,
+            "extra_agent_args": lambda *_: None,  # labels and taints: see host_marks
+            "agent_config_yaml": lambda *_: None,
+        },
+        reasons={
+            "token": "each host that joins gets a token of its own",
+            "k3s_token": "each host that joins gets a token of its own",
+        },
+    ),
+}
+
+
+def host_marks(variables: Json, master: bool) -> Json:
+    """Return labels and taints that theirs sets for a host."""
+    marks: Json = {}
+    labels, tainted = variables.get("node_labels"), variables.get("node_taints")
+    if isinstance(labels, Mapping) and labels:
+        marks["node_labels"] = {str(key): str(value) for key, value in labels.items()}
+    found = taints(tainted) if tainted else []
+    kind = "server" if master else "agent"
+    for key in (f"extra_{kind}_args", f"{kind}_config_yaml"):
+        given = arguments(key, variables.get(key))
+        pairs = dict(str(text).partition("=")[::2] for text in given.get("node-label", []))
+        if pairs:
+            marks["node_labels"] = {**marks.get("node_labels", {}), **pairs}
+        found += taints(given.get("node-taint", []))
+    return {**marks, "node_taints": found} if found else marks
