@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -128,6 +129,49 @@ def tasks(_repeat: int) -> Result:
     }
 
 
+def check(repeat: int) -> Result:
+    """Check an inventory of 100 hosts, in the module's own process, without Ansible around it."""
+    hosts = {f"n{number}": f"10.9.0.{number + 10}" for number in range(100)}
+    with tempfile.TemporaryDirectory(prefix="yunkube-bench-") as folder:
+        inventory = Path(folder)
+        shutil.copytree(lab.ROOT / "inventory/sample/group_vars", inventory / "group_vars")
+        (first, *others) = ({name: {"ansible_host": address}} for name, address in hosts.items())
+        groups = {"masters": {"hosts": first}, "nodes": {"hosts": dict(pair for one in others for pair in one.items())}}
+        (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+        (file,) = (inventory / "group_vars/all").glob("*.yml")
+        values = {
+            "cluster_name": "bench",
+            **{key: value for key, value in yaml.safe_load(file.read_text()).items() if value},
+        }
+        question = {
+            "project_dir": str(lab.ROOT),
+            "sources": [folder],
+            "values": {"cluster_kubernetes_version": "1.37.2", "cluster_dns_domain": "cluster.local", **values},
+            "hosts": hosts,
+            "groups": {"masters": ["n0"], "nodes": list(hosts)[1:]},
+        }
+        seconds = [_check(question) for _ in range(repeat)]
+    return {"milliseconds": spread([round(one * 1000, 1) for one in seconds])}
+
+
+def _check(question: Result) -> float:
+    """Return how long the check took, of a process that has read its code and nothing else."""
+    script = """
+import json, sys, time
+sys.path.insert(0, "library")
+import ansible.module_utils
+ansible.module_utils.__path__.append("module_utils")
+import cluster_config
+question = json.load(sys.stdin)
+began = time.monotonic()
+cluster_config.judge(question)
+print(time.monotonic() - began)
+"""
+    argv = [str(lab.ROOT / ".venv/bin/python"), "-c", script]
+    done = subprocess.run(argv, input=json.dumps(question), check=True, capture_output=True, text=True, cwd=lab.ROOT)
+    return float(done.stdout)
+
+
 def build(_repeat: int) -> Result:
     """Make the bundle with an empty cache: every program compiled."""
     with tempfile.TemporaryDirectory(prefix="yunkube-bench-cache-") as cache, lab.cluster() as inventory:
@@ -173,7 +217,7 @@ def _under_load(do: Callable[[], None]) -> Result:
     return {"sent": seen.sent, "lost": len(seen.lost), "slowest_ms": round(1000 * seen.slowest), "why": seen.lost[:5]}
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, web, build)}
+MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, build)}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:

@@ -81,6 +81,10 @@ def _lost(key: str) -> Callable[[Results], tuple[str, float]]:
     return value
 
 
+def _milliseconds(result: Results) -> tuple[str, float]:
+    return _spread(result["milliseconds"], " ms"), result["milliseconds"]["median"]
+
+
 def _minutes(result: Results) -> tuple[str, float]:
     return f"{result['minutes']} min, {result['megabytes']} MB", result["minutes"]
 
@@ -103,6 +107,7 @@ FIGURES = (
     Figure("tasks", "tasks in the files of the roles that it comes to", "≤ 120", _count("in_files"), 120),
     Figure("tasks", "`command` and `shell` among them", "≤ 1 in 8", _commands, 1 / 8),
     Figure("tasks", "tasks skipped on each host by a first `up`", "≤ 40", _skipped, 40),
+    Figure("check", "check of an inventory of 100 hosts, the module's own time", "≤ 50 ms", _milliseconds, 50),
     Figure("web", "requests lost by an update of a web service, at 50 a second for 30 s", "0", _lost("update"), 0),
     Figure("web", "requests lost by the deletion of one of its two pods, likewise", "0", _lost("deletion"), 0),
     Figure("web", "requests lost by an update of a ReplicationController, likewise", "0", _lost("controller"), 0),
