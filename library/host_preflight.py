@@ -321,6 +321,10 @@ def foreign(*, master: bool, root: Path = Path("/")) -> tuple[str, ...]:
         found.append("data of another cluster, or of an etcd of its own, in /var/lib/etcd")
     if (root / "var/lib/kubelet/config.yaml").exists():
         found.append("data of another cluster in /var/lib/kubelet")
+    networks = sorted(path.name for path in (root / "etc/cni/net.d").glob("*.conf*"))
+    if networks:
+        first = f"/etc/cni/net.d/{networks[0]}"
+        found.append(f"{first}, a network of another program (podman?) that pods get until flannel's is there")
     return tuple(found)
 
 

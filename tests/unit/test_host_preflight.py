@@ -302,6 +302,17 @@ def test_what_a_cluster_would_use_or_overwrite_of_others_is_foreign(tmp_path: Pa
     assert [what.rpartition(" ")[2] for what in found] == ["/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"]
 
 
+def test_a_network_of_another_program_is_foreign(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/cni/net.d"
+    folder.mkdir(parents=True)
+    (folder / ".kubernetes-cni-keep").touch()
+    assert foreign(master=True, root=tmp_path) == ()
+    (folder / "87-podman-bridge.conflist").touch()
+    (folder / "10-own.conf").touch()
+    (what,) = foreign(master=False, root=tmp_path)
+    assert what.startswith("/etc/cni/net.d/10-own.conf, a network of another program")
+
+
 def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None:
     specs = yaml.safe_load((ROOT / "roles/prepare_host/meta/argument_specs.yml").read_text())["argument_specs"]
     (choices,) = (
