@@ -33,6 +33,7 @@ complete -c deploy.py -n "__fish_seen_subcommand_from up plan support-bundle" -l
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s e -x -d "a variable for this run: key=value"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s J -l ask-vault-pass -d "ask for the password of vaulted files"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l vault-password-file -r -F -d "a file with that password"
+complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s k -l ask-pass -d "ask for the password of the login"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s K -l ask-become-pass -d "ask for the password of sudo"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l timeout -x -d "give up after so many seconds"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l json -d "one event a line on stdout"

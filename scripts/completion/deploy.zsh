@@ -28,6 +28,7 @@ _yunkube_deploy() {
     '*-e[a variable for this run]:key=value:'
     '(-J --ask-vault-pass)'{-J,--ask-vault-pass}'[ask for the password of vaulted files]'
     '*--vault-password-file[a file with that password]:file:_files'
+    '(-k --ask-pass)'{-k,--ask-pass}'[ask for the password of the login on the hosts]'
     '(-K --ask-become-pass)'{-K,--ask-become-pass}'[ask for the password of sudo on the hosts]'
     '--timeout[give up after so many seconds]:seconds:'
     '--json[one event a line on stdout]'

@@ -225,6 +225,7 @@ class Request:
     viewer: bool = False
     ask_vault_pass: bool = False
     ask_become_pass: bool = False
+    ask_pass: bool = False
     vault_password_file: tuple[str, ...] = ()
     passwords: Passwords = field(default=Passwords(), repr=False)
 
@@ -358,6 +359,7 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         default=[],
         help="a file with that password, or a program that prints it; may be given again",
     )
+    sub.add_argument("-k", "--ask-pass", action="store_true", help="ask for the password of the login on the hosts")
     sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
     sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
     sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")

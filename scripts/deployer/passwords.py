@@ -13,6 +13,7 @@ from deployer.errors import DeployError
 # Ansible's own switches: it would wait for an answer that nobody can give.
 ASK_VAULT = "ANSIBLE_ASK_VAULT_PASS"
 ASK_BECOME = "ANSIBLE_BECOME_ASK_PASS"
+ASK_CONNECTION = "ANSIBLE_ASK_PASS"
 
 WITHOUT = "no vault secrets found"
 WRONG = "no vault secrets were found that could decrypt"
@@ -24,17 +25,18 @@ class Passwords:
 
     vault: str = field(default="", repr=False)
     become: str = field(default="", repr=False)
+    connection: str = field(default="", repr=False)
     files: tuple[Path, ...] = ()
 
     @property
     def values(self) -> tuple[str, ...]:
         """Return what must not be shown."""
-        return tuple(value for value in (self.vault, self.become) if value)
+        return tuple(value for value in (self.vault, self.become, self.connection) if value)
 
     def options(self, private: Path) -> list[str]:
         """Write what was typed into the run's private directory, and return the options that name it."""
         options = [f"--vault-password-file={file}" for file in self.files]
-        for name, value in (("vault", self.vault), ("become", self.become)):
+        for name, value in (("vault", self.vault), ("become", self.become), ("connection", self.connection)):
             if value:
                 path = private / f"{name}-password"
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -44,7 +46,7 @@ class Passwords:
         return options
 
 
-def get_passwords(*, vault: bool, become: bool, files: Iterable[str]) -> Passwords:
+def get_passwords(*, vault: bool, become: bool, connection: bool, files: Iterable[str]) -> Passwords:
     """Ask for what was asked to be asked for, by option or by Ansible's variable."""
     paths = tuple(Path(file).expanduser().absolute() for file in files)
     for path in paths:
@@ -52,6 +54,7 @@ def get_passwords(*, vault: bool, become: bool, files: Iterable[str]) -> Passwor
             raise DeployError(f"--vault-password-file {path}: there is no such file", "name a file with the password")
     return Passwords(
         vault=_ask("Vault password: ", "--ask-vault-pass") if vault or _is_set(ASK_VAULT) else "",
+        connection=_ask("SSH password: ", "--ask-pass") if connection or _is_set(ASK_CONNECTION) else "",
         become=_ask("BECOME password: ", "--ask-become-pass") if become or _is_set(ASK_BECOME) else "",
         files=paths,
     )
@@ -62,7 +65,11 @@ def _is_set(variable: str) -> bool:
 
 
 def _ask(prompt: str, option: str) -> str:
-    instead = "--vault-password-file FILE" if "vault" in option else "ansible_become_password in a vaulted file"
+    instead = {
+        "--ask-vault-pass": "--vault-password-file FILE",
+        "--ask-become-pass": "ansible_become_password in a vaulted file",
+        "--ask-pass": "ansible_password in a vaulted file",
+    }[option]
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -80,7 +87,7 @@ def environment() -> dict[str, str]:
         for name in ("ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE")
         if (value := os.environ.get(name))
     }
-    return {ASK_VAULT: "False", ASK_BECOME: "False", "ANSIBLE_ASK_PASS": "False", **files}
+    return {ASK_VAULT: "False", ASK_BECOME: "False", ASK_CONNECTION: "False", **files}
 
 
 def vault_problem(said: Iterable[str]) -> str:

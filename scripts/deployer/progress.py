@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -40,8 +40,9 @@ NO_SUCH_HOST = "Could not match supplied host pattern, ignoring: "
 class Progress:
     """Feed it events; it yields what views show, and keeps what the end needs."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, locked_key: Callable[[str], str] = lambda _: "") -> None:
+        """Begin with nothing; see failures.py for `locked_key`."""
+        self._locked_key = locked_key
         self.stages: list[StageEnded] = []
         self.hosts: dict[str, HostCount] = {}
         self.failures: tuple[Failure, ...] = ()
@@ -113,7 +114,7 @@ class Progress:
                 yield self._fail(str(data.get("host", "")), failure_of(data, printed))
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
-                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed))
+                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed, self._locked_key))
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""

@@ -19,6 +19,7 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
+from deployer.keys import locked_key
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.passwords import Passwords, get_passwords, vault_problem
@@ -81,7 +82,10 @@ def with_passwords(request: Request) -> Request:
     if request.passwords != Passwords():
         return request
     passwords = get_passwords(
-        vault=request.ask_vault_pass, become=request.ask_become_pass, files=request.vault_password_file
+        vault=request.ask_vault_pass,
+        become=request.ask_become_pass,
+        connection=request.ask_pass,
+        files=request.vault_password_file,
     )
     return replace(request, passwords=passwords)
 
@@ -104,7 +108,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
 def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
     redactor = Redactor((*request.passwords.values, *cluster.secrets))
-    progress = Progress()
+    progress = Progress(lambda host: locked_key(cluster.source.files, host))
     stop = Stop(request.timeout)
     bundle = progress_file()
     asking = sys.stdin.isatty() and not request.json

@@ -26,6 +26,7 @@ class Explanation:
 
     cause: str
     remedy: str
+    refused: bool = False  # whether the login was
 
 
 def explain_unreachable(host: str, message: str) -> Explanation:
@@ -61,10 +62,11 @@ def _unknown_key(host: str, text: str) -> Explanation:
 def _wrong_key(host: str, text: str) -> Explanation:
     login = _first(_LOGIN, text, host)
     return Explanation(
-        f"it refused the key that was tried for {login} (Permission denied)",
+        f"it refused the key or password that was tried for {login} (Permission denied)",
         "put the public key into that user's ~/.ssh/authorized_keys, "
         "or name the right ansible_user and ansible_ssh_private_key_file in the inventory; "
-        "a key with a passphrase must be in the agent (ssh-add), and passwords (ansible_password) are not used",
+        "for a password, use --ask-pass, or ansible_password in a vaulted file",
+        refused=True,
     )
 
 

@@ -53,7 +53,7 @@ def test_a_file_with_the_password_opens_the_vault(deploy: Deploy, vault: Path, c
 
 
 @pytest.mark.usefixtures("vault")
-@pytest.mark.parametrize("option", ["--ask-vault-pass", "--ask-become-pass", ""])
+@pytest.mark.parametrize("option", ["--ask-vault-pass", "--ask-become-pass", "--ask-pass", ""])
 def test_without_a_terminal_nothing_is_asked_and_nothing_hangs(deploy: Deploy, option: str) -> None:
     more = {} if option else {"ANSIBLE_ASK_VAULT_PASS": "true"}
     result = deploy("vaulted", "up", *filter(None, [option]), **more)
@@ -75,12 +75,13 @@ def test_the_password_is_typed_on_the_terminal_and_is_nowhere_afterwards(checkou
 
 
 def test_what_was_typed_goes_into_files_for_the_owner_alone(tmp_path: Path) -> None:
-    passwords = Passwords(vault="one-4711", become="two-4711", files=(Path("/x"),))
+    passwords = Passwords(vault="one-4711", become="two-4711", connection="three-4711", files=(Path("/x"),))
     options = passwords.options(tmp_path)
     assert options == [
         "--vault-password-file=/x",
         f"--vault-password-file={tmp_path}/vault-password",
         f"--become-password-file={tmp_path}/become-password",
+        f"--connection-password-file={tmp_path}/connection-password",
     ]
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert "4711" not in repr(passwords)
@@ -90,13 +91,16 @@ def test_what_was_typed_goes_into_files_for_the_owner_alone(tmp_path: Path) -> N
 
 def test_a_missing_file_is_refused_before_anything_runs() -> None:
     with pytest.raises(DeployError, match="no such file"):
-        get_passwords(vault=False, become=False, files=["/nonexistent"])
+        get_passwords(vault=False, become=False, connection=False, files=["/nonexistent"])
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_takes_passwords(verb: str) -> None:
     names = {"add": ["node1"], "remove": ["node1"], "web rollback": ["shop"]}.get(verb, [])
-    request = parse([*verb.split(), *names, "--ask-vault-pass", "--ask-become-pass", "--vault-password-file", "file"])
+    request = parse(
+        [*verb.split(), *names, "--ask-vault-pass", "--ask-become-pass", "-k", "--vault-password-file", "file"]
+    )
     assert request.ask_vault_pass
+    assert request.ask_pass
     assert request.ask_become_pass
     assert list(request.vault_password_file) == ["file"]

@@ -41,10 +41,10 @@ CASES = [
         "DNS",
     ),
     ("kex_exchange_identification: Connection closed by remote host", "closed the connection", "ProxyJump"),
-    ("root@10.77.0.21: Permission denied (publickey).", "refused the key", "ssh-add"),
+    ("root@10.77.0.21: Permission denied (publickey).", "refused the key", "--ask-pass"),
     (
         "root@10.77.0.21: Permission denied (publickey).",
-        "refused the key that was tried for root@10.77.0.21",
+        "refused the key or password that was tried for root@10.77.0.21",
         "authorized_keys",
     ),
     (

@@ -1,0 +1,145 @@
+"""Hosts are reached by SSH as people have it: passwords, passphrases, agents, jump hosts, ports, one address."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from laboratory import Json, Lab
+from terminal import answered
+
+LAB = ("ssh", "10.108.0", 1, 1)
+MASTER, JUMP = "10.108.0.11", "10.108.0.21"
+PASSWORD, PASSPHRASE = "correct-horse-0815", "battery-staple-4711"
+SSHD = f"""
+echo root:{PASSWORD} | chpasswd
+printf 'Port 22\\nPort 2222\\nPermitRootLogin yes\\nPasswordAuthentication yes\\n' > /etc/ssh/sshd_config.d/00-test.conf
+systemctl restart ssh
+"""
+CHANGES = 5  # hosts were reached, and lack everything
+
+
+@pytest.fixture(autouse=True)
+def _no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture(name="key", scope="module")
+def _key(lab: Lab) -> Path:
+    """A key with a passphrase that opens master1, whose sshd takes passwords and listens on a second port."""
+    path = lab.inventory.parent / "id"
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", PASSPHRASE, "-C", "test", "-f", str(path)]
+    subprocess.run(argv, check=True, capture_output=True)
+    lab.run("master1", SSHD)
+    lab.run("master1", f"echo '{path.with_suffix('.pub').read_text().strip()}' >> /root/.ssh/authorized_keys")
+    return path
+
+
+@pytest.fixture(name="agent")
+def _agent(key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An agent that holds the key."""
+    said = subprocess.run(["ssh-agent", "-s"], check=True, capture_output=True, text=True).stdout
+    found = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
+    monkeypatch.setenv("SSH_AUTH_SOCK", found["SSH_AUTH_SOCK"])
+    ask = tmp_path / "ask"
+    ask.write_text(f"#!/bin/sh\necho {PASSPHRASE}\n")
+    ask.chmod(0o700)
+    asking = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+    subprocess.run(["ssh-add", str(key)], check=True, capture_output=True, env=asking)
+    yield
+    os.kill(int(found["SSH_AGENT_PID"]), 15)
+
+
+def reach(lab: Lab, **hosts: Json) -> None:
+    """Write how Ansible gets to the hosts, in place of the key that they were made with."""
+    common = f"-o UserKnownHostsFile={lab.state}/ssh/known_hosts"
+    groups: dict[str, Json] = {"masters": {"hosts": {}}, "nodes": {"hosts": {}}}
+    for name, given in hosts.items():
+        more = {"ansible_ssh_common_args": f"{common} {given.pop('args', '')}".strip()}
+        address = {"master1": MASTER, "node1": JUMP}[name]
+        groups[f"{name[:-1]}s"]["hosts"][name] = {"ansible_host": address, "cluster_node_ip": address, **more, **given}
+    (lab.inventory / "hosts.yml").write_text(json.dumps({"all": {"children": groups}}, indent=1))
+
+
+def plan(lab: Lab, *options: str) -> tuple[int, str]:
+    """Plan on hosts that exist; return the exit code, and what is said of hosts that were not reached."""
+    result = lab.deploy("plan", *options, cluster_provider="existing")
+    return result.code, " ".join(f"{failure['message']}; {failure['remedy']}" for failure in result.failures)
+
+
+def own(lab: Lab) -> str:
+    """Return the key that the hosts were made with."""
+    return str(lab.state / "ssh/id_ed25519")
+
+
+@pytest.mark.usefixtures("key")
+def test_a_password_is_typed_and_a_wrong_one_is_refused(lab: Lab, tmp_path: Path) -> None:
+    reach(lab, master1={"ansible_ssh_private_key_file": "/dev/null"})
+    argv = [word for word in lab.argv("plan", cluster_provider="existing") if word != "--json"]
+    code, shown = answered([*argv, "--ask-pass", "-vv"], "SSH password: ", PASSWORD, os.environ, tmp_path)
+    assert code == CHANGES, shown
+    assert PASSWORD not in shown + "".join(path.read_text() for path in (lab.state / "logs").iterdir())
+    reach(lab, master1={"ansible_ssh_private_key_file": "/dev/null", "ansible_password": "wrong"})
+    code, said = plan(lab)
+    assert (code, "refused the key or password that was tried for root@10.108.0.11" in said) == (4, True), said
+
+
+def test_a_key_with_a_passphrase_needs_an_agent(lab: Lab, key: Path) -> None:
+    reach(lab, master1={"ansible_ssh_private_key_file": str(key)})
+    code, said = plan(lab)
+    assert code == 4
+    assert f"{key}, has a passphrase and is in no ssh-agent" in said
+    assert f"ssh-add {key}" in said
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_agents_key_opens_a_host(lab: Lab, key: Path) -> None:
+    reach(lab, master1={"ansible_ssh_private_key_file": str(key)})
+    assert plan(lab) == (CHANGES, "")
+
+
+@pytest.mark.usefixtures("key")
+def test_another_port_has_a_host_key_of_its_own(lab: Lab) -> None:
+    reach(lab, master1={"ansible_ssh_private_key_file": own(lab), "ansible_port": 2222})
+    code, said = plan(lab)
+    assert code == 4
+    assert f"ssh-keyscan -p 2222 {MASTER}" in said
+    known = lab.state / "ssh/known_hosts"
+    before = known.read_text()
+    line = next(line for line in before.splitlines() if line.startswith(MASTER))
+    known.write_text(f"{before}[{MASTER}]:2222 {line.partition(' ')[2]}\n")
+    assert plan(lab) == (CHANGES, "")
+    known.write_text(before)
+
+
+def test_a_jump_host_leads_to_the_others_and_is_named_where_it_does_not(lab: Lab) -> None:
+    to = f"ssh -i {own(lab)} -o UserKnownHostsFile={lab.state}/ssh/known_hosts -W %h:%p root@"
+    reach(lab, master1={"ansible_ssh_private_key_file": own(lab), "args": f"-o 'ProxyCommand={to}{JUMP}'"})
+    assert plan(lab) == (CHANGES, "")
+    assert f"Accepted publickey for root from {JUMP}" in lab.run("master1", "journalctl --unit ssh --no-pager")
+    reach(lab, master1={"ansible_ssh_private_key_file": own(lab), "args": f"-o 'ProxyCommand={to}bastion.invalid'"})
+    code, said = plan(lab)
+    assert code == 4
+    assert "no address is known for the name bastion.invalid" in said
+
+
+def test_hosts_behind_one_address_are_told_apart_by_their_ports(lab: Lab) -> None:
+    forward = f"iptables -t nat -A PREROUTING -p tcp --dport 2201 -j DNAT --to-destination {MASTER}:22"
+    lab.run("node1", f"{forward}; iptables -t nat -A POSTROUTING -p tcp --dport 22 -j MASQUERADE")
+    lab.run("node1", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    known = lab.state / "ssh/known_hosts"
+    before = known.read_text()
+    line = next(line for line in before.splitlines() if line.startswith(MASTER))
+    known.write_text(f"{before}[{JUMP}]:2201 {line.partition(' ')[2]}\n")
+    key = {"ansible_ssh_private_key_file": own(lab), "ansible_host": JUMP}
+    reach(lab, master1={**key, "ansible_port": 2201}, node1=dict(key))
+    result = lab.deploy("plan", cluster_provider="existing")
+    assert (result.code, result.failures) == (CHANGES, []), result.errors
+    assert {"master1", "node1"} <= set(result.summary["plan"])
+    known.write_text(before)
+    lab.declare(1, 1)
