@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
+import pytest
 from laboratory import Lab, docker
 
 LAB = ("masters", "10.103.0", 1, 0)
@@ -89,6 +91,21 @@ def test_what_would_cost_etcd_its_quorum_is_refused(lab: Lab) -> None:
     assert "without master2 etcd would have 2 members, 1 of them healthy" in result.faults
     assert "--dead" in result.faults
     assert nodes(lab) == {"master1": True, "master2": True, "master3": True}
+    assert members(lab) == {"master1", "master2", "master3"}
+
+
+@pytest.mark.skipif(not os.environ.get("YUNKUBE_FULL"), reason="makes a master twice: tests/run --full")
+def test_a_dead_master_leaves_while_the_others_have_a_quorum(lab: Lab) -> None:
+    alive = lab.deploy("remove", "master3", "--yes")
+    assert alive.code == 4, alive.errors
+    dead = lab.deploy("remove", "master3", "--yes", "--dead")
+    assert dead.code == 0, dead.errors
+    assert members(lab) == {"master1", "master2"}
+    assert set(nodes(lab)) == {"master1", "master2"}
+    docker("rm", "--force", "--volumes", "yunkube-masters-master3")
+    lab.make_hosts()
+    again = lab.deploy("up", seconds=400)
+    assert again.code == 0, again.errors
     assert members(lab) == {"master1", "master2", "master3"}
 
 
