@@ -79,9 +79,8 @@ def read(sources: list[Path]) -> Inventory:
     directories: list[Path] = []
     for source in sources:
         directory = source if source.is_dir() else source.parent
-        for file in sorted(source.iterdir()) if source.is_dir() else [source]:
-            if file.is_file() and not file.name.startswith(".") and file.suffix in {*_EXTENSIONS, ".ini"}:
-                _read_hosts(file, inventory)
+        for file in _hosts_files(source):
+            _read_hosts(file, inventory)
         if directory not in directories:
             directories.append(directory)
     for directory in directories:
@@ -89,6 +88,16 @@ def read(sources: list[Path]) -> Inventory:
             for scope, file in _variable_files(directory / kind):
                 _read_variables(file, scope, inventory)
     return inventory
+
+
+def _hosts_files(path: Path) -> Iterator[Path]:
+    """Yield what Ansible takes for hosts files, those in folders below as well; see ignore_patterns in ansible.cfg."""
+    if path.is_dir():
+        for inner in sorted(path.iterdir()):
+            if inner.name not in ("group_vars", "host_vars", "manifests") and not inner.name.startswith("."):
+                yield from _hosts_files(inner)
+    elif path.is_file() and path.suffix in {*_EXTENSIONS, ".ini"}:
+        yield path
 
 
 def load(file: Path) -> Any:

@@ -58,6 +58,18 @@ def test_a_name_that_ansible_refuses_the_file_for_is_named(tmp_path: Path, hosts
     assert said(tmp_path, text, "1") == [f"hosts.yml:5: {complaint}"]
 
 
+def test_files_in_folders_below_count_as_they_do_for_ansible(tmp_path: Path) -> None:
+    written(tmp_path, "---\n")
+    for name in ("old/2025", "old/group_vars", "host_vars", "manifests"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.yml").write_text(HOSTS.replace("master1", name.replace("/", "-")))
+    (tmp_path / "old/group_vars/master.yml").write_text("x_a: 1\n")
+    inventory = read([tmp_path])
+    assert inventory.hosts["old-2025"] == (tmp_path / "old/2025/a.yml", 3)
+    assert set(inventory.hosts) == {"master1", "old-2025"}
+    assert not [entry for entry in inventory.entries if entry.key == "x_a"]
+
+
 def test_names_in_quotes_are_text(tmp_path: Path) -> None:
     text = 'all:\n  children:\n    masters:\n      hosts:\n        "1":\n        "null": {}\n    nodes:\n      hosts:\n'
     assert said(tmp_path, text, "1", "null") == []
