@@ -129,7 +129,7 @@ def _take_settings(peer: Peer, first: Json, hosts: Mapping[str, Json], result: I
         elif key not in peer.settings:
             result.left[key] = peer.reasons.get(key, "")
         elif value is None:
-            result.left[key] = "is empty, encrypted, or needs a lookup"
+            result.left[key] = "is empty or encrypted, or needs facts or a lookup"
         else:
             peer.settings[key](result, key, value, first)
     release = result.settings.get("cluster_kubernetes_version")

@@ -111,6 +111,11 @@ def _proxy(variable: str) -> Callable[[Imported, str, Any, Json], None]:
     )
 
 
+def _proxies(result: Imported, theirs: str, value: Any, _: Json) -> None:
+    if isinstance(value, Mapping) and value:
+        result.take("container_runtime_environment", {str(name): str(given) for name, given in value.items()}, theirs)
+
+
 def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
     if str(value) != "24":
         result.left[theirs] = "every node takes a /24 of cluster_pod_cidr"
@@ -147,6 +152,8 @@ def taints(value: Any) -> list[Json]:
 NETWORK = "the pods' network is flannel, which enforces no NetworkPolicy"
 RUNTIME = "the runtime is containerd"
 DASHBOARD = {"true": "kube_web_view", "yes": "kube_web_view", "false": "none", "no": "none"}
+BALANCER = "no load balancer is made: where this one stays, name it in cluster_control_plane_endpoint"
+VIRTUAL = "nothing here announces a virtual address: have another program do so, or name a load balancer"
 IPVS = "kube-proxy works with iptables here, or nftables by master_kube_proxy_config"
 PROXY_MODES = {"iptables": None, "nftables": {"mode": "nftables"}}
 
@@ -218,8 +225,6 @@ def _k3s_endpoint(result: Imported, theirs: str, value: Any, variables: Json) ->
     first = variables.get("ansible_host") or variables["__name"]
     if value and value not in (first, variables["__name"]):
         result.take("cluster_control_plane_endpoint", f"{value}:{variables.get('api_port') or 6443}", theirs)
-        if "kube_vip_tag_version" in variables:
-            result.left["kube_vip_tag_version"] = "nothing here announces a virtual address: point one at the masters"
 
 
 def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
@@ -268,7 +273,12 @@ PEERS: Mapping[str, Peer] = {
             "access_ip": lambda *_: None,
             "etcd_member_name": lambda *_: None,
         },
-        reasons={"kubeadm_certificate_key": "kubeadm makes one for each run"},
+        reasons={
+            "kubeadm_certificate_key": "kubeadm makes one for each run",
+            "kube_apiserver_port": "the API listens on 6443",
+            "kube_vip_enabled": VIRTUAL,
+            "kube_vip_address": VIRTUAL,
+        },
     ),
     "kubeasz": Peer(
         masters=("kube_master", "kube-master"),
@@ -276,8 +286,8 @@ PEERS: Mapping[str, Peer] = {
         name="k8s_nodename",
         hosts={
             "etcd": "etcd runs on the masters",
-            "ex_lb": "no load balancer is made: name yours in cluster_control_plane_endpoint",
-            "ex-lb": "no load balancer is made: name yours in cluster_control_plane_endpoint",
+            "ex_lb": BALANCER,
+            "ex-lb": BALANCER,
             "harbor": "name it in cluster_registry_address, or a host of the cluster in cluster_registry_host",
             "chrony": "clocks are checked, not set",
         },
@@ -308,6 +318,10 @@ PEERS: Mapping[str, Peer] = {
             "api_endpoint": _k3s_endpoint,
             "apiserver_endpoint": _k3s_endpoint,
             "api_port": lambda *_: None,  # with api_endpoint
+            "cluster_cidr": as_is("cluster_pod_cidr", str),
+            "service_cidr": as_is("cluster_service_cidr", str),
+            "proxy_env": _proxies,
+            "k3s_master_taint": lambda *_: None,  # of hosts: see host_marks
             "extra_server_args": _k3s_config,
             "server_config_yaml": _k3s_config,
             "registries_config_yaml": _k3s_mirrors,
@@ -317,6 +331,7 @@ PEERS: Mapping[str, Peer] = {
         reasons={
             "token": "each host that joins gets a token of its own",
             "k3s_token": "each host that joins gets a token of its own",
+            "kube_vip_tag_version": VIRTUAL,
         },
     ),
 }
@@ -336,4 +351,6 @@ def host_marks(variables: Json, master: bool) -> Json:
         if pairs:
             marks["node_labels"] = {**marks.get("node_labels", {}), **pairs}
         found += taints(given.get("node-taint", []))
+    if master and variables.get("k3s_master_taint") in (True, "true"):
+        found.append({"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"})
     return {**marks, "node_taints": found} if found else marks

@@ -265,6 +265,31 @@ def test_every_counterpart_is_a_key_of_ours(tmp_path: Path, project: str) -> Non
     assert set(cluster) <= ours
 
 
+def test_k3s_ansible_of_another_maker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "group_vars").mkdir(parents=True)
+    (theirs / "hosts.ini").write_text(
+        "[master]\n192.0.2.11\n[node]\n192.0.2.21\n[k3s_cluster:children]\nmaster\nnode\n"
+    )
+    (theirs / "group_vars/all.yml").write_text(
+        "apiserver_endpoint: 192.0.2.222\nkube_vip_tag_version: v0.8.2\ncluster_cidr: 10.52.0.0/16\n"
+        "k3s_master_taint: \"{{ true if groups['node'] | default([]) | length >= 1 else false }}\"\n"
+        "proxy_env: {HTTPS_PROXY: 'http://proxy.example:3128'}\n"
+        'extra_server_args: "--tls-san {{ ansible_facts.x }}"\n'
+    )
+    assert main(["import", "k3s-ansible", str(theirs), "-i", str(tmp_path / "mine")]) == 0
+    hosts = yaml.safe_load((tmp_path / "mine/hosts.yml").read_text())["all"]["children"]
+    cluster = yaml.safe_load((tmp_path / "mine/group_vars/all/cluster.yml").read_text())
+    taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    assert hosts["masters"]["hosts"]["master1"]["node_taints"] == [taint]
+    assert cluster["cluster_pod_cidr"] == "10.52.0.0/16"
+    assert cluster["cluster_control_plane_endpoint"] == "192.0.2.222:6443"
+    assert cluster["container_runtime_environment"] == {"HTTPS_PROXY": "http://proxy.example:3128"}
+    said = capsys.readouterr().out
+    assert "kube_vip_tag_version: nothing here announces a virtual address" in said
+    assert "extra_server_args: is empty or encrypted, or needs facts or a lookup" in said
+
+
 def test_what_cannot_be_imported_ends_with_2_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
