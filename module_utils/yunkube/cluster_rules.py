@@ -174,7 +174,9 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
     sharing: dict[str, str] = {}
     for host in (*cluster.masters, *(node for node in cluster.nodes if node not in cluster.masters)):
         address, port = cluster.hosts.get(host, host), str(cluster.ports.get(host) or 22)
-        if (address, port) in owners:
+        if not _may_be_reached(address):
+            yield f"host {host}", f'"{address}" is neither an address nor a name', "write one such as 10.0.0.11"
+        elif (address, port) in owners:
             other = owners[address, port]
             yield f"host {host}", f"has the address of host {other}, {address}", "give each host its own"
         elif address in sharing and not cluster.node_ips.get(host):
@@ -416,3 +418,12 @@ def _as_domain(text: str) -> str:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def _may_be_reached(host: str) -> bool:
+    """Say whether this may be an address, or a name for DNS or ssh; what is templated is not known."""
+    if "{{" in host or "{%" in host:
+        return True
+    if re.fullmatch(r"[0-9.]+", host):
+        return _address(host) is not None
+    return _is_ipv6(host) or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?(%\w+)?", host) is not None

@@ -114,6 +114,9 @@ def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tu
     fault = _type_fault(value, kind, secret=bool(option.get("no_log")))
     if fault and (word := _as_word(value, option.get("choices") or [])):
         yield name, f"YAML reads it as {str(value).lower()}", f'write it in quotes, "{word}"'
+    elif fault and isinstance(value, bool) and option.get("choices"):
+        words = ", ".join(f'"{choice}"' for choice in option["choices"])
+        yield name, f"YAML reads it as {str(value).lower()}", f"write one of {words}, in quotes"
     elif fault:
         yield name, *fault
     elif option.get("choices") and not isinstance(value, list) and value not in option["choices"]:

@@ -120,7 +120,12 @@ def _is_variable_file(file: Path) -> bool:
 
 
 def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
-    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        inventory.problems.append(Entry(file, line, "YAML", ("is no text in UTF-8", "save the file as UTF-8"), ""))
+        return None, None
     if text.startswith("$ANSIBLE_VAULT"):
         return None, None
     try:
@@ -142,28 +147,36 @@ def _refuse(error: Exception, file: Path, inventory: Inventory, text: str = "") 
     inventory.problems.append(Entry(file, line, "YAML", (problem, "correct it there or just above"), ""))
 
 
-def _pairs(node: Node | None, file: Path, inventory: Inventory) -> Iterator[tuple[str, int, Node]]:
-    """Yield the pairs of a mapping with the line of each key; a key that comes twice is noted."""
+def _pairs(loader: Any, node: Node | None, file: Path, inventory: Inventory) -> list[tuple[str, int, Node]]:
+    """Return the pairs of a mapping with the line of each key, those that `<<` names as well.
+
+    A key that comes twice is noted; a mapping that several aliases name is looked at once.
+    """
     if not isinstance(node, MappingNode):
-        return
-    for key_node, former in repeated(node):
-        problem = (f"set twice, in line {former} too", "keep one of them")
-        inventory.problems.append(Entry(file, line_of(key_node), str(key_node.value), problem, ""))
-    for key_node, value_node in node.value:
-        yield str(key_node.value), line_of(key_node), value_node
+        return []
+    known: set[int] = loader.__dict__.setdefault("known", set())
+    if id(node) not in known:
+        known.add(id(node))
+        for key_node in (key for key, _ in node.value if isinstance(key, MappingNode)):
+            # {{ x }}, which YAML takes for two of its dictionaries
+            problem = ("is no text: a template, or what looks like one", 'write it in quotes, "{{ ... }}"')
+            inventory.problems.append(Entry(file, line_of(key_node), "YAML", problem, ""))
+            node.value = []
+        for twice, former in repeated(node):
+            problem = (f"set twice, in line {former} too", "keep one of them")
+            inventory.problems.append(Entry(file, line_of(twice), str(twice.value), problem, ""))
+        try:
+            loader.flatten_mapping(node)
+        except yaml.YAMLError as error:
+            _refuse(error, file, inventory)
+            node.value = []
+    return [(str(key.value), line_of(key), value) for key, value in node.value]
 
 
 def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
     """Return the node's value, noting keys that come twice at any depth."""
     if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
-        for _ in _pairs(node, file, inventory):
-            pass  # for what it notes
-        try:
-            loader.flatten_mapping(node)
-        except yaml.YAMLError as error:
-            _refuse(error, file, inventory)
-            return OPAQUE
-        return {str(key.value): _plain(loader, value, file, inventory) for key, value in node.value}
+        return {key: _plain(loader, value, file, inventory) for key, _, value in _pairs(loader, node, file, inventory)}
     if isinstance(node, SequenceNode):
         return [_plain(loader, item, file, inventory) for item in node.value]
     if isinstance(node, ScalarNode):
@@ -178,11 +191,15 @@ def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
 
 def _read_variables(file: Path, scope: str, inventory: Inventory) -> None:
     loader, root = _compose(file, inventory)
+    if root is not None and not isinstance(root, MappingNode) and root.tag != "tag:yaml.org,2002:null":
+        what = "a list" if isinstance(root, SequenceNode) else "a value"
+        problem = (f"is {what}, and files of variables hold `key: value` lines", "take the dashes or quotes away")
+        inventory.problems.append(Entry(file, line_of(root), "YAML", problem, ""))
     _add_variables(loader, root, file, scope, inventory)
 
 
 def _add_variables(loader: Any, node: Node | None, file: Path, scope: str, inventory: Inventory) -> None:
-    for key, line, value in _pairs(node, file, inventory):
+    for key, line, value in _pairs(loader, node, file, inventory):
         inventory.entries.append(Entry(file, line, key, _plain(loader, value, file, inventory), scope))
 
 
@@ -194,7 +211,7 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
         _read_ini(file, inventory)
         return
     loader, root = _compose(file, inventory)
-    groups = list(_pairs(root, file, inventory))
+    groups = _pairs(loader, root, file, inventory)
     if any(name == "plugin" for name, _, _ in groups):
         return  # settings of an inventory plugin, which checks them itself
     for name, line, node in groups:
@@ -222,16 +239,16 @@ def _check_section(section: str, line: int, body: Node, file: Path, inventory: I
 def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inventory: Inventory) -> None:
     file = place[0]
     inventory.groups.setdefault(name, place)
-    for section, at, body in _pairs(node, file, inventory):
+    for section, at, body in _pairs(loader, node, file, inventory):
         _check_section(section, at, body, file, inventory)
         if section == "vars":
             _add_variables(loader, body, file, name, inventory)
         elif section == "hosts":
-            for host, line, variables in _pairs(body, file, inventory):
+            for host, line, variables in _pairs(loader, body, file, inventory):
                 inventory.hosts.setdefault(host, (file, line))
                 _add_variables(loader, variables, file, host, inventory)
         elif section == "children":
-            for child, line, group in _pairs(body, file, inventory):
+            for child, line, group in _pairs(loader, body, file, inventory):
                 _read_group(loader, child, (file, line), group, inventory)
 
 

@@ -79,6 +79,11 @@ class Source:
         """Return what keeps Ansible from reading a file, with file and line."""
         return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
 
+    def check(self) -> None:
+        """Refuse files that are no YAML: Ansible reads those of a host only when a task needs them."""
+        if any(one.key == "YAML" for one in self.files.problems):
+            raise DeployError("\n".join(self.problems()))
+
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return C(hosts), with all variables of each, and C(groups); the inventory may be another project's."""
         return self._ask(extra, everything=True)

@@ -48,6 +48,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+    cluster.source.check()
     request = with_passwords(request)
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:

@@ -61,7 +61,7 @@ def test_an_inventory_of_the_project_is_found_from_elsewhere(tmp_path: Path) -> 
     ("text", "message"),
     [
         ("a: b\nc: [\n", r"cluster\.yml:3: YAML: "),
-        ("- a\n", r"cluster\.yml'?: .*expected dicts"),
+        ("- a\n", r"cluster\.yml:1: YAML: is a list, and files of variables hold"),
         ("cluster_name: '{{ x }}'\n", r"cluster\.yml:1: cluster_name: 'x' is undefined"),
         ("cluster_name: a\ncluster_state_dir: '{{ x }}/y'\n", r"cluster\.yml:2: cluster_state_dir: 'x' is undefined"),
         ("cluster_provider: existing\n", r"cluster\.yml: cluster_name: has no value"),

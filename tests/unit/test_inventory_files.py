@@ -191,3 +191,73 @@ def test_an_alias_beside_what_it_names_and_a_date_are_no_fault(tmp_path: Path) -
     inventory = read([written(tmp_path, "a: &x [1]\nb: [*x, *x]\nc: 2026-02-28\n")])
     assert inventory.problems == []
     assert [entry.value for entry in inventory.entries if entry.key == "b"] == [[[1], [1]]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("host_vars/master1.yml", b"node_taints: []\n x: 1\n", "2: YAML: did not find expected key"),
+        ("group_vars/nodes.yml", b"---\nansible_user: {{ user }}\n", "2: YAML: is no text: a template"),
+        ("group_vars/all/names.yml", b"x_names: {{ x }}\n", "1: YAML: is no text: a template"),
+        ("host_vars/master1.yml", b"---\n- ansible_user: x\n", "2: YAML: is a list, and files of variables hold"),
+        ("host_vars/master1.yml", b"just words\n", "1: YAML: is a value, and files"),
+        ("group_vars/all/cluster.yml", "a: 1\n# 集群\nb: 2\n".encode("gbk"), "2: YAML: is no text in UTF-8; save"),
+    ],
+)
+def test_a_file_of_variables_that_ansible_cannot_read_is_named_with_its_line(
+    tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    file = written(tmp_path, "cluster_name: prod\n") / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    (problem, *others) = read([tmp_path]).problems
+    assert f"{problem.line}: {problem.key}: {problem.value[0]}; {problem.value[1]}".startswith(complaint)
+    assert problem.file == file
+    assert others == []
+
+
+def test_variables_of_hosts_may_be_merged_and_aliased(tmp_path: Path) -> None:
+    text = """
+all:
+  children:
+    masters:
+      hosts:
+        m1: &login {ansible_host: 10.77.0.11, ansible_user: u}
+        m2: &other {<<: *login, ansible_host: 10.77.0.12}
+        m3: {<<: [*other, *login], ansible_host: 10.77.0.13}
+        m4: *other
+"""
+    inventory = read([written(tmp_path, "---\n", text)])
+    assert inventory.problems == []
+    found = {host: inventory.where("ansible_host", host) for host in ("m1", "m2", "m3", "m4")}
+    assert {host: entry.value for host, entry in found.items() if entry} == {
+        "m1": "10.77.0.11",
+        "m2": "10.77.0.12",
+        "m3": "10.77.0.13",
+        "m4": "10.77.0.12",
+    }
+    assert said(tmp_path, text, "m1", "m2", "m3") == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.77.0.11/24", "10.77.0.300", "http://10.77.0.11", "10.77.0.11:2222", "10.77.0.11,10.77.0.12", "10.77"],
+)
+def test_what_is_neither_an_address_nor_a_name_is_refused_at_its_line(tmp_path: Path, address: str) -> None:
+    folder = written(tmp_path, "cluster_control_plane_endpoint: lb:6443\n", HOSTS.replace("10.77.0.11", f'"{address}"'))
+    given = Cluster(
+        VALUES | {"cluster_control_plane_endpoint": "lb:6443"},
+        {"master1": address},
+        {"masters": ["master1"]},
+        releases=["1.37.2"],
+    )
+    faults = [str(fault) for fault in cluster_config.faults_of(read([folder]), {}, given, folder)]
+    what = f'hosts.yml:3: host master1: "{address}" is neither an address nor a name; write one such as 10.0.0.11'
+    assert what in faults
+
+
+@pytest.mark.parametrize("address", ["k8s-1", "K8S_1.example.com", "10.77.0.11", "{{ x }}", "a.b."])
+def test_names_and_addresses_are_taken(tmp_path: Path, address: str) -> None:
+    folder = written(tmp_path, "---\n")
+    given = Cluster(VALUES, {"master1": address}, {"masters": ["master1"]}, releases=["1.37.2"])
+    assert "neither" not in " ".join(str(one) for one in cluster_config.faults_of(read([folder]), {}, given, folder))

@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("master_cluster_configuration: {etcd: {local: {extraArgs: {a: 1}}}}", ["etcd.local.extraArgs"]),
         ('master_cluster_configuration: {apiServer: {extraArgs: [{name: a, value: "1"}]}}', []),
         ("prepare_host_swap: off", ['YAML reads it as false; write it in quotes, "off"']),
+        ("prepare_host_swap: on", ['YAML reads it as true; write one of "off", "leave", in quotes']),
         ("prepare_host_firewall: no", ['write it in quotes, "off"']),
     ],
 )
