@@ -73,7 +73,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.firewall import active_firewall
-from ansible.module_utils.yunkube.host_network import POD, find_listeners, has_address, parse_routes
+from ansible.module_utils.yunkube.host_network import POD, find_listeners, has_address, parse_routes, read_text
 from ansible.module_utils.yunkube.host_state import Json, read_record
 from ansible.module_utils.yunkube.os_release import parse_os_release
 from ansible.module_utils.yunkube.x509 import node_of
@@ -274,14 +274,6 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 # Reading. Each takes the text or the folder that it reads, so that tests can hand in another's.
-
-
-def read_text(path: str) -> str:
-    """Return a small file, stripped; empty where there is none or it may not be read."""
-    try:
-        return Path(path).read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def missing_features(kernel: str) -> tuple[str, ...]:

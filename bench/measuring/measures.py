@@ -158,9 +158,8 @@ def _check(question: Result) -> float:
     """Return how long the check took, of a process that has read its code and nothing else."""
     script = """
 import json, sys, time
-sys.path.insert(0, "library")
-import ansible.module_utils
-ansible.module_utils.__path__.append("module_utils")
+from deployer.shared_code import shared
+shared("config")
 import cluster_config
 question = json.load(sys.stdin)
 began = time.monotonic()
@@ -168,7 +167,10 @@ cluster_config.judge(question)
 print(time.monotonic() - began)
 """
     argv = [str(lab.ROOT / ".venv/bin/python"), "-c", script]
-    done = subprocess.run(argv, input=json.dumps(question), check=True, capture_output=True, text=True, cwd=lab.ROOT)
+    environment = os.environ | {"PYTHONPATH": "library:scripts"}
+    done = subprocess.run(
+        argv, input=json.dumps(question), check=True, capture_output=True, text=True, cwd=lab.ROOT, env=environment
+    )
     return float(done.stdout)
 
 

@@ -112,7 +112,7 @@ def names(cluster: Cluster) -> Iterator[Finding]:
             yield (
                 f"host {host}",
                 "not a DNS name, which a Kubernetes node's name must be",
-                f"call it {_as_domain(host)}",
+                f"call it {as_domain(host)}",
             )
 
 
@@ -412,8 +412,9 @@ def _is_domain(text: str) -> bool:
     return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
 
 
-def _as_domain(text: str) -> str:
-    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or "node1"
+def as_domain(text: str, otherwise: str = "node1") -> str:
+    """Return a name that DNS can hold; another one where nothing of the text is left."""
+    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or otherwise
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""What the kernel tells of a host's network: routes, addresses, and who listens on which port.
+"""A host's network: routes, addresses, and who listens on which port.
 
-Each function takes the text or the folder that it reads.
+What reads the kernel's tables takes the text or the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[i
     inodes = {
         inode: port
         for table in ("net/tcp", "net/tcp6")
-        for port, inode in parse_listeners(_read(proc / table)).items()
+        for port, inode in parse_listeners(read_text(proc / table)).items()
         if port in ports
     }
     found = dict.fromkeys(inodes.values(), "a process out of sight")
@@ -48,9 +48,18 @@ def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[i
         except OSError:  # gone meanwhile
             continue
         for inode in {link[8:-1] for link in links if link.startswith("socket:[")} & inodes.keys():
-            pod = f", {POD}" if "kubepods" in _read(process / "cgroup") else ""
-            found[inodes[inode]] = f"{_read(process / 'comm')} (process {process.name}{pod})"
+            pod = f", {POD}" if "kubepods" in read_text(process / "cgroup") else ""
+            found[inodes[inode]] = f"{read_text(process / 'comm')} (process {process.name}{pod})"
     return found
+
+
+def is_address(text: str) -> bool:
+    """Say whether a text is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def has_address(address: str) -> bool:
@@ -64,8 +73,9 @@ def has_address(address: str) -> bool:
     return not parsed.is_loopback and not parsed.is_unspecified
 
 
-def _read(path: Path) -> str:
+def read_text(path: str | Path) -> str:
+    """Return a small file, stripped; empty where there is none or it may not be read."""
     try:
-        return path.read_text(errors="replace").strip()
+        return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""

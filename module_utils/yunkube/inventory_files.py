@@ -64,13 +64,13 @@ class Inventory:
         return next((entry for entry in reversed(found) if entry.scope == scope), found[-1] if found else None)
 
 
-class _Loader(Loader):
+class TaggedLoader(Loader):
     """YAML as Ansible writes it: its tags hide a value."""
 
 
 if HAS_YAML:
     for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
-        _Loader.add_constructor(_tag, lambda _loader, _node: OPAQUE)
+        TaggedLoader.add_constructor(_tag, lambda _loader, _node: OPAQUE)
 
 
 def read(sources: list[Path]) -> Inventory:
@@ -102,7 +102,7 @@ def _hosts_files(path: Path) -> Iterator[Path]:
 
 def load(file: Path) -> Any:
     """Return a YAML file's content."""
-    return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader's child
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=TaggedLoader)  # noqa: S506 - a safe loader's child
 
 
 def _variable_files(directory: Path) -> Iterator[tuple[str, Path]]:
@@ -124,27 +124,38 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        inventory.problems.append(Entry(file, line, "YAML", ("is no text in UTF-8", "save the file as UTF-8"), ""))
+        _broken(file, line, ("is no text in UTF-8", "save the file as UTF-8"), inventory)
         return None, None
     if text.startswith("$ANSIBLE_VAULT"):
         return None, None
     try:
-        loader = _Loader(text)
+        loader = TaggedLoader(text)
         root = loader.get_single_node()
         inside = circular(root)
     except REFUSALS as error:
         _refuse(error, file, inventory, text)
         return None, None
     if inside is not None:
-        problem = ("an alias stands inside of what it names", "write it out")
-        inventory.problems.append(Entry(file, line_of(inside), "YAML", problem, ""))
+        _broken(file, line_of(inside), ("an alias stands inside of what it names", "write it out"), inventory)
         return None, None
     return loader, root
 
 
 def _refuse(error: Exception, file: Path, inventory: Inventory, text: str = "") -> None:
     line, problem = why(error, text)
-    inventory.problems.append(Entry(file, line, "YAML", (problem, "correct it there or just above"), ""))
+    _broken(file, line, (problem, "correct it there or just above"), inventory)
+
+
+def _broken(file: Path, line: int, problem: tuple[str, str], inventory: Inventory) -> None:
+    """Note what keeps Ansible from reading a file."""
+    inventory.problems.append(Entry(file, line, "YAML", problem, ""))
+
+
+def _kind(node: Node) -> str:
+    """Say what stands where a mapping should; nothing where it does, or where there is nothing."""
+    if isinstance(node, MappingNode) or node.tag == "tag:yaml.org,2002:null":
+        return ""
+    return "a list" if isinstance(node, SequenceNode) else "a value"
 
 
 def _pairs(loader: Any, node: Node | None, file: Path, inventory: Inventory) -> list[tuple[str, int, Node]]:
@@ -160,7 +171,7 @@ def _pairs(loader: Any, node: Node | None, file: Path, inventory: Inventory) -> 
         for key_node in (key for key, _ in node.value if isinstance(key, MappingNode)):
             # {{ x }}, which YAML takes for two of its dictionaries
             problem = ("is no text: a template, or what looks like one", 'write it in quotes, "{{ ... }}"')
-            inventory.problems.append(Entry(file, line_of(key_node), "YAML", problem, ""))
+            _broken(file, line_of(key_node), problem, inventory)
             node.value = []
         for twice, former in repeated(node):
             problem = (f"set twice, in line {former} too", "keep one of them")
@@ -191,10 +202,9 @@ def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
 
 def _read_variables(file: Path, scope: str, inventory: Inventory) -> None:
     loader, root = _compose(file, inventory)
-    if root is not None and not isinstance(root, MappingNode) and root.tag != "tag:yaml.org,2002:null":
-        what = "a list" if isinstance(root, SequenceNode) else "a value"
+    if root is not None and (what := _kind(root)):
         problem = (f"is {what}, and files of variables hold `key: value` lines", "take the dashes or quotes away")
-        inventory.problems.append(Entry(file, line_of(root), "YAML", problem, ""))
+        _broken(file, line_of(root), problem, inventory)
     _add_variables(loader, root, file, scope, inventory)
 
 
@@ -222,11 +232,10 @@ def _check_section(section: str, line: int, body: Node, file: Path, inventory: I
     """Note what Ansible refuses the whole file for, with a mere warning: hosts in a list, names that are no text."""
     if section not in ("hosts", "children"):
         return
+    if what := _kind(body):
+        problem = (f"{what}, which Ansible does not read here", "write each name as a key, such as `master1:`")
+        inventory.problems.append(Entry(file, line, section, problem, ""))
     if not isinstance(body, MappingNode):
-        if body.tag != "tag:yaml.org,2002:null":
-            what = "a list" if isinstance(body, SequenceNode) else "a value"
-            problem = (f"{what}, which Ansible does not read here", "write each name as a key, such as `master1:`")
-            inventory.problems.append(Entry(file, line, section, problem, ""))
         return
     for key, _ in body.value:
         if key.tag != "tag:yaml.org,2002:str" and key.value != "<<":

@@ -19,6 +19,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host_network import is_address
 from ansible.module_utils.yunkube.kube_api import Json, KubeError
 from ansible.module_utils.yunkube.kube_objects import OURS, read_data
 from ansible.module_utils.yunkube.x509 import read_certificate
@@ -207,15 +208,6 @@ def _run(argv: list[str]) -> str:
             f"openssl failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason'}"
         )
     return done.stdout
-
-
-def is_address(name: str) -> bool:
-    """Say whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def crypt(password: str, hashed: str) -> str:

@@ -12,6 +12,7 @@ import typing as t
 from ansible.module_utils.yunkube.kube_api import CONTROL_PLANE, Json, is_master
 
 ANNOTATION = "yunkube/declared"
+MASTERS = f"{CONTROL_PLANE}:NoSchedule"  # the taint of masters
 
 
 class Change(t.NamedTuple):
@@ -45,7 +46,7 @@ def change(node: Json, labels: t.Mapping[str, str], taints: t.Sequence[Json]) ->
     patch: Json = {"metadata": {"labels": {**new, **dict.fromkeys(stale)}}} if new or stale else {}
 
     wanted = {_name(taint): taint for taint in taints}
-    ours = {*former["taints"], f"{CONTROL_PLANE}:NoSchedule" if is_master(node) else ""} - set(wanted)
+    ours = {*former["taints"], MASTERS if is_master(node) else ""} - set(wanted)
     present = {_name(taint): taint for taint in found["spec"]["taints"]}
     missing = {name: taint for name, taint in wanted.items() if _value(present.get(name)) != _value(taint)}
     gone = [name for name in present if name in ours]
@@ -74,7 +75,7 @@ def _declared(found: Json) -> Json:
 
 
 def _annotation(labels: t.Mapping[str, str], taints: t.Mapping[str, Json]) -> str:
-    names = sorted(name for name in taints if name != f"{CONTROL_PLANE}:NoSchedule")
+    names = sorted(name for name in taints if name != MASTERS)
     kept = {kind: found for kind, found in (("labels", sorted(labels)), ("taints", names)) if found}
     return json.dumps(kept) if kept else ""
 

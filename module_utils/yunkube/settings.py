@@ -41,7 +41,7 @@ FEATURES = {"br_netfilter": Path("/proc/sys/net/bridge")}
 
 def swap_units() -> list[str]:
     """Return the units that turn swap on at boot and are not fstab's; none where their target is masked."""
-    if (UNITS[0] / "swap.target").exists() and (UNITS[0] / "swap.target").resolve() == Path("/dev/null"):
+    if (UNITS[0] / "swap.target").resolve() == Path("/dev/null"):
         return []
     found = {unit.name: unit for folder in UNITS for unit in sorted(folder.glob("*.swap"))}
     return [name for name, unit in found.items() if f"SourcePath={FSTAB}\n" not in unit.read_text(errors="replace")]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
+
+from ansible.module_utils.yunkube.host_network import is_address
 
 Complaint = tuple[str, str]
 
@@ -43,10 +44,10 @@ def mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
 def certificate_names(value: list[Any]) -> Iterator[Complaint]:
     """Each is a DNS name or an address, as kubeadm wants it in certSANs."""
     for name in value:
-        if is_template(name) or _is_address(str(name)) or (_NAME.fullmatch(str(name)) and len(str(name)) <= 253):
+        if is_template(name) or is_address(str(name)) or (_NAME.fullmatch(str(name)) and len(str(name)) <= 253):
             continue
         bare = re.sub(r"^\w+://|:\d+$|/.*$", "", str(name).strip())
-        good = _NAME.fullmatch(bare) or _is_address(bare)
+        good = _NAME.fullmatch(bare) or is_address(bare)
         hint = f"write {bare}" if good else "write one name or address an entry, of a-z, 0-9, - and ."
         yield f'"{name}" is neither a DNS name nor an address', hint
 
@@ -135,11 +136,3 @@ def complaints(key: str, value: Any) -> Iterator[Complaint]:
 def is_template(value: Any) -> bool:
     """Say whether Ansible makes something else of a value."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

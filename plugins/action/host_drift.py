@@ -57,11 +57,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         marks = wanted["marks"]
         if running["state"] == "silent":
             return {"running": found, "host": result["drift"]}
-        if running["state"] == "absent" or not running["node"]:
-            lacking = node_marks.joining(marks["labels"], marks["taints"]).words
-        else:
-            lacking = node_marks.change(running["node"], marks["labels"], marks["taints"]).words
-        marked = {"marks": marks} if lacking else {}
+        node = running.get("node")
+        differs = node_marks.change(node, **marks) if node else node_marks.joining(**marks)
+        marked = {"marks": marks} if differs.words else {}
         if running["state"] == "absent":
             return {"running": found, "host": result["drift"], **marked}
         found["first_run"] = [list(difference) for difference in first_run.differences(wanted, running)]
@@ -76,6 +74,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         notices = unlisted(wanted["nodes"], running["nodes"])
         words = [f"restart kubelet with {', '.join(found['kubelet'])}"] if found["kubelet"] else []
-        words += lacking if running["node"] else []
+        words += differs.words if node else []
         drift = result["drift"] + words
         return {"running": found, "drift": drift, "host": result["drift"], "notices": notices, **marked}

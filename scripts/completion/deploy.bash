@@ -54,20 +54,20 @@ _yunkube_deploy() {
       ;;
     -n | --namespace | --limit | -e | --timeout | --interval | --drain-timeout) return ;;
   esac
-  local words
+  local words run="-e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose"
   case $verb in
     "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web import kubectl completion --help" ;;
-    up | plan) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --help" ;;
-    verify) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --help" ;;
-    status) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --watch --interval --help" ;;
-    doctor) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --fix --only --allow --dry-run --help" ;;
-    support-bundle) words="--inventory --limit -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --output --help" ;;
-    reattach) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --help" ;;
-    add) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --help" ;;
-    remove) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
-    down) words="--inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --yes --dead --force --adopt --help" ;;
+    up | plan) words="--inventory --limit $run --help" ;;
+    verify) words="--inventory $run --help" ;;
+    status) words="--inventory $run --watch --interval --help" ;;
+    doctor) words="--inventory $run --fix --only --allow --dry-run --help" ;;
+    support-bundle) words="--inventory --limit $run --output --help" ;;
+    reattach) words="--inventory $run --help" ;;
+    add) words="--inventory $run --help" ;;
+    remove) words="--inventory $run --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
+    down) words="--inventory $run --yes --dead --force --adopt --help" ;;
     dashboard) words="--inventory --print --admin --viewer --json --help" ;;
-    web) words="apply rollback --inventory -e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose --namespace --yes --prune-data --help" ;;
+    web) words="apply rollback --inventory $run --namespace --yes --prune-data --help" ;;
     image) words="push --inventory --json --help" ;;
     import)
       words="kubespray kubeasz k3s-ansible --inventory --help"

@@ -68,6 +68,11 @@ class Inventory:
         """Why Ansible could not read files of hosts: it warns, and goes on without them."""
         return [text for text in self.warnings if text.startswith("Failed to parse")]
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The names of each group's hosts."""
+        return {name: [host.name for host in group.get_hosts()] for name, group in self.manager.groups.items()}
+
     def value(self, key: str) -> tuple[Any, bool]:
         """Return a variable as a play sees it on localhost, and whether it is the same in every run."""
         raw = self._variables.get(key)
@@ -80,11 +85,12 @@ class Inventory:
         found = self._manager.get_vars(host=self.manager.get_host(host), include_hostvars=True)
         templar = Templar(self._loader, variables=found | dict(self._extra))
         told: dict[str, Any] = {}
-        for key in sorted(
-            (set(found) | set(self._extra)) - set(self._manager.get_vars()) - set(MAGIC) | set(self._extra)
-        ):
+        of_ansible = {*self._manager.get_vars(), *MAGIC} - set(self._extra)
+        for key, value in sorted((found | dict(self._extra)).items()):
+            if key in of_ansible:
+                continue
             try:
-                told[key] = templar.template(self._extra.get(key, found.get(key)))
+                told[key] = templar.template(value)
             except AnsibleError:
                 told[key] = None
         return told
@@ -121,7 +127,7 @@ def answer(path: Path, keys: Sequence[str], extra: Mapping[str, Any]) -> dict[st
         return {"error": str(error)}
     return {
         "variables": values,
-        "groups": {name: [host.name for host in group.get_hosts()] for name, group in inventory.manager.groups.items()},
+        "groups": inventory.groups,
         "unread": inventory.unread,
         "fixed": fixed,
     }
@@ -136,8 +142,7 @@ def everything(path: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
         variables = {host: inventory.variables(host) for host in hosts}
     except AnsibleError as error:
         return {"error": str(error)}
-    groups = {name: [host.name for host in group.get_hosts()] for name, group in inventory.manager.groups.items()}
-    return {"hosts": variables, "groups": groups, "unread": inventory.unread}
+    return {"hosts": variables, "groups": inventory.groups, "unread": inventory.unread}
 
 
 def main() -> None:

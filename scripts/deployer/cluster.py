@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
-from deployer.inventory import Source, shown
+from deployer.inventory import Source, read_yaml, shown
 from deployer.shared_code import shared
 from deployer.verbs import command
 
@@ -128,19 +128,9 @@ def _merged(files: Sequence[Path]) -> dict[str, Any]:
 
 def _load(file: Path) -> dict[str, Any]:
     """Return the pairs of a file that `-e @FILE` names."""
-    files, yaml_reader = shared("inventory_files"), shared("yaml_reader")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DeployError(f"{shown(file)}: is no text in UTF-8", "save it as UTF-8") from error
-    if text.startswith("$ANSIBLE_VAULT;"):  # Ansible opens it; what is needed here stands elsewhere
-        return {}
-    try:
-        content = files.load(file)
-    except yaml_reader.REFUSALS as error:
-        line, problem = yaml_reader.why(error, text)
-        place = f"{shown(file)}:{line}" if line else shown(file)
-        raise DeployError(f"{place}: is no YAML: {problem}", "correct it there or just above") from error
+    content = read_yaml(file, shared("inventory_files").TaggedLoader)
+    if isinstance(content, str) and content.startswith("$ANSIBLE_VAULT;"):
+        return {}  # Ansible opens it; what is needed here stands elsewhere
     if content is None:
         return {}
     if not isinstance(content, dict):

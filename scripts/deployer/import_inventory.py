@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import textwrap
@@ -14,8 +13,8 @@ import yaml
 
 from deployer.arguments import Request
 from deployer.errors import DeployError, Exit
-from deployer.inventory import Source, shown
-from deployer.peers import ALIASES, CONNECTION, PASSWORD, PEERS, SILENT, Imported, Json, Peer, host_marks, is_address
+from deployer.inventory import Source, read_yaml, shown
+from deployer.peers import ALIASES, CONNECTION, PASSWORD, PEERS, SILENT, Imported, Json, Peer, host_marks
 from deployer.redact import Redactor, printable
 from deployer.shared_code import shared
 from deployer.verbs import DEFAULT_INVENTORY, command
@@ -30,7 +29,7 @@ def import_inventory(request: Request) -> int:
     if request.inventory == DEFAULT_INVENTORY or target.exists():
         raise DeployError(f"{shown(target)} exists", "name a new inventory, such as -i inventory/mine")
     result = read(PEERS[request.action], request.action, source)
-    result.settings["cluster_name"] = _label(target.name).replace(".", "-")
+    result.settings["cluster_name"] = _as_domain(target.name).replace(".", "-")
     _write(target, request.action, source, result)
     print(printable("\n".join(_report(result, request.action, target))))
     return Exit.OK
@@ -43,7 +42,9 @@ def read(peer: Peer, name: str, source: Path) -> Imported:
     hosts_file, more = source, {}
     if name == "kubeasz" and source.is_dir():  # clusters/NAME: ezctl gives config.yml to every run as extra variables
         hosts_file = source / "hosts"
-        more = _pairs(source / "config.yml")
+        file = source / "config.yml"
+        content = read_yaml(file, shared("yaml_reader").Loader) if file.exists() else {}
+        more = content if isinstance(content, dict) else {}
     found = Source(hosts_file).everything(more)
     hosts = {
         host: {ALIASES.get(key, key): value for key, value in given.items()} for host, given in found["hosts"].items()
@@ -62,19 +63,6 @@ def read(peer: Peer, name: str, source: Path) -> Imported:
                 result.left[f"host {host}"] = f"in {group}: {reason}"
     _take_settings(peer, {**hosts[masters[0]], "__name": masters[0]}, hosts, result)
     return result
-
-
-def _pairs(file: Path) -> Json:
-    yaml_reader = shared("yaml_reader")
-    try:
-        text = file.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=yaml_reader.Loader)  # noqa: S506 - a safe loader's child
-    except FileNotFoundError:
-        return {}
-    except yaml_reader.REFUSALS as error:
-        line, problem = yaml_reader.why(error, text)
-        raise DeployError(f"{shown(file)}:{line}: is no YAML: {problem}", "correct it there or just above") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _take_hosts(
@@ -110,12 +98,11 @@ def _take_hosts(
 
 
 def _host_name(host: str, given: str, instead: str) -> str:
-    return instead if is_address(host) and not given else _label(given or host)
+    return instead if shared("host_network").is_address(host) and not given else _as_domain(given or host)
 
 
-def _label(text: str) -> str:
-    """Return the text as a DNS label, or as several with dots."""
-    return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or "imported"
+def _as_domain(text: str) -> str:
+    return str(shared("cluster_rules").as_domain(text, "imported"))
 
 
 def _take_settings(peer: Peer, first: Json, hosts: Mapping[str, Json], result: Imported) -> None:
@@ -178,7 +165,7 @@ def _cluster_file(name: str, source: Path, result: Imported) -> Iterator[str]:
     yield "cluster_provider: existing"
     for key, value in result.settings.items():
         if key != "cluster_name":
-            origins = [origin for origin in dict.fromkeys(result.origins.get(key, ())) if origin != key]
+            origins = result.named_elsewhere(key)
             yield f"{key}: {_flow(value)}" + (f" # {', '.join(origins)}" if origins else "")
 
 
@@ -188,7 +175,7 @@ def _report(result: Imported, name: str, target: Path) -> Iterator[str]:
     hosts = "; ".join(counted(names, kind) for kind, names in kinds if names)
     yield f"{shown(target)}: {hosts}"
     for key, value in result.settings.items():
-        if origins := [origin for origin in dict.fromkeys(result.origins.get(key, ())) if origin != key]:
+        if origins := result.named_elsewhere(key):
             yield Redactor().text(f"  {key}: {_flow(value)}, from {', '.join(origins)}")
     reasons = {key: reason for key, reason in result.left.items() if reason}
     if reasons:

@@ -133,6 +133,23 @@ def cache_folder() -> Path:
     return cache() / "inventories"
 
 
+def read_yaml(file: Path, loader: Any) -> Any:
+    """Return what a YAML file holds, read by a loader of yaml_reader.py; what it refuses has file and line."""
+    import yaml  # noqa: PLC0415 - not every verb needs it
+
+    yaml_reader = shared("yaml_reader")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DeployError(f"{shown(file)}: is no text in UTF-8", "save it as UTF-8") from error
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader's child
+    except yaml_reader.REFUSALS as error:
+        line, problem = yaml_reader.why(error, text)
+        place = f"{shown(file)}:{line}" if line else shown(file)
+        raise DeployError(f"{place}: is no YAML: {problem}", "correct it there or just above") from error
+
+
 def shown(path: Path) -> str:
     """Return a path as a person at this shell would type it."""
     relative = os.path.relpath(path)

@@ -10,10 +10,11 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import yaml
+
+from deployer.shared_code import shared
 
 Json = dict[str, Any]
 
@@ -41,9 +42,12 @@ class Imported:
 
     def take(self, key: str, value: Any, *origins: str) -> None:
         """Set a key of the cluster; dictionaries are laid over what is there."""
-        there = self.settings.get(key)
-        self.settings[key] = _laid(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+        self.settings[key] = shared("values").merged(self.settings.get(key), value)
         self.origins.setdefault(key, []).extend(origins)
+
+    def named_elsewhere(self, key: str) -> list[str]:
+        """Return what our key is called in theirs, where that is another name."""
+        return [origin for origin in dict.fromkeys(self.origins.get(key, ())) if origin != key]
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,7 @@ class Peer:
     everywhere: bool = False  # whether masters take ordinary pods
 
 
-def _laid(under: Json, over: Json) -> Json:
-    both = {**under, **over}
-    for key in set(under) & set(over):
-        if isinstance(under[key], dict) and isinstance(over[key], dict):
-            both[key] = _laid(under[key], over[key])
-    return both
-
-
-def as_is(key: str, read: Callable[[Any], Any] = lambda value: value) -> Callable[[Imported, str, Any, Json], None]:
+def as_is(key: str, read: Callable[[Any], Any]) -> Callable[[Imported, str, Any, Json], None]:
     """Return what takes a setting under our key; a value that `read` makes None is left."""
 
     def take(result: Imported, theirs: str, value: Any, _: Json) -> None:
@@ -88,7 +84,7 @@ def only(accepted: Mapping[str, Any], key: str, reason: str) -> Callable[[Import
 
     def take(result: Imported, theirs: str, value: Any, _: Json) -> None:
         if str(value).lower() not in accepted:
-            result.left[theirs] = reason.format(value=value)
+            result.left[theirs] = reason
         elif accepted[str(value).lower()] is not None:
             result.take(key, accepted[str(value).lower()], theirs)
 
@@ -127,15 +123,6 @@ def _domain(value: Any) -> str:
 
 def _listed(value: Any) -> list[str] | None:
     return [str(one) for one in value] if isinstance(value, list) and value else None
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a host is named by its address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def taints(value: Any) -> list[Json]:
@@ -198,7 +185,7 @@ def _k3s_config(result: Imported, theirs: str, value: Any, _: Json) -> None:
 def _k3s_argument(result: Imported, theirs: str, key: str, values: list[Any]) -> None:
     one = str(values[-1]) if values else ""
     kubelet = dict(text.partition("=")[::2] for text in map(str, values)) if key == "kubelet-arg" else {}
-    if key in ("cluster-cidr", "service-cidr", "cluster-domain"):
+    if key in _K3S_KEYS:
         result.take(_K3S_KEYS[key], one, theirs)
     elif key == "service-node-port-range":
         _node_ports(result, theirs, one, {})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ssh_agent
 from laboratory import Json, Lab
 from terminal import answered
 
@@ -37,10 +36,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(name="key", scope="module")
 def _key(lab: Lab) -> Path:
     """A key with a passphrase that opens master1, whose sshd takes passwords, too; the one beside it opens nothing."""
-    path = lab.inventory.parent / "id"
-    for file, passphrase in ((path, PASSPHRASE), (path.with_name("stranger"), "")):
-        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "test", "-f", str(file)]
-        subprocess.run(argv, check=True, capture_output=True)
+    path = ssh_agent.make_key(lab.inventory.parent / "id", PASSPHRASE)
+    ssh_agent.make_key(path.with_name("stranger"), "")
     lab.run("master1", SSHD)
     lab.run("master1", f"echo '{path.with_suffix('.pub').read_text().strip()}' >> /root/.ssh/authorized_keys")
     return path
@@ -49,16 +46,10 @@ def _key(lab: Lab) -> Path:
 @pytest.fixture(name="agent")
 def _agent(key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent that holds the key."""
-    said = subprocess.run(["ssh-agent", "-s"], check=True, capture_output=True, text=True).stdout
-    found = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
-    monkeypatch.setenv("SSH_AUTH_SOCK", found["SSH_AUTH_SOCK"])
-    ask = tmp_path / "ask"
-    ask.write_text(f"#!/bin/sh\necho {PASSPHRASE}\n")
-    ask.chmod(0o700)
-    asking = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
-    subprocess.run(["ssh-add", str(key)], check=True, capture_output=True, env=asking)
-    yield
-    os.kill(int(found["SSH_AGENT_PID"]), 15)
+    with ssh_agent.running() as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        ssh_agent.add(socket, key, PASSPHRASE, tmp_path)
+        yield
 
 
 def reach(lab: Lab, **hosts: Json) -> None:
