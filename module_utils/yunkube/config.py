@@ -70,7 +70,8 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
         return
     file = display(entry.file, project)
     for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
-        yield Fault(file, entry.line, key, message, remedy)
+        typed = _in_ini(entry, options) if key == entry.key and message.startswith("wants ") else ""
+        yield Fault(file, entry.line, key, message, typed or remedy)
     if entry.key in CLUSTER_WIDE and entry.key in options and entry.scope != "all":
         message = f"is set for {entry.scope} alone, and counts for the whole cluster"
         yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
@@ -80,6 +81,19 @@ def check_shape(key: str, value: Any) -> Iterator[tuple[str, str, str]]:
     """Yield the faults inside of a value whose own type is right."""
     for message, remedy in shapes.complaints(key, value):
         yield key, message, remedy
+
+
+def _in_ini(entry: Entry, options: Mapping[str, Any]) -> str:
+    """Return how a value that is text in an INI file is written as what it is to be, nothing elsewhere."""
+    kind = options.get(entry.key, {}).get("type", "str")
+    if not entry.ini or not isinstance(entry.value, str):
+        return ""
+    words = {
+        "bool": "write True or False: in INI every other word is text",
+        "list": f"write ['{entry.value}']",
+        "dict": "write {'name': 'value'}",
+    }
+    return words.get(kind, "")
 
 
 def check_extra(key: str, value: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

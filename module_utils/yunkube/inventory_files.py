@@ -5,12 +5,12 @@ Ansible merges these files and forgets where a value came from; a fault must say
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ansible.module_utils.yunkube import ini_reader
 from ansible.module_utils.yunkube.yaml_reader import (
     HAS_YAML,
     REFUSALS,
@@ -27,7 +27,6 @@ if HAS_YAML:
     from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
-_ASSIGNMENT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)=")
 
 
 class Opaque:
@@ -46,6 +45,7 @@ class Entry:
     key: str
     value: Any
     scope: str  # the group or host it is set for
+    ini: bool = False  # whether the file is INI, where a value is Python's or text
 
 
 @dataclass
@@ -262,19 +262,12 @@ def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inv
 
 
 def _read_ini(file: Path, inventory: Inventory) -> None:
-    """Read the keys of an INI inventory; its values have no types, so they stay unread."""
-    scope, section = "ungrouped", ""
-    for line, raw in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        text = raw.strip()
-        if not text or text[0] in "#;":
-            continue
-        if text.startswith("["):
-            scope, _, section = text.strip("[]").partition(":")
-            inventory.groups.setdefault(scope, (file, line))
-        elif section != "children":
-            owner = scope
-            if not section:
-                owner = text.split()[0]
-                inventory.hosts.setdefault(owner, (file, line))
-            keys = _ASSIGNMENT.findall(text) if not section else [text.partition("=")[0].strip()]
-            inventory.entries.extend(Entry(file, line, key, OPAQUE, owner) for key in keys)
+    for item in ini_reader.parse(file.read_text(encoding="utf-8", errors="replace")):
+        if item.kind == "group":
+            inventory.groups.setdefault(item.name, (file, item.line))
+        elif item.kind == "host":
+            inventory.hosts.setdefault(item.name, (file, item.line))
+        elif item.kind == "variable":
+            inventory.entries.append(Entry(file, item.line, item.name, item.value, item.owner, ini=True))
+        else:
+            inventory.problems.append(Entry(file, item.line, item.name, item.value, ""))

@@ -80,8 +80,8 @@ class Source:
         return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
 
     def check(self) -> None:
-        """Refuse files that are no YAML: Ansible reads those of a host only when a task needs them."""
-        if any(one.key == "YAML" for one in self.files.problems):
+        """Refuse files that are no YAML or no INI: Ansible reads those of a host only when a task needs them."""
+        if any(one.key in ("YAML", "INI") for one in self.files.problems):
             raise DeployError("\n".join(self.problems()))
 
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
