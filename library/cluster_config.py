@@ -55,7 +55,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.yunkube import cluster_rules, web_manifests
-from ansible.module_utils.yunkube.config import Fault, check_entry, check_extra, check_shape, check_value, display
+from ansible.module_utils.yunkube.config import (
+    Fault,
+    check_entry,
+    check_extra,
+    check_shape,
+    check_value,
+    closest,
+    display,
+)
 from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read
 from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
 
@@ -160,6 +168,16 @@ def faults_of(
     yield from manifest_faults(values.get("web_services"), inventory, cluster, project)
 
 
+def unused(inventory: Inventory, hosts: Collection[str], groups: Collection[str], project: Path) -> Iterator[str]:
+    """Yield a line for each file of variables that is for nobody: Ansible reads none of them, and says nothing."""
+    known = {*hosts, *groups, "all", "ungrouped", "localhost"}
+    strangers = {entry.scope: entry.file for entry in reversed(inventory.entries) if entry.scope not in known}
+    for scope, file in sorted(strangers.items()):
+        meant = closest(scope, known - {"all", "ungrouped", "localhost"})
+        hint = f"did you mean {meant}?" if meant else "name it after one"
+        yield f"{display(file, project)} is not read, as there is neither a host nor a group {scope}; {hint}"
+
+
 def in_order(faults: Iterable[Fault]) -> Sequence[Fault]:
     """Return each fault once, by file and line; those without a file last."""
     return sorted(dict.fromkeys(faults), key=lambda fault: (not fault.file, fault.file, fault.line))
@@ -191,7 +209,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
             for fault in faults
             if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
         ], []
-    return faults, list(cluster_rules.warnings(cluster))
+    return faults, [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]
 
 
 def failure(faults: Sequence[Fault]) -> dict[str, Any]:

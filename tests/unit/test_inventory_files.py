@@ -261,3 +261,15 @@ def test_names_and_addresses_are_taken(tmp_path: Path, address: str) -> None:
     folder = written(tmp_path, "---\n")
     given = Cluster(VALUES, {"master1": address}, {"masters": ["master1"]}, releases=["1.37.2"])
     assert "neither" not in " ".join(str(one) for one in cluster_config.faults_of(read([folder]), {}, given, folder))
+
+
+def test_files_of_variables_for_nobody_are_mentioned(tmp_path: Path) -> None:
+    folder = written(tmp_path, "---\n")
+    for name in ("host_vars/mastre1.yml", "host_vars/master1.yml", "group_vars/node/x.yml", "group_vars/masters.yml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x_a: 1\n")
+    found = list(cluster_config.unused(read([folder]), ["master1"], ["all", "masters"], folder))
+    assert found == [
+        "host_vars/mastre1.yml is not read, as there is neither a host nor a group mastre1; did you mean master1?",
+        "group_vars/node/x.yml is not read, as there is neither a host nor a group node; name it after one",
+    ]
