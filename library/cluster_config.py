@@ -64,17 +64,8 @@ from ansible.module_utils.yunkube.config import (
     closest,
     display,
 )
-from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read
+from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read, role_options
 from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
-
-
-def role_options(roles: Path) -> dict[str, Any]:
-    """Return the options of all roles and all their entry points."""
-    options: dict[str, Any] = {}
-    for file in sorted(roles.glob("*/meta/argument_specs.yml")):
-        for entry_point in ((load(file) or {}).get("argument_specs") or {}).values():
-            options.update(entry_point.get("options") or {})
-    return options
 
 
 def locked_releases(components: Path) -> list[str]:
@@ -100,7 +91,8 @@ def paths_of(entry: Entry) -> list[str]:
 def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     """Return file and line where a rule's key is set, or none when it is a default or came by the command line."""
     kind, _, name = key.partition(" ")
-    if key in inventory.extra:
+    of_host, of, owner = key.partition(" of ")
+    if of_host in inventory.extra:
         return "-e", 0
     if kind == "host" and name:
         entry = inventory.where("ansible_host", name)
@@ -108,7 +100,7 @@ def place(key: str, inventory: Inventory, project: Path) -> tuple[str, int]:
     elif kind == "group" and name:
         found = inventory.groups.get(name) or next(iter(inventory.groups.values()), None)
     else:
-        entry = inventory.where(key)
+        entry = inventory.where(of_host, owner) if of else inventory.where(key)
         found = (entry.file, entry.line) if entry else None
     return (display(found[0], project), found[1]) if found else ("", 0)
 
@@ -213,7 +205,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
 
 
 def failure(faults: Sequence[Fault]) -> dict[str, Any]:
-    """Return the result that tells of the faults."""
+    """Return the result that holds the faults."""
     lines = "\n".join(str(fault) for fault in faults)
     return {"msg": lines, "kind": "config", "faults": [fault.as_dict() for fault in faults]}
 

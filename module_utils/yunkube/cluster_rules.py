@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 from typing import Any
 
+from ansible.module_utils.yunkube import shapes
 from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web_ownership import RESERVED
@@ -48,9 +49,9 @@ class Cluster:
         return str(self.values.get(key) or "")
 
     def network(self, key: str) -> IPv4Network | None:
-        """Return a value as a network when it is one."""
+        """Return a value as a network when it is one, with its prefix."""
         try:
-            return IPv4Network(self.text(key))
+            return IPv4Network(self.text(key)) if "/" in self.text(key) else None
         except ValueError:
             return None
 
@@ -93,11 +94,7 @@ def names(cluster: Cluster) -> Iterator[Finding]:
     """Names that become DNS names must be able to."""
     name = cluster.text("cluster_name")
     if not name:
-        yield (
-            "cluster_name",
-            "has no value",
-            "give it a name that no other of your clusters has, such as prod",
-        )
+        yield "cluster_name", "has no value", "give it a name that no other of your clusters has, such as prod"
     elif not _LABEL.fullmatch(name):
         yield (
             "cluster_name",
@@ -107,13 +104,12 @@ def names(cluster: Cluster) -> Iterator[Finding]:
     domain = cluster.text("cluster_dns_domain")
     if not _is_domain(domain):
         yield "cluster_dns_domain", f'"{domain}" is not a domain', "write one such as cluster.local"
-    for host in (*cluster.masters, *cluster.nodes):
+    taken = set(cluster.hosts)
+    for host in dict.fromkeys((*cluster.masters, *cluster.nodes)):
         if not _is_domain(host):
-            yield (
-                f"host {host}",
-                "not a DNS name, which a Kubernetes node's name must be",
-                f"call it {as_domain(host)}",
-            )
+            name = _free(as_domain(host), taken)
+            taken.add(name)
+            yield f"host {host}", "not a DNS name, which a Kubernetes node's name must be", f"call it {name}"
 
 
 def release(cluster: Cluster) -> Iterator[Finding]:
@@ -189,6 +185,23 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
         sharing.setdefault(address, host)
 
 
+def node_addresses(cluster: Cluster) -> Iterator[Finding]:
+    """The address of a node among the others is IPv4, and its own."""
+    owners: dict[str, str] = {}
+    for host in dict.fromkeys((*cluster.masters, *cluster.nodes)):
+        text = cluster.node_ips.get(host, "")
+        key, ip = f"cluster_node_ip of {host}", _address(text)
+        if not text or shapes.is_template(text):
+            continue
+        if ip is None:
+            yield key, f"{text} is no IPv4 address", "write the one at which the other hosts reach it"
+        elif ip.is_loopback or ip.is_unspecified or ip.is_multicast:
+            yield key, f"{text} is no address of one host", "write the one at which the other hosts reach it"
+        elif text in owners:
+            yield key, f"{text} is that of host {owners[text]}, too", "give each host its own"
+        owners.setdefault(text, host)
+
+
 def docker(cluster: Cluster) -> Iterator[Finding]:
     """Docker hosts live in the network that is made for them."""
     if cluster.text("cluster_provider") != "docker" or not cluster.text("docker_hosts_subnet"):
@@ -221,11 +234,7 @@ def control_plane(cluster: Cluster) -> Iterator[Finding]:
         given = "cluster_control_plane_endpoint" in cluster.written
         remedy = "write an address" if given else f"set cluster_node_ip of {host} to the address"
         key = "cluster_control_plane_endpoint" if given or not host else f"host {host}"
-        yield (
-            key,
-            f"the API's endpoint is {endpoint}, each host itself",
-            f"{remedy} that all hosts reach",
-        )
+        yield key, f"the API's endpoint is {endpoint}, each host itself", f"{remedy} that all hosts reach"
 
 
 def node_ports(cluster: Cluster) -> Iterator[Finding]:
@@ -359,6 +368,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     ranges,
     overlaps,
     hosts,
+    node_addresses,
     docker,
     control_plane,
     addons,
@@ -417,13 +427,19 @@ def as_domain(text: str, otherwise: str = "node1") -> str:
     return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or otherwise
 
 
+def _free(name: str, taken: Collection[str]) -> str:
+    """Return the name, with a number where somebody else has it."""
+    numbered = (f"{name.rstrip('0123456789')}{number}" for number in range(1, len(taken) + 2))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text))
 
 
 def _may_be_reached(host: str) -> bool:
     """Say whether this may be an address, or a name for DNS or ssh; what is templated is not known."""
-    if "{{" in host or "{%" in host:
+    if shapes.is_template(host):
         return True
     if re.fullmatch(r"[0-9.]+", host):
         return _address(host) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,13 @@ CLUSTER_WIDE = frozenset({
     "cluster_pod_cidr", "cluster_provider", "cluster_registry_address", "cluster_registry_host",
     "cluster_service_cidr", "cluster_state_dir", "dashboard_provider", "docker_hosts_subnet", "web_services",
 })  # fmt: skip
+# What other projects, and the shell, call what has another name here.
+_ELSEWHERE = dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "container_runtime_environment")
+# As ansible.module_utils.parsing.convert_bool reads them.
+_TRUTH = {"y", "yes", "on", "1", "true", "t", "1.0", "n", "no", "off", "0", "false", "f", "0.0"}
 _NAMES = {"str": "a string", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
           "list": "a list", "dict": "a dictionary"}  # fmt: skip
+_EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "list": '["..."]', "dict": '{"name": "..."}'}
 _PYTHON: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "path": (str,),
@@ -66,15 +72,28 @@ def closest(word: str, words: Iterable[str]) -> str | None:
 
 def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iterator[Fault]:
     """Yield the faults of one variable: its name, then its value."""
-    if entry.key.startswith(_OWN):
-        return
     file = display(entry.file, project)
+    if entry.key.startswith(_OWN):
+        for message, remedy in check_connection(entry.key, entry.value):
+            yield Fault(file, entry.line, entry.key, message, remedy)
+        return
     for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
         typed = _in_ini(entry, options) if key == entry.key and message.startswith("wants ") else ""
         yield Fault(file, entry.line, key, message, typed or remedy)
     if entry.key in CLUSTER_WIDE and entry.key in options and entry.scope != "all":
         message = f"is set for {entry.scope} alone, and counts for the whole cluster"
         yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
+
+
+def check_connection(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield (message, remedy) for a variable of Ansible's that makes it fail at the first task of a host."""
+    if value is OPAQUE or shapes.is_template(value):
+        return
+    text = str(value)
+    if key == "ansible_port" and not (re.fullmatch(r"\d{1,5}", text) and 1 <= int(text) <= 65535):
+        yield f"{text} is no port", "write a number from 1 to 65535"
+    if key == "ansible_become" and text.lower() not in _TRUTH:
+        yield f"{text} is neither true nor false", "write true or false"
 
 
 def check_shape(key: str, value: Any) -> Iterator[tuple[str, str, str]]:
@@ -99,10 +118,11 @@ def _in_ini(entry: Entry, options: Mapping[str, Any]) -> str:
 def check_extra(key: str, value: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the faults of a variable of the command line, where key=value makes a string of every value."""
     if key.startswith(_OWN):
+        yield from ((key, message, remedy) for message, remedy in check_connection(key, value))
         return
     for name, message, remedy in check_pair(key, value, options):
-        typed = key in options and isinstance(value, str) and options[key].get("type", "str") not in ("str", "path")
-        yield name, message, f"write -e '{{\"{key}\": ...}}' with a value of that type" if typed else remedy
+        example = _EXAMPLES.get(options.get(key, {}).get("type", "str")) if isinstance(value, str) else None
+        yield name, message, f"write it as JSON, such as -e '{{\"{key}\": {example}}}'" if example else remedy
 
 
 def check_pair(key: str, value: Any, options: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str, str]]:
@@ -111,8 +131,8 @@ def check_pair(key: str, value: Any, options: Mapping[str, Any], parent: str = "
     if key in options:
         yield from check_value(name, value, options[key])
         return
-    meant = closest(key, options)
-    if meant:
+    meant = _ELSEWHERE.get(key.lower()) if not parent else None
+    if meant or (meant := closest(key, options)):
         yield name, "unknown key", f"did you mean {meant}?"
     elif parent:
         yield name, "unknown key", f"known here: {', '.join(sorted(options))}"

@@ -56,6 +56,8 @@ class Inventory:
     hosts: dict[str, tuple[Path, int]] = field(default_factory=dict)  # where each host is named first
     groups: dict[str, tuple[Path, int]] = field(default_factory=dict)
     problems: list[Entry] = field(default_factory=list)  # the value is (message, remedy)
+    encrypted: list[tuple[Path, int]] = field(default_factory=list)  # files and values that ansible-vault wrote
+    unread: list[Path] = field(default_factory=list)  # what other variables may stand in: encrypted, or for a program
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the command line, which wins over all files
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
@@ -68,8 +70,9 @@ class TaggedLoader(Loader):
     """YAML as Ansible writes it: its tags hide a value."""
 
 
+_VAULTED = ("!vault", "!vault-encrypted")
 if HAS_YAML:
-    for _tag in ("!vault", "!vault-encrypted", "!unsafe"):
+    for _tag in (*_VAULTED, "!unsafe"):
         TaggedLoader.add_constructor(_tag, lambda _loader, _node: OPAQUE)
 
 
@@ -105,6 +108,15 @@ def load(file: Path) -> Any:
     return yaml.load(file.read_text(encoding="utf-8"), Loader=TaggedLoader)  # noqa: S506 - a safe loader's child
 
 
+def role_options(roles: Path) -> dict[str, Any]:
+    """Return the options of all roles and all their entry points."""
+    options: dict[str, Any] = {}
+    for file in sorted(roles.glob("*/meta/argument_specs.yml")):
+        for entry_point in ((load(file) or {}).get("argument_specs") or {}).values():
+            options.update(entry_point.get("options") or {})
+    return options
+
+
 def _variable_files(directory: Path) -> Iterator[tuple[str, Path]]:
     """Yield (scope, file) in the order in which Ansible loads them: all.yml, all/*.yml..."""
     for path in sorted(directory.iterdir()) if directory.is_dir() else []:
@@ -127,6 +139,8 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         _broken(file, line, ("is no text in UTF-8", "save the file as UTF-8"), inventory)
         return None, None
     if text.startswith("$ANSIBLE_VAULT"):
+        inventory.encrypted.append((file, 1))
+        inventory.unread.append(file)
         return None, None
     try:
         loader = TaggedLoader(text)
@@ -191,6 +205,8 @@ def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
     if isinstance(node, SequenceNode):
         return [_plain(loader, item, file, inventory) for item in node.value]
     if isinstance(node, ScalarNode):
+        if node.tag in _VAULTED:
+            inventory.encrypted.append((file, line_of(node)))
         try:
             return loader.construct_object(node)
         except WrongValueError as error:
@@ -216,6 +232,7 @@ def _add_variables(loader: Any, node: Node | None, file: Path, scope: str, inven
 def _read_hosts(file: Path, inventory: Inventory) -> None:
     with file.open("rb") as stream:
         if stream.read(2) == b"#!":  # a program, whose output Ansible reads
+            inventory.unread.append(file)
             return
     if file.suffix in ("", ".ini"):
         _read_ini(file, inventory)
@@ -223,7 +240,13 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
     loader, root = _compose(file, inventory)
     groups = _pairs(loader, root, file, inventory)
     if any(name == "plugin" for name, _, _ in groups):
+        inventory.unread.append(file)
         return  # settings of an inventory plugin, which checks them itself
+    lines = {name: line for name, line, _ in groups}
+    if {"apiVersion", "kind"} <= set(lines):
+        problem = ("a manifest of Kubernetes, which Ansible takes for a hosts file here", "move it into manifests/")
+        inventory.problems.append(Entry(file, lines["kind"], "kind", problem, ""))
+        return
     for name, line, node in groups:
         _read_group(loader, name, (file, line), node, inventory)
 

@@ -13,7 +13,8 @@ from ansible.module_utils.yunkube.host_network import is_address
 
 Complaint = tuple[str, str]
 
-_NAME = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PREFIX = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAME = re.compile(rf"(\*\.)?{_PREFIX.pattern}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _RESERVED_LABELS = (
     "kubernetes.io/arch",
@@ -57,8 +58,13 @@ def taints(value: list[Any]) -> Iterator[Complaint]:
     for number, taint in enumerate(value):
         if not isinstance(taint, Mapping):
             continue
-        if not taint.get("key"):
+        key, given = taint.get("key"), str(taint.get("value") or "")
+        if not key:
             yield f"entry {number} has no key", "write {key: dedicated, value: web, effect: NoSchedule}"
+        elif not _is_qualified(str(key)) and not is_template(key):
+            yield f'"{key}" is no key of a taint', "write one such as dedicated or example.com/dedicated"
+        if given and not _LABEL.fullmatch(given) and not is_template(given):
+            yield f'value "{given}" is none that a taint may have', "use up to 63 of a-z, A-Z, 0-9, -, _ and . in it"
         effect = taint.get("effect")
         if effect not in EFFECTS and not is_template(effect):
             near = next((one for one in EFFECTS if one.lower() == str(effect).lower()), None)
@@ -71,8 +77,7 @@ def labels(value: Mapping[str, Any]) -> Iterator[Complaint]:
     Their syntax: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
     """
     for key, label in value.items():
-        prefix, slash, name = str(key).rpartition("/")
-        if not _LABEL.fullmatch(name) or (slash and not (_NAME.fullmatch(prefix) and len(prefix) <= 253)):
+        if not _is_qualified(str(key)):
             yield f'"{key}" is no name of a label', "write one such as zone or example.com/zone"
         elif key in _RESERVED_LABELS:
             yield f"{key} is set by the kubelet or by kubeadm", "leave it out"
@@ -80,6 +85,12 @@ def labels(value: Mapping[str, Any]) -> Iterator[Complaint]:
             yield f"{key}: wants text, not {type(label).__name__}", f'write {key}: "{str(label).lower()}"'
         elif label and not _LABEL.fullmatch(label) and not is_template(label):
             yield f'{key}: "{label}" is no value of a label', "use up to 63 of a-z, A-Z, 0-9, -, _ and . in it"
+
+
+def _is_qualified(key: str) -> bool:
+    """Say whether it may be the key of a label or taint: a name, which may follow a domain and a slash."""
+    prefix, slash, name = key.rpartition("/")
+    return bool(_LABEL.fullmatch(name)) and (not slash or (bool(_PREFIX.fullmatch(prefix)) and len(prefix) <= 253))
 
 
 def versions(value: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -46,7 +46,13 @@ def why(error: Exception, text: str) -> tuple[int, str]:
         return 0, "is nested too deep"
     mark = getattr(error, "problem_mark", None)
     if mark:
-        return mark.line + 1, str(getattr(error, "problem", ""))
+        problem = str(getattr(error, "problem", ""))
+        line = "".join(text.splitlines()[mark.line : mark.line + 1])
+        if "cannot start any token" in problem and line[mark.column : mark.column + 1] == "\t":
+            problem = "a tab stands where YAML wants spaces"
+        if "found another document" in problem:
+            problem = "a second document begins here, and Ansible reads one per file"
+        return mark.line + 1, problem
     control = _CONTROL.search(text)
     if control:
         return text.count("\n", 0, control.start()) + 1, f"holds a control character, U+{ord(control[0]):04X}"

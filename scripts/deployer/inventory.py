@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,14 +75,35 @@ class Source:
             return f"{shown(entry.file)}:{entry.line}"
         return shown((self.path if self.path.is_dir() else self.path.parent) / "group_vars/all/cluster.yml")
 
+    @property
+    def encrypted(self) -> list[str]:
+        """The places of what ansible-vault wrote."""
+        return [f"{shown(file)}:{line}" for file, line in self.files.encrypted]
+
     def problems(self) -> list[str]:
         """Return what keeps Ansible from reading a file, with file and line."""
         return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
 
-    def check(self) -> None:
-        """Refuse files that are no YAML or no INI: Ansible reads those of a host only when a task needs them."""
+    def check(self, extra: Collection[str] = ()) -> None:
+        """Refuse what Ansible meets only when a task needs it: files that are no YAML or no INI, and wrong templates.
+
+        C(extra) are the names of the command line's variables.
+        """
         if any(one.key in ("YAML", "INI") for one in self.files.problems):
             raise DeployError("\n".join(self.problems()))
+        if lines := self._template_faults(set(extra)):
+            raise DeployError("\n".join(lines))
+
+    def _template_faults(self, known: set[str]) -> list[str]:
+        """Return what is wrong with templates. What that needs is slow to import, and most inventories have none."""
+        if not any(shared("shapes").is_template(str(entry.value)) for entry in self.files.entries):
+            return []
+        complaints = shared("references").complaints
+        if not any(complaints(self.files, known)):
+            return []
+        options = shared("inventory_files").role_options(ROOT / "roles")
+        found = complaints(self.files, known | set(options))
+        return sorted(f"{shown(one.file)}:{one.line}: {one.key}: {what}; {remedy}" for one, what, remedy in found)
 
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return C(hosts), with all variables of each, and C(groups); the inventory may be another project's."""

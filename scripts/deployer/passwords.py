@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ ASK_VAULT = "ANSIBLE_ASK_VAULT_PASS"
 ASK_BECOME = "ANSIBLE_BECOME_ASK_PASS"
 ASK_CONNECTION = "ANSIBLE_ASK_PASS"
 
+SHOWN = 5  # encrypted files and values that a message names
 WITHOUT = "no vault secrets found"
 WRONG = "no vault secrets were found that could decrypt"
 
@@ -81,7 +82,7 @@ def _ask(prompt: str, option: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return what Ansible is told of its own switches: not to ask, and files as seen from where we were started."""
+    """Return what Ansible gets for its own switches: not to ask, and files as seen from where we were started."""
     files = {
         name: str(Path(value).expanduser().absolute())
         for name in ("ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE")
@@ -90,12 +91,21 @@ def environment() -> dict[str, str]:
     return {ASK_VAULT: "False", ASK_BECOME: "False", ASK_CONNECTION: "False", **files}
 
 
-def vault_problem(said: Iterable[str]) -> str:
-    """Say why a vaulted file could not be opened, if that is what Ansible said."""
+def vault_problem(said: Iterable[str], places: Sequence[str] = ()) -> str:
+    """Say why something encrypted could not be opened, if that is what Ansible said; C(places) are what is encrypted.
+
+    Ansible itself says which it was of a whole file only.
+    """
     text = "\n".join(said)
+    listed = [*places[:SHOWN], *([f"{len(places) - SHOWN} more"] if len(places) > SHOWN else [])]
+    where = ", ".join(listed) or "the inventory"
     if WITHOUT in text:
         return (
-            "The inventory holds a vaulted file or value, and no password was given: "
+            f"{where}: encrypted by ansible-vault, and no password was given: "
             "add --ask-vault-pass or --vault-password-file FILE."
         )
-    return "The vault password does not open every vaulted file or value of the inventory." if WRONG in text else ""
+    if WRONG in text:
+        return (
+            f"{where}: the vault password that was given does not open all of it: give the one it was encrypted with."
+        )
+    return ""

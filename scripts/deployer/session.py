@@ -48,7 +48,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
-    cluster.source.check()
+    cluster.source.check([*cluster.variables, *request.extra_vars])
     request = with_passwords(request)
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
@@ -122,7 +122,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
         for happening in progress.feed(event):
-            if not (asking and isinstance(happening, Failure) and happening.kind == REMOVALS):
+            if not (isinstance(happening, Failure) and is_told_at_the_end(happening, asking)):
                 view.show(happening)
         log.event(event)
         if log.problem and not full:
@@ -182,7 +182,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
-    _report(request, view, summary, advice(code, stop.reason, request, progress, cluster.hosts))
+    _report(request, view, summary, advice(code, stop.reason, request, progress, cluster))
     well = code in (Exit.OK, Exit.CHANGES) or (verb.reports and code == Exit.UNHEALTHY)
     if lock.VARIABLE in os.environ and verb.claims and progress.reached and not (well or stop.by_force):
         _give_back(run)
@@ -210,6 +210,8 @@ def _report(request: Request, view: View, summary: Summary, last_words: str) -> 
         if request.watch:
             print_watch_head(summary, request.interval or INTERVAL)
         print_summary(summary, stages_shown=view.shows_stages)
+        if any(vault_problem([failure.message]) for failure in summary.failures):
+            summary = replace(summary, failures=())  # the last words say it
     if summary.failures or last_words:
         print_failures(summary, last_words)
 
@@ -237,13 +239,18 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Ex
     return Exit.FAILED if progress.started else Exit.USAGE
 
 
-def advice(code: Exit, reason: Reason, request: Request, progress: Progress, known: Sequence[str]) -> str:
+def is_told_at_the_end(failure: Failure, asking: bool) -> bool:
+    """Say whether the failure is a question, or has its reason in what Ansible could not decrypt."""
+    return (asking and failure.kind == REMOVALS) or bool(vault_problem([failure.message]))
+
+
+def advice(code: Exit, reason: Reason, request: Request, progress: Progress, cluster: Cluster) -> str:
     """Return the last words about a run that did not end well."""
     if reason in ("interrupted", "timeout"):
         cut = "Interrupted" if reason == "interrupted" else f"Stopped after {request.timeout:g} seconds (--timeout)"
         return f"{cut}. {GO_ON}"
     if reason == "refused" and request.hosts:
-        return unknown_hosts(progress.unknown_hosts, request.inventory, known)
+        return unknown_hosts(progress.unknown_hosts, request.inventory, cluster.hosts)
     if reason == "refused":
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
     if request.verb == "doctor" and progress.doctor.get("stopped"):
@@ -252,7 +259,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, kno
         return after_removal(code, request)
     if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
         return words
-    if problem := vault_problem(said(progress)):
+    if problem := vault_problem(said(progress), cluster.source.encrypted):
         return problem
     return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
 
@@ -307,7 +314,7 @@ def after_removal(code: Exit, request: Request) -> str:
         text += (
             f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods, which go on where a host only is cut "
             "off, the node's certificate, and all data.\nIf it comes back: put its line back and remove it without "
-            "--dead, or install it anew."
+            "--dead, or reinstall it."
         )
     return text
 

@@ -44,8 +44,8 @@ def _changed_key(host: str, text: str) -> Explanation:
     file = offending["file"] if offending else "its known_hosts file"
     place = f"{file}:{offending['line']}" if offending else file
     return Explanation(
-        f"its host key is not the one known before ({place}): another machine answers, or it was installed anew",
-        f"if it was installed anew, forget the old key: ssh-keygen -f {file} -R '{name}'; if not, do not connect",
+        f"its host key is not the one known before ({place}): another machine answers, or it was reinstalled",
+        f"if it was reinstalled, forget the old key: ssh-keygen -f {file} -R '{name}'; if not, do not connect",
     )
 
 
@@ -108,7 +108,7 @@ def _timed_out(host: str, text: str) -> Explanation:
 def _unknown_name(host: str, text: str) -> Explanation:
     return Explanation(
         f"no address is known for the name {_first(_ADDRESS, text, host)}",
-        f"set ansible_host of {host} in the inventory, or mend DNS",
+        f"correct that name where the inventory has it, in ansible_host of {host} or as its jump host, or fix DNS",
     )
 
 

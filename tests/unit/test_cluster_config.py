@@ -11,7 +11,7 @@ import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
 from ansible.module_utils.yunkube.config import check_value
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,9 @@ def said(tmp_path: Path, text: str, hosts: str = HOSTS, given: Cluster | None = 
     ("line", "complaint"),
     [
         ("cluster_pod_cird: 10.0.0.0/16", "cluster_pod_cird: unknown key; did you mean cluster_pod_cidr?"),
+        ("ansible_port: abc", "ansible_port: abc is no port; write a number from 1 to 65535"),
+        ("ansible_become: maybe", "ansible_become: maybe is neither true nor false; write true or false"),
+        ("http_proxy: http://p", "http_proxy: unknown key; did you mean container_runtime_environment?"),
         ("frobnicate: 1", "frobnicate: unknown key; see docs/cluster.md; variables of your own start with x_"),
         ("cluster_name: 7", 'cluster_name: wants a string, not the number 7; write it in quotes, "7"'),
         ("cluster_name: 1.30", "cluster_name: wants a string, not a number; write it in quotes"),
@@ -317,7 +320,7 @@ def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> 
 
 def test_the_roles_of_the_project_are_read_quickly() -> None:
     start = time.perf_counter()
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     read([ROOT / "inventory/sample"])
     assert time.perf_counter() - start < 0.4
     assert {"cluster_pod_cidr", "cluster_kubelet_config"} <= set(options)
@@ -326,7 +329,7 @@ def test_the_roles_of_the_project_are_read_quickly() -> None:
 
 @pytest.mark.parametrize("inventory", ["docker", "sample"])
 def test_the_inventories_that_we_ship_are_right(inventory: str) -> None:
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     faults = cluster_config.faults_of(read([ROOT / "inventory" / inventory]), options, cluster(), ROOT)
     assert [str(fault) for fault in faults] == []
 
@@ -382,7 +385,7 @@ def test_web_services_must_fit_together(services: list[Any], complaints: list[st
 
 
 def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) -> None:
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     (tmp_path / "group_vars/all").mkdir(parents=True)
     (tmp_path / "hosts.yml").write_text(HOSTS)
     services = [{"name": "web", "image": "web:1", "nodeport": 31111}, {"name": "shop", "image": "a", "port": 0}]

@@ -17,7 +17,7 @@ from typing import Any
 import cluster_config
 import pytest
 import yaml
-from ansible.module_utils.yunkube import inventory_files
+from ansible.module_utils.yunkube import inventory_files, references
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from deployer.cluster import find_cluster
 from deployer.errors import DeployError
@@ -28,7 +28,7 @@ DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # most of the time 
 COUNT = 2000
 PARTS = 8
 DRAWN = random.randrange(1 << 30) if "YUNKUBE_FULL" in os.environ else 20261128  # noqa: S311 - no secret
-OPTIONS = cluster_config.role_options(ROOT / "roles")
+OPTIONS = inventory_files.role_options(ROOT / "roles")
 
 HOSTS: dict[str, Any] = {
     "all": {
@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "teardown_paths": ["/srv/data"],
     "web_services": [
         {"name": "shop", "image": "shop:1", "node_port": 31111, "env": {"A": "b"}, "env_from": [{"secret": "s"}]},
-        {"name": "blog", "namespace": "blogs", "manifests": ["blog.yaml"], "replicas": 2, "port": 80},
+        {"name": "blog", "namespace": "blogs", "manifests": ["manifests/blog.yaml"], "replicas": 2, "port": 80},
     ],
 }
 BLOG = {
@@ -121,13 +121,14 @@ def ini(hosts: Any) -> str:
 def write(folder: Path, chance: random.Random) -> Any:
     """Write a mutated inventory; return its settings."""
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "group_vars/all").mkdir(parents=True)
+    for name in ("group_vars/all", "manifests"):
+        (folder / name).mkdir(parents=True)
     hosts, settings, blog = copy.deepcopy((HOSTS, SETTINGS, BLOG))
     for _ in range(chance.randrange(1, 4)):
         mutate(chance.choice([hosts, settings, settings, blog]), chance)
     texts = {
         "hosts.yml": yaml.dump(hosts, Dumper=DUMPER),
-        "blog.yaml": yaml.dump_all([blog], Dumper=DUMPER),
+        "manifests/blog.yaml": yaml.dump_all([blog], Dumper=DUMPER),
         "group_vars/all/cluster.yml": yaml.dump(settings, Dumper=DUMPER, allow_unicode=True),
     }
     if chance.random() < 0.1:
@@ -146,7 +147,9 @@ def checked(folder: Path, settings: Any) -> list[str]:
         hosts, {"masters": list(hosts)[:1], "nodes": list(hosts)[1:]}, releases=["1.37.2"],
     )  # fmt: skip
     faults = cluster_config.faults_of(inventory, OPTIONS, given, folder)
-    return [str(fault) for fault in cluster_config.in_order(faults)]
+    wrong = references.complaints(inventory, OPTIONS)
+    templates = [f"{one.file}:{one.line}: {one.key}: {message}; {remedy}" for one, message, remedy in wrong]
+    return [*(str(fault) for fault in cluster_config.in_order(faults)), *templates]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -169,9 +172,10 @@ def test_every_change_ends_in_lines_with_a_place(tmp_path: Path, part: int) -> N
 
 
 def test_a_good_one_has_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "group_vars/all").mkdir(parents=True)
+    for name in ("group_vars/all", "manifests"):
+        (tmp_path / name).mkdir(parents=True)
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(HOSTS))
-    (tmp_path / "blog.yaml").write_text(yaml.safe_dump(BLOG))
+    (tmp_path / "manifests/blog.yaml").write_text(yaml.safe_dump(BLOG))
     (tmp_path / "group_vars/all/cluster.yml").write_text(yaml.safe_dump(SETTINGS))
     assert checked(tmp_path, SETTINGS) == []
 

@@ -35,7 +35,7 @@ def test_a_vault_without_a_password_is_one_line_and_ends_with_2(deploy: Deploy) 
     result = deploy("vaulted", "up")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("The inventory holds a vaulted file or value, and no password was given: ")
+    assert line.startswith("inventory/docker/group_vars/all/vault.yml:1: encrypted by ansible-vault, and no password")
     assert line.endswith("add --ask-vault-pass or --vault-password-file FILE.")
 
 
@@ -46,7 +46,7 @@ def test_a_file_with_the_password_opens_the_vault(deploy: Deploy, vault: Path, c
     wrong.write_text("other\n")
     result = deploy("vaulted", "up", "--vault-password-file", str(wrong))
     assert result.returncode == 2
-    assert "The vault password does not open every vaulted file" in result.stderr
+    assert "group_vars/all/vault.yml:1: the vault password that was given does not open" in result.stderr
     missing = deploy("vaulted", "up", "--vault-password-file", str(tmp_path / "missing"))
     assert missing.returncode == 2
     assert "there is no such file" in missing.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from checkout import play
 from deployer.arguments import parse
 from deployer.errors import DeployError
@@ -50,7 +50,7 @@ def faults(tmp_path: Path, **extra: Any) -> list[str]:
     inventory.extra = extra
     final = {key: value for key, value in extra.items() if key.startswith("cluster_")}
     given = Cluster({"cluster_pod_cidr": "10.244.0.0/16", **final}, written=set(extra))
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     found = cluster_config.faults_of(inventory, options, given, tmp_path)
     return [str(fault) for fault in found if fault.file == "-e"]
 
@@ -61,7 +61,7 @@ def test_faults_of_the_command_line_blame_the_command_line(tmp_path: Path) -> No
     ]
     [line] = faults(tmp_path, dashboard_tls="false")
     assert line.startswith('-e: dashboard_tls: wants true or false, not the string "false"; ')
-    assert line.endswith("write -e '{\"dashboard_tls\": ...}' with a value of that type")
+    assert line.endswith("write it as JSON, such as -e '{\"dashboard_tls\": true}'")
     assert faults(tmp_path, prepare_host_swap="of") == [
         "-e: prepare_host_swap: of is not one of off, leave; did you mean off?"
     ]

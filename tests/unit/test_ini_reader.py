@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
 from ansible.module_utils.yunkube import ini_reader
 from ansible.module_utils.yunkube.config import check_entry
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from checkout import ROOT, environment
 
 GOOD = """\
@@ -92,7 +91,7 @@ def test_what_ansible_refuses_is_named(tmp_path: Path, text: str, complaint: str
 )
 def test_values_are_checked(tmp_path: Path, line: str, complaint: str) -> None:
     (tmp_path / "hosts").write_text(f"[masters]\nm1\n[all:vars]\n{line}\n")
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     faults = [
         f"{fault.line}: {fault.message}; {fault.remedy}"
         for entry in read([tmp_path]).entries

@@ -9,7 +9,7 @@ from pathlib import Path
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +70,18 @@ def test_files_in_folders_below_count_as_they_do_for_ansible(tmp_path: Path) -> 
     assert not [entry for entry in inventory.entries if entry.key == "x_a"]
 
 
+def test_a_manifest_beside_the_hosts_is_named(tmp_path: Path) -> None:
+    written(tmp_path, "---\n")
+    (tmp_path / "web.yml").write_text("apiVersion: v1\nkind: List\nitems: []\n")
+    (tmp_path / "more.yml").write_text("all:\n---\nall:\n")
+    inventory = read([tmp_path])
+    assert [(one.file.name, one.line, one.value[0]) for one in inventory.problems] == [
+        ("more.yml", 2, "a second document begins here, and Ansible reads one per file"),
+        ("web.yml", 2, "a manifest of Kubernetes, which Ansible takes for a hosts file here"),
+    ]
+    assert set(inventory.groups) == {"all", "master"}
+
+
 def test_names_in_quotes_are_text(tmp_path: Path) -> None:
     text = 'all:\n  children:\n    masters:\n      hosts:\n        "1":\n        "null": {}\n    nodes:\n      hosts:\n'
     assert said(tmp_path, text, "1", "null") == []
@@ -98,7 +110,7 @@ def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
 )
 def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, complaint: str) -> None:
     written(tmp_path, f"---\n{line}\n")
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     given = Cluster(VALUES, {}, {"masters": ["master1"]}, releases=["1.37.2"])
     faults = cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)
     assert [str(fault) for fault in faults] == [f"group_vars/all/cluster.yml:2: {complaint}"]

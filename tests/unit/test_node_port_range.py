@@ -9,10 +9,10 @@ from typing import Any
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from role_values import ROLES, Derived, variables_of
 
-OPTIONS = cluster_config.role_options(ROLES)
+OPTIONS = role_options(ROLES)
 HOSTS = "masters: {hosts: {master1: {ansible_host: 10.77.0.11}}}\n"
 NODE_PORT = "  - {port: 80, nodePort: 32000}\n"
 SERVICE = f"apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec:\n  ports:\n{NODE_PORT}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import cluster_config
 import pytest
 from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from ansible.module_utils.yunkube.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,12 @@ ROOT = Path(__file__).resolve().parents[2]
         ),
         ("node_labels: {gpu: true, zone: 1}", ['write gpu: "true"', 'write zone: "1"']),
         ("node_labels: {a b: c, -/d: e, f/: g}", ["a b", "-/d", "f/"]),
+        ('node_labels: {"*.example.com/a": b, "*/a": b}', ['"*.example.com/a" is no name', '"*/a" is no name']),
+        (
+            'node_taints: [{key: a b, effect: NoExecute}, {key: "*.b/c", value: d e, effect: NoExecute}]',
+            ['"a b" is no key of a taint', '"*.b/c" is no key of a taint', 'value "d e" is none'],
+        ),
+        ('node_taints: [{key: example.com/a, value: "b", effect: NoExecute}]', []),
         ("node_labels: {a: b c, kubernetes.io/os: linux}", ['"b c" is no value', "kubernetes.io/os is set by"]),
         ("prepare_host_systems: {ubuntu: 22.04, debian: 12}", ["ubuntu: wants a version in quotes", 'debian: "12"']),
         ('prepare_host_systems: {debian: "12", ubuntu: bookworm}', ['"bookworm" is not a version']),
@@ -55,7 +61,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_what_stands_inside_of_a_value_is_checked(tmp_path: Path, line: str, complaints: list[str]) -> None:
     (tmp_path / "group_vars/all").mkdir(parents=True)
     (tmp_path / "group_vars/all/cluster.yml").write_text(f"{line}\n")
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     faults = [
         str(one)
         for one in cluster_config.faults_of(read([tmp_path]), options, Cluster({}), tmp_path)

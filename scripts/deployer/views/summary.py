@@ -62,7 +62,7 @@ def print_failures(summary: Summary, advice: str) -> None:
 def failure_lines(failure: Failure) -> list[str]:
     """Return a failure as lines: where, why, what to do."""
     if failure.faults:
-        what = "would be removed" if failure.kind == "removals" else "to mend"
+        what = "would be removed" if failure.kind == "removals" else "to fix"
         lines = [f"{failure.host}: {failure.task}: {len(failure.faults)} {what}"]
         return lines + [
             f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
@@ -108,7 +108,8 @@ def _print_run(out: _Printer, summary: Summary, stages_shown: bool) -> None:
     if summary.stages and not stages_shown:
         out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
     if summary.hosts:
-        heads = ["Host", "Ok", "Changed", "Failed", "Unreachable"]
+        changed = "To change" if summary.verb == "plan" or summary.dry_run else "Changed"
+        heads = ["Host", "Ok", changed, "Failed", "Unreachable"]
         heads += ["Outcome"] if any(count.fate for count in summary.hosts.values()) else []
         out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
 
