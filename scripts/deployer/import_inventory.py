@@ -14,7 +14,19 @@ import yaml
 from deployer.arguments import Request
 from deployer.errors import DeployError, Exit
 from deployer.inventory import Source, read_yaml, shown
-from deployer.peers import ALIASES, CONNECTION, PASSWORD, PEERS, SILENT, Imported, Json, Peer, host_marks
+from deployer.peers import (
+    ALIASES,
+    CONNECTION,
+    PASSWORD,
+    PEERS,
+    SILENT,
+    UNREADABLE,
+    WHY_UNREADABLE,
+    Imported,
+    Json,
+    Peer,
+    host_marks,
+)
 from deployer.redact import Redactor, printable
 from deployer.shared_code import shared
 from deployer.verbs import DEFAULT_INVENTORY, command
@@ -92,7 +104,7 @@ def _take_hosts(
             inner = given.get(peer.address)
             if inner and inner != ours[name].get("ansible_host", host):
                 ours[name]["cluster_node_ip"] = inner
-            ours[name] |= host_marks(given, kind == "master")
+            ours[name] |= host_marks(given, kind == "master", result)
             if kind == "master" and (peer.everywhere or host in nodes):
                 ours[name].setdefault("node_taints", [])
 
@@ -118,7 +130,10 @@ def _take_settings(peer: Peer, first: Json, hosts: Mapping[str, Json], result: I
         elif value is None:
             result.left[key] = "is empty or encrypted, or needs facts or a lookup"
         else:
-            peer.settings[key](result, key, value, first)
+            try:
+                peer.settings[key](result, key, value, first)
+            except UNREADABLE:
+                result.left[key] = WHY_UNREADABLE
     release = result.settings.get("cluster_kubernetes_version")
     if release and not (ROOT / f"components/kubernetes-{release}.yml").exists():
         for key in result.origins.pop("cluster_kubernetes_version"):

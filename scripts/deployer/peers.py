@@ -27,6 +27,9 @@ CONNECTION = (
 ALIASES = {f"ansible_ssh_{name}": f"ansible_{name}" for name in ("host", "port", "user")}
 # Ansible's, and of no matter here: our plays say themselves where they need root.
 SILENT = re.compile(r"ansible_become(_method|_user)?|ansible_connection|ansible_ssh_extra_args")
+# What the readers below raise for a value that is not of the kind which the peer's documentation gives it.
+UNREADABLE = (ValueError, yaml.YAMLError)
+WHY_UNREADABLE = "has a value that cannot be read"
 PASSWORD = re.compile(r"ansible_(become|ssh|sudo)?_?pass(word)?")
 
 
@@ -117,6 +120,10 @@ def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
         result.left[theirs] = "every node takes a /24 of cluster_pod_cidr"
 
 
+def _max_pods(value: Any) -> Json:
+    return {"maxPods": int(value)}
+
+
 def _domain(value: Any) -> str:
     return str(value).strip(".")
 
@@ -154,11 +161,19 @@ def _spray_endpoint(result: Imported, theirs: str, value: Any, variables: Json) 
 
 def _spray_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
     mirrors = {}
-    for entry in value if isinstance(value, list) else []:
-        hosts = [mirror["host"] for mirror in entry.get("mirrors") or [] if isinstance(mirror, Mapping)]
+    for entry in _mappings(value):
+        hosts = [str(mirror["host"]) for mirror in _mappings(entry.get("mirrors")) if mirror.get("host")]
         mirrors[str(entry.get("prefix"))] = hosts
     if mirrors:
         result.take("container_runtime_registry_mirrors", mirrors, theirs)
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the mappings of a list; ValueError where it holds anything else, or is no list."""
+    found = value or []
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise ValueError(found)
+    return found
 
 
 def arguments(name: str, text: Any) -> dict[str, list[Any]]:
@@ -195,7 +210,7 @@ def _k3s_argument(result: Imported, theirs: str, key: str, values: list[Any]) ->
     elif key == "flannel-backend" and one in _K3S_BACKENDS:
         result.take("flannel_backend", _K3S_BACKENDS[one], theirs)
     elif kubelet and set(kubelet) == {"max-pods"}:
-        result.take("cluster_kubelet_config", {"maxPods": int(kubelet["max-pods"])}, theirs)
+        result.take("cluster_kubelet_config", _max_pods(kubelet["max-pods"]), theirs)
     elif key not in ("node-taint", "node-label"):  # of hosts: see host_marks
         result.left[theirs] = NETWORK if key == "flannel-backend" else ""
 
@@ -218,7 +233,8 @@ def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
     read = yaml.safe_load(str(value or ""))
     mirrors = read.get("mirrors") if isinstance(read, dict) else None
     if isinstance(mirrors, dict):
-        urls = {name: _listed((entry or {}).get("endpoint")) or [] for name, entry in mirrors.items()}
+        found = dict(zip(mirrors, _mappings([entry or {} for entry in mirrors.values()]), strict=True))
+        urls = {str(name): _listed(entry.get("endpoint")) or [] for name, entry in found.items()}
         result.take("container_runtime_registry_mirrors", urls, theirs)
 
 
@@ -245,7 +261,7 @@ PEERS: Mapping[str, Peer] = {
             ),
             "container_manager": only({"containerd": None}, "", RUNTIME),
             "kube_proxy_mode": only(PROXY_MODES, "master_kube_proxy_config", IPVS),
-            "kubelet_max_pods": as_is("cluster_kubelet_config", lambda value: {"maxPods": int(value)}),
+            "kubelet_max_pods": as_is("cluster_kubelet_config", _max_pods),
             "kube_apiserver_node_port_range": _node_ports,
             "supplementary_addresses_in_ssl_keys": as_is("master_certificate_names", _listed),
             "loadbalancer_apiserver": _spray_endpoint,
@@ -289,7 +305,7 @@ PEERS: Mapping[str, Peer] = {
             "FLANNEL_BACKEND": only({"vxlan": "vxlan", "host-gw": "host-gw"}, "flannel_backend", ""),
             "CONTAINER_RUNTIME": only({"containerd": None}, "", RUNTIME),
             "PROXY_MODE": only(PROXY_MODES, "master_kube_proxy_config", IPVS),
-            "MAX_PODS": as_is("cluster_kubelet_config", lambda value: {"maxPods": int(value)}),
+            "MAX_PODS": as_is("cluster_kubelet_config", _max_pods),
             "MASTER_CERT_HOSTS": as_is("master_certificate_names", _listed),
             "dashboard_install": only(DASHBOARD, "dashboard_provider", ""),
             "K8S_NODENAME": lambda *_: None,  # is k8s_nodename
@@ -324,8 +340,8 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
-def host_marks(variables: Json, master: bool) -> Json:
-    """Return labels and taints that theirs sets for a host."""
+def host_marks(variables: Json, master: bool, result: Imported) -> Json:
+    """Return labels and taints that theirs sets for a host; a setting that cannot be read is left."""
     marks: Json = {}
     labels, tainted = variables.get("node_labels"), variables.get("node_taints")
     if isinstance(labels, Mapping) and labels:
@@ -333,7 +349,11 @@ def host_marks(variables: Json, master: bool) -> Json:
     found = taints(tainted) if tainted else []
     kind = "server" if master else "agent"
     for key in (f"extra_{kind}_args", f"{kind}_config_yaml"):
-        given = arguments(key, variables.get(key))
+        try:
+            given = arguments(key, variables.get(key))
+        except UNREADABLE:
+            result.left[key] = WHY_UNREADABLE
+            continue
         pairs = dict(str(text).partition("=")[::2] for text in given.get("node-label", []))
         if pairs:
             marks["node_labels"] = {**marks.get("node_labels", {}), **pairs}

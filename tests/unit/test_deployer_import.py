@@ -9,7 +9,7 @@ import cluster_config
 import pytest
 import yaml
 from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.inventory_files import read, role_options
 from deployer.cli import main
 from deployer.peers import PEERS, arguments, taints
 
@@ -249,7 +249,7 @@ DEFAULTS = {
 @pytest.mark.parametrize("project", PROJECTS)
 def test_what_is_written_passes_our_own_check(tmp_path: Path, project: str) -> None:
     hosts, cluster = imported(tmp_path, project)
-    options = cluster_config.role_options(ROOT / "roles")
+    options = role_options(ROOT / "roles")
     addresses = {name: given["ansible_host"] for group in hosts.values() for name, given in group.items()}
     groups = {group: list(names) for group, names in hosts.items()}
     values = DEFAULTS | {key: value for key, value in cluster.items() if not key.startswith("ansible_")}
@@ -261,7 +261,7 @@ def test_what_is_written_passes_our_own_check(tmp_path: Path, project: str) -> N
 @pytest.mark.parametrize("project", PROJECTS)
 def test_every_counterpart_is_a_key_of_ours(tmp_path: Path, project: str) -> None:
     _, cluster = imported(tmp_path, project)
-    ours = {*cluster_config.role_options(ROOT / "roles"), "ansible_user", "ansible_port"}
+    ours = {*role_options(ROOT / "roles"), "ansible_user", "ansible_port"}
     assert set(cluster) <= ours
 
 
@@ -328,6 +328,31 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(
     assert main(["import", "kubeasz", str(theirs), "-i", str(tmp_path / "mine")]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+def test_values_that_cannot_be_read_are_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {
+        "kubespray": (
+            "[kube_control_plane]\ncp1 kubelet_max_pods=abc\n[kube_node]\n",
+            'containerd_registries_mirrors: [{prefix: docker.io, mirrors: ["a"]}]\n',
+            ["kubelet_max_pods", "containerd_registries_mirrors"],
+        ),
+        "k3s-ansible": (
+            "[server]\ncp1\n[agent]\n",
+            (
+                "server_config_yaml: '{'\nextra_server_args: --kubelet-arg=max-pods=few\nextra_agent_args: \"'\"\n"
+                "registries_config_yaml: 'mirrors: {docker.io: a}'\n"
+            ),
+            ["server_config_yaml", "extra_server_args", "registries_config_yaml"],
+        ),
+    }
+    for project, (hosts, settings, keys) in broken.items():
+        (tmp_path / project / "group_vars").mkdir(parents=True)
+        (tmp_path / project / "hosts").write_text(hosts)
+        (tmp_path / project / "group_vars/all.yml").write_text(settings)
+        assert main(["import", project, str(tmp_path / project), "-i", str(tmp_path / "ours" / project)]) == 0
+        told = capsys.readouterr().out
+        assert [key for key in keys if f"{key}: has a value that cannot be read" not in told] == [], told
 
 
 def test_arguments_and_taints_of_k3s_are_read() -> None:
