@@ -26,7 +26,7 @@ dashboard: setup ## where the dashboard is, and how to get in
 demo: up ## a web service to look at, out of the cluster's own registry
 	@./scripts/demo
 
-doctor: setup ## what is wrong, and what would mend it
+doctor: setup ## what is wrong, and what would fix it
 	@./scripts/deploy.py doctor
 
 down: setup ## remove the cluster and its hosts

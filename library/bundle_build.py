@@ -10,7 +10,7 @@ description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
   - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
     digest of the lock and of the packages pinned beside it. Where it is whole, only sizes and times are looked at.
-  - A file that changed since it was built is found by that, checked, and made anew.
+  - A file that changed since it was built is found by that, checked, and made again.
   - With O(port) it is served over HTTP as C(/<sha256>), and nothing else is, at the addresses on the routes to
     O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]
@@ -182,7 +182,7 @@ def main() -> None:
         changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
         served = serve(module, relinked)
         module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served)
-    making = [f"{'make' if bad is None else 'mend'} the bundle of {lock_file.stem}"]
+    making = [f"{'make' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
     if module.check_mode:
         module.exit_json(changed=True, changes=making, directory=str(link), served=[])
     lock = yaml.safe_load(lock_file.read_text())

@@ -61,7 +61,7 @@ from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questi
 from ansible.module_utils.yunkube.store import LockError, locked
 
 LOCK_SECONDS = 300.0  # how long to wait for another proof of the same cluster
-RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved anew
+RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved again
 
 
 def fingerprint(seen: Seen) -> str:

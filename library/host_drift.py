@@ -117,7 +117,7 @@ def lacking(module: AnsibleModule, packages: list[str]) -> list[str]:
 
 
 def look(module: AnsibleModule) -> list[str]:
-    """Return what differs, in the words and the order in which it would be mended."""
+    """Return what differs, in the words and the order in which it would be corrected."""
     params = module.params
     digests = bundle_files.Digests(bundle_files.STATE / "digests.json")
     missing, broken = bundle_files.compare(params["files"], digests, check_mode=True)

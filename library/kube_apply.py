@@ -22,8 +22,8 @@ options:
     suboptions:
       kind:
         description:
-          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, made anew when it is
-            for other names or has 30 days left. C(authority) may sign for its names alone, and is made anew when a name
+          - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, made again when it is
+            for other names or has 30 days left. C(authority) may sign for its names alone, and is made again if a name
             is added or it has 395 days left.
         type: str
         choices: [login, certificate, authority]

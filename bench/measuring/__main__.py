@@ -19,7 +19,7 @@ def main() -> int:
     """Measure, store, tell."""
     parser = argparse.ArgumentParser(
         prog="bench/run",
-        description="Measure what docs/numbers.md says, on clusters of its own, and write that page anew.",
+        description="Measure what docs/numbers.md says, on clusters of its own, and rewrite that page.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"{name:11} {measure.__doc__}" for name, measure in MEASURES.items()),
     )

@@ -14,7 +14,7 @@ Results = dict[str, Any]
 HEAD = """\
 # Numbers
 
-Written by `bench/run`; each line is measured anew by its command. Seconds are the middle of several runs, with
+Written by `bench/run`; each line is measured again by its command. Seconds are the middle of several runs, with
 the least and the greatest in brackets. Controller and hosts share one machine.
 
 The floor (`bench/floor`) is a plain shell script that makes the same hosts, cluster and proof of the same artifacts,

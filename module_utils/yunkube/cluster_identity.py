@@ -187,5 +187,5 @@ SPEC: dict[str, dict[str, t.Any]] = {
 
 
 def failure(error: IdentityError) -> dict[str, t.Any]:
-    """Return the result that tells of the faults."""
+    """Return the result that holds the faults."""
     return {"msg": str(error), "kind": "config", "faults": error.faults}

@@ -127,7 +127,7 @@ class Docker:
         text = urlencode({key: value if isinstance(value, str) else json.dumps(value) for key, value in query.items()})
         response, data = self._send(method, f"{self._prefix}{path}?{text}", body, headers)
         answer = _last_json(data)
-        # A stream begins with 200 and tells of a failure at its end.
+        # A stream begins with 200 and reports a failure at its end.
         if response.status >= http.HTTPStatus.BAD_REQUEST or (isinstance(answer, dict) and "error" in answer):
             known = answer if isinstance(answer, dict) else {}
             message = str(known.get("message") or known.get("error") or response.reason)

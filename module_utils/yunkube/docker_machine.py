@@ -27,7 +27,7 @@ NEVER = "0001-01-01"
 # What systemd, kubelet, containerd and the pods of a small cluster use on one host, measured.
 INOTIFY_INSTANCES = 14
 
-Described = t.Mapping[str, t.Any]  # a container or network as the engine tells of it
+Described = t.Mapping[str, t.Any]  # a container or network as the engine describes it
 Fault = dict[str, str]
 
 # By their numbers in the kernel. `--privileged` asks for all of them and fails where the engine itself
@@ -159,7 +159,7 @@ def endpoint(machine: Machine) -> dict[str, t.Any]:
 
 
 def authorized_key(keys: tuple[bytes, bytes]) -> bytes:
-    """Return the line that lets us into a host. It tells the host's own key as well, so one look tells of both."""
+    """Return the line that lets us into a host. It tells the host's own key as well, so one look gives both."""
     host_key, client_key = keys
     return client_key.strip() + b" host-key:" + hashlib.sha256(host_key).hexdigest()[:16].encode() + b"\n"
 
@@ -209,7 +209,7 @@ def plan(
 ) -> Step:
     """Return what makes of a container, if there is one, the host that should be.
 
-    `authorized` is what the host lets in, `info` what the engine tells of itself, `network` the id of the cluster's
+    `authorized` is what the host lets in, `info` what the engine says of itself, `network` the id of the cluster's
     network, empty where there is none, `rebuilt` why it goes.
     """
     if found is None:

@@ -82,10 +82,10 @@ def objection(members: t.Sequence[Member], healthy: t.Container[str], leaving: t
         well = [member for member in voters if is_healthy(member, healthy)]
         quorum = len(voters) // 2 + 1
         if len(well) < quorum:
-            ill = ", ".join(sorted(label(member) for member in voters if member not in well))
+            unhealthy = ", ".join(sorted(label(member) for member in voters if member not in well))
             when = f"without {label(gone)} etcd would have" if gone else "etcd has"
             return f"{when} {len(voters)} members, {len(well)} of them healthy, and needs {quorum} for its quorum" + (
-                f"; not healthy: {ill}" if ill else ""
+                f"; not healthy: {unhealthy}" if unhealthy else ""
             )
     return ""
 

@@ -24,7 +24,7 @@ def keep() -> None:
 
 
 def restore(recorded: t.Mapping[str, str]) -> None:
-    """Make the files what they were, where they say the same; `recorded` is what a record tells of files."""
+    """Make the files what they were, where they say the same; `recorded` is what a record says of files."""
     for path in ZONES.glob("*.xml"):
         copy = originals.copy_of(path)
         if str(path) not in recorded and _says_the_same(path, BUILT_IN / path.name):

@@ -264,5 +264,5 @@ def manifest_of(found: Json | None, wanted: Json, others: t.Mapping[str, Json] |
 
 
 def digest(manifests: list[Json]) -> str:
-    """Return a word for what the Secrets hold: pods that read them when they start are made anew when it changes."""
+    """Return a word for what the Secrets hold: pods that read them when they start are made again when it changes."""
     return hashlib.sha256(json.dumps([one["data"] for one in manifests], sort_keys=True).encode()).hexdigest()[:16]

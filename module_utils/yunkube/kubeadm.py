@@ -127,7 +127,7 @@ def preflight_faults(output: str) -> list[Json]:
         {
             "check": check,
             "message": message.strip(),
-            "remedy": f"mend it, or accept it by adding {check} to cluster_ignore_preflight_errors",
+            "remedy": f"fix it, or accept it by adding {check} to cluster_ignore_preflight_errors",
         }
         for check, message in _CHECK.findall(output)
     ]

@@ -118,7 +118,7 @@ class Store:
         return folder
 
     def drop(self, name: str, key: str) -> None:
-        """Forget a result, to have it made anew."""
+        """Forget a result, to have it made again."""
         shutil.rmtree(self._folder(name, key), ignore_errors=True)
 
     def _folder(self, name: str, key: str) -> Path:

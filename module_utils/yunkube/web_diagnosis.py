@@ -49,7 +49,7 @@ Log = t.Callable[[Json, str, bool], str]
 
 
 def see(api: KubeApi, workload: Json, stamp: t.Callable[[Json], str]) -> Seen:
-    """Ask for all that tells of a workload: its pods of the newest template alone, and what was noted about them."""
+    """Ask for all that describes a workload: its pods of the newest template alone, and what was noted about them."""
     space = workload["metadata"]["namespace"]
     owner = workload
     if workload["kind"] == "Deployment":

@@ -33,7 +33,7 @@ ANSWERS = (
     (
         r"x509|certificate|server gave HTTP response",
         "the engine does not trust its certificate",
-        "the registry was made anew, or another machine answers: run `up`, then push again",
+        "the registry was made again, or another machine answers: run `up`, then push again",
     ),
     (
         r"unauthorized|authentication required|incorrect username or password|401",

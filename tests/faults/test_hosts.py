@@ -1,4 +1,4 @@
-"""What is wrong with hosts, or with the way to them, is told of every host at once; strangers are left alone."""
+"""What is wrong with hosts, or with the way to them, is reported for every host at once; strangers are left alone."""
 
 from __future__ import annotations
 

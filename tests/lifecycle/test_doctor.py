@@ -49,7 +49,7 @@ def chosen() -> list[Injection]:
 
 def pairs() -> list[tuple[Injection, Injection]]:
     """Return faults by two that the doctor repairs, and can tell side by side."""
-    light = [one for one in INJECTIONS[ALWAYS:] if one.mend is None and not one.allow]
+    light = [one for one in INJECTIONS[ALWAYS:] if one.by_hand is None and not one.allow]
     able = [pair for pair in itertools.combinations(light, 2) if side_by_side(*(one.fault for one in pair))]
     return random.Random(SEED).sample(able, min(PAIRS, len(able)))  # noqa: S311 - no secret
 
@@ -101,15 +101,15 @@ def test_a_fix_of_a_healthy_cluster_changes_nothing(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("injection", chosen(), ids=lambda one: one.fault)
-def test_a_fault_is_found_first_and_mended(lab: Lab, injection: Injection, say: Callable[[str], None]) -> None:
+def test_a_fault_is_found_first_and_fixed(lab: Lab, injection: Injection, say: Callable[[str], None]) -> None:
     injection.break_it(lab)
     result, found = until(lab, lambda answer: ids(answer)[:1] == [injection.fault])
     first = findings(result)[0]
     assert first["evidence"], first
     assert result.code == (0 if first["severity"] == "workload" else 6)
     began = time.monotonic()
-    if injection.mend:
-        injection.mend(lab)
+    if injection.by_hand:
+        injection.by_hand(lab)
         healthy, _ = until(lab, lambda answer: answer.code == 0 and not findings(answer), 180)
     else:
         allowed = ("--allow", injection.fault) if injection.allow else ()
@@ -120,9 +120,9 @@ def test_a_fault_is_found_first_and_mended(lab: Lab, injection: Injection, say: 
         assert [key.split()[0] for key in repaired.summary["doctor"]["repaired"]] == [injection.fault], repaired.errors
         assert repaired.code == 0, (findings(repaired), repaired.errors)
         healthy = lab.deploy("doctor")
-    mended = time.monotonic() - began
-    how = "mend by hand" if injection.mend else "repair"
-    say(f"{found:6.1f} s to find, {mended:6.1f} s to {how}  {injection.fault}")
+    fixed = time.monotonic() - began
+    how = "fix by hand" if injection.by_hand else "repair"
+    say(f"{found:6.1f} s to find, {fixed:6.1f} s to {how}  {injection.fault}")
     assert (healthy.code, findings(healthy)) == (0, [])
     if injection.settles:
         assert (proved := lab.deploy("verify")).code == 0, proved.errors

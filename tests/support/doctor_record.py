@@ -13,7 +13,7 @@ RECORD = json.loads((Path(__file__).resolve().parents[1] / "unit/data/doctor/hea
 
 
 def healthy() -> Facts:
-    """Return the record, anew."""
+    """Return a new copy of the record."""
     record = copy.deepcopy(RECORD)
     hosts = [from_json(HostFacts, host) for host in record["hosts"]]
     return Facts(hosts, from_json(ClusterFacts, record["cluster"]), record["now"])

@@ -1,6 +1,6 @@
 """Ways to break a real cluster, one for each fault of the doctor's table that a laboratory can have.
 
-Each is a script on a host or a few calls of kubectl; what is not repaired by the doctor is mended the same way.
+Each is a script on a host or a few calls of kubectl; what is not repaired by the doctor is fixed the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Injection:
 
     fault: str
     break_it: Act
-    mend: Act | None = None  # by hand; None where `--fix` does it
+    by_hand: Act | None = None  # what fixes it; None where `--fix` does it
     allow: bool = False  # the doctor repairs it, when it is allowed to
     settles: bool = True  # whether the cluster is proved by `verify` afterwards
 
@@ -63,14 +63,14 @@ def put_back(host: str, path: str, then: str = "true") -> Act:
 
 
 def new_flannel_pod(lab: Lab) -> None:
-    """Let flanneld of the node start anew, and forget what it left."""
+    """Let flanneld of the node start again, and forget what it left."""
     lab.run("node1", "rm -f /run/flannel/subnet.env")
     chosen = ("-n", "kube-flannel", "--field-selector", "spec.nodeName=node1", "--wait=false")
     lab.kubectl("delete", "pod", "-l", "app=flannel", *chosen)
 
 
 def signed(host: str, path: str, days: float, names: tuple[str, ...] | None = None) -> Act:
-    """Let a certificate be signed anew, to end so many days from now (or before), and maybe for other names."""
+    """Let a certificate be signed again, to end so many days from now (or before), and maybe for other names."""
 
     def act(lab: Lab) -> None:
         ca = x509.load_pem_x509_certificate(lab.run("master1", f"cat {PKI}/ca.crt").encode())

@@ -1,4 +1,4 @@
-"""What status says of a well, an ill and a silent cluster."""
+"""What status says of a well, an unhealthy and a silent cluster."""
 
 from __future__ import annotations
 

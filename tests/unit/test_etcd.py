@@ -88,9 +88,9 @@ class Ctl:
             listed = [{"ID": int(one.id, 16), "name": one.name, "clientURLs": one.clients} for one in self.there]
             return 0, json.dumps({"members": listed}), ""
         elif words[:2] == ["endpoint", "health"]:
-            ill = bool(self.silent and self.silent.pop())
+            silent = bool(self.silent and self.silent.pop())
             asked = argv[argv.index("etcdctl") + 1].removeprefix("--endpoints=").split(",")
-            return int(ill), json.dumps([{"endpoint": url, "health": not ill} for url in asked]), ""
+            return int(silent), json.dumps([{"endpoint": url, "health": not silent} for url in asked]), ""
         return 0, "", ""
 
 

@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept: what is kept, what is made anew, and that a real TLS client takes it."""
+"""Secrets that are made once and kept: what is kept, what is made again, and that a real TLS client takes it."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def test_a_second_account_that_reads_has_its_own_password_and_is_made_once() -> 
 
 def test_a_damaged_hash_is_made_anew() -> None:
     first = login(None, LOGIN)
-    mended = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)
-    assert mended["password"] == first["password"]
-    assert crypt(first["password"], mended["htpasswd"].strip().partition(":")[2]) in mended["htpasswd"]
+    corrected = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)
+    assert corrected["password"] == first["password"]
+    assert crypt(first["password"], corrected["htpasswd"].strip().partition(":")[2]) in corrected["htpasswd"]
 
 
 def shake(folder: Path, served: dict[str, str], authority: str, name: str) -> None:

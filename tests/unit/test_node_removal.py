@@ -67,9 +67,9 @@ def test_the_host_of_the_endpoint_stays_whoever_is_asked() -> None:
 class Etcd:
     """The etcd of three masters, which says what is asked of it."""
 
-    def __init__(self, *ill: str) -> None:
+    def __init__(self, *unhealthy: str) -> None:
         """Be without these members."""
-        self.ill = ill
+        self.unhealthy = unhealthy
         self.asked: list[str] = []
 
     def members(self) -> list[Member]:
@@ -78,7 +78,7 @@ class Etcd:
 
     def healthy(self, members: list[Member]) -> set[str]:
         """Return the endpoints that answer."""
-        return {one.name for one in members if one.name not in self.ill}
+        return {one.name for one in members if one.name not in self.unhealthy}
 
     def snapshot(self, why: str) -> Path:
         """Save nothing."""

@@ -44,7 +44,7 @@ def hold(tmp_path: Path) -> Iterator[t.Callable[[float], subprocess.Popen[str]]]
 
 
 def remove(monkeypatch: pytest.MonkeyPatch, folder: Path, seconds: float) -> list[tuple[list[str], bool]]:
-    """Remove a package; return the calls, and whether dpkg's lock was taken by then and dpkg told of it."""
+    """Remove a package; return the calls, and whether dpkg's lock was taken by then and dpkg was informed."""
     monkeypatch.setattr(host, "package_turn", functools.partial(package_turn, seconds=seconds, lock=folder / "lock"))
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     calls = []

@@ -1,6 +1,6 @@
 """Look at a host: everything the doctor wants to know of it, at once and without changing anything.
 
-Every look stands alone and is given up after a moment, so that a host on which nothing works is told of as
+Every look stands alone and is given up after a moment, so that a host on which nothing works is reported as
 quickly as a healthy one.
 """
 

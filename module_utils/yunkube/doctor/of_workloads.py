@@ -1,4 +1,4 @@
-"""Faults of nodes and pods as the API tells of them; at the end, the symptoms that need a cause."""
+"""Faults of nodes and pods as the API reports them; at the end, the symptoms that need a cause."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import typing as t
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.fault import SEVERITIES, Finding
 
-HOLD = 30.0  # seconds in which what was repaired may still be told of by an API that lags behind
+HOLD = 30.0  # seconds in which what was repaired may still be reported by an API that lags behind
 SETTLE = 150.0  # seconds for what followed from it to be well again: a pod that failed waits before its next try
 
 
@@ -30,7 +30,7 @@ class Step(t.NamedTuple):
     state: Json  # for the next step
 
 
-def ill(findings: t.Iterable[Finding]) -> list[Finding]:
+def unhealthy(findings: t.Iterable[Finding]) -> list[Finding]:
     """Return the faults of the cluster, without what is a user's own."""
     return [one for one in findings if one.severity != "workload"]
 
@@ -71,7 +71,7 @@ def step(findings: list[Finding], wish: Wish, state: t.Mapping[str, t.Any], now:
         return Step({"id": chosen.id, "key": chosen.key, **chosen.repair}, again=True, stopped="", state=kept)
     if left and not wish.dry_run:
         return Step({}, again=False, stopped=f"{left[0].key} came back after its repair", state=kept)
-    waits = tried and not wish.dry_run and any(one.key not in alone for one in ill(findings))
+    waits = tried and not wish.dry_run and any(one.key not in alone for one in unhealthy(findings))
     return Step({}, again=bool(waits and now - last < SETTLE), stopped="", state=kept)
 
 

@@ -286,7 +286,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 def renew_certificate(work: Work, _target: str, path: str) -> None:
-    """Let the cluster's own authority sign a certificate anew; start again only who would not see it."""
+    """Let the cluster's own authority sign a new certificate; start again only who would not see it."""
     name, part = RENEWALS[Path(path).name]
     if part.endswith(" if expired"):
         expired = read_certificate(Path(path).read_text()).not_after < dt.datetime.now(dt.UTC)
@@ -335,7 +335,7 @@ def _leads(api: KubeApi, name: str) -> bool:
 
 
 def write_admin_conf(work: Work, _target: str) -> None:
-    """Write the administrator's kubeconfig anew, signed by the cluster's own authority."""
+    """Write a new administrator's kubeconfig, signed by the cluster's own authority."""
     if work.note(f"write {ADMIN_CONF}"):
         _by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
         with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:

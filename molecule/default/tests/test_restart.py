@@ -19,7 +19,7 @@ def time_of(text: str) -> dt.datetime:
 
 
 def is_back(cluster: Cluster, host: str, since: dt.datetime) -> bool:
-    """Say whether the node reported Ready and all its pods started anew since then."""
+    """Say whether the node reported Ready and all its pods started again since then."""
     node = cluster.get("node", host)
     ready = next(condition for condition in node["status"]["conditions"] if condition["type"] == "Ready")
     pods = cluster.get("pods", "--all-namespaces", f"--field-selector=spec.nodeName={host}")["items"]
