@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from measuring import numbers, results
-from measuring.lab import MeasureError
+from measuring.lab import MeasureError, start_engine
 from measuring.measures import MEASURES
 
 USUAL = [name for name in MEASURES if name != "build"]
@@ -34,6 +34,7 @@ def main() -> int:
     for name in options.names or USUAL:
         began = time.monotonic()
         try:
+            start_engine()
             result = MEASURES[name](options.repeat)
         except MeasureError as error:
             print(f"{name}: {error}", file=sys.stderr)
