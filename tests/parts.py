@@ -78,6 +78,7 @@ class Suite:
             "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
         }
+        self.patience = 2 if full else 1
         if full:
             self.environment["YUNKUBE_FULL"] = "1"
         shutil.rmtree(RESULTS, ignore_errors=True)
@@ -102,7 +103,7 @@ class Suite:
                 }
                 stream.write(f"$ {' '.join(command)}\n")
                 stream.flush()
-                codes.append(self._call(command, environment, stream.fileno(), part.seconds))
+                codes.append(self._call(command, environment, stream.fileno(), self.patience * part.seconds))
         outcome = count([*RESULTS.glob(f"{report}-*.xml")])
         if any(codes) and not outcome.failed:  # a linter, or what stands around the tests
             outcome = Outcome(outcome.passed, 1)
