@@ -17,6 +17,9 @@ LONGEST = 600
 _PRINTED = re.compile(
     r"^\[ERROR\]: (?P<reason>.*?)(?=\n(?:Origin: |fatal: |failed: |<<< caused by)|\n\n|\Z)", re.DOTALL | re.MULTILINE
 )
+# How Ansible leads up to the words of a lookup of ours, which it then gives twice, and once more what they came from.
+_LOOKUP = re.compile(r"^Finalization of task args .*?The lookup plugin '\w+' failed: ", re.DOTALL)
+_TWICE = re.compile(r"(?P<words>.{20,}?): (?P=words)(: .*)?", re.DOTALL)
 _SSH_HIDDEN = "<error censored due to no log>"
 
 
@@ -107,6 +110,9 @@ def _message(result: Mapping[str, Any], printed: str) -> str:
 def _shortened(message: str) -> str:
     for prefix in ("Task failed: ", "Module failed: ", "Action failed: "):
         message = message.removeprefix(prefix)
+    if (words := _LOOKUP.sub("", message)) != message:
+        twice = _TWICE.fullmatch(words)
+        message = twice["words"] if twice else words
     return message if len(message) <= LONGEST else message[: LONGEST - 1] + "…"
 
 

@@ -27,6 +27,14 @@ def test_a_failed_module_of_gathering_facts_shows_its_reason(deploy: Deploy) -> 
     assert re.search(r"cause   .*: .*'/usr/bin/python3.77' was not found", result.stderr)
 
 
+def test_a_lookup_that_fails_says_so_once(deploy: Deploy) -> None:
+    result = deploy("no_bundle", "up")
+    assert result.returncode == 3
+    said = "there is no bundle at /nonexistent/manifest.json; run `up` (site.yml), which makes it"
+    assert f"  cause   {said}\n" in result.stderr
+    assert f"Look for the probe: {said}\n" in result.stdout
+
+
 def test_a_hidden_result_of_an_unreachable_host_says_that_ssh_failed() -> None:
     printed = "[ERROR]: Task failed: Failed to connect to the host via ssh: <error censored due to no log>\r\nOrigin: x"
     failure = unreachable_of({"host": "a", "delegate": "m1", "res": CENSORED}, printed)
