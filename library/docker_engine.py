@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_engine
-short_description: Have a Docker engine that answers
+short_description: Ensure that a Docker engine runs and answers
 description:
   - An engine that answers on its socket is all that is asked for; it is left as it is.
   - One that is stopped is started, by systemd where that runs, else as a daemon of its own.

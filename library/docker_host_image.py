@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_host_image
-short_description: Have a Docker image that is a bare Debian machine
+short_description: Build a Docker image that is a bare Debian machine
 description:
   - Installs Debian into a folder with debootstrap, lays the given files over it, and imports it into the Docker engine.
   - The image is named by a digest of its recipe, and so is the archive of it in the cache; while either is there,

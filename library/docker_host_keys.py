@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_host_keys
-short_description: Have an SSH key into every host and know every host's own key
+short_description: Install an SSH key on every host and record the host keys
 description:
   - Keeps in one folder C(id_ed25519), the way into all hosts; C(hosts/NAME), the host key of each, made before the
     host is; and C(known_hosts), so that the first connection is checked like any other.

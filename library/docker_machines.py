@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_machines
-short_description: Have the hosts of a cluster in Docker, each answering over SSH
+short_description: Create the hosts of a cluster in Docker, each answering over SSH
 description:
   - Keeps one internal network and one container for each host, all of them labelled with the cluster's name and id;
     whatever does not carry both labels is never touched, and hosts of another cluster of that name are refused. Hosts

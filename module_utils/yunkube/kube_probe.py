@@ -100,7 +100,7 @@ def pod_manifest(namespace: str, node: str, image: str) -> Json:
 
 @contextlib.contextmanager
 def probes(api: KubeApi, nodes: t.Sequence[str], image: str) -> t.Iterator[str]:
-    """Have a probe on every node, in a namespace that goes away whatever happens; yield its name."""
+    """Run a probe on every node, in a namespace that goes away whatever happens; yield its name."""
     chosen = ",".join(f"{key}={value}" for key, value in LABELS.items())
     for stale in api.items("/api/v1/namespaces", labelSelector=chosen):  # of a run that was killed
         api.delete(f"/api/v1/namespaces/{stale['metadata']['name']}")

@@ -94,7 +94,7 @@ def down(lab: Lab, *options: str, **variables: str) -> Result:
 
 
 def put_demo(lab: Lab, host: str, folder: Path) -> None:
-    """Have a program on a host that answers, as the whole file system of a container."""
+    """Run a program on a host that answers, as the whole file system of a container."""
     with tarfile.open(folder / "demo.tar", "w", dereference=True) as archive:
         archive.add(lab.bundle / "bin/demo", "demo")
     docker("cp", str(folder / "demo.tar"), f"yunkube-teardown-{host}:/root/")

@@ -27,7 +27,7 @@ RC: Service = {**WEB, "kind": "ReplicationController", "namespace": "shop"}
 
 
 def bring_images(lab: Lab) -> None:
-    """Have the demo as two versions of an image on every node."""
+    """Push the demo as two versions of an image on every node."""
     demo_image.bring(lab.bundle / "bin/demo", [f"yunkube-{lab.name}-{node}" for node in ("node1", "node2")])
 
 
@@ -37,7 +37,7 @@ def run(lab: Lab, verb: str, *services: Service, seconds: int = 30) -> Result:
 
 
 def apply(lab: Lab, *services: Service) -> Result:
-    """Have exactly these services."""
+    """Apply exactly these services."""
     result = run(lab, "web apply --yes --prune-data", *services, seconds=120)
     assert result.code == 0, result.errors
     return result

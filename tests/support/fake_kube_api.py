@@ -158,7 +158,7 @@ class FakeKubeApi:
         return {plural: kind for kinds in self.kinds().values() for kind, (plural, _) in kinds.items()}
 
     def put(self, path: str, **content: t.Any) -> Json:
-        """Have an object at a path, with what every object has."""
+        """Put an object at a path, with what every object has."""
         parts = path.strip("/").split("/")
         version = "/".join(parts[1:3]) if parts[0] == "apis" else parts[1]
         metadata: Json = {"name": parts[-1], **content.pop("metadata", {})}

@@ -15,7 +15,7 @@ LOCK = ROOT / "components/kubernetes-1.37.2.yml"
 
 
 def install(lab: Lab, host: str, *names: str, before: str = "true") -> None:
-    """Have packages on a bare Debian 12 host, with all that they depend on; `before` writes what they shall read."""
+    """Install packages on a bare Debian 12 host, with all that they depend on; `before` writes what they read."""
     container = f"yunkube-{lab.name}-{host}"
     status = lab.run(host, "cat /var/lib/dpkg/status")
     folder = CACHE / "lab-packages" / f"{'-'.join(names)}-{hashlib.sha256(status.encode()).hexdigest()[:12]}"

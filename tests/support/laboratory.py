@@ -198,7 +198,7 @@ class Lab:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def make_hosts(self, **variables: str) -> None:
-        """Have bare hosts."""
+        """Create bare hosts."""
         argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), str(ROOT / "playbooks/hosts.yml")]
         extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
         done = subprocess.run([*argv, *extra], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Have an agent without keys; yield its socket."""
+    """Start an agent without keys; yield its socket."""
     said = subprocess.run(["ssh-agent", "-s"], check=True, capture_output=True, text=True).stdout
     found = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
     try:

@@ -30,7 +30,7 @@ from serving import running
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"image" * 100_000
 NAME = hashlib.sha256(CONTENT).hexdigest()
-# Have the bundle served for a process, as a module on this machine does; tell the address of a refusal's remedy.
+# Serve the bundle for a process, as a module on this machine does; print the address of a refusal's remedy.
 SERVE = f"""
 import pathlib, sys, ansible.module_utils
 ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})

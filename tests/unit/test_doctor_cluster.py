@@ -24,7 +24,7 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
 
 
 def fill(fake: FakeKubeApi) -> None:
-    """Have a small cluster."""
+    """Return a small cluster."""
     cordoned = {"podCIDR": "10.244.1.0/24", "unschedulable": True}
     fake.put("/api/v1/nodes/node1", spec=cordoned, status={"conditions": READY}, metadata={"annotations": {}})
     spec = {"nodeName": "node1", "containers": [{"name": "x", "image": "shop/web:1"}]}

@@ -68,7 +68,7 @@ class Ctl:
     """etcdctl, with members that are what this test says."""
 
     def __init__(self, *members: Member) -> None:
-        """Have members, all of them healthy."""
+        """Begin with members, all of them healthy."""
         self.there = list(members)
         self.silent: list[int] = []  # how many looks each removal takes to be well again
         self.snapshot = "data"

@@ -25,7 +25,7 @@ CONFIG = (
 
 
 def host(root: Path, *files: str) -> Path:
-    """Have files on a host; kubeconfigs with content."""
+    """Write files on a host; kubeconfigs with content."""
     for name in files:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class Module:
     params: t.ClassVar[dict[str, t.Any]] = {}
 
     def __init__(self) -> None:
-        """Have been told nothing."""
+        """Begin with nothing."""
         self.warnings: list[str] = []
 
     def warn(self, text: str) -> None:

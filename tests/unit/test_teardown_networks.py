@@ -18,7 +18,7 @@ class Module:
     }
 
     def get_bin_path(self, *_: Any) -> None:
-        """Have none."""
+        """Begin with none."""
 
 
 def test_a_network_in_which_something_runs_is_not_a_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

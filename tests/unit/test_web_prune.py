@@ -57,7 +57,7 @@ def fake(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch) -> FakeKubeApi:
 def deploy(
     fake: FakeKubeApi, *services: Json, prune: str = "services", ask: bool = False, dry_run: bool = False
 ) -> web_deploy.Deploy:
-    """Have these services."""
+    """Apply these services."""
     filled = [{name: option.get("default") for name, option in OPTIONS.items()} | one for one in services]
     with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
         run = web_deploy.Deploy(api, filled, "registry/registry-login", dry_run=dry_run, prune=prune, ask=ask)

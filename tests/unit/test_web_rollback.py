@@ -37,14 +37,14 @@ def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
 
 
 def deploy(api: KubeApi, image: str, kind: str = "Deployment") -> None:
-    """Have the service with this image."""
+    """Apply the service with this image."""
     run = web_deploy.Deploy(api, [{**WEB, "image": image, "kind": kind}], "registry/none", dry_run=False)
     run.run(3)
     assert run.faults == []
 
 
 def replica_set(fake: FakeKubeApi, revision: int, image: str) -> None:
-    """Have what a Deployment keeps of one of its revisions."""
+    """Write what a Deployment keeps of one of its revisions."""
     uid = fake.objects[DEPLOYMENT]["metadata"]["uid"]
     metadata: Json = {"annotations": {REVISION: str(revision)}, "ownerReferences": [{"uid": uid}]}
     labels = {"app.kubernetes.io/name": "web", "pod-template-hash": f"h{revision}"}

@@ -48,7 +48,7 @@ def filled(service: Json) -> Json:
 
 
 def deploy(fake: FakeKubeApi, *services: Json, dry_run: bool = False, timeout: float = 3) -> web_deploy.Deploy:
-    """Have exactly these services."""
+    """Apply exactly these services."""
     with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
         declared = [filled(one) for one in services]
         run = web_deploy.Deploy(api, declared, "registry/registry-login", dry_run=dry_run, prune="data")
@@ -57,7 +57,7 @@ def deploy(fake: FakeKubeApi, *services: Json, dry_run: bool = False, timeout: f
 
 
 def words(fake: FakeKubeApi, *services: Json, dry_run: bool = False) -> list[str]:
-    """Have exactly these services; return what that took."""
+    """Apply exactly these services; return what that took."""
     run = deploy(fake, *services, dry_run=dry_run)
     assert run.faults == []
     return run.in_words()
