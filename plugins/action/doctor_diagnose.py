@@ -39,7 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.doctor.plan import Wish, ill, step  # noqa: PLC0415 - needs that path
+        from ansible.module_utils.yunkube.doctor.plan import Wish, step, unhealthy  # noqa: PLC0415 - needs that path
         from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose  # noqa: PLC0415
 
         sys.path.append(str(PROJECT / "scripts"))
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if now.again and not now.next:
             time.sleep(PAUSE)
         found = [{**dataclasses.asdict(one), "key": one.key} for one in findings]
-        doctor = {"healthy": not ill(findings), "reached": len(facts.reached), "findings": found}
+        doctor = {"healthy": not unhealthy(findings), "reached": len(facts.reached), "findings": found}
         doctor |= {"repaired": now.state["tried"], "stopped": now.stopped}
         lines = as_lines(findings) or ["healthy"]
         return {"changed": False, "doctor": doctor, "lines": lines, **now._asdict()}
