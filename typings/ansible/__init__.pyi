@@ -1,0 +1,5 @@
+# Ansible is published without types; what plugins of ours take from its top.
+from typing import Any
+
+constants: Any
+context: Any
