@@ -109,7 +109,7 @@ def test_a_dead_master_leaves_while_the_others_have_a_quorum(lab: Lab) -> None:
     assert members(lab) == {"master1", "master2", "master3"}
 
 
-def test_a_master_that_was_installed_anew_leaves_and_one_without_a_node_after_it(lab: Lab) -> None:
+def test_a_master_that_was_reinstalled_leaves_and_one_without_a_node_after_it(lab: Lab) -> None:
     docker("rm", "--force", "--volumes", "yunkube-masters-master3")
     lab.make_hosts()
     dead = lab.deploy("remove", "master3", "--yes", "--dead")

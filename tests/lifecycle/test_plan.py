@@ -131,7 +131,7 @@ def test_on_a_live_cluster_nothing_would_be_done(lab: Lab, capsys: pytest.Captur
     assert versions(lab) == objects
 
 
-def test_of_a_drift_exactly_that_would_be_mended(lab: Lab) -> None:
+def test_of_a_drift_exactly_that_would_be_corrected(lab: Lab) -> None:
     lab.run("node1", "echo '# mine' >> /etc/crictl.yaml")
     lab.kubectl("--namespace=kube-flannel", "delete", "configmap", "kube-flannel-cfg")
     objects = settled(lab)
