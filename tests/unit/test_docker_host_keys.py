@@ -71,7 +71,7 @@ def test_a_lost_public_half_is_made_of_the_private_one(folder: Path) -> None:
     assert public.read_text().split()[1] == key
 
 
-def test_a_mode_that_others_could_read_is_mended(folder: Path) -> None:
+def test_a_mode_that_others_could_read_is_corrected(folder: Path) -> None:
     (folder / "id_ed25519").chmod(0o644)
     assert present(folder, HOSTS)
     assert (folder / "id_ed25519").stat().st_mode & 0o777 == 0o600

@@ -108,7 +108,7 @@ def test_a_file_is_kept_for_root_alone_before_it_changes(tmp_path: Path) -> None
     assert one.diff[0]["before"] == "old\n"
 
 
-def test_flannel_starts_anew_and_writes_the_file_itself(
+def test_flannel_starts_again_and_writes_the_file_itself(
     fake: FakeKubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.put(f"{repairs.FLANNEL_PODS}/old", spec={"nodeName": "node1"}, status=READY)

@@ -107,7 +107,7 @@ def test_a_removal_waits_until_the_others_are_healthy(monkeypatch: pytest.Monkey
     assert len(waited) == 2
 
 
-def test_a_removal_that_leaves_etcd_ill_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_leaves_etcd_unhealthy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ctl = Ctl(A, B)
     ctl.silent = [1] * 1000
     monkeypatch.setattr("time.sleep", lambda _seconds: None)

@@ -87,7 +87,7 @@ def test_what_is_shared_or_accepted_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("chain", ["CNI-DN-", "NETAVARK-", "DOCKER"])
-def test_a_container_of_the_hosts_own_may_have_started_anew_with_other_rules(chain: str) -> None:
+def test_a_container_of_the_hosts_own_may_have_restarted_with_other_rules(chain: str) -> None:
     old, new, other = (f'nft rule ip nat {chain} {{"to": "10.88.0.{number}"}}' for number in (2, 3, 4))
     accepts = 'nft rule ip filter FORWARD {"expr": [{"accept": null}]}'
     assert told(record(firewall=[old]), record(firewall=[new, other])) == []

@@ -110,7 +110,7 @@ def test_a_second_account_that_reads_has_its_own_password_and_is_made_once() -> 
         login(None, LOGIN | {"reader": "admin"})
 
 
-def test_a_damaged_hash_is_made_anew() -> None:
+def test_a_damaged_hash_is_made_again() -> None:
     first = login(None, LOGIN)
     corrected = login(secret(first | {"htpasswd": "admin:broken\n"}), LOGIN)
     assert corrected["password"] == first["password"]
@@ -186,7 +186,7 @@ def test_a_certificate_is_kept_until_thirty_days_before_its_end() -> None:
     assert certificate(made, CERTIFICATE, now + dt.timedelta(days=340)) != read_data(made)
 
 
-def test_a_certificate_for_other_names_or_of_another_authority_is_made_anew(pki: Path) -> None:
+def test_a_certificate_for_other_names_or_of_another_authority_is_made_again(pki: Path) -> None:
     made = manifest_of(None, CERTIFICATE)
     assert certificate(made, CERTIFICATE | {"names": NAMES[::-1]}) == read_data(made)
     assert certificate(made, CERTIFICATE | {"names": NAMES[:1]}) != read_data(made)

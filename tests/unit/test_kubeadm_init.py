@@ -143,7 +143,7 @@ def test_the_module_refuses_before_it_does_anything(
         (["etc/kubernetes/admin.conf", "var/lib/etcd/member/snap"], False),
     ],
 )
-def test_what_kubeadm_would_make_anew_is_told_from_what_it_goes_on_with(
+def test_what_kubeadm_would_make_again_is_told_from_what_it_goes_on_with(
     tmp_path: Path, files: list[str], new: bool
 ) -> None:
     host(tmp_path, *files)

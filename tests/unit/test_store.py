@@ -116,7 +116,7 @@ def test_two_builds_at_once_share_the_work(tmp_path: Path) -> None:
     assert log.read_text() == "made\n"
 
 
-def test_a_dropped_result_is_made_anew(tmp_path: Path) -> None:
+def test_a_dropped_result_is_made_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("tool", "key", fill)
     store.drop("tool", "key")

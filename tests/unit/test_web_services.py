@@ -151,7 +151,7 @@ def test_a_run_that_was_cut_short_leaves_nothing_unknown(fake: FakeKubeApi) -> N
 
 
 @pytest.mark.usefixtures("controllers")
-def test_what_is_still_leaving_is_made_anew_when_it_is_gone(fake: FakeKubeApi) -> None:
+def test_what_is_still_leaving_is_made_again_when_it_is_gone(fake: FakeKubeApi) -> None:
     words(fake, WEB)
     fake.objects[DEPLOYMENT]["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
     timer = threading.Timer(0.2, fake.objects.pop, [DEPLOYMENT])
