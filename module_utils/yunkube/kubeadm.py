@@ -195,7 +195,7 @@ def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
     }
     if outcome.rc == TIMED_OUT or (limit and _LATE.search(result["msg"])):
         raised = f"; where it is late every time, raise {limit}" if limit else ""
-        result["remedy"] = f"run the same command again: it goes on where this one stopped{raised}"
+        result["remedy"] = f"run the same command again: it continues where this one stopped{raised}"
     faults = preflight_faults(outcome.output)
     if faults:
         result.update(kind="preflight", faults=faults)

@@ -40,7 +40,7 @@ RELEASE_SECONDS = 10.0
 # A failure that is a question: the module would remove what is no longer declared.
 REMOVALS = "removals"
 
-GO_ON = "Run the same command again: it goes on where it stopped."
+GO_ON = "Run the same command again: it continues where it stopped."
 
 
 def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:

@@ -143,7 +143,7 @@ def test_an_interrupted_run_ends_with_130_and_leaves_no_process(checkout: Path, 
     process.send_signal(signum)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert "Run the same command again: it goes on where it stopped." in err
+    assert "Run the same command again: it continues where it stopped." in err
     assert not processes_with(seconds) + processes_with(str(checkout))
     assert "exit code 130" in the_log(tmp_path)
 
