@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,10 @@ PLAYBOOKS = ROOT / "tests" / "support" / "playbooks"
 
 # A second or two each; a machine that builds beside it may take a hundred times as long.
 PATIENCE = 300
+
+# Of this process alone, and gone with it.
+_CACHE = tempfile.mkdtemp(prefix="yunkube-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 Result = subprocess.CompletedProcess[str]
 Deploy = Callable[..., Result]
@@ -40,7 +46,7 @@ def make_checkout(folder: Path) -> Path:
 def environment() -> dict[str, str]:
     """Return this process's environment without what would change Ansible."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    return keep | {"XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    return keep | {"XDG_CACHE_HOME": _CACHE, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def start(checkout: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
