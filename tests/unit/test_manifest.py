@@ -46,5 +46,5 @@ def test_one_thing_of_the_bundle_is_found_by_its_name() -> None:
 
 
 def test_a_missing_bundle_is_said_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"run site\.yml"):
+    with pytest.raises(ManifestError, match=r"run `up` \(site\.yml\)"):
         read_manifest(str(tmp_path / "manifest.json"))
