@@ -96,15 +96,16 @@ def wrong_inventory(state: State, cluster: str, given: str) -> dict[str, str] | 
 
 
 def on_engine(cluster: str) -> Found:
-    """Return the ids of the Docker hosts of that name; nothing where no engine answers."""
+    """Return the ids of the Docker hosts and the network of that name; nothing where no engine answers."""
     try:
-        containers = Docker(socket_path()).get("/containers/json", all=True)
+        docker = Docker(socket_path())
+        there = [*docker.get("/networks"), *docker.get("/containers/json", all=True)]
     except DockerError:
         return {}
-    labels = [container["Labels"] or {} for container in containers]
+    labels = [(one.get("Name"), one["Labels"] or {}) for one in there]  # a container has Names
     return {
-        about.get(HOST_LABEL, "?"): (cluster, about.get(ID_LABEL, ""))
-        for about in labels
+        about.get(HOST_LABEL) or f"network {name}": (cluster, about.get(ID_LABEL, ""))
+        for name, about in labels
         if about.get(CLUSTER_LABEL) == cluster
     }
 

@@ -95,6 +95,17 @@ def test_a_lost_state_directory_is_attached_again(lab: Lab, hosts: list[str], tm
     assert hosts
 
 
+@pytest.mark.usefixtures("hosts")  # with which an engine runs
+def test_a_network_that_lost_its_hosts_and_its_state_goes(tmp_path: Path) -> None:
+    orphan = Lab.at(tmp_path / "orphan", "orphan", "10.118.0")
+    marks = ("--label", "yunkube.cluster=orphan", "--label", "yunkube.cluster-id=0123456789abcdef")
+    docker("network", "create", "--subnet", "10.118.0.0/24", *marks, "yunkube-orphan")
+    refused = orphan.deploy("down", "--yes", cluster_provider="docker")
+    assert "attach it again with `reattach`" in refused.faults
+    orphan.clear()  # which attaches it
+    assert not docker("network", "ls", "--quiet", "--filter", "name=^yunkube-orphan$")
+
+
 def test_a_host_is_replaced_where_that_is_asked_for(lab: Lab) -> None:
     lab.make_hosts()
     master, node = made()

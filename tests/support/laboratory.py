@@ -184,9 +184,7 @@ class Lab:
         if shutil.which("docker"):
             if not docker("info", "--format", "{{.ID}}", check=False):
                 self._module("docker_engine", {"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
-            if not self.containers():  # nothing has the id that a network alone is left with
-                docker("network", "rm", f"yunkube-{self.name}", check=False)
-            else:
+            if self.containers() or docker("network", "ls", "--quiet", "--filter", f"name=^yunkube-{self.name}$"):
                 place = {"state_dir": str(self.state), "sources": [str(self.inventory)]}
                 self._module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
         down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
