@@ -29,8 +29,8 @@ demo: up ## a web service to look at, out of the cluster's own registry
 doctor: setup ## what is wrong, and what would fix it
 	@./scripts/deploy.py doctor
 
-down: setup ## remove the cluster and its hosts
-	@./scripts/deploy.py down --yes
+down: setup ## remove the cluster and its hosts; FORCE=1 deletes the images of its registry, too
+	@./scripts/deploy.py down --yes $(if $(FORCE),--force)
 
 test: setup ## lint, unit tests, then real clusters
 	@./tests/run

@@ -323,7 +323,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
 def image_fault(host: str, images: Images) -> Fault:
     """Return why a host is not removed."""
     message = f"{host} holds the registry's images: {images}"
-    remedy = "copy what is still needed to another registry, then add --force to delete them"
+    remedy = "copy what is still needed to another registry, then delete them with `down --force` (`make down FORCE=1`)"
     return {"host": host, "check": "registry", "message": message, "remedy": remedy}
 
 

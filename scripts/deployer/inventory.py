@@ -91,8 +91,17 @@ class Source:
         """
         if any(one.key in ("YAML", "INI") for one in self.files.problems):
             raise DeployError("\n".join(self.problems()))
-        if lines := self._template_faults(set(extra)):
+        if lines := [*self._connection_faults(), *self._template_faults(set(extra))]:
             raise DeployError("\n".join(lines))
+
+    def _connection_faults(self) -> list[str]:
+        """Return what keeps Ansible from connecting, before any check of a play is reached."""
+        check = shared("config").check_connection
+        return [
+            f"{shown(one.file)}:{one.line}: {one.key}: {what}; {remedy}"
+            for one in self.files.entries
+            for what, remedy in check(one.key, one.value)
+        ]
 
     def _template_faults(self, known: set[str]) -> list[str]:
         """Return what is wrong with templates. What that needs is slow to import, and most inventories have none."""

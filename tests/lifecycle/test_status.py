@@ -86,6 +86,17 @@ def test_then_all_is_as_declared_again(status: Result) -> None:
     assert status.code == 0, (status.errors, status.summary)
 
 
+def test_verify_proves_again_what_passed_before(lab: Lab) -> None:
+    patch = ("--namespace=kube-system", "patch", "service", "kube-dns", "--patch")
+    lab.kubectl(*patch, '{"spec": {"selector": {"k8s-app": "nobody"}}}')
+    broken = lab.deploy("verify", "-e", '{"verify_probe_timeout": 10}')
+    lab.kubectl(*patch, '{"spec": {"selector": {"k8s-app": "kube-dns"}}}')
+    assert broken.code == 3
+    assert "DNS" in broken.errors
+    again = lab.deploy("verify")
+    assert again.code == 0, again.errors
+
+
 def test_a_stopped_host_ends_with_4_and_the_api_is_asked_all_the_same(lab: Lab) -> None:
     docker("stop", "--time", "1", f"yunkube-{lab.name}-node2")
     result = lab.deploy("status")

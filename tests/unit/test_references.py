@@ -81,6 +81,12 @@ def test_the_command_refuses_all_of_them_at_once(tmp_path: Path) -> None:
     Source(tmp_path).check(["x", "x_ip"])
 
 
+def test_the_command_refuses_a_port_that_keeps_a_play_from_starting(tmp_path: Path) -> None:
+    said(tmp_path, "ansible_port: abc\nx_ip: 192.0.2.11\n")
+    with pytest.raises(DeployError, match="yml:1: ansible_port: abc is no port; write a number from 1 to 65535"):
+        Source(tmp_path).check()
+
+
 @pytest.mark.parametrize("inventory", ["docker", "sample"])
 def test_our_own_inventories_pass(inventory: str) -> None:
     Source(ROOT / "inventory" / inventory).check()
