@@ -93,5 +93,8 @@ def test_a_host_that_does_not_answer_stops_down_and_the_kubeconfig_stays(kubecon
 def test_lost_hosts_are_named_and_left_out(kubeconfig: Path) -> None:
     assert play(kubeconfig, "down.yml", teardown_dead=["m1", "n2"]).returncode == 2
     assert kubeconfig.exists()
+    authorities = [kubeconfig.with_name(name) for name in ("ca.crt", "dashboard-ca.crt")]
+    for authority in authorities:
+        authority.touch()
     assert play(kubeconfig, "down.yml", teardown_dead=["m1", "n1"]).returncode == 0
-    assert not kubeconfig.exists()
+    assert not [path for path in (kubeconfig, *authorities) if path.exists()]
