@@ -54,7 +54,7 @@ def typed(tmp_path: Path, answer: str, *options: str) -> tuple[int, str]:
 def test_down_looks_says_and_asks(tmp_path: Path, answer: str, stays: bool) -> None:
     (tmp_path / "kubeconfig").touch()
     code, text = typed(tmp_path, answer)
-    assert "localhost:\n  remove the kubeconfig\n" in text
+    assert "localhost:\n  remove the kubeconfig and copies of the cluster's certificates\n" in text
     assert (code == 2) == stays
     assert (tmp_path / "kubeconfig").exists() == stays
 
