@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import shutil
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
 NAME = "bench"
 NETWORK = "10.84.0"
 
@@ -94,15 +92,6 @@ def _rename(variables: Path) -> None:
     # What the floor has, and no more.
     mine = f"cluster_name: {NAME}\ndocker_hosts_subnet: {NETWORK}.0/24\ndashboard_provider: none\n"
     settings.write_text(f"{text}\n{mine}")
-
-
-def start_engine() -> None:
-    """Start Docker's engine where it does not run, as after a restart of the machine."""
-    options = json.dumps({"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
-    argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", "docker_engine", "-a", options]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise MeasureError(done.stdout + done.stderr)
 
 
 def clear() -> None:

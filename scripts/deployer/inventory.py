@@ -82,7 +82,7 @@ class Source:
 
     def problems(self) -> list[str]:
         """Return what keeps Ansible from reading a file, with file and line."""
-        return [f"{shown(one.file)}:{one.line}: {one.key}: {'; '.join(one.value)}" for one in self.files.problems]
+        return [_fault(one, *one.value) for one in self.files.problems]
 
     def check(self, extra: Collection[str] = ()) -> None:
         """Refuse what Ansible meets only when a task needs it: files that are no YAML or no INI, and wrong templates.
@@ -97,11 +97,7 @@ class Source:
     def _connection_faults(self) -> list[str]:
         """Return what keeps Ansible from connecting, before any check of a play is reached."""
         check = shared("config").check_connection
-        return [
-            f"{shown(one.file)}:{one.line}: {one.key}: {what}; {remedy}"
-            for one in self.files.entries
-            for what, remedy in check(one.key, one.value)
-        ]
+        return [_fault(one, *found) for one in self.files.entries for found in check(one.key, one.value)]
 
     def _template_faults(self, known: set[str]) -> list[str]:
         """Return what is wrong with templates. What that needs is slow to import, and most inventories have none."""
@@ -111,8 +107,7 @@ class Source:
         if not any(complaints(self.files, known)):
             return []
         options = shared("inventory_files").role_options(ROOT / "roles")
-        found = complaints(self.files, known | set(options))
-        return sorted(f"{shown(one.file)}:{one.line}: {one.key}: {what}; {remedy}" for one, what, remedy in found)
+        return sorted(_fault(*found) for found in complaints(self.files, known | set(options)))
 
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Return C(hosts), with all variables of each, and C(groups); the inventory may be another project's."""
@@ -184,6 +179,11 @@ def shown(path: Path) -> str:
     """Return a path as a person at this shell would type it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _fault(entry: Entry, message: str, remedy: str) -> str:
+    """Return what is wrong with an entry as a line."""
+    return f"{shown(entry.file)}:{entry.line}: {entry.key}: {message}; {remedy}"
 
 
 def _digest(content: bytes) -> str:

@@ -59,6 +59,18 @@ def docker(*arguments: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
+def run_module(name: str, options: Json) -> None:
+    """Run a module on the control machine."""
+    argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", name, "-a", json.dumps(options)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def start_engine() -> None:
+    """Start Docker's engine where it does not run, as after a restart of the machine."""
+    run_module("docker_engine", {"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
+
+
 @dataclass
 class Lab:
     """The inventory of one cluster, and its hosts."""
@@ -183,19 +195,13 @@ class Lab:
             (self.state / name).unlink(missing_ok=True)
         if shutil.which("docker"):
             if not docker("info", "--format", "{{.ID}}", check=False):
-                self._module("docker_engine", {"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
+                start_engine()
             if self.containers() or docker("network", "ls", "--quiet", "--filter", f"name=^yunkube-{self.name}$"):
                 place = {"state_dir": str(self.state), "sources": [str(self.inventory)]}
-                self._module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
+                run_module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
         down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
         assert down.code == 0, down.errors
         shutil.rmtree(self.state, ignore_errors=True)
-
-    def _module(self, name: str, options: Json) -> None:
-        """Run a module on the control machine."""
-        argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-m", name, "-a", json.dumps(options)]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def make_hosts(self, **variables: str) -> None:
         """Create bare hosts."""
