@@ -1,0 +1,1 @@
+"""Alibaba Cloud, from the control machine."""

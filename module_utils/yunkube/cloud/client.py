@@ -1,0 +1,148 @@
+"""Call the API of Alibaba Cloud, through footmark: the only place that knows it.
+
+Of footmark come the connections, the signature and the names of parameters. Its objects are left alone: their lists end
+at ten, and what reads them recurses on answers that are valid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from ansible.module_utils.yunkube.cloud.credentials import Credentials
+from ansible.module_utils.yunkube.cloud.errors import CloudError, passes
+
+Json = dict[str, Any]
+
+PRODUCTS: Final = {"ecs": "Ecs", "vpc": "Vpc"}  # as footmark and as the SDK's endpoints call them
+PATIENCE = 120.0  # seconds in which a call that is refused for a moment is made again
+FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
+PAGE = {"token": 100, "number": 50}  # the most that one answer holds
+
+
+class Client:
+    """One region, with the credentials of one account."""
+
+    def __init__(
+        self,
+        region: str,
+        credentials: Callable[[], Credentials],
+        endpoints: dict[str, str] | None = None,
+        ca: str = "",
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Name the region; `credentials` finds them, and is asked again when those of a role end.
+
+        `endpoints` are other addresses of `ecs` and `vpc`, such as those inside of a VPC, and `ca` is a PEM file with
+        the authority of their certificates.
+        """
+        self.region, self.calls = region, 0
+        self._find, self._sleep = credentials, sleep
+        self._found: Credentials | None = None
+        self._connections: dict[str, Any] = {}
+        # Process-wide in the SDK, as are its endpoints: a module is a process of its own.
+        from aliyunsdkcore import request  # noqa: PLC0415 - slow, and not on every control machine's path
+        from aliyunsdkcore.profile import region_provider  # noqa: PLC0415
+
+        request.set_default_protocol_type("https")
+        if ca:
+            os.environ["ALIBABA_CLOUD_CA_BUNDLE"] = ca
+        for product, address in (endpoints or {}).items():
+            region_provider.add_endpoint(PRODUCTS[product], region, address)
+
+    def call(self, product: str, action: str, **parameters: Any) -> Json:
+        """Return the answer of one action, made again while it is refused for a moment only.
+
+        Parameters are the API's in snake_case; TypeError for one that the action does not have. Actions that make
+        something get one client token for all tries, so that none makes it twice. CloudError where it fails for good.
+        """
+        deadline = time.monotonic() + PATIENCE
+        built = self._build(product, action, parameters)
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return self._once(product, action, built)
+            except _PassingError as error:
+                if time.monotonic() + wait > deadline:
+                    raise error.final from error
+                self._sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - no secret, but not all at once again
+                wait = min(2 * wait, LONGEST_WAIT)
+
+    def pages(self, product: str, action: str, outer: str, inner: str, **parameters: Any) -> Iterator[Json]:
+        """Yield the entries `outer.inner` of all pages of a list, by whichever way of paging the action has."""
+        if self._has(product, action, "NextToken"):
+            token: Json = {}
+            while True:
+                answer = self.call(product, action, max_results=PAGE["token"], **token, **parameters)
+                yield from (answer.get(outer) or {}).get(inner) or []
+                if not answer.get("NextToken"):
+                    return
+                token = {"next_token": answer["NextToken"]}
+        seen, number = 0, 1
+        while True:
+            answer = self.call(product, action, page_number=number, page_size=PAGE["number"], **parameters)
+            entries = (answer.get(outer) or {}).get(inner) or []
+            yield from entries
+            seen, number = seen + len(entries), number + 1
+            if not entries or seen >= int(answer.get("TotalCount") or 0):
+                return
+
+    def _connection(self, product: str) -> Any:
+        if self._found is None or not self._found.fresh:
+            self._found = self._find()
+            self._connections.clear()
+        if product not in self._connections:
+            import footmark  # noqa: PLC0415
+
+            connect = {"ecs": footmark.connect_ecs, "vpc": footmark.connect_vpc}[product]
+            self._connections[product] = connect(
+                self._found.key_id, self._found.secret, security_token=self._found.token or None, region=self.region
+            )
+        return self._connections[product]
+
+    def _has(self, product: str, action: str, parameter: str) -> bool:
+        return hasattr(self._connection(product).import_request(action), f"set_{parameter}")
+
+    def _build(self, product: str, action: str, parameters: Json) -> Json:
+        """Return the parameters as the SDK's setters; TypeError for one that there is not."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        if self._has(product, action, "ClientToken") and not action.startswith("Describe"):
+            given.setdefault("client_token", str(uuid.uuid4()))
+        connection = self._connection(product)
+        built: Json = {}
+        for name, value in given.items():
+            one = connection.build_request_params({"Action": action, name: value})
+            if len(one) != 2:
+                raise TypeError(f"{action} has no parameter {name}")
+            built |= one
+        return {**built, "Action": action}
+
+    def _once(self, product: str, action: str, built: Json) -> Json:
+        from aliyunsdkcore.acs_exception.exceptions import ClientException, ServerException  # noqa: PLC0415
+
+        self.calls += 1
+        try:
+            answer: Json = json.loads(self._connection(product).make_request_new(dict(built)))
+        except ServerException as error:
+            code, status = str(error.error_code), error.http_status
+            final = CloudError(action, code, str(error.message), str(error.request_id or ""), product=product)
+            if passes(code, status):
+                raise _PassingError(final) from error
+            raise final from error
+        except ClientException as error:
+            final = CloudError(action, str(error.error_code), str(error.message), product=product)
+            if error.error_code == "SDK.HttpError":  # no answer: it may have been carried out, see call()
+                raise _PassingError(final) from error
+            raise final from error
+        return answer
+
+
+class _PassingError(Exception):
+    def __init__(self, final: CloudError) -> None:
+        super().__init__(str(final))
+        self.final = final

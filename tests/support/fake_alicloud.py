@@ -1,0 +1,139 @@
+"""An Alibaba Cloud of one's own: HTTPS, the RPC signature, and answers of the test's choice.
+
+The protocol: https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism (signature version 1.0).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fake_kube_api import copy_certificates
+
+Json = dict[str, Any]
+
+KEY_ID, SECRET = "LTAIexample", "example-secret"
+CLOCK = timedelta(minutes=15)  # that a timestamp may differ
+
+
+class RefusedError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, code: str, message: str = "refused") -> None:
+        """Name the HTTP status and the API's code."""
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message
+
+
+class FakeCloud:
+    """The server: `actions` answer by their name, `log` holds what was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start on a free port, with certificates in the folder."""
+        copy_certificates(folder)
+        self.ca = folder / "ca.crt"
+        self.keys = {KEY_ID: (SECRET, "")}  # key id -> secret, token
+        self.actions: dict[str, Callable[[Json], Json]] = {}
+        self.log: list[Json] = []
+        self.refusals: list[RefusedError] = []  # for the next calls, one each
+        self.silent = 0  # so many calls are carried out and not answered
+        fake = self
+
+        class Handler(_Handler):
+            cloud = fake
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.crt", folder / "server.key")
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the scheme."""
+        return f"https://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, method: str, path: str) -> Json:
+        """Return the answer to a request; RefusedError for an error."""
+        given = dict(parse_qsl(urlsplit(path).query, keep_blank_values=True))
+        self._check(method, given)
+        self.log.append(given)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        action = self.actions.get(given["Action"])
+        if action is None:
+            raise RefusedError(404, "InvalidAction.NotFound")
+        return {"RequestId": f"R-{len(self.log)}", **action(given)}
+
+    def _check(self, method: str, given: Json) -> None:
+        """Refuse what the real one would: an unknown key, a wrong signature, token or time."""
+        if given.get("AccessKeyId") not in self.keys:
+            raise RefusedError(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+        secret, token = self.keys[given["AccessKeyId"]]
+        if given.get("SecurityToken", "") != token:
+            raise RefusedError(400, "InvalidSecurityToken.MismatchWithAccessKey")
+        if given.get("Signature") != signature(method, given, secret):
+            words = (
+                f"Specified signature does not match our calculation. server string to sign is:{to_sign(method, given)}"
+            )
+            raise RefusedError(400, "SignatureDoesNotMatch", words)
+        at = datetime.strptime(given["Timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        if abs(datetime.now(UTC) - at) > CLOCK:
+            raise RefusedError(400, "InvalidTimeStamp.Expired")
+
+
+def signature(method: str, given: Json, secret: str) -> str:
+    """Return the signature that these parameters must have."""
+    digest = hmac.new(f"{secret}&".encode(), to_sign(method, given).encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode()
+
+
+def to_sign(method: str, given: Json) -> str:
+    """Return the text that is signed."""
+
+    def encoded(text: str) -> str:
+        return quote(text, safe="-_.~")
+
+    pairs = sorted((key, value) for key, value in given.items() if key != "Signature")
+    query = "&".join(f"{encoded(key)}={encoded(value)}" for key, value in pairs)
+    return f"{method}&%2F&{encoded(query)}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    cloud: FakeCloud
+
+    def do_POST(self) -> None:
+        try:
+            status, body = 200, self.cloud.answer("POST", self.path)
+        except RefusedError as refused:
+            status = refused.status
+            body = {"Code": refused.code, "Message": refused.message, "RequestId": "R-0", "HostId": "fake"}
+        if self.cloud.silent:
+            self.cloud.silent -= 1
+            self.close_connection = True
+            return
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
