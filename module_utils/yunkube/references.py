@@ -5,9 +5,14 @@ Ansible finds that when a task needs the value, and names no file.
 
 from __future__ import annotations
 
+import functools
+import os
+import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import ansible
 from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
 from ansible.module_utils.yunkube.shapes import is_template
@@ -69,6 +74,20 @@ def _templates(value: Any) -> Iterator[str]:
         yield value
 
 
+def _is_plugin(kind: str, name: str) -> bool:
+    """Say whether a filter or a test is Ansible's own, or of a collection, which is not looked for here."""
+    places = (f"~/.ansible/plugins/{kind}", f"/usr/share/ansible/plugins/{kind}")  # where people put theirs by default
+    theirs = f"ANSIBLE_{kind.upper()}_PLUGINS" in os.environ or any(Path(one).expanduser().exists() for one in places)
+    return "." in name or theirs or name in _own(kind)
+
+
+@functools.cache
+def _own(kind: str) -> frozenset[str]:
+    """Return the names of Ansible's filters or tests, as its sources map them; its loader is slow and global."""
+    folder = Path(ansible.__file__).parent / "plugins" / kind
+    return frozenset(name for file in folder.glob("*.py") for name in re.findall(r"['\"](\w+)['\"]:", file.read_text()))
+
+
 def _unknown(value: Any) -> Any:
     """Stand for a filter or a test: nothing is filled in here."""
     return value
@@ -77,8 +96,14 @@ def _unknown(value: Any) -> Any:
 def _names(text: str) -> set[str]:
     """Return the variables that a template needs; one with a default, or one that is asked about, it does not need."""
     tree = _ENVIRONMENT.parse(text)
-    for one in tree.find_all((nodes.Filter, nodes.Test)):  # of Ansible's collections, which Jinja does not know
-        (_ENVIRONMENT.filters if isinstance(one, nodes.Filter) else _ENVIRONMENT.tests).setdefault(one.name, _unknown)
+    for one in tree.find_all((nodes.Filter, nodes.Test)):
+        kind, known = (
+            ("filter", _ENVIRONMENT.filters) if isinstance(one, nodes.Filter) else ("test", _ENVIRONMENT.tests)
+        )
+        if one.name not in known:
+            if not _is_plugin(kind, one.name):
+                raise TemplateSyntaxError(f"there is no {kind} {one.name}", 1)
+            known[one.name] = _unknown
     spared = {
         name.name
         for guard in tree.find_all((nodes.Filter, nodes.Test))

@@ -18,6 +18,8 @@ ROOT = Path(__file__).absolute().parents[2]
 # As roles/cluster/defaults has it.
 DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
 
+DEFAULT_PROVIDER = "docker"
+
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 
 
@@ -43,6 +45,12 @@ class Cluster:
 
         written = [{entry.key: entry.value} for entry in self.source.files.entries]
         return secret_values({"": [*written, dict(self.variables)]})
+
+    @property
+    def was_made(self) -> bool:
+        """Whether `up` made it; that of hosts which stay may have been made elsewhere, and only they know."""
+        docker = self.variables.get("cluster_provider", DEFAULT_PROVIDER) == "docker"
+        return not docker or (self.state_dir / "id").exists()
 
     @property
     def kubeconfig(self) -> Path:

@@ -27,7 +27,7 @@ READER = Path(__file__).with_name("ansible_inventory.py")
 PATIENCE = 120
 
 # The variables that the command needs before a play runs.
-KEYS = ("cluster_name", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
+KEYS = ("cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
 
 _FOLDERS = ("group_vars", "host_vars")
 

@@ -48,6 +48,12 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+    if verb.needs_cluster and not cluster.was_made:
+        raise DeployError(
+            f"there is no cluster {cluster.name}",
+            f"make it: {command('up', request.inventory)}; if its state directory was lost: "
+            f"{command('reattach', request.inventory)}",
+        )
     cluster.source.check([*cluster.variables, *request.extra_vars])
     request = with_passwords(request)
     check_space(cluster.state_dir)

@@ -27,6 +27,8 @@ class Verb:
     limits: bool = True
     # Whether a run that fails may leave its claim on the control plane host; with others, their last module has it.
     claims: bool = False
+    # Whether there must be a cluster: hosts in Docker that nobody made would be waited for.
+    needs_cluster: bool = True
 
 
 VERBS = {
@@ -38,8 +40,11 @@ VERBS = {
             "make the cluster, or bring it to what the inventory says",
             "kubectl -- get nodes",
             claims=True,
+            needs_cluster=False,
         ),
-        Verb("plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True),
+        Verb(
+            "plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True, needs_cluster=False
+        ),
         Verb(
             "verify",
             "playbooks/verify.yml",
@@ -113,6 +118,7 @@ VERBS = {
             "up",
             limits=False,
             claims=True,
+            needs_cluster=False,
         ),
         Verb(
             "down",
@@ -121,6 +127,7 @@ VERBS = {
             "up",
             limits=False,
             claims=True,
+            needs_cluster=False,
         ),
     )
 }

@@ -39,7 +39,9 @@ def make_checkout(folder: Path) -> Path:
     (checkout / "module_utils").symlink_to(ROOT / "module_utils")
     shutil.copytree(PLAYBOOKS / "library", checkout / "library")
     shutil.copy(PLAYBOOKS / "hosts.yml", checkout / "inventory" / "docker")
-    (all_hosts / "cluster.yml").write_text(f"cluster_name: test\ncluster_state_dir: {folder}/state\n")
+    (all_hosts / "cluster.yml").write_text(
+        f"cluster_name: test\ncluster_provider: existing\ncluster_state_dir: {folder}/state\n"
+    )
     return checkout
 
 

@@ -45,6 +45,9 @@ def said(folder: Path, text: str, hosts: str = HOSTS, name: str = "cluster.yml")
             [],
         ),
         ("x_ip: 1\ncluster_name: '{{ [1] | product([2]) | list | community.general.json_query(1) }}'\n", []),
+        ("x_ip: 1\ncluster_name: '{{ 10 | nosuch }}'\n", ["cluster_name is no template: there is no filter nosuch"]),
+        ("x_ip: 1\ncluster_name: '{{ 1 is sux }}'\n", ["cluster_name is no template: there is no test sux"]),
+        ("x_ip: 1\ncluster_name: \"{{ 'a' | b64encode is success or [] is superset([]) }}\"\n", []),
         ("x_ip: &a ['{{ x_ip }}']\n", []),
         ("x_ip: !unsafe '{{ x }}'\n", []),
     ],
@@ -67,6 +70,11 @@ def test_nothing_is_said_of_names_where_others_may_set_them(tmp_path: Path, host
     assert said(tmp_path, text, hosts, name) == []
     (tmp_path / "group_vars/all/b.yml").write_text("cluster_pod_cidr: '{{ broken'\n")
     assert [entry.key for entry, *_ in complaints(read([tmp_path]), set())] == ["cluster_pod_cidr"]
+
+
+def test_filters_of_the_users_own_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_FILTER_PLUGINS", str(tmp_path))
+    assert said(tmp_path, "x_ip: 1\ncluster_name: '{{ 10 | ours }}'\n") == []
 
 
 def test_the_command_refuses_all_of_them_at_once(tmp_path: Path) -> None:
