@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -11,26 +12,39 @@ from ansible.plugins.action import ActionBase
 
 PROJECT = Path(__file__).resolve().parents[2]
 Fault = dict[str, str]
+Origins = dict[tuple[str, str, str], Path]  # (service, kind, name) -> file
+# How the module names an object, kind namespace/name, where it says what is wrong with it.
+OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
 
 
-def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault]]:
-    """Return the services with their files' content in place of the paths, and what is wrong with files."""
+def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault], Origins]:
+    """Return the services with the content of their files, what is wrong, and the file of each object."""
     from ansible.module_utils.yunkube.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
 
-    resolved, faults = [], []
+    resolved, faults, origins = [], [], {}
     for service in services:
         paths = service.get("manifests") or []
         rest = {key: value for key, value in service.items() if key != "manifests"}
         content: list[t.Any] = []
+        where = f"{service.get('namespace', 'default')}/{service.get('name')}"
         for path in (locate(base, str(path)) for path in paths):
             documents, broken = read(path)
             content += documents
+            for one in documents if not broken else ():
+                origins[where, str(one.get("kind")), str((one.get("metadata") or {}).get("name"))] = path
             for line, message, remedy in broken:
-                where = f"{service.get('namespace', 'default')}/{service.get('name')}"
                 place = f"{path}:{line}" if line else str(path)
                 faults.append({"host": where, "check": "manifests", "message": f"{place}: {message}", "remedy": remedy})
         resolved.append({**rest, "resources": content} if paths else rest)
-    return resolved, faults
+    return resolved, faults, origins
+
+
+def name_files(faults: list[Fault], origins: Origins) -> None:
+    """Put the file of an object in front of what the module says of it."""
+    for fault in faults:
+        found = OBJECT.match(fault["message"])
+        if found and (path := origins.get((fault["host"], found["kind"], found["name"]))):
+            fault["message"] = f"{path}: {fault['message']}"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
@@ -45,10 +59,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         args = json.loads(json.dumps(self._task.args))
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        services, faults = resolve(args.pop("services"), Path((task_vars or {}).get("inventory_dir") or "."))
+        services, faults, origins = resolve(args.pop("services"), Path((task_vars or {}).get("inventory_dir") or "."))
         if faults:
             lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]
             return result | {"failed": True, "kind": "config", "faults": faults, "msg": "\n".join(lines)}
         result |= self._execute_module(module_args=args | {"services": services}, task_vars=task_vars)
+        name_files(result.get("faults") or [], origins)
         result.pop("invocation", None)
         return result

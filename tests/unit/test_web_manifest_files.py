@@ -16,7 +16,7 @@ SHOP = {"name": "shop", "image": "shop:1"}
 
 def resolved(base: Path, *paths: str) -> tuple[list[Any], list[Any]]:
     """Return the manifests and the faults of a service of these files, beside one that has none."""
-    services, faults = load_plugin("action/web_services").resolve([SHOP, {"name": "web", "manifests": paths}], base)
+    services, faults, _ = load_plugin("action/web_services").resolve([SHOP, {"name": "web", "manifests": paths}], base)
     assert services[0] == SHOP
     assert "manifests" not in services[1]
     return services[1]["resources"], faults
@@ -88,6 +88,22 @@ def test_a_node_port_out_of_the_range_is_named_with_its_line(tmp_path: Path) -> 
 def test_a_path_that_no_file_has_is_named(tmp_path: Path, path: str, complaint: str) -> None:
     [fault] = resolved(tmp_path, path)[1]
     assert complaint in fault["message"]
+
+
+def test_what_the_api_says_of_an_object_has_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{RC}---\n{SERVICE}")
+    plugin = load_plugin("action/web_services")
+    *_, origins = plugin.resolve([{"name": "web", "namespace": "shop", "manifests": ["a.yaml"]}], tmp_path)
+    said = [
+        "ReplicationController shop/web: the API knows no kind",
+        "Service web: taken",
+        "Pod web: is",
+        "pod web-1 is",
+    ]
+    faults = [{"host": "shop/web", "message": message} for message in said]
+    plugin.name_files([*faults, {"host": "default/web", "message": said[0]}], origins)
+    file = f"{tmp_path}/a.yaml: "
+    assert [fault["message"] for fault in faults] == [f"{file}{said[0]}", f"{file}{said[1]}", *said[2:]]
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
