@@ -121,11 +121,12 @@ def in_words(difference: Difference) -> tuple[str, str]:
     key, ours, theirs = difference
     if key == IDENTITY:
         return f"the API that answers is that of the cluster {theirs}, not of {ours}", WHOSE_API
+    without = theirs is None or (not theirs and isinstance(theirs, list))
     message = (
-        f"{shown(ours)} is declared and the running cluster has {shown(theirs)}; "
+        f"{shown(ours)} is declared and the running cluster has {'none' if without else shown(theirs)}; "
         "this is decided at the first run and not changed later"
     )
-    if theirs is None or (not theirs and isinstance(theirs, list)):
+    if without:
         return message, f"remove it from {key.partition('.')[0]}"
     if key == "cluster_control_plane_endpoint":
         return message, f"write `{key}: {theirs}`; it stays so when the address of a host in the inventory changes"

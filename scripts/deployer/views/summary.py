@@ -51,10 +51,10 @@ def print_failures(summary: Summary, advice: str) -> None:
         head, *lines = failure_lines(failure)
         console.print(Text("\n" + head, "bold red"))
         console.print(Text("\n".join(lines)))
-    if (summary.verb not in ("status", "doctor") and any(failure.unreachable for failure in summary.failures)) or any(
-        count.fate.startswith(("not tried", "stopped")) for count in summary.hosts.values()
-    ):
-        console.print(Text("\n" + others_line(summary)))
+    stopped = any(count.fate.startswith(("not tried", "stopped")) for count in summary.hosts.values())
+    unreachable = summary.verb not in ("status", "doctor") and any(failure.unreachable for failure in summary.failures)
+    if (stopped or unreachable) and (others := others_line(summary)):
+        console.print(Text("\n" + others))
     if advice:
         console.print(Text("\n" + advice))
 
@@ -87,7 +87,7 @@ def others_line(summary: Summary) -> str:
             end = "failed" if count.failed else f"done so far ({count.changed} changed)"
             end = end if count.fate in ("", DONE) else count.fate
             fate.append(f"{host} {end}")
-    return "The others: " + (", ".join(fate) if fate else "there are none") + "."
+    return f"The others: {', '.join(fate)}." if fate else ""
 
 
 def _verify_rows(table: Iterable[Mapping[str, Any]]) -> list[list[Cell]]:
