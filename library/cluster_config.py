@@ -21,7 +21,9 @@ options:
   node_ips: {description: C(cluster_node_ip) by inventory name; empty where it is not set., type: dict, default: {}}
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
-    description: Keys to report, beside what keeps a file from being read; all keys where this is empty.
+    description:
+      - Keys whose faults fail the task, beside what keeps a file from being read; all keys where this is empty.
+      - Faults of other keys are warnings then, for verbs that only look.
     type: list
     elements: str
     default: []
@@ -194,14 +196,14 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         releases=locked_releases(project / "components"),
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
-    if only := params.get("only"):
-        unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
-        return [
-            fault
-            for fault in faults
-            if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
-        ], []
-    return faults, [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]
+    warnings = [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]
+    if not (only := params.get("only")):
+        return faults, warnings
+    unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
+    fatal = [
+        fault for fault in faults if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
+    ]
+    return fatal, [*(f"up would refuse {fault}" for fault in faults if fault not in fatal), *warnings]
 
 
 def failure(faults: Sequence[Fault]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     bundle = progress_file()
     asking = sys.stdin.isatty() and not request.json
     view = make_view(
-        request.json, request.verbosity > 0, lambda: read_progress(bundle), silent=verb.reports and not request.fix
+        request.json, request.verbosity > 0, lambda: read_progress(bundle), quiet=verb.reports and not request.fix
     )
 
     full: list[str] = []

@@ -92,3 +92,10 @@ def test_a_warning_of_the_configuration_is_shown_and_is_an_event(deploy: Deploy)
     assert "host node1 is neither in masters" in result.stdout
     events = [json.loads(line) for line in deploy("reports", "up", "--json", "-e", told).stdout.splitlines()]
     assert [event["level"] for event in events if event["type"] == "message"] == ["notice"]
+
+
+def test_a_warning_is_shown_by_a_verb_that_only_reports(deploy: Deploy) -> None:
+    told = 'x_result={"status": {}, "notices": ["up would refuse hosts.yml:3: colour: unknown key"]}'
+    result = deploy("reports", "status", "-e", told)
+    assert "up would refuse hosts.yml:3: colour" in result.stderr
+    assert "up would refuse" not in result.stdout

@@ -78,3 +78,7 @@ def test_a_silent_api_is_said_and_nothing_is_called_ready(capsys: pytest.Capture
     assert "API   does not answer: refused; kubelet is not running" in out
     assert "ready" not in out
     assert "Hosts not compared" in out
+
+
+def test_a_run_that_saw_nothing_does_not_say_why_hosts_were_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "compared" not in printed(capsys, verb="status", status={}, plan={})  # such as with a vault that is locked

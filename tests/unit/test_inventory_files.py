@@ -147,6 +147,17 @@ def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: s
     assert "".join(where.split()) in "".join(done.stdout.split())  # Ansible breaks lines
 
 
+@pytest.mark.parametrize("playbook", ["doctor", "status"])
+def test_a_wrong_key_is_a_warning_where_one_only_looks(tmp_path: Path, playbook: str) -> None:
+    hosts = "all:\n  children:\n    masters: {hosts: {master1: {ansible_host: 127.0.0.1, ansible_port: 9}}}\n"
+    written(tmp_path, "---\ncluster_name: shop\ncluster_provider: existing\ncluster_pod_cdir: 10.9.0.0/16\n", hosts)
+    done = play(tmp_path, f"playbooks/{playbook}.yml", "-e", "dashboard_tls=maybe")
+    said = "".join(done.stderr.split())  # Ansible breaks lines
+    assert f"upwouldrefuse{tmp_path}/group_vars/all/cluster.yml:4:cluster_pod_cdir:unknownkey" in said
+    assert "upwouldrefuse-e:dashboard_tls:" in said
+    assert re.search(r"^master1 +: ", done.stdout, re.MULTILINE)  # it looked
+
+
 @pytest.mark.parametrize("file", sorted(ROOT.glob("roles/*/templates/*.yaml.j2")), ids=lambda file: file.name)
 def test_names_and_addresses_are_quoted_in_manifests(file: Path) -> None:
     expressions = re.findall(r"\{\{ ([^{}]*?) \}\}", file.read_text())

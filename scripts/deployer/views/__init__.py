@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from deployer.happenings import BundleProgress, Happening
+from deployer.happenings import BundleProgress, Happening, Message
 
 ReadBundle = Callable[[], BundleProgress | None]
 
@@ -28,13 +28,15 @@ class View(Protocol):
         """Leave the screen in order, whatever happened."""
 
 
-class SilentView:
-    """Shows nothing: for a run whose summary is all that one wants to see."""
+class NoticesView:
+    """Shows notices only, on stderr: for a run whose summary is all that one wants to see."""
 
     shows_stages = True
 
     def show(self, happening: Happening) -> None:
-        """Show nothing."""
+        """Print a notice."""
+        if isinstance(happening, Message) and happening.level == "notice":
+            print(happening.text, file=sys.stderr, flush=True)
 
     def tick(self, _running: tuple[str, ...], /) -> None:
         """Nothing moves."""
@@ -43,14 +45,14 @@ class SilentView:
         """Nothing stays open."""
 
 
-def make_view(json: bool, verbose: bool, read_bundle: ReadBundle, *, silent: bool = False) -> View:
-    """Choose the view that fits what stdout is; `silent` unless it is to be verbose."""
+def make_view(json: bool, verbose: bool, read_bundle: ReadBundle, *, quiet: bool = False) -> View:
+    """Choose the view that fits what stdout is; only notices where it is `quiet` and not verbose."""
     if json:
         from deployer.views.jsonlines import JsonView  # noqa: PLC0415 - only what is used
 
         return JsonView(sys.stdout, read_bundle)
-    if silent and not verbose:
-        return SilentView()
+    if quiet and not verbose:
+        return NoticesView()
     if is_live_terminal(sys.stdout):
         from deployer.views.live import LiveView  # noqa: PLC0415 - only what is used
 
