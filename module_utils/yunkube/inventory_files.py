@@ -65,6 +65,11 @@ class Inventory:
         found = [entry for entry in self.entries if entry.key == key]
         return next((entry for entry in reversed(found) if entry.scope == scope), found[-1] if found else None)
 
+    def of_host(self, key: str, host: str) -> Entry | None:
+        """Return the entry that sets the key for a host, or for some group; those of other hosts do not count."""
+        found = [one for one in self.entries if one.key == key and (one.scope == host or one.scope not in self.hosts)]
+        return next((one for one in reversed(found) if one.scope == host), found[-1] if found else None)
+
 
 class TaggedLoader(Loader):
     """YAML as Ansible writes it: its tags hide a value."""

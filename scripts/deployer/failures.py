@@ -39,20 +39,19 @@ def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
 
 
 def unreachable_of(
-    data: Mapping[str, Any], printed: str = "", locked_key: Callable[[str], str] = lambda _: ""
+    data: Mapping[str, Any], printed: str = "", refused: Callable[[str], Explanation | None] = lambda _: None
 ) -> Failure:
     """Make a Failure of the data of an unreachable host, and of what Ansible printed of it.
 
-    `locked_key` names the key that is meant for a host, where ssh could not use it.
+    `refused` explains why a host refused the login, where more is known than ssh says.
     """
     result: Mapping[str, Any] = data.get("res") or {}
     origin = str(data.get("host", ""))
     host = str(data.get("delegate") or origin)  # whom the task went to, if not to its own host
     said = _printed_reason(printed) if result.get("censored") else _text(result.get("msg"))
     explained = explain_unreachable(host, said.replace(_SSH_HIDDEN, "ssh's reason is hidden by the task (no_log)"))
-    if explained.refused and (key := locked_key(host)):
-        cause = f"the login was refused, and the key for it, {key}, has a passphrase and is in no ssh-agent"
-        explained = Explanation(cause, f"give it to the agent of this shell, then run the same again: ssh-add {key}")
+    if explained.refused:
+        explained = refused(host) or explained
     return Failure(
         host=host,
         task=str(data.get("task", "")),

@@ -1,4 +1,4 @@
-"""Private keys: whether ssh could not use the one that is meant for a host, as it has a passphrase."""
+"""Why a host refused a login: ssh itself says only that it did."""
 
 from __future__ import annotations
 
@@ -7,12 +7,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployer.inventory import shown
+from deployer.unreachable import Explanation
+
 if TYPE_CHECKING:
     from ansible.module_utils.yunkube.inventory_files import Inventory
 
+PASSWORDS = ("ansible_password", "ansible_ssh_password", "ansible_ssh_pass")
 NAMES = ("ansible_ssh_private_key_file", "ansible_private_key_file")
 # What ssh tries where none is named, man ssh_config, IdentityFile.
 DEFAULTS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
+
+
+def refused_login(files: Inventory, host: str, *, typed: bool) -> Explanation | None:
+    """Explain it by the password that was given, `typed` or in the inventory, or by a key that could not be used."""
+    given = next((entry for name in PASSWORDS if (entry := files.of_host(name, host))), None)
+    if typed or given:
+        place = "--ask-pass" if typed or not given else f"{shown(given.file)}:{given.line}"
+        return Explanation(
+            f"it refused the password that was given by {place}, or does not allow passwords",
+            "correct the password or ansible_user; PasswordAuthentication in the host's sshd_config allows passwords",
+        )
+    if key := locked_key(files, host):
+        return Explanation(
+            f"the login was refused, and the key for it, {key}, has a passphrase and is in no ssh-agent",
+            f"give it to the agent of this shell, then run the same again: ssh-add {key}",
+        )
+    return None
 
 
 def locked_key(files: Inventory, host: str) -> str:
@@ -21,7 +42,7 @@ def locked_key(files: Inventory, host: str) -> str:
 
 
 def _keys(files: Inventory, host: str) -> Iterator[Path]:
-    named = next((entry for name in NAMES if (entry := files.where(name, host))), None)
+    named = next((entry for name in NAMES if (entry := files.of_host(name, host))), None)
     for text in [named.value] if named else DEFAULTS:
         if isinstance(text, str) and "{{" not in text and (path := Path(text).expanduser()).is_file():
             yield path

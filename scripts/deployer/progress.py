@@ -22,6 +22,7 @@ from deployer.happenings import (
     TaskEnded,
     TaskStarted,
 )
+from deployer.unreachable import Explanation
 
 Event = Mapping[str, Any]
 
@@ -40,9 +41,9 @@ NO_SUCH_HOST = "Could not match supplied host pattern, ignoring: "
 class Progress:
     """Feed it events; it yields what views show, and keeps what the end needs."""
 
-    def __init__(self, locked_key: Callable[[str], str] = lambda _: "") -> None:
-        """Begin with nothing; see failures.py for `locked_key`."""
-        self._locked_key = locked_key
+    def __init__(self, refused: Callable[[str], Explanation | None] = lambda _: None) -> None:
+        """Begin with nothing; see failures.py for `refused`."""
+        self._refused = refused
         self.stages: list[StageEnded] = []
         self.hosts: dict[str, HostCount] = {}
         self.failures: tuple[Failure, ...] = ()
@@ -114,7 +115,7 @@ class Progress:
                 yield self._fail(str(data.get("host", "")), failure_of(data, printed))
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
-                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed, self._locked_key))
+                yield self._fail(str(data.get("host", "")), unreachable_of(data, printed, self._refused))
 
     def abort(self) -> Iterator[Happening]:
         """Close what is open, for a run that was cut short: there will be no stats."""

@@ -19,7 +19,7 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
-from deployer.keys import locked_key
+from deployer.keys import refused_login
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.passwords import Passwords, get_passwords, vault_problem
@@ -115,7 +115,8 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
 def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
     redactor = Redactor((*request.passwords.values, *cluster.secrets))
-    progress = Progress(lambda host: locked_key(cluster.source.files, host))
+    typed = bool(request.passwords.connection)
+    progress = Progress(lambda host: refused_login(cluster.source.files, host, typed=typed))
     stop = Stop(request.timeout)
     bundle = progress_file()
     asking = sys.stdin.isatty() and not request.json

@@ -87,7 +87,7 @@ def test_a_password_is_typed_and_a_wrong_one_is_refused(lab: Lab, key: Path, tmp
     assert PASSWORD not in shown + "".join(path.read_text() for path in (lab.state / "logs").iterdir())
     reach(lab, master1={**stranger, "ansible_password": "wrong"})
     code, said = plan(lab)
-    assert (code, "refused the key or password that was tried for root@10.108.0.11" in said) == (4, True), said
+    assert (code, "it refused the password that was given by" in said) == (4, True), said
 
 
 def test_a_key_with_a_passphrase_needs_an_agent(lab: Lab, key: Path) -> None:

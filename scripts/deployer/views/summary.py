@@ -184,7 +184,11 @@ def certificate_lines(status: Mapping[str, Any]) -> list[str]:
 def drift_lines(summary: Summary) -> list[str]:
     """Say which hosts are as declared, and what would make the others so."""
     if not summary.plan:
-        return [] if summary.failures or not summary.status else ["not compared: what they should have is not in this machine's cache"]
+        return (
+            []
+            if summary.failures or not summary.status
+            else ["not compared: what they should have is not in this machine's cache"]
+        )
     return [
         f"{enumerate_names(hosts)}: {'; '.join(f'would {word}' for word in words) or 'as declared'}"
         for words, hosts in grouped(summary.plan).items()
