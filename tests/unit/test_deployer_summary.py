@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from deployer.happenings import Summary
-from deployer.views.summary import print_summary
+from deployer.happenings import Failure, Fault, Summary
+from deployer.views.summary import failure_lines, print_summary
 
 STATUS = {
     "healthy": True,
@@ -82,3 +82,12 @@ def test_a_silent_api_is_said_and_nothing_is_called_ready(capsys: pytest.Capture
 
 def test_a_run_that_saw_nothing_does_not_say_why_hosts_were_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert "compared" not in printed(capsys, verb="status", status={}, plan={})  # such as with a vault that is locked
+
+
+def test_faults_are_headed_by_their_task_and_each_names_its_host() -> None:
+    fault = Fault("node1: address", "is the same as of master1", "give each host its own")
+    failure = Failure(host="master1", task="Refuse hosts with faults", path="", message="", faults=(fault,))
+    assert failure_lines(failure) == [
+        "Refuse hosts with faults: 1 to fix",
+        "  node1: address: is the same as of master1; give each host its own",
+    ]

@@ -63,7 +63,7 @@ def failure_lines(failure: Failure) -> list[str]:
     """Return a failure as lines: where, why, what to do."""
     if failure.faults:
         what = "would be removed" if failure.kind == "removals" else "to fix"
-        lines = [f"{failure.host}: {failure.task}: {len(failure.faults)} {what}"]
+        lines = [f"{failure.task}: {len(failure.faults)} {what}"]  # each names its own place; the task's host is any
         return lines + [
             f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
             for fault in failure.faults
