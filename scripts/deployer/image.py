@@ -55,7 +55,7 @@ ANSWERS = (
 
 
 def push_image(cluster: Cluster, request: Request) -> int:
-    """Log in, tag, push; the engine's own progress is shown."""
+    """Log in, tag, push; the engine's own progress is shown. A tag that was not there before is removed again."""
     name = checked(request.image)
     secret = find(cluster, request.inventory, "secret", "registry", "registry-login")
     if secret is None:
@@ -77,8 +77,14 @@ def push_image(cluster: Cluster, request: Request) -> int:
         _call([docker, "image", "inspect", "--format", "{{.Id}}", name], environment, name, login)
         arguments = [docker, "login", "--username", login["username"], "--password-stdin", login["address"]]
         _call(arguments, environment, name, login, stdin=login["password"])
+        was_there = _call([docker, "image", "ls", "--quiet", target], environment, name, login)
         _call([docker, "tag", name, target], environment, name, login)
-        _call([docker, "push", target], environment, name, login, shown=not request.json)
+        try:
+            _call([docker, "push", target], environment, name, login, shown=not request.json)
+        finally:
+            if not was_there:
+                with contextlib.suppress(DeployError):  # the push decides
+                    _call([docker, "rmi", target], environment, name, login)
     print(f"image: {target}" if not request.json else f'{{"image": "{target}"}}')
     return Exit.OK
 
@@ -151,7 +157,7 @@ def _call(
     *,
     stdin: str = "",
     shown: bool = False,
-) -> None:
+) -> str:
     done = subprocess.run(
         argv,
         env=environment,
@@ -163,6 +169,7 @@ def _call(
     )
     if done.returncode:
         raise explain(argv[1], done.stderr.strip(), name, login["address"], login["inventory"])
+    return done.stdout or ""
 
 
 def explain(what: str, said: str, name: str, address: str, inventory: str) -> DeployError:

@@ -286,6 +286,7 @@ def test_the_account_of_pods_pulls_and_nothing_else(lab: Lab) -> None:
 
 
 def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    docker("image", "rm", f"{REGISTRY}/large:1", check=False)  # of a run that was cut off
     build(lab, "large:1", filler_mb=MEGABYTES)
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 132, 0, 0))  # room for bars
@@ -303,6 +304,8 @@ def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.Captu
     with capsys.disabled():
         sys.stdout.write(f"\n{MEGABYTES} MB in {time.monotonic() - started:.1f} s, {len(steps)} steps shown ")
     assert len(steps) > 5, said[-2000:]
+    assert docker("image", "ls", "--quiet", f"{REGISTRY}/large") == ""  # the tag was for the push only
+    docker("image", "rm", "large:1")
 
 
 @pytest.mark.parametrize(
