@@ -22,7 +22,7 @@ options:
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
     description:
-      - Keys whose faults fail the task, beside what keeps a file from being read; all keys where this is empty.
+      - Keys whose faults fail the task, beside those of files that cannot be read; all keys where this is empty.
       - Faults of other keys are warnings then, for verbs that only look.
     type: list
     elements: str

@@ -8,7 +8,7 @@ module: host_teardown
 short_description: Remove Kubernetes from a host, and nothing else
 description:
   - Ends pods, stops and disables the services, removes the named files, folders and network links, and undoes what the
-    record of M(host_record) and the notes beside it tell of - packages, kernel settings, openings of a firewall, swap.
+    record of M(host_record) and the notes beside it record - packages, kernel settings, openings of a firewall, swap.
   - What the record names stays - files and folders, chains of the packet filter, network links, namespaces. So do
     other file systems below the folders. Files of the host that the cluster replaced are restored.
   - Of the packet filter only the chains with the given prefixes go, the rules that jump to them, and tables that were

@@ -90,7 +90,7 @@ class Rollout:
         self.module.exit_json(changed=True, changes=words)
 
     def _restart(self) -> str:
-        """Restart the kubelet; return what keeps the node from being Ready when the time is up."""
+        """Restart the kubelet; return why the node is not Ready when the time is up."""
         since = dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - Python 3.9
         kubeadm.start_kubelet(again=True)
         deadline = time.monotonic() + t.cast("int", self.options["timeout"])

@@ -25,7 +25,7 @@ options:
       image: {description: Its image., type: str, default: ""}
       namespace: {description: Where it is; made when it is not there., type: str, default: default}
       kind:
-        description: What keeps its pods.
+        description: The controller of its pods.
         type: str
         choices: [Deployment, ReplicationController]
         default: Deployment

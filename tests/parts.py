@@ -91,7 +91,7 @@ class Suite:
             return list(pool.map(self.run, parts))
 
     def run(self, part: Part) -> Outcome:
-        """Run one part, show what it printed when it is over, and count its tests."""
+        """Run one part, show what it printed when it has ended, and count its tests."""
         started = time.monotonic()
         log, report = RESULTS / f"{part.name.replace(' ', '-')}.log", f"{part.name.replace(' ', '-')}"
         self._say(f"-- {part.name} …")

@@ -347,7 +347,7 @@ def write_record(record: Json, where: Path | None = None) -> int:
 
 
 def complete_record(run: Run) -> None:
-    """Add the packet filter to a record that was taken before any program was there to tell of it."""
+    """Add the packet filter to a record that was taken before any program was there to list it."""
     record = read_record()
     if record is not None and record["firewall"] is None:
         record["firewall"] = firewall(run)

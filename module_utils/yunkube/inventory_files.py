@@ -166,7 +166,7 @@ def _refuse(error: Exception, file: Path, inventory: Inventory, text: str = "") 
 
 
 def _broken(file: Path, line: int, problem: tuple[str, str], inventory: Inventory) -> None:
-    """Note what keeps Ansible from reading a file."""
+    """Note why Ansible cannot read a file."""
     inventory.problems.append(Entry(file, line, "YAML", problem, ""))
 
 

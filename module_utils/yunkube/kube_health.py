@@ -1,4 +1,4 @@
-"""What keeps a cluster from being healthy, read from the API and said in words."""
+"""Why a cluster is not healthy, read from the API and said in words."""
 
 from __future__ import annotations
 

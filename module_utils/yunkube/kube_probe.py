@@ -191,7 +191,7 @@ def questions(pods: list[Pod], namespace: str, domain: str, service: str, port: 
 
 
 def ask_all(asked: list[Question], seconds: float) -> list[Row]:
-    """Ask everything at once, each question until it is answered well or the time is over."""
+    """Ask everything at once, each question until it is answered well or the time is up."""
     if not asked:
         return []
     with ThreadPoolExecutor(max_workers=min(16, len(asked))) as pool:

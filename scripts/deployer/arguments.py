@@ -293,7 +293,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser, one subparser a verb."""
     parser = argparse.ArgumentParser(
         prog="deploy.py",
-        description="Make a Kubernetes cluster of Linux hosts, look after it, and take it away.",
+        description="Make a Kubernetes cluster of Linux hosts, look after it, and remove it.",
         epilog=OVERVIEW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

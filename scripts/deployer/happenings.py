@@ -29,7 +29,7 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StageEnded:
-    """A play is over, or was cut short; `failed` counts hosts that had a failure."""
+    """A play has ended, or was cut short; `failed` counts hosts that had a failure."""
 
     name: str
     seconds: float
@@ -136,7 +136,7 @@ class HostCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """The run is over."""
+    """The run has ended."""
 
     verb: str
     exit_code: int

@@ -81,7 +81,7 @@ class Source:
         return [f"{shown(file)}:{line}" for file, line in self.files.encrypted]
 
     def problems(self) -> list[str]:
-        """Return what keeps Ansible from reading a file, with file and line."""
+        """Return why Ansible cannot read a file, with file and line."""
         return [_fault(one, *one.value) for one in self.files.problems]
 
     def check(self, extra: Collection[str] = ()) -> None:
@@ -95,7 +95,7 @@ class Source:
             raise DeployError("\n".join(lines))
 
     def _connection_faults(self) -> list[str]:
-        """Return what keeps Ansible from connecting, before any check of a play is reached."""
+        """Return why Ansible could not connect, before any check of a play is reached."""
         check = shared("config").check_connection
         return [_fault(one, *found) for one in self.files.entries for found in check(one.key, one.value)]
 

@@ -19,7 +19,7 @@ Process = tuple[int, str]  # pid and start time: a pid alone may be given to ano
 
 
 class Stop:
-    """Knows whether the run must end, and sees to it that nothing is left behind."""
+    """Knows whether the run must end, and ends all that it started."""
 
     def __init__(self, timeout: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """Count the timeout from now; None is no timeout."""

@@ -93,7 +93,7 @@ def _refused(host: str, text: str) -> Explanation:
 
 def _no_route(host: str, text: str) -> Explanation:
     return Explanation(
-        f"there is no way to {_first(_ADDRESS, text, host)} from this machine",
+        f"there is no route to {_first(_ADDRESS, text, host)} from this machine",
         "see that the host is on and in the same network or VPN: ip route get ADDRESS",
     )
 

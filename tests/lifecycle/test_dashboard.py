@@ -41,16 +41,8 @@ CANARIES = {
     "dashboard_password": f"canary-{secrets.token_hex(8)}",
     "registry_password": f"canary-{secrets.token_hex(8)}",
 }
-WEB = [
-    {
-        "name": "demo",
-        "image": f"{REGISTRY}/demo:1",
-        "node_port": 31111,
-        "cpu": "50m",
-        "memory": "32Mi",
-        "probe": {"path": "/healthz"},
-    }
-]
+DEMO_SERVICE = {"name": "demo", "node_port": 31111, "cpu": "50m", "memory": "32Mi", "probe": {"path": "/healthz"}}
+WEB = [DEMO_SERVICE | {"image": f"{REGISTRY}/demo:1"}]
 MEGABYTES = 100
 
 
@@ -304,8 +296,8 @@ def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.Captu
     with capsys.disabled():
         sys.stdout.write(f"\n{MEGABYTES} MB in {time.monotonic() - started:.1f} s, {len(steps)} steps shown ")
     assert len(steps) > 5, said[-2000:]
-    assert docker("image", "ls", "--quiet", f"{REGISTRY}/large") == ""  # the tag was for the push only
     docker("image", "rm", "large:1")
+    assert docker("image", "ls", "--quiet", f"{REGISTRY}/large:1") == ""  # the tag was for the push only
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ CASES = [
     ),
     (
         "ssh: connect to host 2001:db8::11 port 22: Network is unreachable",
-        "no way to 2001:db8::11 from this machine",
+        "no route to 2001:db8::11 from this machine",
         "ip route get",
     ),
     (
@@ -85,7 +85,7 @@ CASES = [
     ),
     (
         "ssh: connect to host 10.77.0.21 port 22: No route to host",
-        "no way to 10.77.0.21",
+        "no route to 10.77.0.21",
         "ip route",
     ),
     (

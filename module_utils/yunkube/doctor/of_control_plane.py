@@ -153,7 +153,7 @@ def api_silent(facts: Facts) -> t.Iterator[Hit]:
 
 
 def token_expired(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts that joined with a token that is over, and wait for a certificate in vain."""
+    """Hosts that joined with a token that has expired, and wait for a certificate in vain."""
     if not facts.cluster.answers:
         return
     for host in facts.reached:
@@ -188,7 +188,7 @@ JOINING = (
     ),
     Fault(
         "join-token-expired",
-        "The host joined with a token that is over",
+        "The host joined with a token that has expired",
         "The kubelet ends with `Unauthorized` and gets no certificate; the node does not appear.",
         token_expired,
         "{command}: it joins with a fresh token",
@@ -233,7 +233,7 @@ FAULTS = (
     ),
     Fault(
         "api-certificate-expired",
-        "The API server's certificate is over",
+        "The API server's certificate has expired",
         "`x509: certificate has expired or is not yet valid` from kubectl and from every kubelet.",
         api_certificate_expired,
         f"on {{host}}: kubeadm certs renew apiserver {BY_HAND}, then restart the API server's container",
@@ -259,7 +259,7 @@ FAULTS = (
     ),
     Fault(
         "control-plane-certificate-expired",
-        "A certificate of the control plane is over",
+        "A certificate of the control plane has expired",
         "etcd, the scheduler or the controller manager is refused by its peers.",
         other_certificate_expired,
         f"on {{host}}: kubeadm certs renew all {BY_HAND}, then restart the control plane's containers",

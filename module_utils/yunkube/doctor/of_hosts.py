@@ -177,7 +177,7 @@ def kubelet_conf(facts: Facts) -> t.Iterator[Hit]:
 
 
 def node_certificate(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes whose certificate is over; the kubelet renews it by itself long before."""
+    """Nodes whose certificate has expired; the kubelet renews it by itself long before."""
     for host in facts.reached:
         found = host.certificates.get(CURRENT, {})
         if "ends" in found and found["ends"] < host.now:
@@ -387,7 +387,7 @@ FAULTS = (
     ),
     Fault(
         "node-certificate-expired",
-        "The node's certificate is over",
+        "The node's certificate has expired",
         "The kubelet is refused as Unauthorized, and the node turns NotReady.",
         node_certificate,
         "{command}, then add it again; on a master, its old files deleted: kubeadm init phase kubeconfig kubelet "

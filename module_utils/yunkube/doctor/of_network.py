@@ -99,7 +99,7 @@ def _host(facts: Facts, node: str) -> str:
 
 
 def cloud_route(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes to whose pods the cloud's network knows no way."""
+    """Nodes to whose pods the cloud's network has no route."""
     for node in facts.cluster.nodes:
         if node["network"]:
             evidence = [f"node {node['name']}: NetworkUnavailable, {node['network']}", f"podCIDR {node['pod_cidr']}"]
@@ -233,7 +233,7 @@ def bridge_address(facts: Facts) -> t.Iterator[Hit]:
 
 
 def route_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts that know no way to the pods of another node."""
+    """Hosts without a route to the pods of another node."""
     if facts.cluster.net_conf.get("Backend", {}).get("Type") not in OVERHEAD:
         return
     for host in facts.reached:
@@ -313,7 +313,7 @@ FAULTS = (
     ),
     Fault(
         "cloud-route-missing",
-        "The cloud's network knows no way to the node's pods",
+        "The cloud's network has no route to the node's pods",
         "Pods of the node are reached from the node alone.",
         cloud_route,
         "add the route for {host}'s podCIDR to the VPC's route table, or see why the cloud's controller did not",

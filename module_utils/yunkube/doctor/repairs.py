@@ -264,7 +264,7 @@ def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
 
 
 # What kubeadm calls a certificate, and who must start again to read it: the API server and etcd see a new file by
-# themselves. The API server takes minutes over the one that it shows kubelets, too long once that is over.
+# themselves. The API server takes minutes over the one that it shows kubelets, too long once that has expired.
 RENEWALS = {
     "apiserver.crt": ("apiserver", ""),
     "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver if expired"),

@@ -57,7 +57,7 @@ def test_the_kernel_is_set_up_now_and_at_boot(host: Host) -> None:
     assert settings["net.ipv4.ip_forward"] == settings["net.bridge.bridge-nf-call-iptables"] == "1"
     assert host.check_output("sysctl -n " + shlex.join(settings)).split() == list(settings.values())
     assert "overlay" in host.file("/proc/filesystems").content_string
-    # A kernel that has everything built in, and no way to load a module, has none to list.
+    # A kernel that has everything built in, and cannot load a module, has none to list.
     assert host.file("/etc/modules-load.d/kubernetes.conf").exists == host.file("/proc/modules").exists
 
 

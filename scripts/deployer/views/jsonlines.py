@@ -33,7 +33,7 @@ class JsonView:
         print(json.dumps(line, ensure_ascii=False, default=str), file=self._out, flush=True)
 
     def tick(self, _running: tuple[str, ...]) -> None:
-        """Tell of the bundle when it has moved on."""
+        """Show the progress of the bundle when it has moved on."""
         progress = self._read_bundle()
         if progress is not None and (progress.what, progress.done) != self._bundle:
             self._bundle = (progress.what, progress.done)

@@ -39,13 +39,13 @@ class PlainView:
                 self._line(f"  diff     {happening.host}: {happening.task}")
                 self._print("\n".join("             " + line for line in happening.text.splitlines()))
             case Failure():
-                word = "no way" if happening.unreachable else "FAILED"
+                word = "unreachable" if happening.unreachable else "FAILED"
                 self._line(f"  {word:8} {happening.host}: {happening.task}: {first_line(happening.message)}")
             case Message() if is_told(happening, self._verbose):
                 self._print(happening.text)
 
     def tick(self, _running: tuple[str, ...]) -> None:
-        """Tell of the bundle when it has moved on."""
+        """Show the progress of the bundle when it has moved on."""
         progress = self._read_bundle()
         if progress is not None and (progress.what, progress.done) != self._bundle:
             self._bundle = (progress.what, progress.done)
