@@ -21,12 +21,11 @@ options:
   node_ips: {description: C(cluster_node_ip) by inventory name; empty where it is not set., type: dict, default: {}}
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
-    description:
-      - Keys whose faults fail the task, beside those of files that cannot be read; all keys where this is empty.
-      - Faults of other keys are warnings then, for verbs that only look.
+    description: Keys to report, beside files that cannot be read; all keys where this is empty.
     type: list
     elements: str
     default: []
+  warn: {description: Whether faults of the keys beside C(only) are warnings., type: bool, default: false}
 attributes:
   check_mode: {support: full, details: [Only reads.]}
   diff_mode: {support: none}
@@ -197,13 +196,14 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
     warnings = [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]
-    if not (only := params.get("only")):
+    only, warn = params.get("only"), params.get("warn")
+    if not only:
         return faults, warnings
     unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
     fatal = [
         fault for fault in faults if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
     ]
-    return fatal, [*(f"up would refuse {fault}" for fault in faults if fault not in fatal), *warnings]
+    return fatal, [*(f"up would refuse {fault}" for fault in faults if fault not in fatal), *warnings] if warn else []
 
 
 def failure(faults: Sequence[Fault]) -> dict[str, Any]:
@@ -224,6 +224,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}},
             "node_ips": {"type": "dict", "default": {}},
             "extra": {"type": "dict", "default": {}},
+            "warn": {"type": "bool", "default": False},
             "only": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
