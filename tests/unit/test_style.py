@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from deployer.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -145,12 +146,29 @@ def test_a_host_that_is_down_keeps_no_later_one_from_its_turn() -> None:
     assert join["throttle"] == "{{ 1 if cluster_is_master else 0 }}"  # what has etcd's members come one by one instead
 
 
-def test_the_readme_has_the_stages_in_the_order_in_which_they_run() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_docs_have_the_stages_in_the_order_in_which_they_run() -> None:
+    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs/how-it-works.md").read_text()
     stages = [play["name"] for play in load(ROOT / "site.yml")]
-    assert re.findall(r"(?m)^\| ([\w ]+) \| `playbooks/", readme) == stages
+    assert re.findall(r"(?m)^\| ([\w ]+) \| `playbooks/", page) == stages
     shown = re.findall(rf"(?m)^\[ *[\d.]+s\] ({'|'.join(stages)})$", readme)
     assert shown == [name for name in stages if name in shown]
+
+
+def test_both_readmes_name_the_same_commands() -> None:
+    def commands(name: str) -> list[str]:
+        return re.findall(
+            r"(?m)^(make [a-z]+|\./scripts/deploy\.py [^ ]+(?: [^ ]+)*?)(?=  |$)", (ROOT / name).read_text()
+        )
+
+    assert commands("README.md") == commands("README.zh-CN.md")
+    verbs = {name.partition(" ")[0] for name in VERBS} | {"kubectl", "dashboard", "image", "import"}
+    assert {line.split()[1] for line in commands("README.md") if line.startswith("./")} == verbs
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "roles").glob("*/README.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
+    assert [f"{page.relative_to(ROOT)}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_nothing_teaches_to_remove_all_web_services() -> None:
