@@ -62,10 +62,10 @@ from ansible.module_utils.yunkube.config import (
     check_extra,
     check_shape,
     check_value,
-    closest,
     display,
 )
 from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read, role_options
+from ansible.module_utils.yunkube.words import closest
 from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
 
 
@@ -163,6 +163,8 @@ def faults_of(
 
 def unused(inventory: Inventory, hosts: Collection[str], groups: Collection[str], project: Path) -> Iterator[str]:
     """Yield a line for each file of variables that is for nobody: Ansible reads none of them, and says nothing."""
+    for file, other in inventory.shadowed:
+        yield f"{display(file, project)} is not read, as there is {display(other, project)}; move it in there"
     known = {*hosts, *groups, "all", "ungrouped", "localhost"}
     strangers = {entry.scope: entry.file for entry in reversed(inventory.entries) if entry.scope not in known}
     for scope, file in sorted(strangers.items()):

@@ -14,10 +14,9 @@ from itertools import combinations
 from typing import Any
 
 from ansible.module_utils.yunkube import shapes
-from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web_ownership import RESERVED
-from ansible.module_utils.yunkube.words import one_of
+from ansible.module_utils.yunkube.words import closest, one_of
 
 Finding = tuple[str, str, str]
 

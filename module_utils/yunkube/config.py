@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube import shapes
 from ansible.module_utils.yunkube.inventory_files import OPAQUE, Entry
+from ansible.module_utils.yunkube.words import closest
 
 _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
 # Choices that are known and do not work yet, by key; they become choices of the spec on the day on which they work.
@@ -24,6 +25,22 @@ CLUSTER_WIDE = frozenset({
 })  # fmt: skip
 # What other projects, and the shell, call what has another name here.
 _ELSEWHERE = dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "container_runtime_environment")
+# Variables that Ansible does not have any more, and those of today.
+_REMOVED = {
+    "ansible_sudo": "ansible_become",
+    "ansible_sudo_user": "ansible_become_user",
+    "ansible_sudo_pass": "ansible_become_password",
+    "ansible_sudo_exe": "ansible_become_exe",
+    "ansible_su": "ansible_become with ansible_become_method: su",
+    "ansible_su_user": "ansible_become_user",
+    "ansible_su_pass": "ansible_become_password",
+}
+_ARGUMENTS = re.compile(r"ansible_(ssh|scp|sftp)_(\w+_)?args")
+# Ansible's own; others have a dot in their name.
+_BECOME_METHODS = ("sudo", "su", "runas")
+# Connections to what is no Linux host, and one whose library is not installed here.
+_NO_SSH = {"paramiko", "paramiko_ssh", "winrm", "psrp"}
+_NO_SHELLS = {"powershell", "cmd"}
 # As ansible.module_utils.parsing.convert_bool reads them.
 _TRUTH = {"y", "yes", "on", "1", "true", "t", "1.0", "n", "no", "off", "0", "false", "f", "0.0"}
 _NAMES = {"str": "a string", "path": "a path", "int": "a whole number", "float": "a number", "bool": "true or false",
@@ -65,14 +82,15 @@ def display(file: Path, project: Path) -> str:
     return str(file.relative_to(project)) if file.is_relative_to(project) else str(file)
 
 
-def closest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word that was probably meant."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
-
-
 def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iterator[Fault]:
     """Yield the faults of one variable: its name, then its value."""
     file = display(entry.file, project)
+    if entry.key == "sops" and isinstance(entry.value, Mapping):
+        message = (
+            "the file is encrypted by SOPS, which is not decrypted here, so its values are not what they should be"
+        )
+        yield Fault(file, entry.line, entry.key, message, "encrypt it by ansible-vault")
+        return
     if entry.key.startswith(_OWN):
         for message, remedy in check_connection(entry.key, entry.value):
             yield Fault(file, entry.line, entry.key, message, remedy)
@@ -87,13 +105,35 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
 
 def check_connection(key: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield (message, remedy) for a variable of Ansible's that makes it fail at the first task of a host."""
+    if meant := _REMOVED.get(key):
+        yield "Ansible does not know this variable any more", f"write {meant}"
     if value is OPAQUE or shapes.is_template(value):
         return
-    text = str(value)
+    text = "" if value is None else str(value)
     if key == "ansible_port" and not (re.fullmatch(r"\d{1,5}", text) and 1 <= int(text) <= 65535):
         yield f"{text} is no port", "write a number from 1 to 65535"
     if key == "ansible_become" and text.lower() not in _TRUTH:
         yield f"{text} is neither true nor false", "write true or false"
+    if key in ("ansible_host", "ansible_ssh_host") and not text:
+        yield "has no value", "write the host's address, or remove the line where its name is one"
+    if key in ("ansible_host", "ansible_ssh_host") and text.startswith("["):
+        yield f"{text} is in brackets", f"write {text.strip('[]')}"
+    if key == "ansible_become_method" and "." not in text and text not in _BECOME_METHODS:
+        yield f"{text} is none of Ansible's methods", "write sudo or su, or the full name of a plugin"
+    if key == "ansible_connection" and text.removeprefix("ansible.builtin.") in _NO_SSH:
+        yield f"hosts are not reached by {text}", "write ssh, or remove the line"
+    if key == "ansible_shell_type" and text.removeprefix("ansible.builtin.") in _NO_SHELLS:
+        yield f"{text} is no shell of a Linux host", "write sh, or remove the line"
+    if _ARGUMENTS.fullmatch(key) and not _is_quoted_well(text):
+        yield "a quote is not closed", "close it"
+
+
+def _is_quoted_well(text: str) -> bool:
+    try:
+        shlex.split(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_shape(key: str, value: Any) -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ import shlex
 import typing as t
 
 _SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:#.*)?")
+_BRACKETED = re.compile(r"\[([0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F:.]*)\](?::\d+)?")
 _RANGE = re.compile(r"\[(\w+):(\w+)(?::(\d+))?\]")
 
 
@@ -41,7 +42,7 @@ def parse(text: str) -> t.Iterator[Item]:
             else:
                 defined.add(group)
                 yield Item("group", number, group)
-        elif line.startswith("["):
+        elif line.startswith("[") and not _BRACKETED.match(line):
             yield _wrong(number, f'"{line}" is no section', "write [group], [group:children] or [group:vars]")
         elif section == "children":
             wanted.append((line.split()[0], number, f"[{group}:children]"))
@@ -67,7 +68,7 @@ def _host(line: str, number: int) -> t.Iterator[Item]:
     except ValueError:
         yield _wrong(number, "a quote is not closed", "close it")
         return
-    hosts = expanded(re.sub(r":\d+$", "", pattern))
+    hosts = hosts_of(pattern)
     for host in hosts:
         yield Item("host", number, host)
     for token in tokens:
@@ -79,6 +80,14 @@ def _host(line: str, number: int) -> t.Iterator[Item]:
             yield _wrong(number, f"{key}: a range counts in the host's name alone", "write a line for each host")
         for host in hosts:
             yield Item("variable", number, key, value_of(value), host)
+
+
+def hosts_of(pattern: str) -> list[str]:
+    """Return the hosts that a pattern means, with ranges and a port or not: `node[01:12]:2222`, `[2001:db8::5]:22`."""
+    if found := _BRACKETED.fullmatch(pattern):
+        return [found[1]]
+    outside = _RANGE.sub("", pattern)
+    return expanded(re.sub(r":\d+$", "", pattern) if outside.count(":") == 1 else pattern)
 
 
 def expanded(pattern: str) -> list[str]:

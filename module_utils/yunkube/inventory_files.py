@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ansible.module_utils.yunkube import ini_reader
+from ansible.module_utils.yunkube.words import closest
 from ansible.module_utils.yunkube.yaml_reader import (
     HAS_YAML,
     REFUSALS,
@@ -58,6 +59,7 @@ class Inventory:
     problems: list[Entry] = field(default_factory=list)  # the value is (message, remedy)
     encrypted: list[tuple[Path, int]] = field(default_factory=list)  # files and values that ansible-vault wrote
     unread: list[Path] = field(default_factory=list)  # what other variables may stand in: encrypted, or for a program
+    shadowed: list[tuple[Path, Path]] = field(default_factory=list)  # files that Ansible skips, and for which one
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the command line, which wins over all files
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
@@ -93,8 +95,9 @@ def read(sources: list[Path]) -> Inventory:
             directories.append(directory)
     for directory in directories:
         for kind in ("group_vars", "host_vars"):
-            for scope, file in _variable_files(directory / kind):
-                _read_variables(file, scope, inventory)
+            for scope, files in _variable_files(directory / kind, inventory):
+                for file in files:
+                    _read_variables(file, scope, inventory)
     return inventory
 
 
@@ -122,14 +125,22 @@ def role_options(roles: Path) -> dict[str, Any]:
     return options
 
 
-def _variable_files(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (scope, file) in the order in which Ansible loads them: all.yml, all/*.yml..."""
+def _variable_files(directory: Path, inventory: Inventory) -> Iterator[tuple[str, list[Path]]]:
+    """Yield each scope with its files, in the order in which Ansible loads them.
+
+    Of all, all.yml, all.yaml and all.json, file or folder, it takes the first there is (DataLoader.find_vars_files).
+    """
+    found: dict[str, dict[str, Path]] = {}
     for path in sorted(directory.iterdir()) if directory.is_dir() else []:
-        if path.is_dir():
-            files = (file for file in sorted(path.rglob("*")) if file.is_file())
-            yield from ((path.name, file) for file in files if _is_variable_file(file))
-        elif _is_variable_file(path):
-            yield path.stem, path
+        named = path.name in inventory.hosts or path.name in inventory.groups  # such as node1.example.com
+        if path.is_dir() or named or _is_variable_file(path):
+            suffix = path.suffix if path.suffix in _EXTENSIONS and not named else ""
+            found.setdefault(path.name.removesuffix(suffix), {})[suffix] = path
+    for scope, paths in found.items():
+        first, *others = (paths[suffix] for suffix in _EXTENSIONS if suffix in paths)
+        inventory.shadowed += [(other, first) for other in others]
+        inner = sorted(file for file in first.rglob("*") if file.is_file() and _is_variable_file(file))
+        yield scope, inner if first.is_dir() else [first]
 
 
 def _is_variable_file(file: Path) -> bool:
@@ -207,8 +218,12 @@ def _plain(loader: Any, node: Node, file: Path, inventory: Inventory) -> Any:
     """Return the node's value, noting keys that come twice at any depth."""
     if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
         return {key: _plain(loader, value, file, inventory) for key, _, value in _pairs(loader, node, file, inventory)}
-    if isinstance(node, SequenceNode):
+    if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
         return [_plain(loader, item, file, inventory) for item in node.value]
+    if node.tag.startswith("!") and node.tag not in (*_VAULTED, "!unsafe"):
+        problem = (f"the tag {node.tag} is none of Ansible's", "use !vault or !unsafe, or write the value itself")
+        _broken(file, line_of(node), problem, inventory)
+        return OPAQUE
     if isinstance(node, ScalarNode):
         if node.tag in _VAULTED:
             inventory.encrypted.append((file, line_of(node)))
@@ -239,7 +254,7 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
         if stream.read(2) == b"#!":  # a program, whose output Ansible reads
             inventory.unread.append(file)
             return
-    if file.suffix in ("", ".ini"):
+    if file.suffix == ".ini" or (file.suffix == "" and not _is_yaml(file)):
         _read_ini(file, inventory)
         return
     loader, root = _compose(file, inventory)
@@ -256,13 +271,37 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
         _read_group(loader, name, (file, line), node, inventory)
 
 
-def _check_section(section: str, line: int, body: Node, file: Path, inventory: Inventory) -> None:
-    """Note what Ansible refuses the whole file for, with a mere warning: hosts in a list, names that are no text."""
-    if section not in ("hosts", "children"):
+def _is_yaml(file: Path) -> bool:
+    """Say whether a file without an extension is YAML: Ansible tries that first, and a mapping is no INI."""
+    try:
+        return isinstance(
+            yaml.compose(file.read_text(encoding="utf-8", errors="replace"), Loader=TaggedLoader), MappingNode
+        )
+    except REFUSALS:
+        return False
+
+
+_SECTIONS = {
+    "hosts": "write each name as a key, such as `master1:`",
+    "children": "write each name as a key, such as `nodes:`",
+    "vars": "write `key: value` lines",
+}
+
+
+def _check_section(section: str, line: int, body: Node, place: tuple[str, Path], inventory: Inventory) -> None:
+    """Note what Ansible skips, or refuses the whole file for, with a mere warning: lists, names that are no text."""
+    group, file = place
+    if section not in _SECTIONS:
+        meant = closest(section, _SECTIONS)
+        hint = f"did you mean {meant}?" if meant else "a group has hosts, children and vars"
+        problem = (f"Ansible skips this key of the group {group}", hint)
+        inventory.problems.append(Entry(file, line, section, problem, ""))
         return
     if what := _kind(body):
-        problem = (f"{what}, which Ansible does not read here", "write each name as a key, such as `master1:`")
+        problem = (f"{what}, which Ansible does not read here", _SECTIONS[section])
         inventory.problems.append(Entry(file, line, section, problem, ""))
+    if section == "vars":
+        return
     if not isinstance(body, MappingNode):
         return
     for key, _ in body.value:
@@ -277,20 +316,34 @@ def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inv
     file = place[0]
     inventory.groups.setdefault(name, place)
     for section, at, body in _pairs(loader, node, file, inventory):
-        _check_section(section, at, body, file, inventory)
+        _check_section(section, at, body, (name, file), inventory)
         if section == "vars":
             _add_variables(loader, body, file, name, inventory)
         elif section == "hosts":
-            for host, line, variables in _pairs(loader, body, file, inventory):
-                inventory.hosts.setdefault(host, (file, line))
-                _add_variables(loader, variables, file, host, inventory)
+            for pattern, line, variables in _pairs(loader, body, file, inventory):
+                if what := _kind(variables):
+                    problem = (f"{what}, where the host's variables stand", f"write {pattern}: {{ansible_host: ...}}")
+                    inventory.problems.append(Entry(file, line, f"host {pattern}", problem, ""))
+                for host in ini_reader.hosts_of(pattern):
+                    inventory.hosts.setdefault(host, (file, line))
+                    _add_variables(loader, variables, file, host, inventory)
         elif section == "children":
             for child, line, group in _pairs(loader, body, file, inventory):
+                if what := _kind(group):
+                    problem = (f"{what}, where the group's hosts, children and vars stand", "write `hosts:` below it")
+                    inventory.problems.append(Entry(file, line, f"group {child}", problem, ""))
                 _read_group(loader, child, (file, line), group, inventory)
 
 
 def _read_ini(file: Path, inventory: Inventory) -> None:
-    for item in ini_reader.parse(file.read_text(encoding="utf-8", errors="replace")):
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if text.startswith("\ufeff"):
+        problem = (
+            "begins with a byte order mark, which Ansible takes for a host",
+            "save the file as UTF-8 without BOM",
+        )
+        inventory.problems.append(Entry(file, 1, "INI", problem, ""))
+    for item in ini_reader.parse(text.removeprefix("\ufeff")):
         if item.kind == "group":
             inventory.groups.setdefault(item.name, (file, item.line))
         elif item.kind == "host":

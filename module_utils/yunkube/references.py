@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import ansible
-from ansible.module_utils.yunkube.config import closest
 from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
 from ansible.module_utils.yunkube.shapes import is_template
+from ansible.module_utils.yunkube.words import closest
 from jinja2 import Environment, TemplateSyntaxError, meta, nodes
 
 # Names that Ansible itself defines, beside those that begin with ansible_:

@@ -126,7 +126,15 @@ def cluster_configuration(value: Mapping[str, Any]) -> Iterator[Complaint]:
             yield f"{place}.extraArgs is a dictionary, which kubeadm no longer reads", right
 
 
+def folder(value: str) -> Iterator[Complaint]:
+    """It is the same from wherever a command is typed."""
+    if not is_template(value) and (not value.startswith(("/", "~")) or "$" in value):
+        yield f"{value} is not an absolute path", "begin it with / or ~/, and write variables of the shell out"
+
+
 SHAPES: Mapping[str, tuple[type, Callable[[Any], Iterator[Complaint]]]] = {
+    "cluster_cache_dir": (str, folder),
+    "cluster_state_dir": (str, folder),
     "container_runtime_registry_mirrors": (dict, mirrors),
     "master_certificate_names": (list, certificate_names),
     "master_cluster_configuration": (dict, cluster_configuration),

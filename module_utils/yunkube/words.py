@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing as t
 
 MOST = 8  # names in a line; of more, the first ones and how many there are
@@ -18,6 +19,11 @@ def counted(names: t.Sequence[str], thing: str) -> str:
         return f"{thing} {names[0]}"
     shown = names if len(names) <= MOST else [*names[: MOST - 1], f"{len(names) - MOST + 1} more"]
     return f"{len(names)} {thing}s: {', '.join(shown)}"
+
+
+def closest(word: str, words: t.Iterable[str]) -> str | None:
+    """Return the word that was probably meant."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)), None)
 
 
 def one_of(numbers: range) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.constants import MAGIC_VARIABLE_MAPPING
 from deployer.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +126,17 @@ def test_what_runs_on_the_control_machine_runs_as_the_user(file: Path) -> None:
     tasks = [task for task in tasks_of(file) if task.get("delegate_to") == "localhost"]
     for entry in (*plays, *tasks):
         # The keyword `become` does not count where the inventory sets the variable.
-        assert entry.get("vars", {}).get("ansible_become") is False, entry["name"]
+        common = load(ROOT / "playbooks/vars/control_machine.yml") if "vars_files" in entry else {}
+        assert {**common, **entry.get("vars", {})}.get("ansible_become") is False, entry["name"]
+        if entry.get("connection") == "local":  # nor how hosts are reached; elsewhere a task is delegated to one
+            assert entry.get("vars_files") == ["vars/control_machine.yml"], entry["name"]
+
+
+def test_the_control_machine_is_reached_by_no_variable_of_hosts() -> None:
+    given = set(load(ROOT / "playbooks/vars/control_machine.yml"))
+    used = ("connection", "shell", "executable", "remote_addr", "remote_user", "password", "port", "private_key_file")
+    become = ("become", "become_method", "become_user", "become_pass", "become_exe", "become_flags")
+    assert {name for attribute in (*used, *become) for name in MAGIC_VARIABLE_MAPPING[attribute]} <= given
 
 
 def test_commands_are_the_exception() -> None:
