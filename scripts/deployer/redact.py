@@ -50,8 +50,10 @@ AFTER = (
     re.compile(r"(?P<name>\bauthorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:basic )?)[^\s\"']{8,}", re.IGNORECASE),
     re.compile(r"(?P<name>[\"']auth[\"'][ \t]*:[ \t]*[\"'])[A-Za-z0-9+/=]{8,}(?=[\"'])"),  # of Docker, base64
 )
+# Behind names that Ansible's errors quote ("Error processing keyword 'become_pass': ...") stands the reason.
+QUOTED = r"""(?<!keyword ['"])(?<!value for ['"])"""
 ASSIGNMENT = re.compile(
-    rf"""(?P<name>["']?(?<![\w-])(?P<word>[\w-]*{WORDS}[\w-]*|[\w-]*{ENDING})["']?"""
+    rf"""(?P<name>["']?(?<![\w-]){QUOTED}(?P<word>[\w-]*{WORDS}[\w-]*|[\w-]*{ENDING})["']?"""
     rf"""[ \t]*[:=][ \t]*)(?P<value>{_VALUE})""",
     re.IGNORECASE,
 )

@@ -47,6 +47,8 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEcanary\nmore\n-----END RSA PRIVATE K
         '{"name": "API_KEY", "value": "canary1"}',
         "{'name': 'API_TOKEN', 'value': 'canary1'}",
         "- name: DB_PASS\n  value: 'canary 1'",
+        "keyword password: canary1",
+        "{'keyword': 1, 'password': 'canary1'}",
     ],
 )
 def test_a_secret_is_hidden(text: str) -> None:
@@ -80,6 +82,8 @@ def test_a_secret_is_hidden(text: str) -> None:
         "ansible_vault_password_file: /home/me/vault",
         "monkey: 1, keyboard: de, access_key_rotation_ttl: 3",
         "eyJ is how a JWT begins",
+        "Error processing keyword 'become_pass': The lookup plugin 'x' failed to load",
+        "Error while resolving value for 'registry_password': 'x_secret' is undefined",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
