@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from deployer.happenings import Failure, Fault
+from deployer.inventory import shown
 from deployer.unreachable import Explanation, explain_unreachable
 
 LONGEST = 600
@@ -20,6 +22,14 @@ _PRINTED = re.compile(
 # How Ansible leads up to the words of a lookup of ours, which it then gives twice, and once more what they came from.
 _LOOKUP = re.compile(r"^Finalization of task args .*?The lookup plugin '\w+' failed: ", re.DOTALL)
 _TWICE = re.compile(r"(?P<words>.{20,}?): (?P=words)(: .*)?", re.DOTALL)
+# What Ansible says of a connection variable that it cannot use, by the name that the variable has in a play, and where
+# it prints that the variable stands.
+_KEYWORD = re.compile(r"Error processing keyword '(\w+)'")
+_ORIGIN = re.compile(r"^Origin: (?P<file>/.+?):(?P<line>\d+)(?::\d+)?$", re.MULTILINE)
+# What it says where a module's output is none of a module, or where the module was not even begun.
+_NO_ANSWER = "Module result deserialization failed"
+_NO_PYTHON = re.compile(rf"{_NO_ANSWER}|The module interpreter '.*' was not found")
+_KILLED = (137, -9)
 _SSH_HIDDEN = "<error censored due to no log>"
 
 
@@ -27,12 +37,13 @@ def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
     """Make a Failure of the data of a failed result, and of what Ansible printed of it."""
     result: Mapping[str, Any] = data.get("res") or {}
     faulty = _failed_item(result)
+    message = _message(faulty, printed)
     return Failure(
         host=str(data.get("host", "")),
         task=str(data.get("task", "")),
         path=str(data.get("task_path", "")),
-        message=_message(faulty, printed),
-        remedy=str(faulty.get("remedy") or ""),
+        message=message,
+        remedy=str(faulty.get("remedy") or "") or _remedy(faulty, message, printed.replace("\r", "")),
         kind=str(faulty.get("kind") or ""),
         faults=tuple(_fault(fault) for fault in faulty.get("faults") or () if isinstance(fault, Mapping)),
     )
@@ -96,14 +107,40 @@ def _message(result: Mapping[str, Any], printed: str) -> str:
         message = _printed_reason(printed) or "the reason is hidden, for it may hold a secret (no_log)"
         return _shortened(message)
     if isinstance(modules := result.get("failed_modules"), Mapping):  # of gathering facts
-        reasons = [f"{name}: {_text(failed.get('msg'))}" for name, failed in modules.items()]
-        return _shortened("; ".join(reasons))
-    message = _text(result.get("msg"))
+        return _shortened("; ".join(f"{name}: {_reason(failed)}" for name, failed in modules.items()))
+    message = _reason(result)
     # A command's own words say more than "non-zero return code".
     output = _text(result.get("stderr")) or _text(result.get("stdout"))
     if output and message in ("", "non-zero return code"):
         message = f"exit code {result.get('rc')}: {output}" if "rc" in result else output
     return _shortened(message)
+
+
+def _reason(result: Mapping[str, Any]) -> str:
+    """Return why a module failed: what its interpreter said last, where the module said nothing."""
+    message = _text(result.get("msg"))
+    if _NO_ANSWER not in message:
+        return message
+    said = _text(result.get("module_stderr")).splitlines()
+    return said[-1].strip() if said else f"the module gave no answer (exit code {result.get('rc')})"
+
+
+def _remedy(result: Mapping[str, Any], message: str, printed: str) -> str:
+    """Return what to do about a connection variable, for Ansible names neither the variable nor its place."""
+    if found := _KEYWORD.search(message):
+        from ansible.constants import MAGIC_VARIABLE_MAPPING  # noqa: PLC0415 - slow, and seldom needed
+
+        names = " or ".join(reversed(MAGIC_VARIABLE_MAPPING.get(found[1], ())))
+        origin = _ORIGIN.search(printed.rpartition(found[0])[2])  # Ansible names the task's place before
+        place = f"{shown(Path(origin['file']))}:{origin['line']}" if origin else "the inventory"
+        return f"correct {names} in {place}" if names else ""
+    modules = result.get("failed_modules")
+    failed = list(modules.values()) if isinstance(modules, Mapping) else [result]
+    for one in failed:
+        said = message if one.get("censored") else _text(one.get("msg"))
+        if _NO_PYTHON.search(said) and one.get("rc") not in _KILLED:
+            return "set ansible_python_interpreter to a Python that runs on this host"
+    return ""
 
 
 def _shortened(message: str) -> str:

@@ -27,6 +27,42 @@ def test_a_failed_module_of_gathering_facts_shows_its_reason(deploy: Deploy) -> 
     assert re.search(r"cause   .*: .*'/usr/bin/python3.77' was not found", result.stderr)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason", "key"),
+    [
+        ("ansible_user: \"{{ 'x' | int('y') + [] }}\"", "Error processing keyword 'remote_user': ", "ansible_user"),
+        (
+            "ansible_become_password: \"{{ lookup('no.such.one', 1) }}\"",
+            "'become_pass': The lookup",
+            "ansible_become_pass",
+        ),
+        ("ansible_timeout: soon", "'timeout': The value 'soon' could not", "ansible_timeout"),
+    ],
+)
+def test_a_wrong_connection_variable_is_named_with_its_place(
+    deploy: Deploy, tmp_path: Path, line: str, reason: str, key: str
+) -> None:
+    file = tmp_path / "checkout/inventory/docker/group_vars/all/cluster.yml"
+    file.write_text(f"{file.read_text()}ansible_become: true\n{line}\n")
+    result = deploy("no_connection", "up")
+    assert result.returncode == 3
+    assert reason in result.stderr
+    assert re.search(rf"  remedy  correct {key}.* in \S*group_vars/all/cluster\.yml:5\n", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("playbook", ["no_connection", "no_facts"])
+def test_an_interpreter_that_does_not_run_is_named_with_what_it_said(
+    deploy: Deploy, tmp_path: Path, playbook: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho one >&2\necho python: it broke >&2\nexit 7\n")
+    python.chmod(0o755)
+    result = deploy(playbook, "up", "-e", f"ansible_python_interpreter={python}")
+    assert result.returncode == 3
+    assert re.search(r"  cause   (\S+: )?python: it broke\n", result.stderr), result.stderr
+    assert "  remedy  set ansible_python_interpreter to a Python that runs on this host" in result.stderr
+
+
 def test_a_lookup_that_fails_says_so_once(deploy: Deploy) -> None:
     result = deploy("no_bundle", "up")
     assert result.returncode == 3
