@@ -58,6 +58,120 @@ def test_a_name_that_nothing_sets_is_named_with_its_line(tmp_path: Path, text: s
     assert all(part in line for part, line in zip(wrong, found, strict=True)), found
 
 
+ITSELF = "names itself, so nothing gives it a value; write the value, or take the line out"
+TWO = "all: {children: {masters: {hosts: {m1: {x_b: '{{ cluster_name }}'}, m2: {x_b: b}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "text", "wrong"),
+    [
+        ("", "cluster_name: \"{{ cluster_name | default('a') }}\"\n", [f"cluster.yml:1 cluster_name {ITSELF}"]),
+        ("", "cluster_name: \"{{ 'a' if cluster_name is not defined else 'b' }}\"\n", [f"cluster_name {ITSELF}"]),
+        ("", "cluster_name: '{% for one in cluster_name %}{% endfor %}'\n", [f"cluster_name {ITSELF}"]),
+        ("", "node_labels: {a: '{{ node_labels.a }}'}\n", [f"node_labels {ITSELF}"]),
+        ("", "node_labels: '{{ node_labels | combine({}) }}'\n", [f"node_labels {ITSELF}"]),
+        (
+            "",
+            "cluster_name: '{{ x_b }}'\nx_b: \"{{ cluster_name ~ 'a' }}\"\n",
+            ["cluster.yml:1 cluster_name is made of x_b (cluster.yml:2), which is made of it again, so nothing gives"],
+        ),
+        (
+            "",
+            "cluster_name: '{{ x_b }}'\nx_b: '{{ x_c.d[0] }}'\nx_c: {d: ['{{ x_b }}']}\n",
+            ["cluster.yml:2 x_b is made of x_c (cluster.yml:3), which is made of it again"],
+        ),
+        (
+            TWO,
+            "cluster_name: '{{ x_b }}'\n",
+            ["cluster.yml:1 cluster_name is made of x_b (hosts.yml:1), which is made"],
+        ),
+        (
+            "all: {children: {masters: {hosts: {a: , b: }, vars: {ansible_user: '{{ x_u }}'}}}}\n",
+            "x_u: '{{ ansible_user }}'\n",
+            ["hosts.yml:1 ansible_user is made of x_u (cluster.yml:1), which is made of it again"],
+        ),
+        (
+            "all: {children: {masters: {hosts: {a: {ansible_host: '{{ ansible_host }}'}}}}}\n",
+            "cluster_name: a\n",
+            [f"hosts.yml:1 ansible_host {ITSELF}"],
+        ),
+        # None of these is a loop for Ansible, which looks at a name when it needs it.
+        ("", "x_b: '{{ x_b }}'\n", []),
+        ("", "cluster_name: \"{{ 'a' | default(cluster_name) }}\"\n", []),
+        ("", 'cluster_name: "{{ (1 == 2) | ternary(cluster_name, 3) }}{{ 1 or cluster_name }}"\n', []),
+        ("", "cluster_name: \"{{ 'a' if true else cluster_name }}{% if 0 %}{{ cluster_name }}{% endif %}\"\n", []),
+        ("", "cluster_name: '{% set cluster_name = 3 %}{{ cluster_name }}'\n", []),
+        ("", "cluster_name: '{% for cluster_name in [1] %}{{ cluster_name }}{% endfor %}'\n", []),
+        ("", "cluster_name: \"{{ hostvars['master1'].cluster_name }}\"\n", []),
+        ("", "node_labels: {a: '{{ node_labels.b }}', b: '1'}\n", []),
+        ("all: {hosts: {a: {x_b: '{{ cluster_name }}', x_c: b}}}\n", "cluster_name: '{{ x_c }}'\n", []),
+        (
+            "all: {hosts: {a: {x_b: '{{ x_c }}', x_c: d}, b: {x_b: d, x_c: '{{ x_b }}'}}}\n",
+            "cluster_name: '{{ x_b }}{{ x_c }}'\n",
+            [],
+        ),
+        (  # Every host has its own.
+            "all: {hosts: {a: {ansible_user: b}}}\n",
+            "ansible_user: \"{{ ansible_user | default('root') }}\"\n",
+            [],
+        ),
+        (  # Which group a host is in is not known here.
+            "all: {children: {masters: {hosts: {a: }, vars: {ansible_user: b}}}}\n",
+            "ansible_user: \"{{ ansible_user | default('root') }}\"\n",
+            [],
+        ),
+    ],
+)
+def test_a_template_that_needs_itself_is_named_once(tmp_path: Path, hosts: str, text: str, wrong: list[str]) -> None:
+    found = said(tmp_path, text, hosts or "all: {hosts: {master1: }}\n")
+    assert len(found) == len(wrong), found
+    assert all(part in line for part, line in zip(wrong, found, strict=True)), found
+
+
+def test_a_loop_is_left_alone_where_what_cannot_be_read_may_end_it(tmp_path: Path) -> None:
+    loop = "cluster_name: '{{ cluster_name }}'\n"
+    assert len(said(tmp_path, loop, "all: {hosts: {a: }}\n")) == 1
+    (tmp_path / "group_vars/all/vault.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    assert len(list(complaints(read([tmp_path]), set()))) == 1
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/a.yml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    assert list(complaints(read([tmp_path]), set())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("\"{{ hostvars['master9'].x_ip }}\"", ["names the host master9, which there is not; did you mean master1?"]),
+        ("\"{{ hostvars['master1'].x_ip ~ hostvars['localhost'].a ~ hostvars[x_ip] }}\"", []),
+        ("\"{{ hostvars['master9'].x_ip | default('a') }}\"", []),
+        ("\"{{ 'a' if true else hostvars['master9'].x_ip }}\"", []),
+        ("\"{{ hostvars['master9'] is defined }}\"", []),
+    ],
+)
+def test_a_host_that_there_is_not_is_named(tmp_path: Path, text: str, wrong: list[str]) -> None:
+    found = said(tmp_path, f"x_ip: a\ncluster_name: {text}\n")
+    assert len(found) == len(wrong), found
+    assert all(f"cluster.yml:2 cluster_name {part}" in line for part, line in zip(wrong, found, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("hosts", "wrong"),
+    [
+        (
+            "all: {children: {masters: {hosts: {a: , b: }}, nodes: {hosts: {c: }}}}\n",
+            ["cluster.yml:2 ansible_host uses x_ips[inventory_hostname], which lacks b, c; add them to x_ips"],
+        ),
+        ("all: {children: {masters: {hosts: {a: , b: {ansible_host: b}}}}}\n", []),
+        ("all: {children: {masters: {hosts: {a: }}, storage: {hosts: {b: }}}}\n", []),
+        ("all: {children: {masters: {hosts: {a: , b: }, vars: {x_ips: {a: b, b: c}}}}}\n", []),
+    ],
+)
+def test_a_dictionary_that_lacks_a_host_is_named(tmp_path: Path, hosts: str, wrong: list[str]) -> None:
+    found = said(tmp_path, "x_ips: {a: 192.0.2.1}\nansible_host: '{{ x_ips[inventory_hostname] }}'\n", hosts)
+    assert len(found) == len(wrong), found
+    assert all(part in line for part, line in zip(wrong, found, strict=True)), found
+
+
 @pytest.mark.parametrize(
     ("hosts", "name", "text"),
     [
