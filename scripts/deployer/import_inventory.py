@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,25 @@ import yaml
 
 from deployer.arguments import Request
 from deployer.errors import DeployError, Exit
-from deployer.inventory import Source, read_yaml, shown
+from deployer.host_marks import host_marks
+from deployer.inventory import shown
 from deployer.peers import (
-    ALIASES,
     CONNECTION,
+    OF_HOSTS,
     PASSWORD,
     PEERS,
-    SILENT,
+    ROOT_ALREADY,
+    ROOT_REASON,
     UNREADABLE,
-    WHY_UNREADABLE,
     Imported,
     Json,
     Peer,
-    host_marks,
+    elsewhere,
+    why_unreadable,
 )
 from deployer.redact import Redactor, printable
 from deployer.shared_code import shared
+from deployer.theirs import Theirs
 from deployer.verbs import DEFAULT_INVENTORY, command
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -51,35 +54,25 @@ def read(peer: Peer, name: str, source: Path) -> Imported:
     """Return our inventory of theirs."""
     if not source.exists():
         raise DeployError(f"{shown(source)} does not exist", f"name the inventory of {name}: a directory or a file")
-    hosts_file, more = source, {}
-    if name == "kubeasz" and source.is_dir():  # clusters/NAME: ezctl gives config.yml to every run as extra variables
-        hosts_file = source / "hosts"
-        file = source / "config.yml"
-        content = read_yaml(file, shared("yaml_reader").Loader) if file.exists() else {}
-        more = content if isinstance(content, dict) else {}
-    found = Source(hosts_file).everything(more)
-    hosts = {
-        host: {ALIASES.get(key, key): value for key, value in given.items()} for host, given in found["hosts"].items()
-    }
-    groups: Mapping[str, list[str]] = found["groups"]
+    theirs = Theirs(name, source)
+    hosts, groups = theirs.hosts, theirs.groups
     masters = [host for group in peer.masters for host in groups.get(group, [])]
     nodes = [host for group in peer.nodes for host in groups.get(group, [])]
     if not masters:
-        wanted = " or ".join(peer.masters)
-        raise DeployError(f"{shown(hosts_file)}: has no host in {wanted}", f"is it an inventory of {name}?")
-    result = Imported()
-    _take_hosts(peer, hosts, list(dict.fromkeys(masters)), list(dict.fromkeys(nodes)), result)
+        raise theirs.without_masters(" or ".join(peer.masters))
+    result = Imported(left=theirs.not_read())
+    _take_hosts(peer, theirs, list(dict.fromkeys(masters)), list(dict.fromkeys(nodes)), result)
     for group, reason in peer.hosts.items():
         for host in groups.get(group, []):
             if host not in (*masters, *nodes):
                 result.left[f"host {host}"] = f"in {group}: {reason}"
-    _take_settings(peer, {**hosts[masters[0]], "__name": masters[0]}, hosts, result)
+    _take_settings(peer, {**hosts[masters[0]], "__name": masters[0]}, theirs, result)
     return result
 
 
-def _take_hosts(
-    peer: Peer, variables: Mapping[str, Json], masters: Sequence[str], nodes: Sequence[str], result: Imported
-) -> None:
+def _take_hosts(peer: Peer, theirs: Theirs, masters: Sequence[str], nodes: Sequence[str], result: Imported) -> None:
+    variables = theirs.hosts
+    _leave_unfilled(peer, theirs, list(dict.fromkeys((*masters, *nodes))), result)
     common = {
         key: values[0]
         for key in CONNECTION
@@ -104,9 +97,24 @@ def _take_hosts(
             inner = given.get(peer.address)
             if inner and inner != ours[name].get("ansible_host", host):
                 ours[name]["cluster_node_ip"] = inner
-            ours[name] |= host_marks(given, kind == "master", result)
+            first = variables[masters[0]] if kind == "master" else None
+            marks = host_marks(host, given, first, result, theirs.place)
+            if marks.get("cluster_node_ip") == ours[name].get("ansible_host", host):
+                del marks["cluster_node_ip"]
+            ours[name] |= marks
             if kind == "master" and (peer.everywhere or host in nodes):
                 ours[name].setdefault("node_taints", [])
+
+
+def _leave_unfilled(peer: Peer, theirs: Theirs, hosts: Sequence[str], result: Imported) -> None:
+    """Name what is set for hosts, and has no value that could be taken over."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for host in hosts:
+        for key in (*CONNECTION, peer.address, peer.name, "node_labels", "node_taints", *OF_HOSTS):
+            if key in theirs.hosts[host] and theirs.hosts[host][key] is None:
+                found.setdefault((key, theirs.why(key, host)), []).append(host)
+    for (key, reason), where in found.items():
+        result.left[key if len(where) == len(hosts) else f"{key} of {', '.join(where)}"] = reason
 
 
 def _host_name(host: str, given: str, instead: str) -> str:
@@ -117,23 +125,43 @@ def _as_domain(text: str) -> str:
     return str(shared("cluster_rules").as_domain(text, "imported"))
 
 
-def _take_settings(peer: Peer, first: Json, hosts: Mapping[str, Json], result: Imported) -> None:
+def _is_ours_already(key: str, theirs: Theirs) -> bool:
+    """Say whether a variable says for every host what our plays do anyway."""
+    same = ROOT_ALREADY.get(key, ())
+    return all(str(given[key]).lower() in same for given in theirs.hosts.values() if key in given)
+
+
+def _why_left(peer: Peer, key: str, first: Json, theirs: Theirs) -> str | None:
+    """Return why a variable has no counterpart; None where it has."""
+    if key in ROOT_ALREADY:
+        return ROOT_REASON
+    if PASSWORD.fullmatch(key):
+        return "put it into group_vars/all/vault.yml, as vault.yml.example in inventory/sample shows"
+    if key not in peer.settings:
+        return peer.reasons.get(key, "")
+    if key in OF_HOSTS:
+        return None
+    if key not in first:
+        others = ", ".join(host for host, given in theirs.hosts.items() if key in given)
+        return f"is set for {others}, and what {first['__name']} has counts for the cluster"
+    return theirs.why(key, first["__name"]) if first[key] is None else None
+
+
+def _take_settings(peer: Peer, first: Json, theirs: Theirs, result: Imported) -> None:
     known = {*CONNECTION, peer.address, peer.name, "node_labels", "node_taints", "__name"}
-    for key in dict.fromkeys(name for variables in (first, *hosts.values()) for name in variables):
-        value = first.get(key)
-        if key in known or SILENT.fullmatch(key):
+    for key in dict.fromkeys(name for variables in (first, *theirs.hosts.values()) for name in variables):
+        if key in known or _is_ours_already(key, theirs):
             continue
-        if PASSWORD.fullmatch(key):
-            result.left[key] = "put it into group_vars/all/vault.yml, as vault.yml.example in inventory/sample shows"
-        elif key not in peer.settings:
-            result.left[key] = peer.reasons.get(key, "")
-        elif value is None:
-            result.left[key] = "is empty or encrypted, or needs facts or a lookup"
-        else:
+        if (reason := _why_left(peer, key, first, theirs)) is not None:
+            result.left[key] = reason
+        elif key in first:
             try:
-                peer.settings[key](result, key, value, first)
-            except UNREADABLE:
-                result.left[key] = WHY_UNREADABLE
+                peer.settings[key](result, key, first[key], first)
+            except UNREADABLE as error:
+                result.left[key] = f"{why_unreadable(error)}{theirs.place(key, first['__name'])}"
+            others = [host for host, given in theirs.hosts.items() if given.get(key, first[key]) != first[key]]
+            if others and key not in OF_HOSTS and peer.settings[key] is not elsewhere:
+                result.left[f"{key} of {', '.join(others)}"] = f"what {first['__name']} has counts for the cluster"
     release = result.settings.get("cluster_kubernetes_version")
     if release and not (ROOT / f"components/kubernetes-{release}.yml").exists():
         for key in result.origins.pop("cluster_kubernetes_version"):

@@ -18,19 +18,36 @@ from deployer.shared_code import shared
 
 Json = dict[str, Any]
 
-# Kept as they are, for a host or for all.
+# Ansible's own, which an inventory of ours may have as well: kept as they are, for a host or for all.
 CONNECTION = (
     "ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args",
-    "ansible_python_interpreter",
+    "ansible_python_interpreter", "ansible_become_exe", "ansible_become_flags", "ansible_become_method",
+    "ansible_connection", "ansible_control_path", "ansible_control_path_dir", "ansible_host_key_checking",
+    "ansible_pipelining", "ansible_private_key_file", "ansible_remote_tmp", "ansible_scp_executable",
+    "ansible_scp_extra_args", "ansible_sftp_executable", "ansible_sftp_extra_args", "ansible_shell_executable",
+    "ansible_shell_type", "ansible_ssh_args", "ansible_ssh_executable", "ansible_ssh_extra_args",
+    "ansible_ssh_host_key_checking", "ansible_ssh_pipelining", "ansible_ssh_retries", "ansible_ssh_timeout",
+    "ansible_ssh_transfer_method", "ansible_timeout",
 )  # fmt: skip
 # Ansible's names of before.
 ALIASES = {f"ansible_ssh_{name}": f"ansible_{name}" for name in ("host", "port", "user")}
-# Ansible's, and of no matter here: our plays say themselves where they need root.
-SILENT = re.compile(r"ansible_become(_method|_user)?|ansible_connection|ansible_ssh_extra_args")
+# Our plays say themselves where they need root: named where theirs say something else.
+ROOT_ALREADY = {"ansible_become": ("true", "yes", "on", "1", "y", "t"), "ansible_become_user": ("root",)}
 # What the readers below raise for a value that is not of the kind which the peer's documentation gives it.
 UNREADABLE = (ValueError, yaml.YAMLError)
-WHY_UNREADABLE = "has a value that cannot be read"
+
+
+def why_unreadable(error: Exception) -> str:
+    """Return why a value is left."""
+    return "has a value that cannot be read" + (f": {error}" if isinstance(error, UnclearError) else "")
+
+
+ROOT_REASON = "our plays become root where they need to be"
 PASSWORD = re.compile(r"ansible_(become|ssh|sudo)?_?pass(word)?")
+
+
+class UnclearError(ValueError):
+    """A value that is not of the kind which the peer's documentation gives it; its text says what is wrong."""
 
 
 @dataclass
@@ -94,6 +111,28 @@ def only(accepted: Mapping[str, Any], key: str, reason: str) -> Callable[[Import
     return take
 
 
+def elsewhere(_result: Imported, _theirs: str, _value: Any, _variables: Json) -> None:
+    """Take nothing of a setting, which is read where hosts or another setting are."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, int, float)):
+        raise UnclearError(f"{_kind(value)}, not text")
+    return str(value)
+
+
+def _kind(value: Any) -> str:
+    kinds = {list: "a list", dict: "a dictionary", type(None): "nothing"}
+    return kinds.get(type(value), "text" if isinstance(value, str) else "a number")
+
+
+def _mapping(value: Any, what: str = "") -> Mapping[str, Any]:
+    """Return a dictionary, an empty one of nothing."""
+    if value and not isinstance(value, Mapping):
+        raise UnclearError(f"{what}{_kind(value)}, not a dictionary")
+    return value or {}
+
+
 def _release(value: Any) -> str | None:
     found = re.fullmatch(r"v?(\d+\.\d+\.\d+)([+-].*)?", str(value))
     return found[1] if found else None
@@ -106,13 +145,20 @@ def _node_ports(result: Imported, theirs: str, value: Any, _: Json) -> None:
 
 def _proxy(variable: str) -> Callable[[Imported, str, Any, Json], None]:
     return lambda result, theirs, value, _: (
-        result.take("container_runtime_environment", {variable: str(value)}, theirs) if value else None
+        result.take("container_runtime_environment", {variable: _text(value)}, theirs) if value else None
     )
 
 
+def _more_no_proxy(result: Imported, theirs: str, value: Any, variables: Json) -> None:
+    if variables.get("no_proxy"):
+        result.left[theirs] = "no_proxy takes its place"
+    else:
+        _proxy("NO_PROXY")(result, theirs, value, variables)
+
+
 def _proxies(result: Imported, theirs: str, value: Any, _: Json) -> None:
-    if isinstance(value, Mapping) and value:
-        result.take("container_runtime_environment", {str(name): str(given) for name, given in value.items()}, theirs)
+    if given := {str(name): _text(one) for name, one in _mapping(value).items()}:
+        result.take("container_runtime_environment", given, theirs)
 
 
 def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
@@ -125,22 +171,11 @@ def _max_pods(value: Any) -> Json:
 
 
 def _domain(value: Any) -> str:
-    return str(value).strip(".")
+    return _text(value).strip(".")
 
 
 def _listed(value: Any) -> list[str] | None:
     return [str(one) for one in value] if isinstance(value, list) and value else None
-
-
-def taints(value: Any) -> list[Json]:
-    """Return taints as Kubernetes has them, of `key=value:Effect` each."""
-    found = []
-    for text in value if isinstance(value, list) else [value]:
-        match = re.fullmatch(r"([^=:]+)(?:=([^:]*))?:(\w+)", str(text))
-        if match:
-            worth = {"value": match[2]} if match[2] else {}
-            found.append({"key": match[1], **worth, "effect": match[3]})
-    return found
 
 
 NETWORK = "the pods' network is flannel, which enforces no NetworkPolicy"
@@ -153,17 +188,30 @@ PROXY_MODES = {"iptables": None, "nftables": {"mode": "nftables"}}
 
 
 def _spray_endpoint(result: Imported, theirs: str, value: Any, variables: Json) -> None:
-    if isinstance(value, Mapping) and value.get("address"):
-        host = variables.get("apiserver_loadbalancer_domain_name") or value["address"]
-        origins = [theirs, *(["apiserver_loadbalancer_domain_name"] if host != value["address"] else [])]
-        result.take("cluster_control_plane_endpoint", f"{host}:{value.get('port') or 6443}", *origins)
+    given = _mapping(value)
+    if given.get("address"):
+        host = variables.get("apiserver_loadbalancer_domain_name") or given["address"]
+        origins = [theirs, *(["apiserver_loadbalancer_domain_name"] if host != given["address"] else [])]
+        result.take("cluster_control_plane_endpoint", f"{host}:{given.get('port') or 6443}", *origins)
+    elif given:
+        result.left[theirs] = "has no address"
 
 
 def _spray_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
     mirrors = {}
-    for entry in _mappings(value):
-        hosts = [str(mirror["host"]) for mirror in _mappings(entry.get("mirrors")) if mirror.get("host")]
-        mirrors[str(entry.get("prefix"))] = hosts
+    for number, entry in enumerate(_mappings(value)):
+        listed = _mappings(entry.get("mirrors"))
+        hosts = [str(mirror["host"]) for mirror in listed if mirror.get("host")]
+        if not entry.get("prefix"):
+            result.left[f"{theirs}: entry {number}"] = "has no prefix, the registry that it is for"
+        elif hosts:
+            mirrors[str(entry["prefix"])] = hosts
+        else:
+            result.left[f"{theirs}: {entry['prefix']}"] = "has no mirror with a host"
+        for mirror in listed:
+            for key in mirror:
+                if mirror[key] and key not in ("host", "capabilities"):
+                    result.left[f"{theirs}: {key}"] = "a mirror is its URL alone here"
     if mirrors:
         result.take("container_runtime_registry_mirrors", mirrors, theirs)
 
@@ -176,45 +224,54 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return found
 
 
-def arguments(name: str, text: Any) -> dict[str, list[Any]]:
+def arguments(name: str, given: Any) -> dict[str, list[Any]]:
     """Return k3s' arguments by their names: of a command line, or of the text of its configuration file (`_yaml`)."""
     found: dict[str, list[Any]] = {}
     if name.endswith("_yaml"):
-        read = yaml.safe_load(str(text or ""))
-        pairs = read.items() if isinstance(read, dict) else ()
-        return {str(key): given if isinstance(given, list) else [given] for key, given in pairs}
-    words = shlex.split(str(text or ""))
+        read = _mapping(yaml.safe_load(given) if isinstance(given, str) else given)
+        return {str(key): value if isinstance(value, list) else [value] for key, value in read.items()}
+    words = [
+        word for text in (given if isinstance(given, list) else [given]) for word in shlex.split(_text(text or ""))
+    ]
     for number, word in enumerate(words):
-        key, equals, given = word.removeprefix("--").partition("=")
-        if word.startswith("--"):
+        key, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-"):
             following = words[number + 1] if number + 1 < len(words) else ""
-            found.setdefault(key, []).append(given if equals else "" if following.startswith("--") else following)
+            found.setdefault(key, []).append(value if equals else "" if following.startswith("-") else following)
     return found
 
 
 def _k3s_config(result: Imported, theirs: str, value: Any, _: Json) -> None:
     for key, given in arguments(theirs, value).items():
-        _k3s_argument(result, f"{theirs}: {key}", key, given)
+        try:
+            _k3s_argument(result, f"{theirs}: {key}", key, given)
+        except UNREADABLE as error:
+            result.left[f"{theirs}: {key}"] = why_unreadable(error)
 
 
 def _k3s_argument(result: Imported, theirs: str, key: str, values: list[Any]) -> None:
-    one = str(values[-1]) if values else ""
-    kubelet = dict(text.partition("=")[::2] for text in map(str, values)) if key == "kubelet-arg" else {}
+    if key in OF_HOST:
+        return
+    one = _text(values[-1]) if values else ""
+    kubelet = dict(text.partition("=")[::2] for text in map(_text, values)) if key == "kubelet-arg" else {}
     if key in _K3S_KEYS:
         result.take(_K3S_KEYS[key], one, theirs)
     elif key == "service-node-port-range":
         _node_ports(result, theirs, one, {})
     elif key == "tls-san":
-        names = [name for text in values for name in str(text).split(",")]
+        names = [name for text in values for name in _text(text).split(",")]
         result.take("master_certificate_names", [*result.settings.get("master_certificate_names", []), *names], theirs)
     elif key == "flannel-backend" and one in _K3S_BACKENDS:
         result.take("flannel_backend", _K3S_BACKENDS[one], theirs)
     elif kubelet and set(kubelet) == {"max-pods"}:
         result.take("cluster_kubelet_config", _max_pods(kubelet["max-pods"]), theirs)
-    elif key not in ("node-taint", "node-label"):  # of hosts: see host_marks
+    else:
         result.left[theirs] = NETWORK if key == "flannel-backend" else ""
 
 
+# k3s-ansible's variables that are read for each host, and its arguments in them: see host_marks.py.
+OF_HOSTS = ("extra_agent_args", "agent_config_yaml", "extra_server_args", "server_config_yaml", "k3s_master_taint")
+OF_HOST = ("node-ip", "node-label", "node-taint")
 _K3S_KEYS = {
     "cluster-cidr": "cluster_pod_cidr",
     "service-cidr": "cluster_service_cidr",
@@ -230,12 +287,18 @@ def _k3s_endpoint(result: Imported, theirs: str, value: Any, variables: Json) ->
 
 
 def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
-    read = yaml.safe_load(str(value or ""))
-    mirrors = read.get("mirrors") if isinstance(read, dict) else None
-    if isinstance(mirrors, dict):
-        found = dict(zip(mirrors, _mappings([entry or {} for entry in mirrors.values()]), strict=True))
-        urls = {str(name): _listed(entry.get("endpoint")) or [] for name, entry in found.items()}
-        result.take("container_runtime_registry_mirrors", urls, theirs)
+    read = _mapping(yaml.safe_load(value) if isinstance(value, str) else value)
+    mirrors = {}
+    for name, entry in _mapping(read.get("mirrors"), "mirrors is ").items():
+        given = _mapping(entry, f"the mirror of {name} is ")
+        if urls := _listed(given.get("endpoint")):
+            mirrors[str(name)] = urls
+        else:
+            result.left[f"{theirs}: {name}"] = "has no list of URLs as its endpoint"
+        result.left.update({f"{theirs}: {key}": "a mirror is its URL alone here" for key in given if key != "endpoint"})
+    if mirrors:
+        result.take("container_runtime_registry_mirrors", mirrors, theirs)
+    result.left.update({f"{theirs}: {key}": "" for key in read if key != "mirrors"})
 
 
 PEERS: Mapping[str, Peer] = {
@@ -251,8 +314,8 @@ PEERS: Mapping[str, Peer] = {
         },
         settings={
             "kube_version": as_is("cluster_kubernetes_version", _release),
-            "kube_pods_subnet": as_is("cluster_pod_cidr", str),
-            "kube_service_addresses": as_is("cluster_service_cidr", str),
+            "kube_pods_subnet": as_is("cluster_pod_cidr", _text),
+            "kube_service_addresses": as_is("cluster_service_cidr", _text),
             "cluster_name": as_is("cluster_dns_domain", _domain),
             "kube_network_node_prefix": _prefix,
             "kube_network_plugin": only({"flannel": None}, "", NETWORK),
@@ -269,12 +332,12 @@ PEERS: Mapping[str, Peer] = {
             "dashboard_enabled": only(DASHBOARD, "dashboard_provider", ""),
             "http_proxy": _proxy("HTTP_PROXY"),
             "https_proxy": _proxy("HTTPS_PROXY"),
-            "additional_no_proxy": _proxy("NO_PROXY"),
+            "additional_no_proxy": _more_no_proxy,
             "no_proxy": _proxy("NO_PROXY"),
-            "apiserver_loadbalancer_domain_name": lambda *_: None,  # with loadbalancer_apiserver
-            "dns_domain": lambda *_: None,  # is cluster_name
-            "access_ip": lambda *_: None,
-            "etcd_member_name": lambda *_: None,
+            "apiserver_loadbalancer_domain_name": elsewhere,  # with loadbalancer_apiserver
+            "dns_domain": elsewhere,  # is cluster_name
+            "access_ip": elsewhere,
+            "etcd_member_name": elsewhere,
         },
         reasons={
             "kubeadm_certificate_key": "kubeadm makes one for each run",
@@ -296,8 +359,8 @@ PEERS: Mapping[str, Peer] = {
         },
         settings={
             "K8S_VER": as_is("cluster_kubernetes_version", _release),
-            "CLUSTER_CIDR": as_is("cluster_pod_cidr", str),
-            "SERVICE_CIDR": as_is("cluster_service_cidr", str),
+            "CLUSTER_CIDR": as_is("cluster_pod_cidr", _text),
+            "SERVICE_CIDR": as_is("cluster_service_cidr", _text),
             "CLUSTER_DNS_DOMAIN": as_is("cluster_dns_domain", _domain),
             "NODE_CIDR_LEN": _prefix,
             "NODE_PORT_RANGE": _node_ports,
@@ -308,8 +371,8 @@ PEERS: Mapping[str, Peer] = {
             "MAX_PODS": as_is("cluster_kubelet_config", _max_pods),
             "MASTER_CERT_HOSTS": as_is("master_certificate_names", _listed),
             "dashboard_install": only(DASHBOARD, "dashboard_provider", ""),
-            "K8S_NODENAME": lambda *_: None,  # is k8s_nodename
-            "k8s_nodename": lambda *_: None,
+            "K8S_NODENAME": elsewhere,  # is k8s_nodename
+            "k8s_nodename": elsewhere,
         },
     ),
     "k3s-ansible": Peer(
@@ -320,16 +383,16 @@ PEERS: Mapping[str, Peer] = {
             "k3s_version": as_is("cluster_kubernetes_version", _release),
             "api_endpoint": _k3s_endpoint,
             "apiserver_endpoint": _k3s_endpoint,
-            "api_port": lambda *_: None,  # with api_endpoint
-            "cluster_cidr": as_is("cluster_pod_cidr", str),
-            "service_cidr": as_is("cluster_service_cidr", str),
+            "api_port": elsewhere,  # with api_endpoint
+            "cluster_cidr": as_is("cluster_pod_cidr", _text),
+            "service_cidr": as_is("cluster_service_cidr", _text),
             "proxy_env": _proxies,
-            "k3s_master_taint": lambda *_: None,  # of hosts: see host_marks
+            "k3s_master_taint": elsewhere,  # of hosts: see host_marks
             "extra_server_args": _k3s_config,
             "server_config_yaml": _k3s_config,
             "registries_config_yaml": _k3s_mirrors,
-            "extra_agent_args": lambda *_: None,  # labels and taints: see host_marks
-            "agent_config_yaml": lambda *_: None,
+            "extra_agent_args": elsewhere,  # of hosts: see host_marks
+            "agent_config_yaml": elsewhere,
         },
         reasons={
             "token": "each host that joins gets a token of its own",
@@ -338,26 +401,3 @@ PEERS: Mapping[str, Peer] = {
         },
     ),
 }
-
-
-def host_marks(variables: Json, master: bool, result: Imported) -> Json:
-    """Return labels and taints that theirs sets for a host; a setting that cannot be read is left."""
-    marks: Json = {}
-    labels, tainted = variables.get("node_labels"), variables.get("node_taints")
-    if isinstance(labels, Mapping) and labels:
-        marks["node_labels"] = {str(key): str(value) for key, value in labels.items()}
-    found = taints(tainted) if tainted else []
-    kind = "server" if master else "agent"
-    for key in (f"extra_{kind}_args", f"{kind}_config_yaml"):
-        try:
-            given = arguments(key, variables.get(key))
-        except UNREADABLE:
-            result.left[key] = WHY_UNREADABLE
-            continue
-        pairs = dict(str(text).partition("=")[::2] for text in given.get("node-label", []))
-        if pairs:
-            marks["node_labels"] = {**marks.get("node_labels", {}), **pairs}
-        found += taints(given.get("node-taint", []))
-    if master and variables.get("k3s_master_taint") in (True, "true"):
-        found.append({"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"})
-    return {**marks, "node_taints": found} if found else marks

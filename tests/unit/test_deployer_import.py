@@ -11,7 +11,8 @@ import yaml
 from ansible.module_utils.yunkube.cluster_rules import Cluster
 from ansible.module_utils.yunkube.inventory_files import read, role_options
 from deployer.cli import main
-from deployer.peers import PEERS, arguments, taints
+from deployer.host_marks import taints
+from deployer.peers import PEERS, arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -287,7 +288,8 @@ def test_k3s_ansible_of_another_maker(tmp_path: Path, capsys: pytest.CaptureFixt
     assert cluster["container_runtime_environment"] == {"HTTPS_PROXY": "http://proxy.example:3128"}
     said = capsys.readouterr().out
     assert "kube_vip_tag_version: nothing here announces a virtual address" in said
-    assert "extra_server_args: is empty or encrypted, or needs facts or a lookup" in said
+    assert "extra_server_args: is a template that needs facts, a lookup or what is encrypted (" in said
+    assert "group_vars/all.yml:6)" in said
 
 
 def test_what_cannot_be_imported_ends_with_2_and_writes_nothing(
@@ -343,7 +345,7 @@ def test_values_that_cannot_be_read_are_named_and_left(tmp_path: Path, capsys: p
                 "server_config_yaml: '{'\nextra_server_args: --kubelet-arg=max-pods=few\nextra_agent_args: \"'\"\n"
                 "registries_config_yaml: 'mirrors: {docker.io: a}'\n"
             ),
-            ["server_config_yaml", "extra_server_args", "registries_config_yaml"],
+            ["server_config_yaml", "extra_server_args: kubelet-arg", "registries_config_yaml"],
         ),
     }
     for project, (hosts, settings, keys) in broken.items():
