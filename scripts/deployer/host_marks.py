@@ -112,4 +112,4 @@ def _k3s_arguments(key: str, given: dict[str, list[Any]], first: Json | None, ma
         elif first is None:
             marks.leave(key, argument, KUBELET if argument == "kubelet-arg" else "has no counterpart")
         elif values != counting.get(argument):
-            marks.leave(key, argument, "what the first server has counts for the cluster, and it has no such argument")
+            marks.leave(key, argument, "what the first server has counts for the cluster")

@@ -139,7 +139,7 @@ def _release(value: Any) -> str | None:
 
 
 def _node_ports(result: Imported, theirs: str, value: Any, _: Json) -> None:
-    arguments = [{"name": "service-node-port-range", "value": str(value).replace(":", "-")}]
+    arguments = [{"name": "service-node-port-range", "value": _text(value).replace(":", "-")}]
     result.take("master_cluster_configuration", {"apiServer": {"extraArgs": arguments}}, theirs)
 
 
@@ -167,7 +167,7 @@ def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
 
 
 def _max_pods(value: Any) -> Json:
-    return {"maxPods": int(value)}
+    return {"maxPods": int(_text(value))}
 
 
 def _domain(value: Any) -> str:
@@ -233,11 +233,11 @@ def arguments(name: str, given: Any) -> dict[str, list[Any]]:
     words = [
         word for text in (given if isinstance(given, list) else [given]) for word in shlex.split(_text(text or ""))
     ]
-    for number, word in enumerate(words):
+    while words:
+        word = words.pop(0)
         key, equals, value = word.lstrip("-").partition("=")
-        if word.startswith("-"):
-            following = words[number + 1] if number + 1 < len(words) else ""
-            found.setdefault(key, []).append(value if equals else "" if following.startswith("-") else following)
+        follows = word.startswith("-") and not equals and words and not words[0].startswith("-")
+        found.setdefault(key, []).append(words.pop(0) if follows else value)
     return found
 
 
@@ -283,7 +283,7 @@ _K3S_BACKENDS = {"vxlan": "vxlan", "host-gw": "host-gw", "wireguard-native": "wi
 def _k3s_endpoint(result: Imported, theirs: str, value: Any, variables: Json) -> None:
     first = variables.get("ansible_host") or variables["__name"]
     if value and value not in (first, variables["__name"]):
-        result.take("cluster_control_plane_endpoint", f"{value}:{variables.get('api_port') or 6443}", theirs)
+        result.take("cluster_control_plane_endpoint", f"{_text(value)}:{variables.get('api_port') or 6443}", theirs)
 
 
 def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from deployer.cli import main
+from deployer.peers import CONNECTION, PEERS
 
 
 def report(
@@ -191,7 +192,7 @@ k3s_cluster:
   children:
     server:
       hosts:
-        s1: {extra_server_args: ["--secrets-encryption", "--tls-san=a.example", -v 3, "--node-ip 10.9.0.1"]}
+        s1: {extra_server_args: ["--secrets-encryption", "--tls-san=a.example", -v 3, stray, "--node-ip 10.9.0.1"]}
         s2: {extra_server_args: "--disable traefik --node-taint bad", ansible_host: 10.9.0.2}
     agent:
       hosts:
@@ -227,8 +228,8 @@ k3s_cluster:
         assert f"  {line}\n" in said, (line, said)
     assert "extra_server_args of s2: node-taint: has a taint that is not" in said
     assert "extra_server_args of s2: disable: what the first server has counts" in said
-    assert "extra_server_args: secrets-encryption" in said
-    assert "extra_server_args: v" in said
+    assert "extra_server_args: secrets-encryption," in said
+    assert "extra_server_args: stray, extra_server_args: v" in said
 
 
 def test_what_only_the_second_server_of_k3s_has_is_named_as_such(
@@ -237,6 +238,19 @@ def test_what_only_the_second_server_of_k3s_has_is_named_as_such(
     inventory = "[server]\ns1\ns2 extra_server_args='--disable traefik --node-taint a=b:NoExecute'\n[agent]\n"
     hosts, _, said = report(tmp_path, capsys, "k3s-ansible", {"hosts.ini": inventory})
     assert hosts["s2"] == {"node_taints": [{"key": "a", "value": "b", "effect": "NoExecute"}]}
-    reason = "what the first server has counts for the cluster, and it has no such argument"
+    reason = "what the first server has counts for the cluster"
     assert f"  extra_server_args of s2: disable: {reason} (hosts.ini:3)\n" in said
     assert "empty" not in said
+
+
+@pytest.mark.parametrize("project", PEERS)
+@pytest.mark.parametrize("value", [[None], {"a": [1]}, "'", "- a", 1.5])
+def test_no_value_ends_in_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], project: str, value: object
+) -> None:
+    peer = PEERS[project]
+    keys = {*peer.settings, *CONNECTION, "node_labels", "node_taints", peer.address or "x", peer.name or "x"}
+    hosts = f"[{peer.masters[0]}]\nm0\nm1\n[{peer.nodes[0]}]\nn0\n"
+    report(
+        tmp_path, capsys, project, {"hosts": hosts, "group_vars/all.yml": yaml.safe_dump(dict.fromkeys(keys, value))}
+    )
