@@ -42,6 +42,7 @@ class Cluster:
     node_ips: Mapping[str, str] = field(default_factory=dict)  # cluster_node_ip, where it is set
     written: Collection[str] = ()  # the keys that the inventory sets; the others are defaults
     releases: Sequence[str] = ()  # the Kubernetes releases that are locked
+    tagged: bool = False  # whether the hosts are those that a cloud has by their tags
 
     def text(self, key: str) -> str:
         """Return a value as text, empty when it is not set."""
@@ -161,6 +162,9 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
             "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
         )
         hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
+        if cluster.tagged:
+            name = cluster.text("cluster_name") or "the cluster's name"
+            hint = f"tag the control plane's instances yunkube-cluster={name} and yunkube-role=master"
         yield "group masters", "no host in it", hint
     for host in cluster.masters:
         if host in cluster.nodes:

@@ -51,6 +51,7 @@ import typing as t
 from pathlib import Path
 
 import ansible.module_utils
+from ansible.errors import AnsibleError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
 if t.TYPE_CHECKING:
@@ -69,22 +70,27 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return super().verify_file(path) and path.endswith(("alicloud.yml", "alicloud.yaml"))
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
-        """Add the hosts."""
+        """Add the hosts, or end the command."""
         super().parse(inventory, loader, path, cache)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.cloud.inventory import GROUPS, InventoryError  # noqa: PLC0415 - after the path
+        from ansible.module_utils.yunkube.cloud.inventory import InventoryError  # noqa: PLC0415 - after that path
 
-        config = self._read_config_data(path)
-        for group in GROUPS.values():
-            self.inventory.add_group(group)
         try:
-            found = self._found(config, Path(path), use_kept=cache)
-        except InventoryError as error:
-            # For Ansible, what a plugin fails of is a warning, and the cluster has no hosts from then on.
-            raise SystemExit(f"[ERROR]: {error}") from error
+            self._fill(Path(path), use_kept=cache)
+        except (InventoryError, AnsibleError) as error:
+            # For Ansible, what a plugin fails of is a warning, and the cluster has no hosts, or some, from then on.
+            raise SystemExit(f"[ERROR]: {' '.join(str(error).split())}") from error
+
+    def _fill(self, file: Path, *, use_kept: bool) -> None:
+        """Add what the cloud says to the inventory."""
+        from ansible.module_utils.yunkube.cloud.inventory import GROUPS  # noqa: PLC0415
+
+        found = self._found(self._read_config_data(str(file)), file, use_kept=use_kept)
         for warning in found.warnings:
             self.display.warning(warning)
+        for group in GROUPS.values():
+            self.inventory.add_group(group)
         strict = self.get_option("strict")
         for host in found.hosts:
             self.inventory.add_host(host.name, group=host.group)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import os
 import re
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,46 +14,18 @@ import yaml
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.credentials import Credentials
 from ansible.module_utils.yunkube.cloud.inventory import Found, InventoryError, Settings, ask, hosts, settle
+from cloud_inventory import KEYS, REGION, environment, instance, lists, running, write
 from fake_alicloud import KEY_ID, SECRET, FakeCloud, Json, RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
-REGION = "cn-hangzhou"
-KEYS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET}
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[FakeCloud]:
-    """Start a cloud that lists `instances`, as far as their tags are those that are asked for."""
-    fake = FakeCloud(tmp_path)
-    yield fake
-    fake.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-def instance(
-    name: str, role: str | None = "node", number: int = 1, *, cluster_id: str = "a" * 16, eip: str = ""
-) -> Json:
-    """Return an instance, as DescribeInstances has it."""
-    tags = {"yunkube-cluster": "prod", "yunkube-id": cluster_id, **({"yunkube-role": role} if role else {})}
-    return {
-        "InstanceId": f"i-{number}",
-        "InstanceName": name,
-        "RegionId": REGION,
-        "ZoneId": f"{REGION}-{'hi'[number % 2]}",
-        "InstanceType": "ecs.g7.large",
-        "Status": "Running",
-        "VpcAttributes": {
-            "VpcId": "vpc-1",
-            "VSwitchId": "vsw-1",
-            "PrivateIpAddress": {"IpAddress": [f"10.0.0.{number}"]},
-        },
-        "EipAddress": {"IpAddress": eip},
-        "PublicIpAddress": {"IpAddress": []},
-        "Tags": {"Tag": [{"TagKey": key, "TagValue": value} for key, value in tags.items()]},
-    }
+    """Start a cloud."""
+    with running(tmp_path) as fake:
+        yield fake
 
 
 CLUSTER = [
@@ -67,51 +36,23 @@ CLUSTER = [
 ]
 
 
-def lists(cloud: FakeCloud, instances: list[Json], dry_run: str = "DryRunOperation") -> None:
-    """Let a cloud list these instances, and say that to a dry run."""
-
-    def describe(given: Json) -> Json:
-        if given.get("DryRun") == "true":
-            raise RefusedError(400, dry_run)
-        assert (given["Tag.1.Key"], given["Tag.1.Value"]) == ("yunkube-cluster", "prod")
-        start = int(given.get("NextToken", 0))
-        end = start + int(given["MaxResults"])
-        more = {"NextToken": str(end)} if end < len(instances) else {}
-        return {"Instances": {"Instance": instances[start:end]}, **more}
-
-    cloud.actions["DescribeInstances"] = describe
-
-
 def found(cloud: FakeCloud, cluster_id: str = "") -> Found:
     """Return what an inventory of the cloud finds."""
     client = Client(REGION, lambda: Credentials(KEY_ID, SECRET), {"ecs": cloud.address}, str(cloud.ca), lambda _: None)
     return hosts(client, Settings(REGION, "prod", cluster_id))
 
 
-def write(folder: Path, cloud: FakeCloud, plugin: Mapping[str, object] = {}, **variables: object) -> Path:
-    """Write an inventory that asks the cloud."""
-    (folder / "group_vars/all").mkdir(parents=True)
-    (folder / "alicloud.yml").write_text(yaml.safe_dump({"plugin": "alicloud", **plugin}))
-    own = {"cluster_name": "prod", "alicloud_region": REGION, "alicloud_endpoints": {"ecs": cloud.address}}
-    (folder / "group_vars/all/cluster.yml").write_text(
-        yaml.safe_dump({**own, "alicloud_ca": str(cloud.ca), **variables})
-    )
-    return folder
-
-
-def run(program: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(program: str, folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's programs with an inventory."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("ALI", "ANSIBLE"))}
     return subprocess.run(
         [str(Path(sys.executable).parent / program), "-i", str(folder), *arguments],
-        env={**own, "LC_ALL": "C.UTF-8", "HOME": str(folder.parent), **KEYS, **environment},
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        env=environment(folder.parent) | more, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
 
-def inventory(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def inventory(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run ansible-inventory."""
-    return run("ansible-inventory", folder, *arguments, **environment)
+    return run("ansible-inventory", folder, *arguments, **more)
 
 
 def plain(listed: str) -> Json:
@@ -200,7 +141,7 @@ def test_a_cluster_without_hosts_is_said_to_have_none(cloud: FakeCloud, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("environment", "words"),
+    ("wrong", "words"),
     [
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": ""}, "ALIBABA_CLOUD_ACCESS_KEY_SECRET is set and"),
         (dict.fromkeys(KEYS, ""), "no credentials of Alibaba Cloud"),
@@ -210,12 +151,12 @@ def test_a_cluster_without_hosts_is_said_to_have_none(cloud: FakeCloud, tmp_path
     ],
 )
 def test_credentials_that_do_not_do_are_one_line(
-    cloud: FakeCloud, tmp_path: Path, environment: dict[str, str], words: str
+    cloud: FakeCloud, tmp_path: Path, wrong: dict[str, str], words: str
 ) -> None:
     lists(cloud, CLUSTER)
     settings = settle({}, write(tmp_path / "mine", cloud) / "alicloud.yml")
     with pytest.raises(InventoryError, match=words) as error:
-        ask(settings, {"HOME": str(tmp_path), **KEYS, **environment} | {"ALIBABA_CLOUD_CREDENTIALS_FILE": ""})
+        ask(settings, {"HOME": str(tmp_path), **KEYS, **wrong} | {"ALIBABA_CLOUD_CREDENTIALS_FILE": ""})
     assert "\n" not in str(error.value)
 
 
