@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 from typing import Any
 
-from ansible.module_utils.yunkube import shapes
+from ansible.module_utils.yunkube import cloud_rules, shapes
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web_ownership import RESERVED
 from ansible.module_utils.yunkube.words import closest, one_of
@@ -163,8 +163,7 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
         )
         hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
         if cluster.tagged:
-            name = cluster.text("cluster_name") or "the cluster's name"
-            hint = f"tag the control plane's instances yunkube-cluster={name} and yunkube-role=master"
+            hint = cloud_rules.TAG_THEM
         yield "group masters", "no host in it", hint
     for host in cluster.masters:
         if host in cluster.nodes:
@@ -378,6 +377,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     node_ports,
     dashboard,
     web_services,
+    cloud_rules.routes,
     safety,
 )
 

@@ -52,13 +52,13 @@ def instance(
     }
 
 
-def lists(cloud: FakeCloud, instances: list[Json], dry_run: str = "DryRunOperation") -> None:
-    """Let a cloud list these instances, and say that to a dry run."""
+def lists(cloud: FakeCloud, instances: list[Json], dry_run: str = "DryRunOperation", cluster: str = "prod") -> None:
+    """Let a cloud list these instances of a cluster, and say that to a dry run."""
 
     def describe(given: Json) -> Json:
         if given.get("DryRun") == "true":
             raise RefusedError(400, dry_run)
-        assert (given["Tag.1.Key"], given["Tag.1.Value"]) == ("yunkube-cluster", "prod")
+        assert (given["Tag.1.Key"], given["Tag.1.Value"]) == ("yunkube-cluster", cluster)
         start = int(given.get("NextToken", 0))
         end = start + int(given["MaxResults"])
         more = {"NextToken": str(end)} if end < len(instances) else {}

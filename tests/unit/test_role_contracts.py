@@ -92,6 +92,7 @@ CHECKED = {
     "dashboard_node_port",
     "dashboard_headlamp_image",
     "dashboard_headlamp_allow_tag",
+    "flannel_backend",
     "master_cluster_configuration",
 }
 
