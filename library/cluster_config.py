@@ -195,6 +195,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         node_ips={host: str(ip) for host, ip in (params.get("node_ips") or {}).items() if ip},
         written={entry.key for entry in inventory.entries} | set(inventory.extra),
         releases=locked_releases(project / "components"),
+        tagged=bool(inventory.added),
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
     warnings = [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]

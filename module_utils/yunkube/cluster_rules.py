@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 from typing import Any
 
-from ansible.module_utils.yunkube import shapes
+from ansible.module_utils.yunkube import cloud_rules, shapes
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web_ownership import RESERVED
 from ansible.module_utils.yunkube.words import closest, one_of
@@ -42,6 +42,7 @@ class Cluster:
     node_ips: Mapping[str, str] = field(default_factory=dict)  # cluster_node_ip, where it is set
     written: Collection[str] = ()  # the keys that the inventory sets; the others are defaults
     releases: Sequence[str] = ()  # the Kubernetes releases that are locked
+    tagged: bool = False  # whether the hosts are those that a cloud has by their tags
 
     def text(self, key: str) -> str:
         """Return a value as text, empty when it is not set."""
@@ -161,6 +162,8 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
             "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
         )
         hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
+        if cluster.tagged:
+            hint = cloud_rules.TAG_THEM
         yield "group masters", "no host in it", hint
     for host in cluster.masters:
         if host in cluster.nodes:
@@ -374,6 +377,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     node_ports,
     dashboard,
     web_services,
+    cloud_rules.routes,
     safety,
 )
 

@@ -60,6 +60,7 @@ class Inventory:
     encrypted: list[tuple[Path, int]] = field(default_factory=list)  # files and values that ansible-vault wrote
     unread: list[Path] = field(default_factory=list)  # what other variables may stand in: encrypted, or for a program
     shadowed: list[tuple[Path, Path]] = field(default_factory=list)  # files that Ansible skips, and for which one
+    added: set[str] = field(default_factory=set)  # names of variables that our inventory plugin sets
     extra: Mapping[str, Any] = field(default_factory=dict)  # of the command line, which wins over all files
 
     def where(self, key: str, scope: str = "all") -> Entry | None:
@@ -260,8 +261,8 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
     loader, root = _compose(file, inventory)
     groups = _pairs(loader, root, file, inventory)
     if any(name == "plugin" for name, _, _ in groups):
-        inventory.unread.append(file)
-        return  # settings of an inventory plugin, which checks them itself
+        _read_plugin({name: _plain(loader, node, file, inventory) for name, _, node in groups}, file, inventory)
+        return
     lines = {name: line for name, line, _ in groups}
     if {"apiVersion", "kind"} <= set(lines):
         problem = ("a manifest of Kubernetes, which Ansible takes for a hosts file here", "move it into manifests/")
@@ -269,6 +270,15 @@ def _read_hosts(file: Path, inventory: Inventory) -> None:
         return
     for name, line, node in groups:
         _read_group(loader, name, (file, line), node, inventory)
+
+
+def _read_plugin(settings: Mapping[str, Any], file: Path, inventory: Inventory) -> None:
+    """Note what an inventory plugin sets, as far as it is known; its settings it checks itself."""
+    if settings["plugin"] != "alicloud":
+        inventory.unread.append(file)
+        return
+    composed = settings.get("compose")
+    inventory.added |= {"alicloud_instance", "cluster_node_ip", *(composed if isinstance(composed, dict) else ())}
 
 
 def _is_yaml(file: Path) -> bool:

@@ -57,6 +57,7 @@ def complaints(inventory: Inventory, known: Collection[str]) -> Iterator[Complai
     or of Ansible refers to are left alone.
     """
     entries: dict[str, list[Entry]] = {}
+    known = {*known, *inventory.added}
     for entry in inventory.entries:
         entries.setdefault(entry.key, []).append(entry)
     waiting = [key for key in entries if not key.startswith(_UNUSED)]

@@ -12,10 +12,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -35,6 +36,8 @@ MAGIC = {
     "inventory_hostname",
     "inventory_hostname_short",
 }
+# A file with settings of an inventory plugin has this word for a key.
+PLUGIN = re.compile(r"\bplugin\b")
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 
 
@@ -97,8 +100,17 @@ class Inventory:
 
     def is_static(self) -> bool:
         """Say whether the hosts stand in files that nothing runs."""
-        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
-        return not any(_is_dynamic(file) for file in files if file.is_file())
+        return not any(_is_dynamic(file) for file in _files(self.path))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yield the files that Ansible looks for hosts in, those in folders below as well."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            if inner.name not in ("group_vars", "host_vars"):
+                yield from _files(inner)
+    elif path.is_file():
+        yield path
 
 
 def _is_template(raw: Any) -> bool:
@@ -109,7 +121,14 @@ def _is_dynamic(file: Path) -> bool:
     if os.access(file, os.X_OK):
         return True
     text = file.read_text(encoding="utf-8", errors="replace")
-    return text.startswith("#!") or bool(re.search(r"(?m)^plugin\s*:", text))
+    if text.startswith("#!"):
+        return True
+    if not PLUGIN.search(text):
+        return False
+    try:
+        return "plugin" in yaml.safe_load(text)
+    except (yaml.YAMLError, TypeError):
+        return True  # Ansible may read more in it
 
 
 def answer(path: Path, keys: Sequence[str], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +168,10 @@ def main() -> None:
     """Answer the question on stdin."""
     question = json.load(sys.stdin)
     path, extra = Path(sys.argv[1]), question["extra"]
-    told = everything(path, extra) if question.get("everything") else answer(path, question["keys"], extra)
+    try:
+        told = everything(path, extra) if question.get("everything") else answer(path, question["keys"], extra)
+    except SystemExit as ended:  # our plugin for a cloud, which is not asked in vain
+        told = {"error": str(ended).removeprefix("[ERROR]: ")}
     json.dump(told, sys.stdout, default=str)
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).absolute().parents[2]
 READER = Path(__file__).with_name("ansible_inventory.py")
 
-# Seconds that an inventory script or a plugin that asks a cloud may take.
-PATIENCE = 120
+# Seconds that an inventory script or a plugin that asks a cloud may take; ours gives up by itself after two minutes.
+PATIENCE = 180
 
 # The variables that the command needs before a play runs.
 KEYS = ("cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")

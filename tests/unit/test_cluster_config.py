@@ -327,7 +327,7 @@ def test_the_roles_of_the_project_are_read_quickly() -> None:
     assert "1.37.2" in cluster_config.locked_releases(ROOT / "components")
 
 
-@pytest.mark.parametrize("inventory", ["docker", "sample"])
+@pytest.mark.parametrize("inventory", ["alicloud", "docker", "sample"])
 def test_the_inventories_that_we_ship_are_right(inventory: str) -> None:
     options = role_options(ROOT / "roles")
     faults = cluster_config.faults_of(read([ROOT / "inventory" / inventory]), options, cluster(), ROOT)

@@ -128,6 +128,7 @@ def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
         "prepare",
         "masters",
         "nodes",
+        "routes",
         "node_marks",
         "kubelets",
         "down",

@@ -32,6 +32,7 @@ REMEDIES = (
 PASSING = re.compile(
     r"Throttling(\..*)?|ServiceUnavailable|InternalError|SystemBusy|TaskConflict|OperationConflict"
     r"|LastTokenProcessing|IncorrectVpcStatus|IncorrectRouteEntryStatus|IncorrectVSwitchStatus"
+    r"|IncorrectStatus\.RouteTableStatus|OperationFailed\.DistibuteLock"  # spelt so
 )
 
 

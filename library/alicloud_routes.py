@@ -1,0 +1,118 @@
+#!/usr/bin/python
+"""Routes of a VPC to the pods of each node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: alicloud_routes
+short_description: Keep routes of a VPC to the pods of each node
+description:
+  - Each node gets a route for the addresses of its pods to its instance, in every route table that the cluster's
+    instances use. Routes of nodes that are gone are deleted.
+  - Routes carry the cluster's id in their description. Those of others are left alone; one for the addresses of a
+    node's pods is a fault, as are a quota that does not suffice and pods in a vSwitch's range. All are said before the
+    first route is written.
+  - Runs on the control machine, whose access key it uses; see the inventory plugin C(alicloud).
+author: [The maintainers]
+options:
+  nodes:
+    description: "By name of the node, C({cidr, address}): its pods' range and its private address."
+    type: dict
+    default: {}
+  state:
+    description: C(absent) deletes all routes of the cluster.
+    type: str
+    choices: [present, absent]
+    default: present
+  cluster: {description: "The cluster's name, which its instances are tagged with.", type: str, required: true}
+  cluster_id: {description: "The cluster's id; it marks the routes.", type: str, required: true}
+  region: {description: The region of the VPC., type: str, required: true}
+  endpoints: {description: "Other addresses of C(ecs) and C(vpc), by these names.", type: dict, default: {}}
+  ca: {description: A PEM file with the authority of those addresses., type: path, default: ""}
+  quota: {description: Custom routes that a table may hold., type: int, default: 200}
+attributes:
+  check_mode: {support: full, details: [Everything is checked, and nothing written.]}
+  diff_mode: {support: full, details: [The cluster's routes.]}
+"""
+EXAMPLES = r"""
+- name: Keep a route to each node's pods
+  alicloud_routes:
+    nodes: {node-1: {cidr: 10.244.1.0/24, address: 10.0.0.2}}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    region: cn-hangzhou
+  delegate_to: localhost
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+calls: {description: How many calls to the API that took., returned: success, type: int}
+faults: {description: Why the routes cannot be made., returned: failure, type: list, elements: dict}
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.cloud import credentials
+from ansible.module_utils.yunkube.cloud.client import Client
+from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.routes import QUOTA, Found, Node, Plan, Routes, RoutesError
+
+
+def bring(routes: Routes, params: Mapping[str, Any], *, dry_run: bool) -> tuple[Plan, Found]:
+    """Bring the routes to what is asked for; return the plan, and what it met."""
+    if params["state"] == "absent":
+        return routes.absent(dry_run=dry_run)
+    nodes = [Node(name, str(one["cidr"]), str(one["address"])) for name, one in sorted(params["nodes"].items())]
+    return routes.present(nodes, params["quota"], dry_run=dry_run)
+
+
+def diff(plan: Plan, found: Found, cluster_id: str) -> dict[str, str]:
+    """Return the cluster's routes before and after."""
+    before = [one for one in found.entries if one.is_of(cluster_id)]
+    after = [str(one) for one in before if one not in plan.delete] + [str(one) for one in plan.create]
+    lines = ("".join(f"{line}\n" for line in sorted(part)) for part in (map(str, before), after))
+    return dict(zip(("before", "after"), lines, strict=True))
+
+
+def main() -> None:
+    """Run as Ansible's module."""
+    module = AnsibleModule(
+        argument_spec={
+            "nodes": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "cluster": {"type": "str", "required": True},
+            "cluster_id": {"type": "str", "required": True},
+            "region": {"type": "str", "required": True},
+            "endpoints": {"type": "dict", "default": {}},
+            "ca": {"type": "path", "default": ""},
+            "quota": {"type": "int", "default": QUOTA},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    for name in ("cluster", "cluster_id", "region"):
+        if not params[name]:
+            module.fail_json(msg=f"{name} is empty", kind="config", changes=[])
+    if params["state"] == "present" and not params["nodes"]:
+        module.fail_json(msg="nodes is empty, and every route would go: state absent does that", changes=[])
+    try:
+        client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
+    except ModuleNotFoundError as error:
+        module.fail_json(msg=f"{error.name} is not installed for {sys.executable}: run ./scripts/setup", changes=[])
+    routes = Routes(client, params["cluster"], params["cluster_id"])
+    try:
+        plan, found = bring(routes, params, dry_run=module.check_mode)
+    except RoutesError as error:
+        kind = "" if routes.changes else "preflight"
+        module.fail_json(msg=str(error), kind=kind, faults=error.faults, changes=routes.changes)
+    except (CloudError, credentials.CredentialsError) as error:
+        module.fail_json(msg=str(error), changed=bool(routes.changes), changes=routes.changes)
+    done = routes.changes
+    module.exit_json(changed=bool(done), changes=done, calls=client.calls, diff=diff(plan, found, params["cluster_id"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,326 @@
+"""Routes of a VPC to the pods of each node: planned as a whole, then written one after the other.
+
+A route is ours when its description has the cluster's id; others are neither changed nor deleted. API:
+https://www.alibabacloud.com/help/en/vpc/developer-reference/api-vpc-2016-04-28-createrouteentry, -deleterouteentry,
+-describerouteentrylist, -describeroutetablelist, -describevswitches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_network
+
+from ansible.module_utils.yunkube.cloud.client import Client, Json
+from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.inventory import CLUSTER_TAG, ID_TAG, addresses, tags_of
+
+QUOTA = 200  # custom routes of a table, unless the account has more
+MARK = "yunkube-id="  # followed by the cluster's id
+RESERVED = IPv4Network("100.64.0.0/10")  # the cloud's own services
+ROUNDS = 3  # plans, where another control machine writes at the same time
+PATIENCE, POLL = 60.0, 2.0  # seconds in which a route is there once it was accepted, and between two looks
+AVAILABLE = "Available"
+
+Fault = dict[str, str]
+_OTHER_RANGE = "choose another cluster_pod_cidr, which takes a new cluster, or use vxlan"
+
+
+class RoutesError(Exception):
+    """The routes cannot be what they should be; nothing was written."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        """Keep every fault, and say them in lines."""
+        super().__init__("\n".join(f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults))
+        self.faults = list(faults)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster: the addresses of its pods, and the one at which it is found in the cloud."""
+
+    name: str
+    cidr: str
+    address: str
+
+
+@dataclass(frozen=True, order=True)
+class Route:
+    """What a route table shall have for a node."""
+
+    table: str
+    cidr: str
+    node: str
+    instance: str
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"{self.cidr} to {self.node} ({self.instance}) in {self.table}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A custom route that is there."""
+
+    table: str
+    cidr: str
+    identity: str
+    hop: str
+    name: str
+    description: str
+    status: str
+
+    def is_of(self, cluster_id: str) -> bool:
+        """Say whether a cluster made it."""
+        return f"{MARK}{cluster_id}" in self.description.split()
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"{self.cidr} to {self.name or self.hop} ({self.hop}) in {self.table}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done: routes that go, then routes that come."""
+
+    delete: Sequence[Entry] = ()
+    create: Sequence[Route] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """Return it in words."""
+        return [f"delete the route {one}" for one in self.delete] + [f"make the route {one}" for one in self.create]
+
+
+@dataclass
+class Found:
+    """What there is in the cloud: tables that the nodes' traffic goes by, routes of all tables, the cluster's VPC."""
+
+    tables: Sequence[str]
+    entries: Sequence[Entry]
+    vpc: str
+    instances: Mapping[str, str] = field(default_factory=dict)  # private address -> id
+
+
+def plan(nodes: Sequence[Node], found: Found, cluster_id: str, quota: int = QUOTA) -> Plan:
+    """Compare what there is with the nodes; RoutesError where a route cannot be made, with all reasons."""
+    faults = list(_node_faults(nodes, found))
+    wanted = {
+        (table, node.cidr): Route(table, node.cidr, node.name, found.instances[node.address])
+        for node in nodes
+        if node.cidr and node.address in found.instances
+        for table in found.tables
+    }
+    ours = {(one.table, one.cidr): one for one in found.entries if one.is_of(cluster_id)}
+    foreign = [one for one in found.entries if not one.is_of(cluster_id)]
+    faults += list(_foreign_faults(wanted.values(), foreign))
+    delete = [one for place, one in ours.items() if place not in wanted or wanted[place].instance != one.hop]
+    create = [one for place, one in wanted.items() if place not in ours or ours[place].hop != one.instance]
+    for table in found.tables:
+        after = sum(one.table == table for one in found.entries)
+        after += sum(one.table == table for one in create) - sum(one.table == table for one in delete)
+        if create and after > quota:
+            message = f"would hold {after} custom routes, and {quota} are allowed"
+            remedy = "raise that quota at https://quotas.console.aliyun.com, or use vxlan"
+            faults.append(_fault(table, message, remedy))
+    if faults:
+        raise RoutesError(faults)
+    return Plan(delete, sorted(create))
+
+
+def _fault(host: str, message: str, remedy: str) -> Fault:
+    return {"host": host, "check": "routes", "message": message, "remedy": remedy}
+
+
+def _node_faults(nodes: Sequence[Node], found: Found) -> Iterator[Fault]:
+    for node in nodes:
+        if not node.cidr:
+            yield _fault(node.name, "has no addresses for its pods", "see the doctor: node-without-pod-cidr")
+        elif ip_network(node.cidr).overlaps(RESERVED):
+            yield _fault(node.name, f"its pods' {node.cidr} lies in {RESERVED}, which is the cloud's", _OTHER_RANGE)
+        if node.address not in found.instances:
+            message = f"no instance of the cluster has its address {node.address}"
+            yield _fault(node.name, message, f"tag its instance {CLUSTER_TAG} as the others, or remove the node")
+
+
+def _foreign_faults(wanted: Iterable[Route], foreign: Sequence[Entry]) -> Iterator[Fault]:
+    for route in wanted:
+        for one in foreign:
+            if one.table == route.table and _inside(one.cidr, route.cidr):
+                message = f"the route {one} is not the cluster's and takes its pods' {route.cidr}"
+                yield _fault(route.node, message, f"delete it ({one.identity}), or see who writes it")
+
+
+def _inside(cidr: str, outer: str) -> bool:
+    """Say whether a range lies in another; a destination may also be a list of prefixes, which has a name."""
+    try:
+        inner, around = IPv4Network(cidr), IPv4Network(outer)
+    except ValueError:
+        return False
+    return inner.subnet_of(around)
+
+
+class Routes:
+    """The routes of one cluster in the cloud."""
+
+    def __init__(
+        self, client: Client, cluster: str, cluster_id: str, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Ask nothing yet."""
+        self.client, self.cluster, self.cluster_id, self._sleep = client, cluster, cluster_id, sleep
+        self.changes: list[str] = []  # what was done, or would be in a dry run, in words
+
+    def present(self, nodes: Sequence[Node], quota: int = QUOTA, *, dry_run: bool = False) -> tuple[Plan, Found]:
+        """Make the routes of these nodes and delete those of others that were ours; return the plan, and what it met.
+
+        Where another control machine writes at the same time, what it made is looked at, and the plan is made again.
+        """
+        for rounds_left in reversed(range(ROUNDS)):
+            found = self.look()
+            todo = plan(nodes, found, self.cluster_id, quota)
+            if todo.create:
+                self._refuse_vswitches(todo.create, found.vpc)
+            if dry_run:
+                self.changes = todo.words
+                break
+            if self._carry_out(todo, last=not rounds_left):
+                break
+        if self.changes and not dry_run:
+            self._prove(nodes, quota)
+        return todo, found
+
+    def absent(self, *, dry_run: bool = False) -> tuple[Plan, Found]:
+        """Delete all routes of the cluster; return the plan, and what it met."""
+        found = self.look()
+        todo = Plan(delete=[one for one in found.entries if one.is_of(self.cluster_id)])
+        if dry_run:
+            self.changes = todo.words
+        else:
+            self._carry_out(todo, last=True)
+            if todo.delete:
+                self._prove([], QUOTA)
+        return todo, found
+
+    def look(self) -> Found:
+        """Return what there is, once none of our routes is on its way."""
+        instances = list(self._instances())
+        vpcs = {str((one.get("VpcAttributes") or {}).get("VpcId")) for one in instances}
+        if not vpcs:
+            return Found([], [], "")
+        if len(vpcs) > 1:
+            message = f"its instances are in {len(vpcs)} VPCs, {' and '.join(sorted(vpcs))}"
+            raise RoutesError([_fault(self.cluster, message, "routes need all of them in one: use vxlan")])
+        vpc = vpcs.pop()
+        used, tables = self._tables(vpc, {str((one.get("VpcAttributes") or {}).get("VSwitchId")) for one in instances})
+        ids = {addresses(one)[0]: str(one["InstanceId"]) for one in instances}
+        return Found(used, self._settled(tables), vpc, ids)
+
+    def _instances(self) -> Iterator[Json]:
+        tags = [{"Key": CLUSTER_TAG, "Value": self.cluster}]
+        for one in self.client.pages("ecs", "DescribeInstances", "Instances", "Instance", tags=tags):
+            if tags_of(one).get(ID_TAG, self.cluster_id) == self.cluster_id:
+                yield one
+
+    def _tables(self, vpc: str, switches: set[str]) -> tuple[list[str], list[str]]:
+        """Return the tables that vSwitches use, one of their own or the VPC's, and all that there are."""
+        listed = list(
+            self.client.pages("vpc", "DescribeRouteTableList", "RouterTableList", "RouterTableListType", vpc_id=vpc)
+        )
+        custom = [one for one in listed if one.get("RouteTableType") == "Custom"]
+        used = {
+            str(one["RouteTableId"]): switches & set((one.get("VSwitchIds") or {}).get("VSwitchId") or [])
+            for one in custom
+        }
+        found = [table for table, theirs in used.items() if theirs]
+        if switches - {name for theirs in used.values() for name in theirs}:
+            found += [str(one["RouteTableId"]) for one in listed if one.get("RouteTableType") == "System"]
+        return sorted(found), [str(one["RouteTableId"]) for one in listed]
+
+    def _settled(self, tables: Sequence[str]) -> list[Entry]:
+        """Return the custom routes; only those that are there can be deleted, and ours may still be on their way."""
+        waited = 0.0
+        while True:
+            entries = [entry for table in tables for entry in self._entries(table)]
+            moving = [one for one in entries if one.is_of(self.cluster_id) and one.status != AVAILABLE]
+            if not moving:
+                return entries
+            if waited >= PATIENCE:
+                message = f"the route {moving[0]} is {moving[0].status} for more than {PATIENCE:.0f} s"
+                raise RoutesError([_fault(self.cluster, message, "look at it in the console, then run the same again")])
+            self._sleep(POLL)
+            waited += POLL
+
+    def _entries(self, table: str) -> Iterator[Entry]:
+        listed = self.client.pages(
+            "vpc",
+            "DescribeRouteEntryList",
+            "RouteEntrys",
+            "RouteEntry",
+            route_table_id=table,
+            route_entry_type="Custom",
+        )
+        for one in listed:
+            hops = (one.get("NextHops") or {}).get("NextHop") or []
+            yield Entry(
+                table,
+                str(one["DestinationCidrBlock"]),
+                str(one["RouteEntryId"]),
+                ", ".join(str(hop.get("NextHopId")) for hop in hops),
+                str(one.get("RouteEntryName") or ""),
+                str(one.get("Description") or ""),
+                str(one.get("Status") or AVAILABLE),
+            )
+
+    def _refuse_vswitches(self, wanted: Sequence[Route], vpc: str) -> None:
+        """Refuse addresses of pods that a vSwitch has: their routes would be refused one by one."""
+        ranges = [
+            (str(one["VSwitchId"]), str(one["CidrBlock"]))
+            for one in self.client.pages("vpc", "DescribeVSwitches", "VSwitches", "VSwitch", vpc_id=vpc)
+        ]
+        faults = [
+            _fault(route.node, f"its pods' {route.cidr} meets the vSwitch {name}, {cidr}", _OTHER_RANGE)
+            for route in wanted
+            for name, cidr in ranges
+            if IPv4Network(route.cidr).overlaps(IPv4Network(cidr))
+        ]
+        if faults:
+            raise RoutesError(faults)
+
+    def _carry_out(self, todo: Plan, *, last: bool) -> bool:
+        """Do it; say whether that was all, for somebody else may write at the same time."""
+        for entry in todo.delete:
+            try:
+                self.client.call("vpc", "DeleteRouteEntry", route_table_id=entry.table, route_entry_id=entry.identity)
+            except CloudError as error:
+                if not error.code.endswith(".NotFound"):  # the answer to an earlier try was lost
+                    raise
+            self.changes.append(f"delete the route {entry}")
+        for route in todo.create:
+            try:
+                self.client.call(
+                    "vpc",
+                    "CreateRouteEntry",
+                    route_table_id=route.table,
+                    destination_cidr_block=route.cidr,
+                    next_hop_type="Instance",
+                    next_hop_id=route.instance,
+                    route_entry_name=f"{self.cluster}-{route.node}"[:128],
+                    description=f"{MARK}{self.cluster_id} pods of {route.node} in the cluster {self.cluster}",
+                )
+            except CloudError as error:
+                if last or "Duplicat" not in error.code:
+                    raise
+                return False
+            self.changes.append(f"make the route {route}")
+        return True
+
+    def _prove(self, nodes: Sequence[Node], quota: int) -> None:
+        """See that all is there: a route that was accepted is made later."""
+        waited = 0.0
+        while (left := plan(nodes, self.look(), self.cluster_id, quota)).words:
+            if waited >= PATIENCE:
+                message = f"after {PATIENCE:.0f} s there is still to do: {left.words[0]}"
+                raise RoutesError([_fault(self.cluster, message, "run the same again; else look at it in the console")])
+            self._sleep(POLL)
+            waited += POLL
