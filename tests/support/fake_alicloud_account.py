@@ -70,6 +70,8 @@ class Account:
     prices: dict[str, float] = field(default_factory=dict)  # by instance type
     images: list[Json] = field(default_factory=list)
     boot_seconds: dict[str, float] = field(default_factory=dict)  # by instance name, "" for all others
+    failing: dict[str, list[RefusedError]] = field(default_factory=dict)  # for the next calls of an action, one each
+    lost: list[str] = field(default_factory=list)  # actions whose next answer does not arrive
     # Really start and stop a host of the lab; called with the instance as it is kept.
     start_host: Callable[[Json], None] = lambda _: None
     stop_host: Callable[[Json], None] = lambda _: None
@@ -119,6 +121,8 @@ class Account:
                 raise RefusedError(400, "InvalidVersion")
             self._check(wanted, given)
             lists_only = name == "DescribeInstances" and "DryRun" not in given
+            if self.failing.get(name):
+                raise self.failing[name].pop(0)
             if name in self.denied and not lists_only:
                 raise RefusedError(403, "Forbidden.RAM", "User not authorized to operate on the specified resource.")
             if (
@@ -132,6 +136,9 @@ class Account:
                 return {"Instances": {"Instance": []}, "TotalCount": 0}
             body = self._once(name, wanted, given)
             self.file.write_text(json.dumps(self.state))
+            if name in self.lost:
+                self.lost.remove(name)
+                self.cloud.silent += 1
         return body
 
     def settle(self) -> None:

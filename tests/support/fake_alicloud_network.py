@@ -162,6 +162,8 @@ def associate_eip_address(account: Account, given: Json) -> Json:
         raise RefusedError(400, "IncorrectEipStatus")
     if account.clock < instance["running_at"]:
         raise RefusedError(400, "IncorrectInstanceStatus", "The instance is not in the running or stopped state.")
+    if any(one["InstanceId"] == instance["InstanceId"] for one in account.state["eips"].values()):
+        raise RefusedError(403, "BIND_INSTANCE_HAVE_PORTMAP_OR_BIND_EIP", "The instance already binds with eip.")
     eip.update(InstanceId=instance["InstanceId"], Status="InUse")
     return {}
 

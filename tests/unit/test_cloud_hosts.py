@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.credentials import Credentials
-from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import Owner, RefusedError
 from ansible.module_utils.yunkube.cloud.existing import hosts
-from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
-from ansible.module_utils.yunkube.cloud.removal import absent
-from fake_alicloud import KEY_ID, SECRET, FakeCloud, Json
+from cloud_hosts import KEY, NETWORKS, OWNER, THREE, client_of, down, up, writes
+from fake_alicloud import Json
 from fake_alicloud_account import Account
 from fake_alicloud_instances import open_account
 
-REGION = "cn-hangzhou"
-KEY = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAI test"
-OWNER = Owner("prod", "0123456789abcdef")
-NETWORKS = {"cluster_pod_cidr": "10.244.0.0/16", "cluster_service_cidr": "10.96.0.0/16"}
-THREE = Declaration(
-    OWNER,
-    masters=1,
-    nodes=2,
-    types={"master": "ecs.g7.large", "node": "ecs.g7.large"},
-    public_key=KEY,
-    admin_cidrs=("203.0.113.7/32",),
-    cluster_networks=NETWORKS,
-)
 # The SDK makes a session for each call and closes none: the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[FakeCloud]:
-    """Start a cloud."""
-    fake = FakeCloud(tmp_path)
-    yield fake
-    fake.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@pytest.fixture
-def account(cloud: FakeCloud, tmp_path: Path) -> Account:
-    """Return the account of the cloud."""
-    return open_account(cloud, tmp_path)
-
-
-def client_of(account: Account) -> Client:
-    """Return a client whose waits take no time but in the cloud."""
-    endpoints = dict.fromkeys(("ecs", "vpc"), account.cloud.address)
-    return Client(REGION, lambda: Credentials(KEY_ID, SECRET), endpoints, str(account.cloud.ca), account.advance)
-
-
-def up(account: Account, wanted: Declaration = THREE, *, dry_run: bool = False) -> Outcome:
-    """Make hosts, by a client of its own as every run has."""
-    return present(client_of(account), wanted, dry_run=dry_run, sleep=account.advance)
-
-
-def writes(account: Account) -> list[str]:
-    """Return the actions that changed something."""
-    return [given["Action"] for given in account.cloud.log if not given["Action"].startswith("Describe")]
 
 
 def test_hosts_are_made_and_a_second_run_changes_nothing(account: Account) -> None:
@@ -216,13 +164,13 @@ def test_all_goes_and_what_is_others_stays(account: Account) -> None:
     up(account, other)
     theirs = account.left()
     up(account, replace(THREE, eip="masters"))
-    checked = absent(client_of(account), OWNER, dry_run=True, sleep=account.advance)
-    removed = absent(client_of(account), OWNER, sleep=account.advance)
+    checked = down(account, dry_run=True)
+    removed = down(account)
     assert removed.remains == []
     assert removed.changes == checked.changes
     assert account.left() == theirs
-    assert absent(client_of(account), OWNER, sleep=account.advance).changes == []
-    absent(client_of(account), other.owner, sleep=account.advance)
+    assert down(account).changes == []
+    down(account, other.owner)
     assert account.left() == {}
     assert len(up(account).hosts) == 3  # though the tokens of the first time stand for what is gone
 
@@ -232,13 +180,13 @@ def test_what_something_of_others_uses_is_left_and_named(account: Account) -> No
     stranger = replace(THREE, owner=Owner("guest", "00000000aaaaaaaa"))
     (vpc,) = account.left()["vpcs"]
     up(account, replace(stranger, vpc_id=vpc))
-    removed = absent(client_of(account), OWNER, sleep=account.advance)
+    removed = down(account)
     assert len(removed.remains) == 1
     assert removed.remains[0].startswith(f"VPC yunkube-prod ({vpc}): DeleteVpc: DependencyViolation")
     assert len(account.left()["instances"]) == 3
-    absent(client_of(account), stranger.owner, sleep=account.advance)
+    down(account, stranger.owner)
     assert account.left() == {"vpcs": [vpc]}
-    absent(client_of(account), OWNER, sleep=account.advance)
+    down(account)
     assert account.left() == {}
 
 
@@ -250,7 +198,7 @@ def test_a_network_that_is_there_is_used_and_left(account: Account) -> None:
     assert {host.zone for host in outcome.hosts} == {"cn-hangzhou-k"}
     assert len(account.left()["vswitches"]) == 1
     assert up(account, inside).changes == []
-    removed = absent(client_of(account), OWNER, sleep=account.advance)
+    removed = down(account)
     assert removed.remains == []
     assert (account.left()["vpcs"], account.left()["vswitches"]) == ([vpc], [switch])
 

@@ -80,7 +80,7 @@ def look(client: Client, owner: Owner, vpc_id: str = "") -> Existing:
     for group in found.groups:
         group.update(rules_of(client, group["SecurityGroupId"]))
     found.keys = list(_ours(client, owner, "ecs", "DescribeKeyPairs", "KeyPairs", "KeyPair", include_public_key="true"))
-    found.eips = list(_ours(client, owner, "vpc", "DescribeEipAddresses", "EipAddresses", "EipAddress"))
+    found.eips = eips(client, owner)
     return found
 
 
@@ -97,6 +97,11 @@ def hosts(client: Client, owner: Owner) -> list[Host]:
     """Return the cluster's instances."""
     entries = _ours(client, owner, "ecs", "DescribeInstances", "Instances", "Instance")
     return [_host(entry, owner) for entry in entries]
+
+
+def eips(client: Client, owner: Owner) -> list[Json]:
+    """Return the cluster's public addresses."""
+    return list(_ours(client, owner, "vpc", "DescribeEipAddresses", "EipAddresses", "EipAddress"))
 
 
 def may_list(client: Client) -> None:

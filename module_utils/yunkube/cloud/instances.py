@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ansible.module_utils.yunkube.cloud import existing
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault
 from ansible.module_utils.yunkube.cloud.errors import CloudError
-from ansible.module_utils.yunkube.cloud.existing import Existing, Host
+from ansible.module_utils.yunkube.cloud.existing import Existing, Host, Json
 from ansible.module_utils.yunkube.cloud.market import strategy
 from ansible.module_utils.yunkube.cloud.network import Network
 from ansible.module_utils.yunkube.cloud.work import POLL, HostsError, Work
@@ -164,34 +164,45 @@ class Instances:
 
     def ensure_eips(self) -> None:
         """Give an address to every host that shall have one, those first that are there and have no host."""
-        owner, client = self.wanted.owner, self.work.client
-        needy = [
-            name for name, role in self.wanted.hosts.items() if self.wanted.has_eip(role) and not self._public(name)
-        ]
-        free = sorted(
-            (eip for eip in self.work.there.eips if not eip.get("InstanceId")), key=lambda eip: str(eip["AllocationId"])
-        )
+        hosts = {name for name, role in self.wanted.hosts.items() if self.wanted.has_eip(role)}
+        needy = sorted(name for name in hosts if name not in self.hosts or not self.hosts[name].public)
+        free = [eip for eip in self.work.there.eips if not eip.get("InstanceId")]
+        free.sort(key=lambda eip: str(eip["AllocationId"]))
         for name in needy:
             self.work.changes.append(f"give {name} a public address")
             if self.work.dry_run:
-                continue
-            eip = free.pop(0) if free else client.call(
-                "vpc", "AllocateEipAddress", bandwidth=str(self.wanted.eip_mbps), internet_charge_type="PayByTraffic",
-                tags=owner.tags(),
-            )  # fmt: skip
-            address = str(eip.get("EipAddress") or eip.get("IpAddress"))
-            client.call(
-                "vpc", "AssociateEipAddress", allocation_id=eip["AllocationId"], instance_id=self.hosts[name].id,
-                instance_type="EcsInstance",
-            )  # fmt: skip
-            self.hosts[name] = replace(self.hosts[name], public=address)
-        for eip in free if not self.work.dry_run else free[len(needy) :]:
+                free = free[1:]
+            else:
+                self._give_eip(name, free)
+        for eip in free:
             self.work.changes.append(f"release the public address {eip['IpAddress']}, which no host has")
             if not self.work.dry_run:
-                client.call("vpc", "ReleaseEipAddress", allocation_id=eip["AllocationId"])
+                self.work.client.call("vpc", "ReleaseEipAddress", allocation_id=eip["AllocationId"])
 
-    def _public(self, name: str) -> str:
-        return self.hosts[name].public if name in self.hosts else ""
+    def _give_eip(self, name: str, free: list[Json]) -> None:
+        """Give a host one of the free addresses, or a new one; where another run gave it one, that counts."""
+        client, host = self.work.client, self.hosts[name]
+        if not free:
+            answer = client.call(
+                "vpc", "AllocateEipAddress", bandwidth=str(self.wanted.eip_mbps), internet_charge_type="PayByTraffic",
+                tags=self.wanted.owner.tags(),
+            )  # fmt: skip
+            free.append({"AllocationId": answer["AllocationId"], "IpAddress": answer["EipAddress"]})
+        eip = free.pop(0)
+        try:
+            client.call(
+                "vpc", "AssociateEipAddress", allocation_id=eip["AllocationId"], instance_id=host.id,
+                instance_type="EcsInstance",
+            )  # fmt: skip
+        except CloudError:
+            now = {str(one["AllocationId"]): one for one in existing.eips(client, self.wanted.owner)}
+            given = next((one for one in now.values() if one.get("InstanceId") == host.id), None)
+            if given is None:
+                raise
+            if not now.get(eip["AllocationId"], given).get("InstanceId"):
+                free.append(eip)
+            eip = given
+        self.hosts[name] = replace(host, public=str(eip["IpAddress"]))
 
 
 def delete(work: Work, hosts: Iterable[Host]) -> None:

@@ -68,10 +68,11 @@ def choose_zones(wanted: Declaration, have: Mapping[str, str], offers: Mapping[s
         return [order[identity] for identity in wanted.vswitch_ids if identity in order]
     if wanted.zones:
         return list(wanted.zones)
-    if have or not offers:
+    if not offers:
         return sorted(have)
     everywhere = set.intersection(*(set(zones) for zones in offers.values()))
-    return sorted(everywhere or set().union(*offers.values()))[:ZONES]
+    more = sorted((everywhere or set().union(*offers.values())) - set(have))
+    return [*sorted(have), *more[: max(0, ZONES - len(have))]]
 
 
 def offer_faults(zones: list[str], offers: Mapping[str, list[str]]) -> Iterator[Fault]:
