@@ -18,10 +18,11 @@ _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test r
 _NOT_YET = {"cluster_provider": ("alicloud",), "cluster_bundle_origin": ("release", "mirror")}
 # What plays on the control machine read, too: it is in no group but all.
 CLUSTER_WIDE = frozenset({
-    "cluster_addons_host", "cluster_bundle_origin", "cluster_cache_dir", "cluster_control_plane_endpoint",
-    "cluster_control_plane_host", "cluster_dns_domain", "cluster_kubernetes_version", "cluster_name",
-    "cluster_pod_cidr", "cluster_provider", "cluster_registry_address", "cluster_registry_host",
-    "cluster_service_cidr", "cluster_state_dir", "dashboard_provider", "docker_hosts_subnet", "web_services",
+    "alicloud_ca", "alicloud_endpoints", "alicloud_region", "cluster_addons_host", "cluster_bundle_origin",
+    "cluster_cache_dir", "cluster_control_plane_endpoint", "cluster_control_plane_host", "cluster_dns_domain",
+    "cluster_kubernetes_version", "cluster_name", "cluster_pod_cidr", "cluster_provider", "cluster_registry_address",
+    "cluster_registry_host", "cluster_service_cidr", "cluster_state_dir", "dashboard_provider",
+    "docker_hosts_subnet", "web_services",
 })  # fmt: skip
 # What other projects, and the shell, call what has another name here.
 _ELSEWHERE = dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "container_runtime_environment")
@@ -98,7 +99,8 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
     for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
         typed = _in_ini(entry, options) if key == entry.key and message.startswith("wants ") else ""
         yield Fault(file, entry.line, key, message, typed or remedy)
-    if entry.key in CLUSTER_WIDE and entry.key in options and entry.scope != "all":
+    cluster_wide = entry.key in CLUSTER_WIDE or entry.key.startswith("alicloud_hosts_")
+    if cluster_wide and entry.key in options and entry.scope != "all":
         message = f"is set for {entry.scope} alone, and counts for the whole cluster"
         yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
 

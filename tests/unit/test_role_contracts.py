@@ -75,9 +75,18 @@ def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
     assert all(entry.get("short_description") for entry in entry_points(role).values())
 
 
-# Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, and kubeadm
-# marks nodes in both of its roles, so the role `cluster` has them; the role `web_service` takes a list of services.
-FEATURES = {"dashboard_provider", "node_labels", "node_taints", "web_services"}
+# Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, kubeadm marks
+# nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster` has them; the
+# role `web_service` takes a list of services.
+FEATURES = {
+    "alicloud_ca",
+    "alicloud_endpoints",
+    "alicloud_region",
+    "dashboard_provider",
+    "node_labels",
+    "node_taints",
+    "web_services",
+}
 # Read by the check of the inventory as a whole, too.
 CHECKED = {
     "dashboard_node_port",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -109,7 +109,7 @@ class Declaration:
     auto_release_hours: int = 0
     remove_surplus: bool = False
     boot_timeout_seconds: int = 300
-    user_data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    user_data: Callable[[str], str] = lambda _: ""  # of a host, by its name, when it is made
 
     @property
     def hosts(self) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Instances:
 
     def _run(self, name: str, role: str, zone: str, image: str) -> str:
         wanted = self.wanted
-        data = wanted.user_data.get(name, "")
+        data = wanted.user_data(name)
         release = None
         if wanted.auto_release_hours:
             at = datetime.now(UTC) + timedelta(hours=wanted.auto_release_hours)

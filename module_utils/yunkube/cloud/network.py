@@ -151,7 +151,7 @@ class Network:
     def _ensure_key(self) -> None:
         owner = self.wanted.owner
         self.key = f"{owner.name}-{owner.cluster_id[:8]}"
-        self.work.changes.append(f"make key pair {self.key}")
+        self.work.changes.append(f"make key pair {owner.name}")
         if self.work.dry_run:
             return
         try:
