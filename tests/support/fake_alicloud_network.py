@@ -246,6 +246,8 @@ def authorize_security_group(account: Account, given: Json) -> Json:
         if "SourceGroupId" in row:
             account.found("groups", row["SourceGroupId"], "InvalidSourceGroupId.NotFound")
         rule = {name: row.get(name, "") for name in RULE} | {"IpProtocol": row["IpProtocol"].upper()}
+        # A single address loses its length (open: not in the reference).
+        rule["SourceCidrIp"] = rule["SourceCidrIp"].removesuffix("/32")
         rule |= {"Policy": row.get("Policy", "Accept"), "Direction": "ingress", "NicType": "intranet"}
         same = ("IpProtocol", "PortRange", "SourceCidrIp", "SourceGroupId", "Policy")
         if any(all(rule[name] == other[name] for name in same) for other in group["rules"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from ansible.module_utils.yunkube.cloud.declaration import Owner, RefusedError
 from ansible.module_utils.yunkube.cloud.existing import hosts
 from cloud_hosts import KEY, NETWORKS, OWNER, THREE, client_of, down, up, writes
 from fake_alicloud import Json
-from fake_alicloud_account import Account
+from fake_alicloud_account import ACTIONS, Account
 from fake_alicloud_instances import open_account
 
+ROOT = Path(__file__).resolve().parents[2]
 # The SDK makes a session for each call and closes none: the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
 
@@ -282,12 +284,12 @@ def test_only_what_a_cluster_needs_reaches_its_hosts(account: Account) -> None:
         rules = [rule for rule in groups[role]["rules"] if rule["PortRange"] == ports]
         return {rule["SourceCidrIp"] or names[rule["SourceGroupId"]] for rule in rules}
 
-    assert who("master", "22/22") == who("node", "22/22") == {"203.0.113.7/32"}
+    assert who("master", "22/22") == who("node", "22/22") == {"203.0.113.7"}
     assert who("master", "2379/2380") == {"master"}
     assert who("node", "2379/2380") == who("node", "6443/6443") == set()
-    assert who("master", "6443/6443") == {"master", "node", "203.0.113.7/32"}
+    assert who("master", "6443/6443") == {"master", "node", "203.0.113.7"}
     assert who("node", "10250/10250") == {"master", "node"}
-    assert who("node", "30000/32767") == {"master", "node", "203.0.113.7/32", "0.0.0.0/0"}
+    assert who("node", "30000/32767") == {"master", "node", "203.0.113.7", "0.0.0.0/0"}
     world = {
         rule["PortRange"] for one in groups.values() for rule in one["rules"] if rule["SourceCidrIp"] == "0.0.0.0/0"
     }
@@ -321,3 +323,36 @@ def test_spot_and_auto_release_are_as_declared(account: Account) -> None:
     for given in account.calls("RunInstances"):
         assert (given["SpotStrategy"], given["SpotPriceLimit"]) == ("SpotWithPriceLimit", "0.75")
         assert given["AutoReleaseTime"].endswith(":00Z")
+
+
+def test_a_host_of_another_name_is_told_and_never_surplus(account: Account) -> None:
+    up(account)
+    like = next(iter(account.state["instances"].values()))
+    account.state["instances"]["i-bastion"] = {**like, "InstanceId": "i-bastion", "InstanceName": "prod-bastion"}
+    outcome = up(account, replace(THREE, remove_surplus=True))
+    assert outcome.changes == []
+    assert "bastion (i-bastion): carries the tags of this cluster and is none of its hosts" in outcome.warnings[0]
+    assert "i-bastion" in account.left()["instances"]
+
+
+def test_hosts_do_not_move_to_another_network(account: Account) -> None:
+    up(account, replace(THREE, owner=Owner("base", "1111111111111111"), zones=("cn-hangzhou-k",)))
+    (vpc,) = account.left()["vpcs"]
+    up(account)
+    with pytest.raises(RefusedError, match=f"this cluster is in vpc-[0-9]+, not in {vpc}"):
+        up(account, replace(THREE, vpc_id=vpc))
+    guest = replace(THREE, owner=Owner("guest", "2222222222222222"))
+    up(account, replace(guest, vpc_id=vpc))
+    with pytest.raises(RefusedError, match=f"this cluster is in {vpc}, not in a VPC of its own: .*set vpc_id back"):
+        up(account, guest)
+
+
+def test_the_readme_names_every_permission_that_is_needed(account: Account) -> None:
+    up(account, replace(THREE, eip="masters", admin_cidrs=("10.0.0.0/24",)))
+    up(account, replace(THREE, eip="masters"))
+    next(iter(account.state["instances"].values()))["stopped"] = True
+    up(account, replace(THREE, eip="masters"))
+    down(account)
+    used = {f"{ACTIONS[one['Action']].product}:{one['Action']}" for one in account.cloud.log}
+    named = set(re.findall(r"`((?:ecs|vpc):\w+)`", (ROOT / "roles/alicloud_hosts/README.md").read_text()))
+    assert used == named - {"ecs:StartInstance", "ecs:DeleteInstance"}  # the singular beside the plural

@@ -39,13 +39,18 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
 
 def surplus(wanted: Declaration, there: Existing) -> list[Host]:
     """Return the hosts that are more than declared: those with the highest numbers."""
-    extra = [host for host in there.hosts if host.name not in wanted.hosts]
+    extra = [
+        host for host in there.hosts if host.name not in wanted.hosts and host.name == f"{host.role}-{host.number}"
+    ]
     return sorted(extra, key=lambda host: (host.role, -host.number))
 
 
 def differences(wanted: Declaration, there: Existing) -> Iterator[str]:
     """Yield what of a host is another than declared: it stays, as only a new host can be different."""
     for host in there.hosts:
+        if host.name != f"{host.role}-{host.number}":
+            words = f"{host}: carries the tags of this cluster and is none of its hosts"
+            yield f"{words}: take the tags off, or it is removed with the cluster"
         role = wanted.hosts.get(host.name)
         if role and host.type != wanted.types[role]:
             words = f"{host} is {host.type} and stays so, {wanted.types[role]} counts for new hosts"

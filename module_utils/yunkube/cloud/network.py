@@ -16,6 +16,7 @@ RULES_AT_ONCE = 100
 
 def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
     """Yield what is wrong with what there is already."""
+    yield from _elsewhere(wanted, there)
     if not wanted.vpc_id:
         if len(there.vpcs) > 1:
             names = ", ".join(str(vpc["VpcId"]) for vpc in there.vpcs)
@@ -38,6 +39,15 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
             remedy = "name that zone too, or another vSwitch"
             yield Fault("vswitch_ids", f"{identity} is in {zones[identity]}, which zones does not name", remedy)
     yield from _key_faults(wanted, there)
+
+
+def _elsewhere(wanted: Declaration, there: Existing) -> Iterator[Fault]:
+    """Yield the VPC in which the cluster is, where another one is declared."""
+    here = {str(vpc["VpcId"]) for vpc in there.vpcs}
+    for vpc_id in sorted({str(group["VpcId"]) for group in there.groups} - here):
+        declared = wanted.vpc_id or "a VPC of its own"
+        message = f"this cluster is in {vpc_id}, not in {declared}"
+        yield Fault("vpc_id", message, "hosts do not move: set vpc_id back, or remove them all first")
 
 
 def _key_faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:

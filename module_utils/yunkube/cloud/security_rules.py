@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.yunkube.cloud.declaration import ROLES, Declaration
+from ansible.module_utils.yunkube.cloud.declaration import ROLES, Declaration, network
 
 MARK = "yunkube: "  # begins the description of rules that are ours; others' are left alone
 HOSTS, ADMINS, CLIENTS = "hosts", "admins", "clients"
@@ -77,11 +77,17 @@ def there(permissions: Iterable[Mapping[str, Any]]) -> dict[Rule, tuple[str, boo
     for one in permissions:
         if one.get("Policy") != "Accept" or one.get("Direction", "ingress") != "ingress":
             continue
-        source = str(one.get("SourceGroupId") or one.get("SourceCidrIp") or "")
+        source = str(one.get("SourceGroupId") or _as_network(str(one.get("SourceCidrIp") or "")))
         rule = Rule(str(one["IpProtocol"]).upper(), str(one["PortRange"]), source)
         ours = str(one.get("Description", "")).startswith(MARK)
         found[rule] = (str(one["SecurityGroupRuleId"]), ours)
     return found
+
+
+def _as_network(source: str) -> str:
+    """Return a source with its length, which a single address may lack."""
+    block = network(source)
+    return str(block) if block else source
 
 
 def compare(wanted: Iterable[Rule], have: Mapping[Rule, tuple[str, bool]]) -> tuple[list[Rule], dict[Rule, str]]:
