@@ -72,6 +72,7 @@ class Account:
     boot_seconds: dict[str, float] = field(default_factory=dict)  # by instance name, "" for all others
     failing: dict[str, list[RefusedError]] = field(default_factory=dict)  # for the next calls of an action, one each
     lost: list[str] = field(default_factory=list)  # actions whose next answer does not arrive
+    listing_delay: float = 0  # seconds until an instance or a security group that was made is listed (open)
     # Really start and stop a host of the lab; called with the instance as it is kept.
     start_host: Callable[[Json], None] = lambda _: None
     stop_host: Callable[[Json], None] = lambda _: None
@@ -79,8 +80,7 @@ class Account:
     def __post_init__(self) -> None:
         """Answer the calls of the cloud."""
         self._lock = threading.RLock()
-        self._moved = 0.0
-        self.state: Json = {"number": 0, "tokens": {}, **{kind: {} for kind in KINDS}}
+        self.state: Json = {"number": 0, "moved": 0.0, "tokens": {}, **{kind: {} for kind in KINDS}}
         if self.file.exists():
             self.state = json.loads(self.file.read_text())
         for name in ACTIONS:
@@ -88,12 +88,12 @@ class Account:
 
     def advance(self, seconds: float) -> None:
         """Let time go by."""
-        self._moved += seconds
+        self.state["moved"] += seconds
 
     @property
     def clock(self) -> float:
         """The time in this cloud."""
-        return time.time() + self._moved
+        return time.time() + float(self.state["moved"])
 
     def stamp(self, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
         """Return the time as the API writes it."""

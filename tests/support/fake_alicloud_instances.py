@@ -20,7 +20,7 @@ PENDING, BOOT, RELEASE = 1.0, 4.0, 3.0  # seconds (open: not in the reference)
 USER_DATA = (
     32 << 10
 )  # https://www.alibabacloud.com/help/en/ecs/user-guide/customize-the-initialization-configuration-of-an-instance
-INTERNAL = ("running_at", "gone_at", "VSwitchId", "groups", "UserData", "address", "stopped")
+INTERNAL = ("made_at", "running_at", "gone_at", "VSwitchId", "groups", "UserData", "address", "stopped")
 
 
 @action(
@@ -99,6 +99,7 @@ def _instance(account: Account, given: Json, switch: Json) -> Json:
         "groups": [given["SecurityGroupId"]],
         "address": address,
         "UserData": given.get("UserData", ""),
+        "made_at": account.clock,
         "running_at": account.clock + boot,
         "gone_at": 0.0,
         "stopped": False,
@@ -126,7 +127,9 @@ def describe_instances(account: Account, given: Json) -> Json:
     found = [
         one
         for one in account.state["instances"].values()
-        if (ids is None or one["InstanceId"] in ids) and given.get("VpcId", "") in ("", one["VpcAttributes"]["VpcId"])
+        if account.clock >= one["made_at"] + account.listing_delay
+        and (ids is None or one["InstanceId"] in ids)
+        and given.get("VpcId", "") in ("", one["VpcAttributes"]["VpcId"])
     ]
     entries = []
     for one in tagged(found, given):

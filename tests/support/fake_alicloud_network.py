@@ -110,6 +110,8 @@ def _switches(account: Account, vpc: str) -> list[Json]:
 @action("vpc", "", f"VpcId VSwitchId ZoneId PageNumber PageSize {TAG}")
 def describe_vswitches(account: Account, given: Json) -> Json:
     """By VPC, by id, by tag."""
+    if given.get("VpcId"):
+        account.found("vpcs", given["VpcId"], "InvalidVpcId.NotFound")
     found = [
         one
         for one in account.state["vswitches"].values()
@@ -201,6 +203,7 @@ def create_security_group(account: Account, given: Json) -> Json:
         "SecurityGroupType": "normal",
         "CreationTime": account.stamp(),
         "Tags": tags_of(given),
+        "made_at": account.clock,
         "inner": "Accept",
         "rules": [],
     }
@@ -210,8 +213,12 @@ def create_security_group(account: Account, given: Json) -> Json:
 @action("ecs", "", f"SecurityGroupId VpcId MaxResults NextToken {TAG}")
 def describe_security_groups(account: Account, given: Json) -> Json:
     """Without their rules."""
-    found = [one for one in account.state["groups"].values() if given.get("VpcId", one["VpcId"]) == one["VpcId"]]
-    entries = [shown(one, without=["rules", "inner"]) for one in tagged(found, given)]
+    found = [
+        one
+        for one in account.state["groups"].values()
+        if given.get("VpcId", one["VpcId"]) == one["VpcId"] and account.clock >= one["made_at"] + account.listing_delay
+    ]
+    entries = [shown(one, without=["made_at", "rules", "inner"]) for one in tagged(found, given)]
     return by_token(entries, given, "SecurityGroups", "SecurityGroup")
 
 
@@ -219,6 +226,8 @@ def describe_security_groups(account: Account, given: Json) -> Json:
 def describe_security_group_attribute(account: Account, given: Json) -> Json:
     """Its rules and its policy within itself."""
     group = account.found("groups", given["SecurityGroupId"], "InvalidSecurityGroupId.NotFound")
+    if account.clock < group["made_at"] + account.listing_delay:
+        raise RefusedError(404, "InvalidSecurityGroupId.NotFound")
     page = by_token(group["rules"], given, "Permissions", "Permission")
     return {**page, "SecurityGroupId": group["SecurityGroupId"], "InnerAccessPolicy": group["inner"]}
 

@@ -184,6 +184,34 @@ def test_two_hosts_of_one_name_are_refused_and_neither_is_touched(account: Accou
     assert len(account.left()["instances"]) == 4
 
 
+def test_what_is_listed_late_is_waited_for(account: Account) -> None:
+    account.listing_delay = 9
+    assert len(up(account).hosts) == 3
+    assert is_whole(account)
+    assert up(account).changes == []
+
+
+def test_a_host_of_a_killed_run_that_is_listed_late_is_not_kept_twice(account: Account) -> None:
+    client = client_of(account)
+
+    def end(action: str) -> None:
+        if action == "RunInstances":
+            raise Interrupted
+
+    client.after = end
+    with pytest.raises(Interrupted):
+        up(account, client=client)
+    (first,) = account.left()["instances"]
+    account.listing_delay = 5
+    outcome = up(account)
+    assert outcome.hosts[0].id == first
+    assert outcome.changes[-1].startswith("release master-1 (i-")
+    assert outcome.changes[-1].endswith("which another run made too")
+    account.advance(60)
+    assert is_whole(account)
+    assert up(account).changes == []
+
+
 def counted(account: Account) -> int:
     """Return how many calls of a run change something, and take all away again."""
     up(account, WITH_EIP)

@@ -75,7 +75,10 @@ def look(client: Client, owner: Owner, vpc_id: str = "") -> Existing:
     found.vpcs = list(client.pages("vpc", "DescribeVpcs", "Vpcs", "Vpc", **named))
     if not vpc_id:
         found.vpcs = [vpc for vpc in found.vpcs if owner.owns(tags_of(vpc))]
-    found.vswitches = vswitches(client, vpc_id) if vpc_id else _tagged_vswitches(client, owner)
+    if not vpc_id:
+        found.vswitches = _tagged_vswitches(client, owner)
+    elif found.vpcs:
+        found.vswitches = vswitches(client, vpc_id)
     found.groups = list(_ours(client, owner, "ecs", "DescribeSecurityGroups", "SecurityGroups", "SecurityGroup"))
     for group in found.groups:
         group.update(rules_of(client, group["SecurityGroupId"]))

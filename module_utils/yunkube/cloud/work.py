@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration
+from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json
 
 POLL = 3.0  # seconds between two looks
@@ -59,6 +60,16 @@ class Work:
         fixed = self.wanted.owner.token(f"{action} {json.dumps(parameters, sort_keys=True)}")
         for token in (fixed, str(uuid.uuid4())):
             identity = str(self.client.call(product, action, client_token=token, **parameters)[key])
-            if self.until(lambda identity=identity: ready(identity), LISTED):  # type: ignore[misc]
+            if self.until(lambda identity=identity: _listed(ready, identity), LISTED):  # type: ignore[misc]
                 return identity
         raise HostsError(f"{words} ({identity}) was made and is not there after {LISTED:.0f} s: run the same again")
+
+
+def _listed(ready: Callable[[str], Json | None], identity: str) -> Json | None:
+    """Return what `ready` does; a thing that was made may be unknown for some seconds still."""
+    try:
+        return ready(identity)
+    except CloudError as error:
+        if not error.code.endswith("NotFound"):
+            raise
+        return None
