@@ -99,7 +99,8 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
     for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
         typed = _in_ini(entry, options) if key == entry.key and message.startswith("wants ") else ""
         yield Fault(file, entry.line, key, message, typed or remedy)
-    if entry.key in CLUSTER_WIDE and entry.key in options and entry.scope != "all":
+    cluster_wide = entry.key in CLUSTER_WIDE or entry.key.startswith("alicloud_hosts_")
+    if cluster_wide and entry.key in options and entry.scope != "all":
         message = f"is set for {entry.scope} alone, and counts for the whole cluster"
         yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import typing as t
+import warnings
 from pathlib import Path
 
 import pytest
 from checkout import PLAYBOOKS, Deploy, Result, make_checkout, run
+from fake_alicloud import FakeCloud
+from fake_alicloud_account import Account
+from fake_alicloud_instances import open_account
 from fake_kube_api import FakeKubeApi
 
 
@@ -24,6 +29,17 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
     server = FakeKubeApi(tmp_path)
     yield server
     server.close()
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> t.Iterator[Account]:
+    """An account of a fake Alibaba Cloud, in which there is nothing yet."""
+    cloud = FakeCloud(tmp_path)
+    yield open_account(cloud, tmp_path)
+    cloud.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # sessions that the SDK does not close
+        gc.collect()
 
 
 @pytest.fixture

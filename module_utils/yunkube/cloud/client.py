@@ -7,6 +7,7 @@ at ten, and what reads them recurses on answers that are valid.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import time
@@ -50,6 +51,8 @@ class Client:
         from aliyunsdkcore.profile import region_provider  # noqa: PLC0415
 
         request.set_default_protocol_type("https")
+        # The SDK logs whole requests, with the token of STS in them, and errors to stderr.
+        logging.getLogger("aliyunsdkcore").propagate = False
         if ca:
             os.environ["ALIBABA_CLOUD_CA_BUNDLE"] = ca
         for product, address in (endpoints or {}).items():
@@ -114,13 +117,13 @@ class Client:
         if self._has(product, action, "ClientToken") and not action.startswith("Describe"):
             given.setdefault("client_token", str(uuid.uuid4()))
         connection = self._connection(product)
-        built: Json = {}
-        for name, value in given.items():
-            one = connection.build_request_params({"Action": action, name: value})
-            if len(one) != 2:
-                raise TypeError(f"{action} has no parameter {name}")
-            built |= one
-        return {**built, "Action": action}
+        built: Json = connection.build_request_params({"Action": action, **given})
+        if len(built) != len(given) + 1:
+            for name, value in given.items():
+                if len(connection.build_request_params({"Action": action, name: value})) != 2:
+                    raise TypeError(f"{action} has no parameter {name}")
+            raise TypeError(f"{action} is given a parameter twice: {', '.join(given)}")
+        return built
 
     def _once(self, product: str, action: str, built: Json) -> Json:
         from aliyunsdkcore.acs_exception.exceptions import ClientException, ServerException  # noqa: PLC0415

@@ -1,0 +1,244 @@
+#!/usr/bin/python
+"""Ansible module: the hosts of one cluster, as ECS instances of Alibaba Cloud."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: alicloud_hosts
+short_description: Make the hosts of a cluster on Alibaba Cloud
+description:
+  - Keeps a VPC with a vSwitch in each zone, a security group for masters and one for nodes, a key pair, and one ECS
+    instance for each host, all of them tagged with the cluster's name and id when they are made. Whatever does not
+    carry both tags is never changed or removed.
+  - All that is wrong is told at once and before anything is made. What a run that was cut off left is completed by the
+    next. A zone that has no more of an instance type is passed over for the next one.
+  - Runs on the control machine; credentials come from where the tools of Alibaba Cloud look for them.
+options:
+  region: {description: "The region, such as C(cn-hangzhou)", type: str, required: true}
+  endpoints: {description: Other addresses of the API by C(ecs) and C(vpc), type: dict, default: {}}
+  ca: {description: A PEM file with the authority of those addresses, type: path, default: ""}
+  cluster: {description: The cluster's name, type: str, required: true}
+  cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
+  state:
+    description: C(absent) removes all that carries the id.
+    type: str
+    choices: [present, absent]
+    default: present
+  masters: {description: How many masters, type: int, default: 1}
+  nodes: {description: How many nodes, type: int, default: 0}
+  master_type: {description: Instance type of masters, type: str, default: ""}
+  node_type: {description: Instance type of nodes, type: str, default: ""}
+  image: {description: "C(debian12), C(debian13), C(ubuntu2204), C(ubuntu2404), or an image's id or family", type: str}
+  disk_category: {description: Category of the system disk, type: str, default: cloud_essd}
+  disk_gb: {description: Size of the system disk, type: int, default: 40}
+  zones: {description: Zones over which hosts are spread, type: list, elements: str, default: []}
+  vpc_id: {description: "A VPC that is there, and stays", type: str, default: ""}
+  vpc_cidr: {description: The network of a VPC that is made, type: str, default: 10.20.0.0/16}
+  vswitch_ids: {description: "vSwitches that are there, and stay", type: list, elements: str, default: []}
+  vswitch_length: {description: Length of the networks of vSwitches that are made, type: int, default: 20}
+  public_key_file: {description: "A public SSH key, RSA or ECDSA", type: path}
+  admin_cidrs: {description: Networks that reach SSH and the API, type: list, elements: str, default: []}
+  client_cidrs: {description: Networks that reach node ports, type: list, elements: str, default: []}
+  cluster_networks:
+    description: Networks that the cluster uses inside, by the key that sets them.
+    type: dict
+    default: {}
+  routed_pods: {description: Let pods' own addresses reach hosts, type: bool, default: false}
+  ports: {description: Further TCP ports that hosts and administrators reach, type: list, elements: int, default: []}
+  node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
+  eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
+  eip_mbps: {description: The most that a public address carries, type: int, default: 10}
+  spot: {description: Use spot instances, type: bool, default: false}
+  spot_price_limit:
+    description: The most to pay for a spot instance an hour, 0 for the market's price.
+    type: float
+    default: 0
+  auto_release_hours:
+    description: Hours after which a new host is released by the cloud, 0 for never.
+    type: int
+    default: 0
+  remove_surplus:
+    description: Remove hosts that are more than declared, the highest numbers first. They must have left the cluster.
+    type: bool
+    default: false
+  boot_timeout_seconds: {description: How long instances may take until they run, type: int, default: 300}
+  connect:
+    description: The address at which this machine reaches hosts, where they have a public one.
+    type: str
+    choices: [private, public]
+    default: private
+  ssh_timeout_seconds: {description: "How long SSH servers may take to answer, 0 to ask none", type: int, default: 0}
+attributes:
+  check_mode: {support: full, details: [Says what would be made, and what it costs an hour.]}
+  diff_mode: {support: full}
+author: [Yunkube]
+"""
+RETURN = r"""
+changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+hosts:
+  description: The hosts that are there - C(name), C(role), C(id), C(zone), C(type), C(private), C(public).
+  returned: with state=present
+  type: list
+  elements: dict
+surplus:
+  description: Hosts that are more than declared, and stay.
+  returned: with state=present
+  type: list
+  elements: str
+per_hour:
+  description: What new hosts cost an hour, none where it cannot be told.
+  returned: with state=present
+  type: float
+calls: {description: How many calls were made, returned: always, type: int}
+"""
+
+import dataclasses
+import os
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.cloud import credentials, reach
+from ansible.module_utils.yunkube.cloud.client import Client
+from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
+from ansible.module_utils.yunkube.cloud.removal import absent
+from ansible.module_utils.yunkube.cloud.work import HostsError
+
+SAME = (
+    "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
+    "cluster_networks", "routed_pods", "node_ports", "eip", "eip_mbps", "spot", "spot_price_limit",
+    "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids", "admin_cidrs",
+    "client_cidrs", "ports",
+)  # fmt: skip
+
+
+def declaration(params: t.Mapping[str, t.Any]) -> Declaration:
+    """Return what the module is asked for."""
+    given: dict[str, t.Any] = {
+        "owner": Owner(params["cluster"], params["cluster_id"]),
+        "types": {"master": params["master_type"], "node": params["node_type"]},
+        "public_key": _public_key(Path(params["public_key_file"])),
+    }
+    for name in SAME:
+        given[name] = tuple(params[name]) if isinstance(params[name], list) else params[name]
+    return Declaration(**given)
+
+
+def _public_key(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "make a pair of keys by `ssh-keygen -t ecdsa`, and name its .pub file"
+        raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
+
+
+def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
+    """Make the hosts, and return the module's result."""
+    outcome = present(client, declaration(module.params), dry_run=module.check_mode)
+    for warning in outcome.warnings:
+        module.warn(warning)
+    if not module.check_mode:
+        ask(module.params, outcome)
+    changes = list(outcome.changes)
+    count = sum(change.startswith("make host ") for change in changes)
+    if count:
+        changes.append(f"new hosts, {count} of them: {outcome.cost}")
+    return {
+        "changes": changes,
+        "hosts": [dataclasses.asdict(host) for host in outcome.hosts],
+        "surplus": outcome.surplus,
+        "per_hour": outcome.per_hour,
+    }
+
+
+def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
+    """Refuse to say that all is well where a host does not answer."""
+    seconds = params["ssh_timeout_seconds"]
+    public = params["connect"] == "public"
+    addresses = {host.name: (public and host.public) or host.private for host in outcome.hosts}
+    if seconds and (late := reach.silent(addresses, seconds)):
+        words = ", ".join(f"{name} ({addresses[name]})" for name in late)
+        raise HostsError(
+            f"{words}: SSH does not answer after {seconds} s: admin_cidrs must hold this machine's address, and "
+            "a private address needs a way into the VPC; see the host's console output in the console of ECS"
+        )
+
+
+def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
+    """Remove what is the cluster's, and return the module's result."""
+    owner = Owner(module.params["cluster"], module.params["cluster_id"])
+    if not owner.cluster_id:
+        return {"changes": []}
+    removal = absent(client, owner, dry_run=module.check_mode)
+    if removal.remains:
+        left = "; ".join(removal.remains)
+        module.fail_json(msg=f"still there, and what costs money still does: {left}", changes=removal.changes)
+    return {"changes": removal.changes}
+
+
+def spec() -> dict[str, dict[str, t.Any]]:
+    """Return the argument spec."""
+    text, number, switch = {"type": "str"}, {"type": "int"}, {"type": "bool", "default": False}
+    words = {"type": "list", "elements": "str", "default": []}
+    return {
+        "region": {**text, "required": True},
+        "endpoints": {"type": "dict", "default": {}},
+        "ca": {"type": "path", "default": ""},
+        "cluster": {**text, "required": True},
+        "cluster_id": {**text, "required": True},
+        "state": {**text, "choices": ["present", "absent"], "default": "present"},
+        "masters": {**number, "default": 1},
+        "nodes": {**number, "default": 0},
+        "master_type": {**text, "default": ""},
+        "node_type": {**text, "default": ""},
+        "image": text,
+        "disk_category": {**text, "default": "cloud_essd"},
+        "disk_gb": {**number, "default": 40},
+        "zones": words,
+        "vpc_id": {**text, "default": ""},
+        "vpc_cidr": {**text, "default": "10.20.0.0/16"},
+        "vswitch_ids": words,
+        "vswitch_length": {**number, "default": 20},
+        "public_key_file": {"type": "path"},
+        "admin_cidrs": words,
+        "client_cidrs": words,
+        "cluster_networks": {"type": "dict", "default": {}},
+        "routed_pods": switch,
+        "ports": {"type": "list", "elements": "int", "default": []},
+        "node_ports": {**text, "default": "30000-32767"},
+        "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},
+        "eip_mbps": {**number, "default": 10},
+        "spot": switch,
+        "spot_price_limit": {"type": "float", "default": 0},
+        "auto_release_hours": {**number, "default": 0},
+        "remove_surplus": switch,
+        "boot_timeout_seconds": {**number, "default": 300},
+        "connect": {**text, "choices": ["private", "public"], "default": "private"},
+        "ssh_timeout_seconds": {**number, "default": 0},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    needed = ("image", "master_type", "node_type", "public_key_file")
+    module = AnsibleModule(argument_spec=spec(), required_if=[("state", "present", needed)], supports_check_mode=True)
+    params = module.params
+    if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
+        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
+    client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
+    try:
+        result = make(module, client) if params["state"] == "present" else remove(module, client)
+    except RefusedError as refused:
+        faults = [dataclasses.asdict(fault) for fault in refused.faults]
+        module.fail_json(msg=str(refused), kind="preflight", faults=faults)
+    except (CloudError, HostsError, credentials.CredentialsError) as error:
+        module.fail_json(msg=str(error))
+    changes = result.pop("changes")
+    diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, diff=diff, calls=client.calls, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What a cluster's hosts on Alibaba Cloud should be, and what is wrong with that before anybody is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+CLUSTER_TAG, ID_TAG, ROLE_TAG = "yunkube-cluster", "yunkube-id", "yunkube-role"
+ROLES: Final = ("master", "node")
+# From it come name servers, time, metadata and mirrors: https://www.alibabacloud.com/help/en/vpc/user-guide/plan-networks
+RESERVED: Final = {"Alibaba Cloud's own services": "100.64.0.0/10"}
+# Families of public images; their names end in the minor version, and the newest image counts:
+# https://www.alibabacloud.com/help/en/ecs/user-guide/image-families
+IMAGES: Final = {
+    "debian12": r"acs:debian_12(_\d+)?_x64",
+    "debian13": r"acs:debian_13(_\d+)?_x64",
+    "ubuntu2204": r"acs:ubuntu_22_04_x64",
+    "ubuntu2404": r"acs:ubuntu_24_04_x64",
+}
+# Those that ImportKeyPair takes: https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-importkeypair
+KEY_TYPES: Final = re.compile(r"(ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+( .*)?")
+UNSUPPORTED: Final = re.compile(r"(acs:)?(alibaba_cloud_linux|aliyun)_")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and what to do about it."""
+
+    key: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return the line that an operator reads."""
+        return f"{self.message}: {self.remedy}"
+
+
+class RefusedError(Exception):
+    """The hosts cannot be made so; nothing was changed."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        """Keep every fault, and say them in one line."""
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The cluster that things in the account belong to."""
+
+    cluster: str
+    cluster_id: str
+
+    @property
+    def prefix(self) -> str:
+        """What the names of hosts begin with."""
+        return f"{self.cluster}-"
+
+    @property
+    def name(self) -> str:
+        """What all else is called."""
+        return f"yunkube-{self.cluster}"
+
+    def tags(self, role: str = "") -> list[dict[str, str]]:
+        """Return the tags that a thing gets when it is made."""
+        pairs = {CLUSTER_TAG: self.cluster, ID_TAG: self.cluster_id, **({ROLE_TAG: role} if role else {})}
+        return [{"Key": key, "Value": value} for key, value in pairs.items()]
+
+    def owns(self, tags: Mapping[str, str]) -> bool:
+        """Say whether these are the tags of something of this cluster."""
+        return bool(self.cluster_id) and tags.get(ID_TAG) == self.cluster_id and tags.get(CLUSTER_TAG) == self.cluster
+
+    def token(self, what: str) -> str:
+        """Return a client token, the same on every control machine: so two of them make one thing."""
+        return hashlib.sha256(f"{self.cluster_id} {self.cluster} {what}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The hosts, and where they are."""
+
+    owner: Owner
+    masters: int
+    nodes: int
+    types: Mapping[str, str]  # instance type by role
+    image: str = "debian12"
+    disk_category: str = "cloud_essd"
+    disk_gb: int = 40
+    zones: tuple[str, ...] = ()
+    vpc_id: str = ""
+    vpc_cidr: str = "10.20.0.0/16"
+    vswitch_ids: tuple[str, ...] = ()
+    vswitch_length: int = 20
+    public_key: str = ""
+    admin_cidrs: tuple[str, ...] = ()
+    client_cidrs: tuple[str, ...] = ()
+    cluster_networks: Mapping[str, str] = field(default_factory=dict)  # what the cluster uses inside, by its key
+    routed_pods: bool = False
+    ports: tuple[int, ...] = ()  # further TCP ports that hosts and administrators reach
+    node_ports: str = "30000-32767"
+    eip: str = "none"
+    eip_mbps: int = 10
+    spot: bool = False
+    spot_price_limit: float = 0
+    auto_release_hours: int = 0
+    remove_surplus: bool = False
+    boot_timeout_seconds: int = 300
+    user_data: Callable[[str], str] = lambda _: ""  # of a host, by its name, when it is made
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Return the role of every host, by its name."""
+        counts = {"master": self.masters, "node": self.nodes}
+        return {f"{role}-{number}": role for role in ROLES for number in range(1, counts[role] + 1)}
+
+    def has_eip(self, role: str) -> bool:
+        """Say whether a host has an address of its own in the internet."""
+        return self.eip == "all" or (self.eip == "masters" and role == "master")
+
+
+def faults(wanted: Declaration) -> Iterator[Fault]:
+    """Yield what is wrong with a declaration by itself."""
+    if wanted.masters < 1 or wanted.nodes < 0:
+        words = f"{wanted.masters} masters and {wanted.nodes} nodes make no cluster"
+        yield Fault("masters", words, "have one master at least")
+    if not wanted.admin_cidrs:
+        remedy = "name the networks from which hosts are reached by SSH, such as [203.0.113.7/32]"
+        yield Fault("admin_cidrs", "no network may reach the hosts by SSH", remedy)
+    if wanted.public_key.startswith("ssh-ed25519"):
+        remedy = "make another pair by `ssh-keygen -t ecdsa`, and name its .pub file"
+        yield Fault("public_key", "Alibaba Cloud takes no ed25519 keys into key pairs", remedy)
+    elif not KEY_TYPES.fullmatch(wanted.public_key.strip()):
+        yield Fault(
+            "public_key", "this is no public key of type RSA or ECDSA", "name the .pub file of a pair of SSH keys"
+        )
+    if UNSUPPORTED.match(wanted.image):
+        message = f"{wanted.image} is not supported: its Python is older than 3.9, and it boots with cgroup version 1"
+        yield Fault("image", message, f"choose one of {', '.join(IMAGES)}")
+    if wanted.vswitch_ids and not wanted.vpc_id:
+        yield Fault("vswitch_ids", "vSwitches are named without their VPC", "set vpc_id too")
+    if wanted.spot_price_limit and not wanted.spot:
+        yield Fault(
+            "spot_price_limit", "a price limit counts for spot instances alone", "set spot, or leave the limit out"
+        )
+    yield from _network_faults(wanted)
+
+
+def _network_faults(wanted: Declaration) -> Iterator[Fault]:
+    for key, cidrs in (("admin_cidrs", wanted.admin_cidrs), ("client_cidrs", wanted.client_cidrs)):
+        for cidr in cidrs:
+            if network(cidr) is None:
+                yield Fault(
+                    key, f"{cidr} is no network", "write it like 203.0.113.0/24, with the network's own address"
+                )
+    if wanted.vpc_id:
+        return
+    block = network(wanted.vpc_cidr)
+    if block is None or not block.is_private:
+        yield Fault("vpc_cidr", f"{wanted.vpc_cidr} is no private network", "write it like 10.20.0.0/16")
+    elif not 8 <= block.prefixlen <= 28 or not max(16, block.prefixlen) <= wanted.vswitch_length <= 29:
+        remedy = "a VPC is /8 to /28; vSwitches in it are /16 to /29, and not larger"
+        yield Fault("vswitch_length", f"vSwitches of /{wanted.vswitch_length} do not fit in {wanted.vpc_cidr}", remedy)
+    else:
+        yield from clashes("vpc_cidr", wanted.vpc_cidr, wanted)
+
+
+def clashes(key: str, cidr: str, wanted: Declaration) -> Iterator[Fault]:
+    """Yield the networks that one of hosts meets, and must not."""
+    block = network(cidr)
+    for name, other in {**wanted.cluster_networks, **RESERVED}.items():
+        taken = network(other)
+        if block and taken and block.overlaps(taken):
+            yield Fault(key, f"the network of the hosts, {cidr}, meets {other} of {name}", "choose another network")
+
+
+def network(cidr: str) -> ipaddress.IPv4Network | None:
+    """Return the network that a text names, none if it names none."""
+    try:
+        return ipaddress.IPv4Network(cidr)
+    except ValueError:
+        return None

@@ -1,0 +1,104 @@
+"""Make a cluster's hosts on Alibaba Cloud what they are declared to be: look, refuse, then change, in this order."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ansible.module_utils.yunkube.cloud import declaration, instances, market, network
+from ansible.module_utils.yunkube.cloud.client import Client
+from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, RefusedError
+from ansible.module_utils.yunkube.cloud.existing import Host, look
+from ansible.module_utils.yunkube.cloud.instances import Instances
+from ansible.module_utils.yunkube.cloud.network import Network
+from ansible.module_utils.yunkube.cloud.work import POLL, Work
+
+
+@dataclass
+class Outcome:
+    """What was done, or would be, and what there is then."""
+
+    hosts: list[Host] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    per_hour: float | None = None  # of the hosts that are made
+    cost: str = ""
+
+
+def present(
+    client: Client, wanted: Declaration, *, dry_run: bool = False, sleep: Callable[[float], None] = time.sleep
+) -> Outcome:
+    """Make what is missing. RefusedError with all faults before the first write, HostsError and CloudError after it."""
+    if found := list(declaration.faults(wanted)):
+        raise RefusedError(found)
+    work = Work(client, wanted, look(client, wanted.owner, wanted.vpc_id), dry_run, sleep)
+    _let_stop(work)
+    return _carry_out(work)
+
+
+def _let_stop(work: Work) -> None:
+    """Wait for instances that are about to stop, or to be gone: what they are then decides what is done."""
+    waited = 0.0
+    while not work.dry_run and any(host.status == "Stopping" for host in work.there.hosts) and waited < 60:
+        work.sleep(POLL)
+        waited += POLL
+        work.there = look(work.client, work.wanted.owner, work.wanted.vpc_id)
+
+
+def _carry_out(work: Work) -> Outcome:
+    wanted, there, client = work.wanted, work.there, work.client
+    names = {host.name for host in there.hosts}
+    missing = [wanted.types[role] for name, role in wanted.hosts.items() if name not in names]
+    offers = {kind: market.zones_with(client, wanted, kind) for kind in sorted(set(missing))}
+    have = network.vswitches_by_zone(wanted, there)
+    zones = market.choose_zones(wanted, have, offers)
+    image = market.find_image(client, wanted) if missing else ""
+    found = [
+        *network.faults(wanted, there),
+        *instances.faults(wanted, there),
+        *market.offer_faults(zones, offers),
+        *(_image_fault(wanted) for _ in missing[:1] if not image),
+    ]
+    if found:
+        raise RefusedError(found)
+    outcome = Outcome(changes=work.changes, warnings=list(instances.differences(wanted, there)))
+    if missing:
+        outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
+    net = Network(work)
+    net.ensure(zones)
+    hosts = Instances(work, net)
+    hosts.ensure(zones, offers, image)
+    _scale_down(work, outcome)
+    hosts.ensure_eips()
+    outcome.hosts = [hosts.hosts[name] for name in wanted.hosts if name in hosts.hosts]
+    return outcome
+
+
+def _image_fault(wanted: Declaration) -> Fault:
+    known = ", ".join(declaration.IMAGES)
+    remedy = f"choose one of {known}, or name the id or the family of an image"
+    return Fault("image", f"there is no image {wanted.image} in this region", remedy)
+
+
+def _scale_down(work: Work, outcome: Outcome) -> None:
+    """Remove hosts that are more than declared, where that is allowed; they must have left the cluster before."""
+    extra = instances.surplus(work.wanted, work.there)
+    if not extra:
+        return
+    if not work.wanted.remove_surplus:
+        outcome.surplus = [host.name for host in extra]
+        names = ", ".join(map(str, extra))
+        outcome.warnings.append(f"{names}: more than declared, and they cost money: remove them from the cluster first")
+        return
+    work.changes += [f"remove host {host}" for host in extra]
+    if work.dry_run:
+        return
+    instances.delete(work, extra)
+    instances.wait_gone(work, extra)
+    gone = {host.id for host in extra}
+    for eip in work.there.eips:
+        if eip.get("InstanceId") in gone:  # free now, and released or used again with all that are free
+            eip["InstanceId"] = ""

@@ -1,0 +1,234 @@
+"""The module that makes hosts on Alibaba Cloud, and the role that calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import alicloud_hosts
+import fake_alicloud_instances
+import fake_alicloud_network
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.cloud import reach
+from ansible.module_utils.yunkube.config import check_entry
+from ansible.module_utils.yunkube.inventory_files import Entry, role_options
+from cloud_hosts import KEY, REGION
+from fake_alicloud import KEY_ID, SECRET, Json
+from fake_alicloud_account import Account
+from real_module import run
+
+ROOT = Path(__file__).resolve().parents[2]
+# The SDK makes a session for each call and closes none: the garbage collector does.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
+
+
+@pytest.fixture
+def quick(account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """Return an account in which nothing takes time, and credentials for it in the environment."""
+    monkeypatch.setattr(fake_alicloud_network, "VPC_READY", 0)
+    monkeypatch.setattr(fake_alicloud_instances, "RELEASE", 0)
+    account.boot_seconds = {"": 0}
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", SECRET)
+    monkeypatch.setenv("ALIBABA_CLOUD_CA_BUNDLE", "")
+    return account
+
+
+def arguments(account: Account, folder: Path, **more: object) -> Json:
+    """Return the arguments for three hosts."""
+    (folder / "id.pub").write_text(f"{KEY}\n")
+    return {
+        "region": REGION,
+        "endpoints": dict.fromkeys(("ecs", "vpc"), account.cloud.address),
+        "ca": str(account.cloud.ca),
+        "cluster": "prod",
+        "cluster_id": "0123456789abcdef",
+        "nodes": 2,
+        "master_type": "ecs.g7.large",
+        "node_type": "ecs.g7.large",
+        "image": "debian12",
+        "public_key_file": str(folder / "id.pub"),
+        "admin_cidrs": ["203.0.113.7/32"],
+        "cluster_networks": {"cluster_pod_cidr": "10.244.0.0/16"},
+        **more,
+    }
+
+
+def test_it_plans_makes_and_removes(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(quick, tmp_path)
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: warned.append(text))
+
+    def module(**more: object) -> Json:
+        journal, result = run(alicloud_hosts.main, {**given, **more}, monkeypatch, capsys)
+        assert SECRET not in journal + json.dumps(result)
+        return result
+
+    planned = module(_ansible_check_mode=True, cluster_id="")
+    assert planned["changed"]
+    assert planned["changes"][-1] == "new hosts, 3 of them: 1.50 CNY an hour, without traffic and public addresses"
+    assert planned["diff"]["after"].splitlines() == planned["changes"]
+    assert quick.left() == {}
+
+    made = module()
+    assert made["changes"] == planned["changes"]
+    assert [(host["name"], host["role"]) for host in made["hosts"]] == [
+        ("master-1", "master"),
+        ("node-1", "node"),
+        ("node-2", "node"),
+    ]
+    again = module()
+    assert (again["changed"], again["changes"], again["calls"]) == (False, [], 8)
+    assert again["hosts"] == made["hosts"]
+
+    fewer = module(nodes=1)
+    assert (fewer["changed"], fewer["surplus"]) == (False, ["node-2"])
+    assert "more than declared" in warned[0]
+    gone = module(_ansible_check_mode=True, state="absent")["changes"]
+    assert module(state="absent")["changes"] == gone
+    assert quick.left() == {}
+    assert not module(state="absent")["changed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"public_key_file": "/nowhere/id.pub"}, "/nowhere/id.pub cannot be read"),
+        ({"admin_cidrs": []}, "no network may reach the hosts by SSH"),
+        ({"cluster_id": ""}, "cluster_id is empty"),
+    ],
+    ids=lambda one: str(one)[:20],
+)
+def test_what_is_wrong_is_one_line(
+    quick: Account,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Json,
+    words: str,
+) -> None:
+    _, result = run(alicloud_hosts.main, {**arguments(quick, tmp_path), **change}, monkeypatch, capsys)
+    assert result["failed"]
+    assert words in result["msg"]
+    assert quick.left() == {}
+
+
+def test_without_credentials_it_says_where_they_belong(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _, result = run(alicloud_hosts.main, arguments(quick, tmp_path), monkeypatch, capsys)
+    assert "export ALIBABA_CLOUD_ACCESS_KEY_ID" in result["msg"]
+
+
+def test_what_is_left_fails_with_a_list(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(quick, tmp_path)
+    run(alicloud_hosts.main, given, monkeypatch, capsys)
+    (vpc,) = quick.left()["vpcs"]
+    quick.state["groups"]["sg-theirs"] = {**next(iter(quick.state["groups"].values())), "Tags": {}, "rules": []}
+    monkeypatch.setattr("ansible.module_utils.yunkube.cloud.removal.PATIENCE", 0)
+    _, result = run(alicloud_hosts.main, {**given, "state": "absent"}, monkeypatch, capsys)
+    assert result["msg"].startswith(
+        f"still there, and what costs money still does: VPC yunkube-prod ({vpc}): DeleteVpc"
+    )
+    assert quick.left() == {"vpcs": [vpc], "groups": ["sg-theirs"]}
+
+
+def test_a_host_that_does_not_answer_over_ssh_is_named(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reach, "_speaks_ssh", lambda address, _port: not address.endswith(".2"))
+    monkeypatch.setattr(reach, "PAUSE_SECONDS", 1.5)
+    given = arguments(quick, tmp_path, ssh_timeout_seconds=1)
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert result["msg"].startswith("node-1 (10.20.0.2): SSH does not answer after 1 s: admin_cidrs must hold")
+    monkeypatch.setattr(reach, "_speaks_ssh", lambda _address, _port: True)
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert not result["changed"]
+
+
+def test_an_ssh_server_is_told_from_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            for words in (b"HTTP/1.1 400\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"):
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(words)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        assert reach.silent({"a": "127.0.0.1"}, 0, port) == ["a"]
+        assert reach.silent({"a": "127.0.0.1"}, 0, port) == []
+        thread.join()
+
+
+def play(account: Account, folder: Path, *arguments: str) -> str:
+    """Run the role, and return what it prints."""
+    entry = "absent.yml" if "absent" in arguments else "main.yml"
+    task = {"name": "Hosts", "ansible.builtin.include_role": {"name": "alicloud_hosts", "tasks_from": entry}}
+    content = {"name": "Hosts", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+    variables = {
+        "cluster_name": "prod",
+        "cluster_state_dir": str(folder),
+        "alicloud_region": REGION,
+        "alicloud_endpoints": dict.fromkeys(("ecs", "vpc"), account.cloud.address),
+        "alicloud_ca": str(account.cloud.ca),
+        "alicloud_hosts_public_key_file": str(folder / "id.pub"),
+        "alicloud_hosts_admin_cidrs": ["203.0.113.7/32"],
+        "alicloud_hosts_ssh_timeout_seconds": 0,
+    }
+    (folder / "id").write_text("0123456789abcdef\n")
+    (folder / "id.pub").write_text(f"{KEY}\n")
+    (folder / "play.yml").write_text(json.dumps([content]))
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": variables}}))
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    done = subprocess.run(
+        [
+            program,
+            "-i",
+            f"{folder}/hosts.yml",
+            f"{folder}/play.yml",
+            "-vvv",
+            *(one for one in arguments if one != "absent"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return str(done.stdout)
+
+
+def test_the_role_makes_hosts_once_and_removes_them(quick: Account, tmp_path: Path) -> None:
+    assert "make host node-2, ecs.g7.large" in play(quick, tmp_path, "--check", "--diff")
+    assert quick.left() == {}
+    assert "changed=1" in play(quick, tmp_path)
+    assert len(quick.left()["instances"]) == 3
+    assert "changed=0" in play(quick, tmp_path)
+    assert "changed=1" in play(quick, tmp_path, "absent")
+    assert quick.left() == {}
+
+
+def test_what_this_machine_reads_is_not_set_for_some_hosts() -> None:
+    options = role_options(ROOT / "roles")
+    entry = Entry(ROOT / "group_vars/nodes.yml", 2, "alicloud_hosts_nodes", 3, "nodes")
+    (fault,) = check_entry(entry, options, ROOT)
+    assert str(fault).startswith("group_vars/nodes.yml:2: alicloud_hosts_nodes: is set for nodes alone")
