@@ -20,9 +20,9 @@ options:
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
   state:
-    description: C(absent) removes all that carries the id.
+    description: C(absent) removes all that carries the id, C(listed) only shows it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, listed]
     default: present
   masters: {description: How many masters, type: int, default: 1}
   nodes: {description: How many nodes, type: int, default: 0}
@@ -36,7 +36,12 @@ options:
   vpc_cidr: {description: The network of a VPC that is made, type: str, default: 10.20.0.0/16}
   vswitch_ids: {description: "vSwitches that are there, and stay", type: list, elements: str, default: []}
   vswitch_length: {description: Length of the networks of vSwitches that are made, type: int, default: 20}
-  public_key_file: {description: "A public SSH key, RSA or ECDSA", type: path}
+  public_key_file:
+    description: A public SSH key, RSA or ECDSA; in O(ssh_dir) a pair is made where neither half is there.
+    type: path
+  ssh_dir:
+    description: Where host keys of hosts are made (C(hosts/)), and known_hosts is written.
+    type: path
   admin_cidrs: {description: Networks that reach SSH and the API, type: list, elements: str, default: []}
   client_cidrs: {description: Networks that reach node ports, type: list, elements: str, default: []}
   cluster_networks:
@@ -98,11 +103,12 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.cloud import credentials, reach
+from ansible.module_utils.yunkube.cloud import credentials, host_keys, reach
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, Owner, RefusedError
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
+from ansible.module_utils.yunkube.cloud.listing import NOTHING, rows
 from ansible.module_utils.yunkube.cloud.removal import absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
 
@@ -114,21 +120,23 @@ SAME = (
 )  # fmt: skip
 
 
-def declaration(params: t.Mapping[str, t.Any]) -> Declaration:
+def declaration(params: t.Mapping[str, t.Any], *, dry_run: bool = False) -> Declaration:
     """Return what the module is asked for."""
+    folder = Path(params["ssh_dir"])
     given: dict[str, t.Any] = {
         "owner": Owner(params["cluster"], params["cluster_id"]),
         "types": {"master": params["master_type"], "node": params["node_type"]},
-        "public_key": _public_key(Path(params["public_key_file"])),
+        "public_key": _public_key(Path(params["public_key_file"]), folder, dry_run=dry_run),
+        "user_data": lambda name: host_keys.user_data(host_keys.ensure(folder, name)),
     }
     for name in SAME:
         given[name] = tuple(params[name]) if isinstance(params[name], list) else params[name]
     return Declaration(**given)
 
 
-def _public_key(file: Path) -> str:
+def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return host_keys.client_key(file, folder, dry_run=dry_run)
     except (OSError, UnicodeDecodeError) as error:
         remedy = "make a pair of keys by `ssh-keygen -t ecdsa`, and name its .pub file"
         raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
@@ -136,10 +144,11 @@ def _public_key(file: Path) -> str:
 
 def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     """Make the hosts, and return the module's result."""
-    outcome = present(client, declaration(module.params), dry_run=module.check_mode)
+    outcome = present(client, declaration(module.params, dry_run=module.check_mode), dry_run=module.check_mode)
     for warning in outcome.warnings:
         module.warn(warning)
     if not module.check_mode:
+        _know(Path(module.params["ssh_dir"]), outcome)
         ask(module.params, outcome)
     changes = list(outcome.changes)
     count = sum(change.startswith("make host ") for change in changes)
@@ -153,6 +162,13 @@ def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     }
 
 
+def _know(folder: Path, outcome: Outcome) -> None:
+    """Write the host keys of all hosts into the cluster's known_hosts, before any is reached."""
+    keys = {host.name: host_keys.read(folder, host.name) for host in outcome.hosts}
+    places = {host.name: [host.private, host.public] for host in outcome.hosts}
+    host_keys.write_known_hosts(folder, host_keys.known_hosts(keys, places))
+
+
 def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
     """Refuse to say that all is well where a host does not answer."""
     seconds = params["ssh_timeout_seconds"]
@@ -164,6 +180,17 @@ def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
             f"{words}: SSH does not answer after {seconds} s: admin_cidrs must hold this machine's address, and "
             "a private address needs a way into the VPC; see the host's console output in the console of ECS"
         )
+
+
+def show(params: t.Mapping[str, t.Any], client: Client) -> dict[str, t.Any]:
+    """Return what there is as a table; nothing is changed."""
+    owner = Owner(params["cluster"], params["cluster_id"])
+    same = {name: params[name] for name in ("disk_category", "disk_gb", "spot")}
+    table = rows(client, owner, Declaration(owner, 0, 0, {}, **same)) if owner.cluster_id else []
+    return {
+        "changes": [],
+        "table": table or [{"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}],
+    }
 
 
 def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
@@ -188,7 +215,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "ca": {"type": "path", "default": ""},
         "cluster": {**text, "required": True},
         "cluster_id": {**text, "required": True},
-        "state": {**text, "choices": ["present", "absent"], "default": "present"},
+        "state": {**text, "choices": ["present", "absent", "listed"], "default": "present"},
         "masters": {**number, "default": 1},
         "nodes": {**number, "default": 0},
         "master_type": {**text, "default": ""},
@@ -202,6 +229,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "vswitch_ids": words,
         "vswitch_length": {**number, "default": 20},
         "public_key_file": {"type": "path"},
+        "ssh_dir": {"type": "path"},
         "admin_cidrs": words,
         "client_cidrs": words,
         "cluster_networks": {"type": "dict", "default": {}},
@@ -222,18 +250,21 @@ def spec() -> dict[str, dict[str, t.Any]]:
 
 def main() -> None:
     """Run the module."""
-    needed = ("image", "master_type", "node_type", "public_key_file")
+    needed = ("image", "master_type", "node_type", "public_key_file", "ssh_dir")
     module = AnsibleModule(argument_spec=spec(), required_if=[("state", "present", needed)], supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
         module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
     client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     try:
-        result = make(module, client) if params["state"] == "present" else remove(module, client)
+        if params["state"] == "listed":
+            result = show(params, client)
+        else:
+            result = make(module, client) if params["state"] == "present" else remove(module, client)
     except RefusedError as refused:
         faults = [dataclasses.asdict(fault) for fault in refused.faults]
         module.fail_json(msg=str(refused), kind="preflight", faults=faults)
-    except (CloudError, HostsError, credentials.CredentialsError) as error:
+    except (CloudError, HostsError, credentials.CredentialsError, host_keys.HostKeyError) as error:
         module.fail_json(msg=str(error))
     changes = result.pop("changes")
     diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}

@@ -25,6 +25,10 @@ options:
     type: list
     elements: str
     default: []
+  hosts_pending:
+    description: Whether this run creates the hosts, so that an inventory without any is no fault.
+    type: bool
+    default: false
   warn: {description: Whether faults of the keys beside C(only) are warnings., type: bool, default: false}
 attributes:
   check_mode: {support: full, details: [Only reads.]}
@@ -196,6 +200,7 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         written={entry.key for entry in inventory.entries} | set(inventory.extra),
         releases=locked_releases(project / "components"),
         tagged=bool(inventory.added),
+        hosts_pending=bool(params.get("hosts_pending")),
     )
     faults = in_order(faults_of(inventory, role_options(project / "roles"), cluster, project))
     warnings = [*cluster_rules.warnings(cluster), *unused(inventory, params["hosts"], params["groups"], project)]
@@ -227,6 +232,7 @@ def main() -> None:
             "ports": {"type": "dict", "default": {}},
             "node_ips": {"type": "dict", "default": {}},
             "extra": {"type": "dict", "default": {}},
+            "hosts_pending": {"type": "bool", "default": False},
             "warn": {"type": "bool", "default": False},
             "only": {"type": "list", "elements": "str", "default": []},
         },

@@ -43,6 +43,7 @@ class Cluster:
     written: Collection[str] = ()  # the keys that the inventory sets; the others are defaults
     releases: Sequence[str] = ()  # the Kubernetes releases that are locked
     tagged: bool = False  # whether the hosts are those that a cloud has by their tags
+    hosts_pending: bool = False  # whether the run creates the hosts, which the inventory has afterwards
 
     def text(self, key: str) -> str:
         """Return a value as text, empty when it is not set."""
@@ -157,7 +158,7 @@ def overlaps(cluster: Cluster) -> Iterator[Finding]:
 
 def hosts(cluster: Cluster) -> Iterator[Finding]:
     """There is a master, and nobody is two things or shares an address."""
-    if not cluster.masters:
+    if not cluster.masters and not cluster.hosts_pending:
         meant = closest(
             "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
         )

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.words import closest
 
 _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
 # Choices that are known and do not work yet, by key; they become choices of the spec on the day on which they work.
-_NOT_YET = {"cluster_provider": ("alicloud",), "cluster_bundle_origin": ("release", "mirror")}
+_NOT_YET = {"cluster_bundle_origin": ("release", "mirror")}
 # What plays on the control machine read, too: it is in no group but all.
 CLUSTER_WIDE = frozenset({
     "alicloud_ca", "alicloud_endpoints", "alicloud_region", "cluster_addons_host", "cluster_bundle_origin",

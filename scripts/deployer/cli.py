@@ -59,7 +59,7 @@ def dispatch(request: Request) -> int:
         from deployer.image import push_image  # noqa: PLC0415
 
         return push_image(cluster, request)
-    if request.verb in ("down", "remove") and not request.yes:
+    if request.verb in ("down", "cloud down", "remove") and not request.yes:
         from deployer.confirm import confirmed  # noqa: PLC0415
         from deployer.session import with_passwords  # noqa: PLC0415
 
@@ -71,7 +71,7 @@ def dispatch(request: Request) -> int:
     from deployer.session import run_verb  # noqa: PLC0415
 
     code = run_verb(request, cluster)
-    if request.verb == "down" and code == Exit.OK:
+    if request.verb in ("down", "cloud down") and code == Exit.OK:
         from deployer.image import distrust  # noqa: PLC0415
 
         distrust(cluster)

@@ -54,6 +54,7 @@ def arguments(account: Account, folder: Path, **more: object) -> Json:
         "node_type": "ecs.g7.large",
         "image": "debian12",
         "public_key_file": str(folder / "id.pub"),
+        "ssh_dir": str(folder / "ssh"),
         "admin_cidrs": ["203.0.113.7/32"],
         "cluster_networks": {"cluster_pod_cidr": "10.244.0.0/16"},
         **more,

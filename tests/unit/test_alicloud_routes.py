@@ -291,11 +291,14 @@ def test_what_was_done_before_an_error_is_said(cloud: FakeCloud, module: Module)
     assert len(module(nodes(3))["changes"]) == 1
 
 
-def test_a_route_that_is_accepted_and_never_comes_is_told(tables: RouteTables, module: Module) -> None:
+def test_a_route_that_is_accepted_and_never_comes_is_told(
+    tables: RouteTables, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "PATIENCE", 2)
     tables.delay = 10**6
     failed = module(nodes(1))
     assert failed["failed"]
-    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system is Creating for more than 60 s" in failed["msg"]
+    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system is Creating for more than 2 s" in failed["msg"]
 
 
 def test_a_hundred_hosts_with_nothing_to_do_are_few_calls(

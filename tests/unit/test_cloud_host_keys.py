@@ -94,3 +94,17 @@ def test_ssh_finds_the_key_that_the_instance_is_given(tmp_path: Path) -> None:
 
 def test_user_data_is_as_small_as_it_must_be(tmp_path: Path) -> None:
     assert len(host_keys.user_data(host_keys.ensure(tmp_path, "node-1"))) < 16 << 10
+
+
+def test_the_way_in_is_made_once_and_in_the_clusters_folder_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "ssh"
+    file = folder / "id_ecdsa.pub"
+    assert host_keys.client_key(file, folder, dry_run=True).startswith("ecdsa-sha2-nistp256 ")
+    assert not folder.exists()
+    public = host_keys.client_key(file, folder)
+    assert host_keys.client_key(file, folder) == public
+    private = file.with_suffix("")
+    assert mode(private) == 0o600
+    assert keygen("-y", "-f", private).split()[:2] == public.split()[:2]
+    with pytest.raises(FileNotFoundError):
+        host_keys.client_key(tmp_path / "elsewhere/id.pub", folder)

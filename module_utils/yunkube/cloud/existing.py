@@ -27,6 +27,7 @@ class Host:
     private: str
     public: str = ""
     locks: tuple[str, ...] = ()
+    release: str = ""  # when the cloud itself releases it, in UTC
 
     @property
     def number(self) -> int:
@@ -164,6 +165,7 @@ def _host(entry: Json, owner: Owner) -> Host:
         zone=str(entry["ZoneId"]),
         type=str(entry["InstanceType"]),
         created=str(entry["CreationTime"]),
+        release=str(entry.get("AutoReleaseTime") or ""),
         private=str(private[0]),
         public=str((entry.get("EipAddress") or {}).get("IpAddress") or public[0]),
         locks=tuple(str(one.get("LockReason", one) if isinstance(one, dict) else one) for one in locks),

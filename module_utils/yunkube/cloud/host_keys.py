@@ -23,6 +23,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube.store import write_atomic
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 FOLDER, KNOWN_HOSTS = "hosts", "known_hosts"  # below the folder of the cluster's SSH keys
@@ -39,6 +40,24 @@ class HostKey:
 
     public: str
     private: str = field(repr=False)
+
+
+def client_key(file: Path, folder: Path, *, dry_run: bool = False) -> str:
+    """Return the public half of the key with which this machine gets into hosts, from its file.
+
+    In the cluster's own folder a pair is made where neither half is there: ECDSA, for Alibaba Cloud takes no ed25519
+    into key pairs. A dry run writes nothing.
+    """
+    private = file.with_suffix("")
+    if file.parent != folder or file.suffix != ".pub" or file.exists() or private.exists():
+        return file.read_text(encoding="utf-8").strip()
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    if not dry_run:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(private, _openssh(key), mode=0o600)
+        write_atomic(file, f"{public}\n", mode=0o644)
+    return public
 
 
 def ensure(folder: Path, name: str) -> HostKey:
@@ -107,6 +126,6 @@ def write_known_hosts(folder: Path, text: str) -> bool:
     return True
 
 
-def _openssh(key: Ed25519PrivateKey) -> str:
+def _openssh(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> str:
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
