@@ -11,12 +11,12 @@ from typing import Any
 
 from ansible.module_utils.yunkube.cloud import credentials
 from ansible.module_utils.yunkube.cloud.client import PRODUCTS, Client, Json
+from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, ROLE_TAG
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.inventory_files import OPAQUE, Inventory, read
 from ansible.module_utils.yunkube.shapes import is_template
 from ansible.module_utils.yunkube.words import closest
 
-CLUSTER_TAG, ID_TAG, ROLE_TAG = "yunkube-cluster", "yunkube-id", "yunkube-role"
 GROUPS = {"master": "masters", "node": "nodes"}
 CONNECT = ("private", "public")
 # What the plugin's own file leaves out is taken from these variables of all hosts, so that it is written once.
