@@ -16,7 +16,7 @@ from typing import Any
 
 import ansible_runner
 
-from deployer import passwords
+from deployer import lock, passwords
 from deployer.errors import DeployError, Exit
 from deployer.notes import Notes
 from deployer.passwords import Passwords
@@ -36,10 +36,11 @@ class Run:
     """A playbook with everything it is run with."""
 
     project: Path
-    scratch: Path
     playbook: Path
     inventory: Path
     typed: str  # the inventory as it was typed, for commands that a run suggests
+    cluster: str
+    state_dir: Path
     limit: str = ""
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: Sequence[Path] = ()
@@ -62,7 +63,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         return stop.poll()
 
     command = _command()
-    with _private_directory(run.scratch) as private, _events_directory(private) as events:
+    with _private_directory(run.state_dir / "run") as private, _events_directory(private) as events:
         notes = Notes(Path(events, "notes"))
         try:
             runner = ansible_runner.run(
@@ -167,6 +168,8 @@ def _environment(run: Run, notes: Notes) -> dict[str, str]:
         **passwords.environment(),
         "YUNKUBE_RUN_NOTES": str(notes.path),
         "YUNKUBE_INVENTORY": run.typed,
+        lock.CLUSTER: run.cluster,
+        lock.STATE_DIR: str(run.state_dir),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),

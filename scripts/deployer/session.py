@@ -152,7 +152,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
             view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path), verb.check))
             run = Run(
                 project=root,
-                scratch=cluster.state_dir / "run",
+                cluster=cluster.name,
+                state_dir=cluster.state_dir,
                 playbook=root / verb.playbook,
                 inventory=cluster.inventory,
                 typed=request.inventory,
