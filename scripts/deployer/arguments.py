@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,10 +243,11 @@ def parse(argv: Sequence[str]) -> Request:
         parser.error(f"{options['verb']} takes nothing after `--`")
     if options.get("interval") and not options["watch"]:
         parser.error("--interval goes with --watch")
-    if options["verb"] == "web":
-        options["verb"] = f"web {options['action']}"
+    options["verb"] = f"web {options['action']}" if options["verb"] == "web" else options["verb"]
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
+    if options.get("inventory", "") is None:
+        options["inventory"] = _default_inventory()
     variables, files = extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
@@ -261,6 +264,16 @@ def parse(argv: Sequence[str]) -> Request:
         variables["web_service_rollback_name"] = options["name"]
         variables["web_service_rollback_namespace"] = options.pop("namespace")
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
+
+
+def _default_inventory() -> str:
+    """Return the inventory where none is named; one of the shell is for other programs, and not to be passed over."""
+    if meant := os.environ.get("ANSIBLE_INVENTORY"):
+        raise DeployError(
+            f"ANSIBLE_INVENTORY is set to {meant}, and is not looked at",
+            f"name the inventory by -i, such as -i {shlex.quote(meant)} or -i {DEFAULT_INVENTORY}",
+        )
+    return DEFAULT_INVENTORY
 
 
 def _check_repairs(parser: argparse.ArgumentParser, options: dict[str, Any]) -> None:
@@ -315,8 +328,8 @@ def make_parser() -> argparse.ArgumentParser:
                 "-i",
                 "--inventory",
                 metavar="PATH",
-                default=DEFAULT_INVENTORY,
-                help="inventory directory or file (%(default)s)",
+                action=_Inventory,
+                help=f"inventory directory or file ({DEFAULT_INVENTORY})",
             )
         return sub
 
@@ -395,6 +408,18 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
+
+
+class _Inventory(argparse.Action):
+    """Takes one inventory: Ansible would merge several, and a cluster has one."""
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, values: Any, _option: object = None) -> None:
+        if before := getattr(namespace, self.dest):
+            hint = "a cluster has one inventory: put the files into one directory"
+            raise DeployError(f"-i is given twice: {before} and {values}", hint)
+        if not values:
+            raise DeployError("-i has no value", "give the path of an inventory; is a variable of the shell empty?")
+        setattr(namespace, self.dest, values)
 
 
 class _NoLimit(argparse.Action):
