@@ -29,7 +29,7 @@ PATIENCE = 120
 # The variables that the command needs before a play runs.
 KEYS = ("cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
 
-_FOLDERS = ("group_vars", "host_vars")
+FOLDERS = ("group_vars", "host_vars")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Source:
             yield from sorted(self.path.rglob("*"))
             return
         yield self.path
-        for folder in _FOLDERS:
+        for folder in FOLDERS:
             yield from sorted((self.path.parent / folder).rglob("*"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -161,3 +162,39 @@ def test_a_single_file_has_the_variables_beside_it(tmp_path: Path) -> None:
         "prod",
         str(folder / "group_vars/all/a.yml:1"),
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("$HOME/x", r"\$HOME/x: variables of the shell are not filled in"),
+        ("~/${USER}/x", r"variables of the shell are not filled in"),
+        ("state/x", r"state/x: is not absolute"),
+        ("./{{ cluster_name }}", r"\./prod: is not absolute"),
+        ("~nosuchuser4711/x", r"~nosuchuser4711/x: this machine does not know the user"),
+        ("INVENTORY/state", r"mine/state: is inside of the inventory"),
+        ("INVENTORY/group_vars/../x", r"is inside of the inventory"),
+        ("INVENTORY", r"is inside of the inventory"),
+    ],
+)
+def test_a_state_directory_that_means_another_place_is_refused(
+    tmp_path: Path, state: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = state.replace("INVENTORY", str(tmp_path / "mine"))
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": f"{PRODUCTION}cluster_state_dir: '{state}'\n"})
+    before = sorted(tmp_path.rglob("*"))
+    for verb in (["plan"], ["kubectl", "--", "get", "nodes"]):
+        assert main([verb[0], "-i", str(folder), *verb[1:]]) == 2
+        assert re.search(rf"mine/group_vars/all/a\.yml:3: cluster_state_dir: .*{words}", capsys.readouterr().err)
+    assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
+    with pytest.raises(DeployError, match="-e: cluster_state_dir: "):
+        find_cluster(str(folder), {"cluster_state_dir": state})
+
+
+def test_a_state_directory_beside_a_single_file_is_well_but_not_among_its_variables(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    file = str(folder / "hosts.yml")
+    assert find_cluster(file, {"cluster_state_dir": str(folder / "state")}).state_dir == folder / "state"
+    with pytest.raises(DeployError, match="is inside of the inventory"):
+        find_cluster(file, {"cluster_state_dir": str(folder / "group_vars/state")})
