@@ -20,7 +20,7 @@ from deployer import lock, passwords
 from deployer.errors import DeployError, Exit
 from deployer.notes import Notes
 from deployer.passwords import Passwords
-from deployer.stop import Stop, is_alive
+from deployer.stop import Stop, is_alive, tied
 
 # What a run writes at least into the state directory: its events go through files there.
 SPACE = 16 << 20
@@ -62,7 +62,7 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         tick()
         return stop.poll()
 
-    command = _command()
+    command = tied([str(Path(sys.executable).parent / "ansible-playbook")], "INT")
     with _private_directory(run.state_dir / "run") as private, _events_directory(private) as events:
         notes = Notes(Path(events, "notes"))
         try:
@@ -139,13 +139,6 @@ def _remove_old(folder: Path, prefix: str = "") -> None:
         pid = old.name.removeprefix(prefix).partition("-")[0]
         if pid.isdecimal() and not is_alive(int(pid)) and old.lstat().st_uid == os.geteuid():
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _command() -> list[str]:
-    """Return how ansible-playbook is started: so that it ends when this process is killed."""
-    setpriv = shutil.which("setpriv")
-    playbook = str(Path(sys.executable).parent / "ansible-playbook")
-    return [setpriv, "--pdeathsig", "INT", playbook] if setpriv else [playbook]
 
 
 def _arguments(run: Run) -> list[str]:

@@ -267,7 +267,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, clu
         return after_removal(code, request)
     if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
         return words
-    if problem := vault_problem(said(progress), cluster.source.encrypted):
+    if problem := vault_problem(said(progress), cluster.encrypted):
         return problem
     return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
 
