@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from deployer.errors import DeployError
 from deployer.extra import extra_vars
+from deployer.options import NoLimit, OneInventory, default_inventory
 from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
@@ -247,7 +246,7 @@ def parse(argv: Sequence[str]) -> Request:
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
     if options.get("inventory", "") is None:
-        options["inventory"] = _default_inventory()
+        options["inventory"] = default_inventory()
     variables, files = extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
@@ -264,16 +263,6 @@ def parse(argv: Sequence[str]) -> Request:
         variables["web_service_rollback_name"] = options["name"]
         variables["web_service_rollback_namespace"] = options.pop("namespace")
     return Request(**{**options, "extra_vars": variables, "extra_files": files})
-
-
-def _default_inventory() -> str:
-    """Return the inventory where none is named; one of the shell is for other programs, and not to be passed over."""
-    if meant := os.environ.get("ANSIBLE_INVENTORY"):
-        raise DeployError(
-            f"ANSIBLE_INVENTORY is set to {meant}, and is not looked at",
-            f"name the inventory by -i, such as -i {shlex.quote(meant)} or -i {DEFAULT_INVENTORY}",
-        )
-    return DEFAULT_INVENTORY
 
 
 def _check_repairs(parser: argparse.ArgumentParser, options: dict[str, Any]) -> None:
@@ -328,7 +317,7 @@ def make_parser() -> argparse.ArgumentParser:
                 "-i",
                 "--inventory",
                 metavar="PATH",
-                action=_Inventory,
+                action=OneInventory,
                 help=f"inventory directory or file ({DEFAULT_INVENTORY})",
             )
         return sub
@@ -348,7 +337,7 @@ def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
         text = "only these hosts or groups, as in ansible-playbook"
         sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
     else:
-        sub.add_argument("--limit", nargs="?", action=_NoLimit, default="", help=argparse.SUPPRESS)
+        sub.add_argument("--limit", nargs="?", action=NoLimit, default="", help=argparse.SUPPRESS)
 
 
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
@@ -408,30 +397,6 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
-
-
-class _Inventory(argparse.Action):
-    """Takes one inventory: Ansible would merge several, and a cluster has one."""
-
-    def __call__(self, _parser: object, namespace: argparse.Namespace, values: Any, _option: object = None) -> None:
-        if before := getattr(namespace, self.dest):
-            hint = "a cluster has one inventory: put the files into one directory"
-            raise DeployError(f"-i is given twice: {before} and {values}", hint)
-        if not values:
-            raise DeployError("-i has no value", "give the path of an inventory; is a variable of the shell empty?")
-        setattr(namespace, self.dest, values)
-
-
-class _NoLimit(argparse.Action):
-    """Refuses `--limit` with the reason, where argparse would call it unknown."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        reasons = {
-            "down": "down removes the whole cluster; a single host is removed by `deploy.py remove HOST`",
-            "remove": "name the hosts themselves, as in `deploy.py remove node3`",
-        }
-        whole = "this command is about the whole cluster: leave out --limit"
-        parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

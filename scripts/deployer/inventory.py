@@ -51,10 +51,6 @@ class Source:
 
     def read(self, extra: Mapping[str, Any]) -> Answer:
         """Return what Ansible reads in them; C(extra) are the variables of the command line, which win."""
-        for path in self._paths():
-            if path.exists() and not (path.is_file() or path.is_dir()):
-                hint = "take it out of the inventory: it cannot be read twice, and reading it may never end"
-                raise DeployError(f"{shown(path)}: is neither a file nor a directory", hint)
         note = cache_folder() / f"{_digest(str(self.path).encode())}.json"
         files = self._state()
         found = _kept(note, files)
@@ -120,7 +116,11 @@ class Source:
         return self._ask(extra, everything=True)
 
     def _ask(self, extra: Mapping[str, Any], *, everything: bool = False) -> dict[str, Any]:
-        """Ask Ansible."""
+        """Ask Ansible, which would wait for what a pipe never says."""
+        for path in self._paths():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                hint = "take it out of the inventory: it cannot be read twice, and reading it may never end"
+                raise DeployError(f"{shown(path)}: is neither a file nor a directory", hint)
         # Its own configuration, whatever project this shell is set up for.
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
         question = json.dumps({"keys": KEYS, "everything": everything, "extra": dict(extra)}, default=str)
@@ -136,7 +136,7 @@ class Source:
                 hint = "run it by hand: ansible-inventory --list -i with the same inventory"
                 raise DeployError(f"{shown(self.path)}: not read within {PATIENCE} s", hint) from error
             except subprocess.CalledProcessError as error:
-                raise DeployError(f"{shown(self.path)}: Ansible cannot read it: {_reason(error.stderr)}") from error
+                raise DeployError(f"{shown(self.path)}: Ansible cannot read it: {reason_of(error.stderr)}") from error
             file.seek(0)
             found: dict[str, Any] = json.load(file)
         if "key" in found:
@@ -149,7 +149,8 @@ class Source:
 
     def _state(self) -> str:
         """Return a digest of all that the answer follows from."""
-        total = hashlib.sha256(f"{sys.prefix}\0".encode() + READER.read_bytes())
+        plugins = os.environ.get("ANSIBLE_VARS_ENABLED", "")
+        total = hashlib.sha256(f"{sys.prefix}\0{plugins}\0".encode() + READER.read_bytes())
         for file in self._paths():
             total.update(f"\0{file}\0".encode() + (file.read_bytes() if file.is_file() else b""))
         return total.hexdigest()
@@ -196,7 +197,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _reason(said: str) -> str:
+def reason_of(said: str) -> str:
     """Return why Ansible could not begin, in one line, with the variable of this shell that holds what it refuses."""
     line = (said.strip().splitlines() or ["it gave no reason"])[-1].strip()
     line = re.sub(r"^[\w.]+(Error|Exception): ", "", line)

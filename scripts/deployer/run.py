@@ -94,7 +94,13 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
 
 def check_space(state_dir: Path) -> None:
     """Refuse to begin on a full disk, where nobody would be told what happens."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeployError(
+            f"{state_dir} cannot be made: {error.strerror}: {error.filename}",
+            "is HOME right? Make it, or set cluster_state_dir to a place that is yours",
+        ) from error
     free = _free(state_dir)
     if free < SPACE:
         raise DeployError(

@@ -19,6 +19,7 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
+from deployer.inventory import reason_of
 from deployer.keys import refused_login
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
@@ -280,7 +281,8 @@ def said(progress: Progress) -> list[str]:
 def without_failure(request: Request, progress: Progress) -> str:
     """Say why a run in which no task failed is no success."""
     if not progress.finished:
-        return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
+        text = "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
+        return f"Ansible cannot begin: {reason_of(text)}" if "Traceback (most" in text else text
     groups = ", ".join(dict.fromkeys(progress.unmatched)) or "masters"
     if progress.unmatched or not progress.hosts:
         return (

@@ -283,6 +283,22 @@ def test_a_variable_that_ansible_cannot_use_is_one_line(
     assert "Traceback" not in error.value.message
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ANSIBLE_FORKS", "many"), ("ANSIBLE_HOME", "/proc/nope"), ("HOME", "/proc/nope")]
+)
+def test_a_variable_that_ansible_cannot_use_is_one_line_also_where_the_answer_is_kept(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = PRODUCTION if variable == "HOME" else f"{PRODUCTION}cluster_state_dir: {tmp_path}/state\n"
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": settings})
+    find_cluster(str(folder), {})
+    monkeypatch.setenv(variable, value)
+    assert main(["verify", "-i", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(rf"{variable}.*{value}|{value}.*HOME", said, re.DOTALL)
+
+
 @pytest.mark.parametrize("variable", ["ANSIBLE_DEBUG", "ANSIBLE_VERBOSITY"])
 def test_what_ansible_prints_is_not_in_the_answer(
     tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
@@ -300,8 +316,9 @@ def test_what_is_neither_file_nor_directory_is_refused(tmp_path: Path, name: str
     os.mkfifo(folder / ".git/pipe")
     assert find_cluster(str(folder), {}).name == "prod"
     os.mkfifo(folder / name)
-    with pytest.raises(DeployError, match=rf"{name}: is neither a file nor a directory"):
-        find_cluster(str(folder), {})
+    for read in (lambda: find_cluster(str(folder), {}), lambda: Source(folder).everything({})):
+        with pytest.raises(DeployError, match=rf"{name}: is neither a file nor a directory"):
+            read()
 
 
 def test_a_pipe_is_no_inventory(tmp_path: Path) -> None:
