@@ -13,6 +13,7 @@ short_description: Let one run at a time change a cluster
 description:
   - Takes the lock of the cluster's state directory before the first play that changes something.
   - Ends the run where another one holds it.
+  - Ends one of deploy.py where the play is about another cluster than deploy.py, which cannot read encrypted files.
 author: [The maintainers]
 """
 
@@ -23,6 +24,7 @@ import typing as t
 from pathlib import Path
 
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
@@ -34,7 +36,7 @@ READING = {"status.yml": "", "support-bundle.yml": "", "doctor.yml": "troublesho
 
 sys.path.append(str(PROJECT / "scripts"))
 from deployer import lock
-from deployer.errors import DeployError
+from deployer.errors import DeployError, Exit
 
 
 def playbook_of(play: t.Any) -> str:
@@ -66,6 +68,25 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Hold nothing yet."""
         super().__init__(*args, **kwargs)
         self._held = contextlib.ExitStack()
+
+    def v2_playbook_on_start(self, playbook: t.Any) -> None:
+        """Refuse another cluster than the one whose lock and state directory deploy.py uses."""
+        plays = playbook.get_plays()
+        if lock.CLUSTER not in os.environ or not plays:
+            return
+        with contextlib.suppress(AnsibleError):  # what cannot be read is refused by the first task that wants it
+            value = variables_of(plays[0])
+            state = Path(str(value("cluster_state_dir"))).expanduser().absolute()
+            for key, theirs, ours in (
+                ("cluster_name", os.environ[lock.CLUSTER], str(value("cluster_name"))),
+                ("cluster_state_dir", os.environ[lock.STATE_DIR], str(state)),
+            ):
+                if theirs != ours:
+                    self._display.error(
+                        f"{key} is {theirs} for deploy.py and {ours or 'empty'} for the play: is it set in an "
+                        "encrypted file? Write it in one that is not"
+                    )
+                    sys.exit(Exit.USAGE)
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         """Take the lock before the first play that may change something."""

@@ -1,4 +1,6 @@
-"""What Ansible itself reads in an inventory, as JSON: `python ansible_inventory.py INVENTORY`, a question on stdin.
+"""What Ansible itself reads in an inventory, as JSON: `python ansible_inventory.py INVENTORY DESCRIPTOR`.
+
+The question is on stdin, and the answer goes to the descriptor: what Ansible prints is none.
 
 A process of its own, for Ansible is slow to import and reads its configuration while it is. The question is an object
 with C(keys), the variables to tell, and C(extra), those of the command line. Of the answer, C(fixed) says whether it
@@ -17,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import constants as C  # noqa: N812 - as Ansible calls it
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.vault import is_encrypted
-from ansible.plugins.loader import lookup_loader
+from ansible.parsing.vault import EncryptedString, is_encrypted
+from ansible.plugins.loader import init_plugin_loader, lookup_loader, vars_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
@@ -39,6 +42,8 @@ MAGIC = {
 # A file with settings of an inventory plugin has this word for a key.
 PLUGIN = re.compile(r"\bplugin\b")
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
+UNDECRYPTABLE = "undecryptable"  # as Ansible calls what it has no password for
+ENCRYPTED = "is encrypted, and deploy.py needs it without a password; write it as plain text"
 
 
 class Loader(DataLoader):  # type: ignore[misc]
@@ -56,6 +61,9 @@ class Inventory:
         self.warnings: list[str] = []
         Display.warning = lambda _, msg, **_options: self.warnings.append(str(msg))
         Display.error_as_warning = lambda _, msg, exception: self.warnings.append(f"{msg} {exception}")
+        for name in C.VARIABLE_PLUGINS_ENABLED:
+            if not vars_loader.get(name):
+                raise AnsibleError(f"ANSIBLE_VARS_ENABLED: there is no plugin {name}")
         self.path = path
         loader = Loader()
         self.manager = InventoryManager(loader, [str(path)])
@@ -79,9 +87,18 @@ class Inventory:
     def value(self, key: str) -> tuple[Any, bool]:
         """Return a variable as a play sees it on localhost, and whether it is the same in every run."""
         raw = self._variables.get(key)
-        if not _is_template(raw):
+        if isinstance(raw, EncryptedString) and key not in self._extra:
+            raise AnsibleError(ENCRYPTED)
+        if not _is_template(raw, key):
             return raw, True
-        return None if key in self._extra else self._templar.template(raw), False
+        if key in self._extra:
+            return None, False
+        try:
+            return self._templar.template(raw), False
+        except AnsibleError as error:
+            if UNDECRYPTABLE in str(error):
+                raise AnsibleError(ENCRYPTED) from error
+            raise
 
     def variables(self, host: str) -> dict[str, Any]:
         """Return what the inventory sets for a host; a value that cannot be told, being encrypted or so, is None."""
@@ -113,8 +130,10 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _is_template(raw: Any) -> bool:
-    return isinstance(raw, str) and ("{{" in NAME_REFERENCE.sub("", raw) or "{%" in raw)
+def _is_template(raw: Any, key: str) -> bool:
+    """Say whether it must be filled in; the name in a state directory is filled in by who asks."""
+    text = NAME_REFERENCE.sub("", raw) if isinstance(raw, str) and key == "cluster_state_dir" else raw
+    return isinstance(text, str) and ("{{" in text or "{%" in text)
 
 
 def _is_dynamic(file: Path) -> bool:
@@ -168,11 +187,13 @@ def main() -> None:
     """Answer the question on stdin."""
     question = json.load(sys.stdin)
     path, extra = Path(sys.argv[1]), question["extra"]
+    init_plugin_loader()  # else the full names of Ansible's own plugins are unknown
     try:
         told = everything(path, extra) if question.get("everything") else answer(path, question["keys"], extra)
     except SystemExit as ended:  # our plugin for a cloud, which is not asked in vain
         told = {"error": str(ended).removeprefix("[ERROR]: ")}
-    json.dump(told, sys.stdout, default=str)
+    with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as file:
+        json.dump(told, file, default=str)
 
 
 if __name__ == "__main__":

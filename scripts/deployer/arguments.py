@@ -12,6 +12,7 @@ from typing import Any
 from deployer.errors import DeployError
 from deployer.examples import EXAMPLES, OVERVIEW
 from deployer.extra import extra_vars
+from deployer.options import NoLimit, OneInventory, default_inventory
 from deployer.passwords import Passwords
 from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
 
@@ -99,6 +100,8 @@ def parse(argv: Sequence[str]) -> Request:
         options["verb"] += f" {options['action']}"
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
+    if options.get("inventory", "") is None:
+        options["inventory"] = default_inventory()
     variables, files = extra_vars(options.pop("extra", None) or [])
     for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
         if value := options.pop(variable):
@@ -169,8 +172,8 @@ def make_parser() -> argparse.ArgumentParser:
                 "-i",
                 "--inventory",
                 metavar="PATH",
-                default=DEFAULT_INVENTORY,
-                help="inventory directory or file (%(default)s)",
+                action=OneInventory,
+                help=f"inventory directory or file ({DEFAULT_INVENTORY})",
             )
         return sub
 
@@ -190,7 +193,7 @@ def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
         text = "only these hosts or groups, as in ansible-playbook"
         sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
     else:
-        sub.add_argument("--limit", nargs="?", action=_NoLimit, default="", help=argparse.SUPPRESS)
+        sub.add_argument("--limit", nargs="?", action=NoLimit, default="", help=argparse.SUPPRESS)
 
 
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
@@ -250,18 +253,6 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
-
-
-class _NoLimit(argparse.Action):
-    """Refuses `--limit` with the reason, where argparse would call it unknown."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        reasons = {
-            "down": "down removes the whole cluster; a single host is removed by `deploy.py remove HOST`",
-            "remove": "name the hosts themselves, as in `deploy.py remove node3`",
-        }
-        whole = "this command is about the whole cluster: leave out --limit"
-        parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,14 +10,20 @@ from pathlib import Path
 
 from deployer.arguments import Request, parse
 from deployer.errors import DeployError, Exit
+from deployer.settings import leave_out
 
 COMPLETION = Path(__file__).parents[1] / "completion"
 
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line says and return the exit code; a bug keeps its traceback (and code 1)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that it cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return dispatch(parse(argv))
+        request = parse(argv)
+        leave_out(os.environ)
+        return dispatch(request)
     except DeployError as error:
         from deployer.redact import printable  # noqa: PLC0415 - only what is used
 

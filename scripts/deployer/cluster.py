@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import DeployError
-from deployer.inventory import Source, read_yaml, shown
+from deployer.inventory import FOLDERS, KEYS, Source, read_yaml, shown
 from deployer.shared_code import shared
 from deployer.verbs import command
 
@@ -20,6 +20,7 @@ DEFAULT_STATE_DIR = "~/.local/state/yunkube/{{ cluster_name }}"
 
 DEFAULT_PROVIDER = "docker"
 
+_VAULTED = re.compile(r"^\$ANSIBLE_VAULT;|^[^#]*:\s*!vault\b")
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 
 
@@ -32,6 +33,12 @@ class Cluster:
     state_dir: Path
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     hosts: Sequence[str] = ()
+    extra_files: Sequence[Path] = ()
+
+    @property
+    def encrypted(self) -> list[str]:
+        """The places of what ansible-vault wrote, in the inventory and in files of the command line."""
+        return [*self.source.encrypted, *(place for file in self.extra_files for place in _encrypted(file))]
 
     @property
     def inventory(self) -> Path:
@@ -69,24 +76,69 @@ def find_cluster(
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
     source = Source(_find_inventory(inventory, root))
     extra = _merged(extra_files) | dict(extra_vars)
+    opaque = shared("inventory_files").OPAQUE
+    if hidden := [key for key in KEYS if extra.get(key) is opaque]:
+        raise DeployError(
+            f"-e: {hidden[0]}: is encrypted, and deploy.py needs it without a password", "write it as plain text"
+        )
     answer = source.read(extra)
     name, state_dir = (str(answer.variables.get(key) or "") for key in ("cluster_name", "cluster_state_dir"))
     if not name:
-        raise _without_name(source)
+        raise _without_name(source, extra)
     # In a role's default, which only plays know, and in what is kept of an inventory it stands as it is written.
     state_dir = NAME_REFERENCE.sub(name, state_dir or DEFAULT_STATE_DIR)
-    return Cluster(name, source, Path(state_dir).expanduser().absolute(), answer.variables, answer.hosts)
+    return Cluster(name, source, _state_dir(state_dir, source, extra), answer.variables, answer.hosts, extra_files)
 
 
-def _without_name(source: Source) -> DeployError:
+def _state_dir(text: str, source: Source, extra: Mapping[str, Any]) -> Path:
+    """Return the state directory; refuse one that plays, or this command from elsewhere, would look for elsewhere."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        path, why = Path(), "this machine does not know the user"
+    else:
+        why = _why_not(text, path, source.path)
+    if not why:
+        return path.absolute()
+    place = _place(source, "cluster_state_dir", extra)
+    raise DeployError(
+        f"{place}: cluster_state_dir: {text}: {why}",
+        "write a path outside of the inventory that begins with / or ~/, such as ~/clusters/{{ cluster_name }}",
+    )
+
+
+def _why_not(text: str, path: Path, inventory: Path) -> str:
+    """Return what is wrong with a state directory."""
+    if "$" in text:
+        return "variables of the shell are not filled in"
+    if not path.is_absolute():
+        return "is not absolute, and would be another one in each working directory"
+    read = [inventory] if inventory.is_dir() else [inventory.parent / folder for folder in FOLDERS]
+    if any(path.resolve().is_relative_to(folder.resolve()) for folder in read):
+        return "is inside of the inventory, and its files would be read as hosts or variables"
+    return ""
+
+
+def _place(source: Source, key: str, extra: Mapping[str, Any]) -> str:
+    """Return where a key is set: the command line wins."""
+    return "-e" if key in extra else source.place(key)
+
+
+def _without_name(source: Source, extra: Mapping[str, Any]) -> DeployError:
     entry = source.where("cluster_name")
-    if entry and entry.scope != "all":
+    if entry and entry.scope != "all" and "cluster_name" not in extra:
         return DeployError(
             f"{shown(entry.file)}:{entry.line}: cluster_name: is set for {entry.scope} and not for all",
             "move it, and all that is the cluster's, to group_vars/all/cluster.yml",
         )
+    whole = [shown(file) for file, _ in source.files.encrypted if file in source.files.unread]
+    if whole and not entry and "cluster_name" not in extra:
+        return DeployError(
+            f"{', '.join(whole)}: is encrypted, and deploy.py needs cluster_name without a password",
+            "write it into a file that is not encrypted, such as group_vars/all/name.yml",
+        )
     return DeployError(
-        f"{source.place('cluster_name')}: cluster_name: has no value",
+        f"{_place(source, 'cluster_name', extra)}: cluster_name: has no value",
         "give it a name that no other of your clusters has, such as cluster_name: prod",
     )
 
@@ -132,6 +184,12 @@ def _merged(files: Sequence[Path]) -> dict[str, Any]:
     for file in files:
         merged |= _load(file)
     return merged
+
+
+def _encrypted(file: Path) -> list[str]:
+    """Return the places of what ansible-vault wrote in a file that `-e @FILE` names."""
+    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+    return [f"{shown(file)}:{number}" for number, line in lines if _VAULTED.search(line)]
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
 
     run = Run(
         project=ROOT,
-        scratch=cluster.state_dir / "run",
+        cluster=cluster.name,
+        state_dir=cluster.state_dir,
         playbook=ROOT / VERBS[request.verb].playbook,
         inventory=cluster.inventory,
         typed=request.inventory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.bundle import cache
 from deployer.errors import DeployError
 from deployer.shared_code import shared
+from deployer.stop import tied
 
 if TYPE_CHECKING:
     from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
@@ -29,7 +31,7 @@ PATIENCE = 180
 # The variables that the command needs before a play runs.
 KEYS = ("cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
 
-_FOLDERS = ("group_vars", "host_vars")
+FOLDERS = ("group_vars", "host_vars")
 
 
 @dataclass(frozen=True)
@@ -114,21 +116,29 @@ class Source:
         return self._ask(extra, everything=True)
 
     def _ask(self, extra: Mapping[str, Any], *, everything: bool = False) -> dict[str, Any]:
-        """Ask Ansible."""
+        """Ask Ansible, which would wait for what a pipe never says."""
+        for path in self._paths():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                hint = "take it out of the inventory: it cannot be read twice, and reading it may never end"
+                raise DeployError(f"{shown(path)}: is neither a file nor a directory", hint)
         # Its own configuration, whatever project this shell is set up for.
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
         question = json.dumps({"keys": KEYS, "everything": everything, "extra": dict(extra)}, default=str)
-        try:
-            done = subprocess.run(
-                [sys.executable, str(READER), str(self.path)],
-                input=question, capture_output=True, text=True, check=True, timeout=PATIENCE, env=environment, cwd=ROOT,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            hint = "run it by hand: ansible-inventory --list -i with the same inventory"
-            raise DeployError(f"{shown(self.path)}: not read within {PATIENCE} s", hint) from error
-        except subprocess.CalledProcessError as error:
-            raise DeployError(f"{shown(self.path)}: Ansible cannot read it:\n{error.stderr.strip()}") from error
-        found: dict[str, Any] = json.loads(done.stdout)
+        with os.fdopen(os.memfd_create("answer"), "r", encoding="utf-8") as file:
+            argv = [sys.executable, str(READER), str(self.path), str(file.fileno())]
+            try:
+                subprocess.run(
+                    tied(argv, "KILL"), input=question, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                    encoding="utf-8", errors="backslashreplace", check=True, timeout=PATIENCE, env=environment,
+                    cwd=ROOT, pass_fds=[file.fileno()],
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                hint = "run it by hand: ansible-inventory --list -i with the same inventory"
+                raise DeployError(f"{shown(self.path)}: not read within {PATIENCE} s", hint) from error
+            except subprocess.CalledProcessError as error:
+                raise DeployError(f"{shown(self.path)}: Ansible cannot read it: {reason_of(error.stderr)}") from error
+            file.seek(0)
+            found: dict[str, Any] = json.load(file)
         if "key" in found:
             raise DeployError(f"{self.place(found['key'])}: {found['key']}: {found['error']}")
         # Beside the hosts' file, others' directories hold what is none.
@@ -139,17 +149,19 @@ class Source:
 
     def _state(self) -> str:
         """Return a digest of all that the answer follows from."""
-        total = hashlib.sha256(f"{sys.prefix}\0".encode() + READER.read_bytes())
+        plugins = os.environ.get("ANSIBLE_VARS_ENABLED", "")
+        total = hashlib.sha256(f"{sys.prefix}\0{plugins}\0".encode() + READER.read_bytes())
         for file in self._paths():
             total.update(f"\0{file}\0".encode() + (file.read_bytes() if file.is_file() else b""))
         return total.hexdigest()
 
     def _paths(self) -> Iterator[Path]:
         if self.path.is_dir():
-            yield from sorted(self.path.rglob("*"))
+            found = sorted(self.path.rglob("*"))
+            yield from (path for path in found if not _is_hidden(path.relative_to(self.path)))
             return
         yield self.path
-        for folder in _FOLDERS:
+        for folder in FOLDERS:
             yield from sorted((self.path.parent / folder).rglob("*"))
 
 
@@ -179,6 +191,19 @@ def shown(path: Path) -> str:
     """Return a path as a person at this shell would type it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def reason_of(said: str) -> str:
+    """Return why Ansible could not begin, in one line, with the variable of this shell that holds what it refuses."""
+    line = (said.strip().splitlines() or ["it gave no reason"])[-1].strip()
+    line = re.sub(r"^[\w.]+(Error|Exception): ", "", line)
+    named = [name for name in os.environ if name in line]
+    held = [name for name, value in os.environ.items() if name.startswith(("ANSIBLE_", "HOME")) and value in line]
+    return line if named or not held else f"{held[0]}={os.environ[held[0]]}: {line}"
 
 
 def _fault(entry: Entry, message: str, remedy: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from deployer.errors import DeployError
 
@@ -27,11 +28,23 @@ def with_localhost(limit: str) -> str:
     found = patterns(limit)
     # Without a pattern that chooses, those that leave out choose from all.
     chosen = found if any(not pattern.startswith("!") for pattern in found) else ["all", *found]
-    return ",".join([*chosen, "localhost"])
+    return ",".join([*map(_absolute, chosen), "localhost"])
+
+
+def _absolute(pattern: str) -> str:
+    """Return a pattern with the absolute path of the file that it names: Ansible runs in another directory."""
+    if not pattern.startswith("@"):
+        return pattern
+    path = Path(pattern[1:]).expanduser().absolute()
+    if not path.is_file():
+        raise DeployError(f"--limit {pattern}: there is no such file", "name a file with a host or group a line")
+    return f"@{path}"
 
 
 def patterns(limit: str) -> list[str]:
     """Return the patterns that Ansible would see in a limit."""
+    if limit.startswith("@") and Path(limit[1:]).expanduser().is_file():
+        return [limit]
     if "," in limit:
         return [pattern.strip() for pattern in limit.split(",") if pattern.strip()]
     return [limit] if _ADDRESS.fullmatch(limit) else _PATTERN.findall(limit)

@@ -19,6 +19,11 @@ from deployer.errors import DeployError
 # the control plane host, for runs of other control machines to see.
 VARIABLE = "YUNKUBE_RUN"
 
+# Whose name and state directory deploy.py goes by, for the Ansible that it starts: that can read encrypted files, where
+# others may stand, and must not go on with those.
+CLUSTER = "YUNKUBE_CLUSTER"
+STATE_DIR = "YUNKUBE_STATE_DIR"
+
 
 @contextlib.contextmanager
 def held(state_dir: Path, verb: str) -> Iterator[None]:

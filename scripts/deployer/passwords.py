@@ -15,6 +15,15 @@ ASK_VAULT = "ANSIBLE_ASK_VAULT_PASS"
 ASK_BECOME = "ANSIBLE_BECOME_ASK_PASS"
 ASK_CONNECTION = "ANSIBLE_ASK_PASS"
 
+# Files that the shell names for Ansible, which is started in another directory.
+FILES = (
+    "ANSIBLE_VAULT_PASSWORD_FILE",
+    "ANSIBLE_BECOME_PASSWORD_FILE",
+    "ANSIBLE_CONNECTION_PASSWORD_FILE",
+    "ANSIBLE_PRIVATE_KEY_FILE",
+)
+IDENTITIES = "ANSIBLE_VAULT_IDENTITY_LIST"
+
 SHOWN = 5  # encrypted files and values that a message names
 WITHOUT = "no vault secrets found"
 WRONG = "no vault secrets were found that could decrypt"
@@ -52,7 +61,8 @@ def get_passwords(*, vault: bool, become: bool, connection: bool, files: Iterabl
     paths = tuple(Path(file).expanduser().absolute() for file in files)
     for path in paths:
         if not path.is_file():
-            raise DeployError(f"--vault-password-file {path}: there is no such file", "name a file with the password")
+            why = "is a directory" if path.is_dir() else "there is no such file"
+            raise DeployError(f"--vault-password-file {path}: {why}", "name a file with the password")
     return Passwords(
         vault=_ask("Vault password: ", "--ask-vault-pass") if vault or _is_set(ASK_VAULT) else "",
         connection=_ask("SSH password: ", "--ask-pass") if connection or _is_set(ASK_CONNECTION) else "",
@@ -83,12 +93,21 @@ def _ask(prompt: str, option: str) -> str:
 
 def environment() -> dict[str, str]:
     """Return what Ansible gets for its own switches: not to ask, and files as seen from where we were started."""
-    files = {
-        name: str(Path(value).expanduser().absolute())
-        for name in ("ANSIBLE_VAULT_PASSWORD_FILE", "ANSIBLE_BECOME_PASSWORD_FILE")
-        if (value := os.environ.get(name))
-    }
+    files = {name: str(Path(value).expanduser().absolute()) for name in FILES if (value := os.environ.get(name))}
+    if listed := os.environ.get(IDENTITIES):
+        files[IDENTITIES] = ",".join(_identity(text.strip()) for text in listed.split(","))
     return {ASK_VAULT: "False", ASK_BECOME: "False", ASK_CONNECTION: "False", **files}
+
+
+def _identity(text: str) -> str:
+    """Return a vault's name and password file, or the file alone, as seen from where we were started."""
+    name, at, source = text.partition("@") if "@" in text else ("", "", text)
+    if source in ("prompt", "prompt_ask_vault_pass"):
+        raise DeployError(
+            f"{IDENTITIES}: {text}: would ask for a password on a terminal that Ansible does not have here",
+            "use --ask-vault-pass, or name a file there",
+        )
+    return f"{name}{at}{Path(source).expanduser().absolute()}" if source else text
 
 
 def vault_problem(said: Iterable[str], places: Sequence[str] = ()) -> str:

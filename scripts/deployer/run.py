@@ -16,11 +16,11 @@ from typing import Any
 
 import ansible_runner
 
-from deployer import passwords
+from deployer import lock, passwords
 from deployer.errors import DeployError, Exit
 from deployer.notes import Notes
 from deployer.passwords import Passwords
-from deployer.stop import Stop, is_alive
+from deployer.stop import Stop, is_alive, tied
 
 # What a run writes at least into the state directory: its events go through files there.
 SPACE = 16 << 20
@@ -36,10 +36,11 @@ class Run:
     """A playbook with everything it is run with."""
 
     project: Path
-    scratch: Path
     playbook: Path
     inventory: Path
     typed: str  # the inventory as it was typed, for commands that a run suggests
+    cluster: str
+    state_dir: Path
     limit: str = ""
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: Sequence[Path] = ()
@@ -61,8 +62,8 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
         tick()
         return stop.poll()
 
-    command = _command()
-    with _private_directory(run.scratch) as private, _events_directory(private) as events:
+    command = tied([str(Path(sys.executable).parent / "ansible-playbook")], "INT")
+    with _private_directory(run.state_dir / "run") as private, _events_directory(private) as events:
         notes = Notes(Path(events, "notes"))
         try:
             runner = ansible_runner.run(
@@ -93,7 +94,13 @@ def run_playbook(run: Run, handle: Callable[[dict[str, Any]], None], stop: Stop,
 
 def check_space(state_dir: Path) -> None:
     """Refuse to begin on a full disk, where nobody would be told what happens."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeployError(
+            f"{state_dir} cannot be made: {error.strerror}: {error.filename}",
+            "is HOME right? Make it, or set cluster_state_dir to a place that is yours",
+        ) from error
     free = _free(state_dir)
     if free < SPACE:
         raise DeployError(
@@ -140,13 +147,6 @@ def _remove_old(folder: Path, prefix: str = "") -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _command() -> list[str]:
-    """Return how ansible-playbook is started: so that it ends when this process is killed."""
-    setpriv = shutil.which("setpriv")
-    playbook = str(Path(sys.executable).parent / "ansible-playbook")
-    return [setpriv, "--pdeathsig", "INT", playbook] if setpriv else [playbook]
-
-
 def _arguments(run: Run) -> list[str]:
     arguments = [str(run.playbook), *(["--check"] if run.check else []), *(["--diff"] if run.diff else [])]
     for file in run.extra_files:
@@ -167,6 +167,8 @@ def _environment(run: Run, notes: Notes) -> dict[str, str]:
         **passwords.environment(),
         "YUNKUBE_RUN_NOTES": str(notes.path),
         "YUNKUBE_INVENTORY": run.typed,
+        lock.CLUSTER: run.cluster,
+        lock.STATE_DIR: str(run.state_dir),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),

@@ -19,6 +19,7 @@ from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
+from deployer.inventory import reason_of
 from deployer.keys import refused_login
 from deployer.limits import with_localhost
 from deployer.logfile import LogFile
@@ -152,7 +153,8 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
             view.show(RunStarted(verb.name, cluster.name, str(request.inventory), str(log.path), verb.check))
             run = Run(
                 project=root,
-                scratch=cluster.state_dir / "run",
+                cluster=cluster.name,
+                state_dir=cluster.state_dir,
                 playbook=root / verb.playbook,
                 inventory=cluster.inventory,
                 typed=request.inventory,
@@ -266,7 +268,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, clu
         return after_removal(code, request)
     if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
         return words
-    if problem := vault_problem(said(progress), cluster.source.encrypted):
+    if problem := vault_problem(said(progress), cluster.encrypted):
         return problem
     return without_failure(request, progress) if code in (Exit.USAGE, Exit.FAILED) and not progress.failures else ""
 
@@ -279,7 +281,8 @@ def said(progress: Progress) -> list[str]:
 def without_failure(request: Request, progress: Progress) -> str:
     """Say why a run in which no task failed is no success."""
     if not progress.finished:
-        return "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
+        text = "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
+        return f"Ansible cannot begin: {reason_of(text)}" if "Traceback (most" in text else text
     groups = ", ".join(dict.fromkeys(progress.unmatched)) or "masters"
     if progress.unmatched or not progress.hosts:
         return (

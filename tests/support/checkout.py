@@ -31,7 +31,7 @@ def make_checkout(folder: Path) -> Path:
     all_hosts = checkout / "inventory" / "docker" / "group_vars" / "all"
     all_hosts.mkdir(parents=True)
     (checkout / "playbooks").mkdir()
-    for name in ("scripts", "plugins/callback", "plugins/inventory", "plugins/lookup"):
+    for name in ("scripts", "plugins/callback", "plugins/inventory", "plugins/lookup", "roles/cluster/defaults"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("ansible.cfg", "requirements.lock"):
         shutil.copy(ROOT / name, checkout)

@@ -255,3 +255,26 @@ def test_the_schema_of_json_events_is_documented() -> None:
         assert f"`{type_name(kind)}`" in document
     for kind in (*get_args(Happening), HostCount, Failure, Summary):
         assert all(f"`{field.name}`" in document for field in fields(kind)), kind
+
+
+def test_a_second_inventory_is_refused_and_not_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(inventory(tmp_path, cluster="cluster_name: mine\n"))
+    assert main(["plan", "-i", path, "--inventory", "inventory/docker"]) == 2
+    (line, hint) = capsys.readouterr().err.strip().splitlines()
+    assert line == f"deploy.py: -i is given twice: {path} and inventory/docker"
+    assert "one directory" in hint
+    assert main(["plan", "-i", ""]) == 2
+    assert "-i has no value" in capsys.readouterr().err
+
+
+def test_an_inventory_of_the_shell_is_named_by_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(inventory(tmp_path, cluster="cluster_name: mine\n"))
+    monkeypatch.setenv("ANSIBLE_INVENTORY", path)
+    for argv in (["kubectl", "--", "get", "nodes"], ["plan"], ["web", "apply"], ["dashboard"]):
+        assert main(argv) == 2
+        assert f"ANSIBLE_INVENTORY is set to {path}, and is not looked at" in capsys.readouterr().err
+    assert main(["kubectl", "-i", path, "--", "get", "nodes"]) == 3, "there is no such cluster yet"
+    assert main(["completion", "bash"]) == 0
+    assert parse(["up", "-i", "inventory/docker"]).inventory == "inventory/docker"

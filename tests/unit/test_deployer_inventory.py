@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from deployer.cli import main
 from deployer.cluster import Cluster, find_cluster
 from deployer.errors import DeployError
 from deployer.inventory import Source, cache_folder
+from processes import processes_with, wait_until
 
 ROOT = Path(__file__).parents[2]
 HOSTS = {"children": {"masters": {"hosts": {"master1": {"ansible_host": "192.0.2.11"}}}}}
@@ -83,7 +87,7 @@ def test_ansible_is_asked_again_only_when_a_file_changed(tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     assert find_cluster(str(folder), {}).name == "prod"
     write(folder, {"group_vars/all/b.yml": "cluster_name: later\n"})
-    with pytest.raises(OSError, match="nonexistent"):
+    with pytest.raises((OSError, DeployError), match="nonexistent"):
         find_cluster(str(folder), {})
     monkeypatch.setattr(sys, "executable", python)
     assert find_cluster(str(folder), {}).name == "later"
@@ -161,3 +165,175 @@ def test_a_single_file_has_the_variables_beside_it(tmp_path: Path) -> None:
         "prod",
         str(folder / "group_vars/all/a.yml:1"),
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("$HOME/x", r"\$HOME/x: variables of the shell are not filled in"),
+        ("~/${USER}/x", r"variables of the shell are not filled in"),
+        ("state/x", r"state/x: is not absolute"),
+        ("./{{ cluster_name }}", r"\./prod: is not absolute"),
+        ("~nosuchuser4711/x", r"~nosuchuser4711/x: this machine does not know the user"),
+        ("INVENTORY/state", r"mine/state: is inside of the inventory"),
+        ("INVENTORY/group_vars/../x", r"is inside of the inventory"),
+        ("INVENTORY", r"is inside of the inventory"),
+    ],
+)
+def test_a_state_directory_that_means_another_place_is_refused(
+    tmp_path: Path, state: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = state.replace("INVENTORY", str(tmp_path / "mine"))
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": f"{PRODUCTION}cluster_state_dir: '{state}'\n"})
+    before = sorted(tmp_path.rglob("*"))
+    for verb in (["plan"], ["kubectl", "--", "get", "nodes"]):
+        assert main([verb[0], "-i", str(folder), *verb[1:]]) == 2
+        assert re.search(rf"mine/group_vars/all/a\.yml:3: cluster_state_dir: .*{words}", capsys.readouterr().err)
+    assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
+    with pytest.raises(DeployError, match="-e: cluster_state_dir: "):
+        find_cluster(str(folder), {"cluster_state_dir": state})
+
+
+def test_a_state_directory_beside_a_single_file_is_well_but_not_among_its_variables(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    file = str(folder / "hosts.yml")
+    assert find_cluster(file, {"cluster_state_dir": str(folder / "state")}).state_dir == folder / "state"
+    with pytest.raises(DeployError, match="is inside of the inventory"):
+        find_cluster(file, {"cluster_state_dir": str(folder / "group_vars/state")})
+
+
+ENCRYPTED = f"!vault |\n  {VAULT.splitlines()[0]}\n  6162\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            f"cluster_name: {ENCRYPTED}",
+            r"a\.yml:1: cluster_name: is encrypted, and deploy.py needs it without a password",
+        ),
+        (f"{PRODUCTION}cluster_registry_ca: {ENCRYPTED}", r"a\.yml:3: cluster_registry_ca: is encrypted"),
+        (f"cluster_name: '{{{{ x_a }}}}'\nx_a: {ENCRYPTED}", r"a\.yml:1: cluster_name: .*encrypted"),
+        ("cluster_name: '{{ cluster_name }}'\n", r"a\.yml:1: cluster_name: .*[Rr]ecursi"),
+        ("cluster_name: 'a{{cluster_name}}'\n", r"a\.yml:1: cluster_name: .*[Rr]ecursi"),
+        (
+            "cluster_state_dir: '/a/{{ cluster_name }}'\ncluster_name: '{{ cluster_state_dir }}'\n",
+            r"a\.yml:2: .*[Rr]ecursi",
+        ),
+    ],
+)
+def test_values_that_cannot_be_told_are_named(tmp_path: Path, settings: str, words: str) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": settings})
+    with pytest.raises(DeployError, match=words) as error:
+        find_cluster(str(folder), {})
+    assert "\n" not in error.value.message
+
+
+def test_a_name_in_an_encrypted_file_is_said_to_be_encrypted(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/cluster.yml": VAULT})
+    with pytest.raises(DeployError, match=r"cluster\.yml: is encrypted, and deploy.py .*cluster_name") as error:
+        find_cluster(str(folder), {})
+    assert "a file that is not encrypted" in error.value.hint
+    with pytest.raises(DeployError, match="-e: cluster_name: has no value"):
+        find_cluster(str(folder), {"cluster_name": ""})
+    assert find_cluster(str(folder), {"cluster_name": "a"}).name == "a"
+
+
+def test_encrypted_extra_variables_are_named_where_no_password_was_given(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    (tmp_path / "x.yml").write_text(VAULT)
+    (tmp_path / "y.yml").write_text(f"a: 1\nx_b: {ENCRYPTED}")
+    assert find_cluster(str(folder), {}, [tmp_path / "x.yml", tmp_path / "y.yml"]).encrypted == [
+        f"{tmp_path}/x.yml:1",
+        f"{tmp_path}/y.yml:2",
+    ]
+
+
+def test_full_names_of_ansibles_own_plugins_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X_STAGE", "prod")
+    constructed = (
+        "plugin: ansible.builtin.constructed\nstrict: true\ngroups: {web: \"inventory_hostname == 'master1'\"}\n"
+    )
+    name = "cluster_name: \"{{ lookup('ansible.builtin.env', 'X_STAGE') }}\"\n"
+    folder = write(tmp_path / "mine", {**YAML, "z.yml": constructed, "group_vars/all/a.yml": name})
+    found = find_cluster(str(folder), {})
+    assert (found.name, list(found.hosts)) == ("prod", ["master1"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ANSIBLE_FORKS", "many", "ANSIBLE_FORKS.*Invalid value provided for 'integer': 'many'"),
+        ("ANSIBLE_VERBOSITY", "lots", "ANSIBLE_VERBOSITY.*Invalid value"),
+        ("ANSIBLE_HOME", "/proc/nope", "ANSIBLE_HOME.*/proc/nope"),
+        ("HOME", "/proc/nope", "HOME.*/proc/nope"),
+        ("ANSIBLE_LOCAL_TEMP", "/proc/nope", "ANSIBLE_LOCAL_TEMP.*/proc/nope"),
+        ("ANSIBLE_VARS_ENABLED", "nosuch", "ANSIBLE_VARS_ENABLED.*nosuch"),
+    ],
+)
+def test_a_variable_that_ansible_cannot_use_is_one_line(
+    tmp_path: Path, variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(DeployError, match=words) as error:
+        find_cluster(str(folder), {})
+    assert "\n" not in error.value.message
+    assert "Traceback" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ANSIBLE_FORKS", "many"), ("ANSIBLE_HOME", "/proc/nope"), ("HOME", "/proc/nope")]
+)
+def test_a_variable_that_ansible_cannot_use_is_one_line_also_where_the_answer_is_kept(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = PRODUCTION if variable == "HOME" else f"{PRODUCTION}cluster_state_dir: {tmp_path}/state\n"
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": settings})
+    find_cluster(str(folder), {})
+    monkeypatch.setenv(variable, value)
+    assert main(["verify", "-i", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(rf"{variable}.*{value}|{value}.*HOME", said, re.DOTALL)
+
+
+@pytest.mark.parametrize("variable", ["ANSIBLE_DEBUG", "ANSIBLE_VERBOSITY"])
+def test_what_ansible_prints_is_not_in_the_answer(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
+    monkeypatch.setenv(variable, "4")
+    if variable == "ANSIBLE_DEBUG":
+        monkeypatch.setenv(variable, "1")
+    assert find_cluster(str(folder), {}).name == "prod"
+
+
+@pytest.mark.parametrize("name", ["hosts", "group_vars/all/pipe.yml", "more/pipe"])
+def test_what_is_neither_file_nor_directory_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION, ".git/x": "", "more/x": ""})
+    os.mkfifo(folder / ".git/pipe")
+    assert find_cluster(str(folder), {}).name == "prod"
+    os.mkfifo(folder / name)
+    for read in (lambda: find_cluster(str(folder), {}), lambda: Source(folder).everything({})):
+        with pytest.raises(DeployError, match=rf"{name}: is neither a file nor a directory"):
+            read()
+
+
+def test_a_pipe_is_no_inventory(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DeployError, match="pipe: is neither a file nor a directory"):
+        find_cluster(str(tmp_path / "pipe"), {})
+
+
+def test_the_reader_ends_with_the_command_that_is_killed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {"group_vars/all/a.yml": PRODUCTION})
+    script = folder / "hosts"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 73.{os.getpid()}\n")
+    script.chmod(0o755)
+    argv = [sys.executable, str(ROOT / "scripts/deploy.py"), "kubectl", "-i", str(folder), "--", "get", "nodes"]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        wait_until((tmp_path / "asked").exists)
+        process.kill()
+    wait_until(lambda: not processes_with(f"ansible_inventory.py {folder}"))

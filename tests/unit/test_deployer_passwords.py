@@ -91,7 +91,7 @@ def test_what_was_typed_goes_into_files_for_the_owner_alone(tmp_path: Path) -> N
 
 def test_a_missing_file_is_refused_before_anything_runs() -> None:
     with pytest.raises(DeployError, match="no such file"):
-        get_passwords(vault=False, become=False, connection=False, files=["/nonexistent"])
+        get_passwords(vault=False, become=False, connection=False, files=["/proc/nonexistent"])
 
 
 @pytest.mark.parametrize("verb", VERBS)

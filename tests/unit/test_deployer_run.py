@@ -11,37 +11,17 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checkout import PATIENCE, PLAYBOOKS, Deploy, environment, start
+from processes import processes_with, wait_until
 
 
 def the_log(tmp_path: Path) -> str:
     (log,) = (tmp_path / "state" / "logs").iterdir()
     assert log.stat().st_mode & 0o777 == 0o600
     return log.read_text()
-
-
-def processes_with(text: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended meanwhile
-            continue
-        if text in line:
-            found.append(line)
-    return found
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Deploy, tmp_path: Path) -> None:
