@@ -35,7 +35,7 @@ _yunkube_deploy() {
         [ "$verb" = kubectl ] && _yunkube_kubectl "$command" "$current"
         return
         ;;
-      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | down | dashboard | image | web | import | kubectl | completion) verb=${verb:-$word} ;;
+      up | plan | verify | status | doctor | support-bundle | add | remove | reattach | cloud | down | dashboard | image | web | import | kubectl | completion) verb=${verb:-$word} ;;
     esac
   done
   case $previous in
@@ -56,7 +56,7 @@ _yunkube_deploy() {
   esac
   local words run="-e --ask-vault-pass --vault-password-file --ask-pass --ask-become-pass --timeout --json --verbose"
   case $verb in
-    "") words="up plan verify status doctor support-bundle add remove reattach down dashboard image web import kubectl completion --help" ;;
+    "") words="up plan verify status doctor support-bundle add remove reattach cloud down dashboard image web import kubectl completion --help" ;;
     up | plan) words="--inventory --limit $run --help" ;;
     verify) words="--inventory $run --help" ;;
     status) words="--inventory $run --watch --interval --help" ;;
@@ -67,6 +67,7 @@ _yunkube_deploy() {
     remove) words="--inventory $run --yes --force --delete-emptydir-data --dead --drain-timeout --help" ;;
     down) words="--inventory $run --yes --dead --force --adopt --help" ;;
     dashboard) words="--inventory --print --admin --viewer --json --help" ;;
+    cloud) words="up plan status down --inventory $run --yes --help" ;;
     web) words="apply rollback --inventory $run --namespace --yes --prune-data --help" ;;
     image) words="push --inventory --json --help" ;;
     import)

@@ -1,7 +1,7 @@
 # Completion of deploy.py for fish: ./scripts/deploy.py completion fish | source
 
-set -l verbs up plan verify status doctor support-bundle add remove reattach down dashboard image web import kubectl completion
-set -l playbooks up plan verify status doctor support-bundle add remove reattach down web
+set -l verbs up plan verify status doctor support-bundle add remove reattach cloud down dashboard image web import kubectl completion
+set -l playbooks up plan verify status doctor support-bundle add remove reattach cloud down web
 
 complete -c deploy.py -f
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a up -d "make the cluster, or bring it to what the inventory says"
@@ -17,6 +17,8 @@ complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a down -d "ta
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a dashboard -d "say where the dashboard is, and open it"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a image -d "push an image to the cluster's registry"
 complete -c deploy.py -n "__fish_seen_subcommand_from image" -a push
+complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a cloud -d "create and remove hosts on Alibaba Cloud"
+complete -c deploy.py -n "__fish_seen_subcommand_from cloud" -a "up plan status down"
 complete -c deploy.py -n "not __fish_seen_subcommand_from $verbs" -a web -d "deploy web services, or take one back"
 complete -c deploy.py -n "__fish_seen_subcommand_from web" -a "apply rollback"
 complete -c deploy.py -n "__fish_seen_subcommand_from web" -s n -l namespace -x -d "the web service's own"
@@ -38,7 +40,7 @@ complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s K -l ask-be
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l timeout -x -d "give up after so many seconds"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -l json -d "one event a line on stdout"
 complete -c deploy.py -n "__fish_seen_subcommand_from $playbooks" -s v -l verbose -d "tell every task"
-complete -c deploy.py -n "__fish_seen_subcommand_from down remove web" -l yes -d "do not ask"
+complete -c deploy.py -n "__fish_seen_subcommand_from cloud down remove web" -l yes -d "do not ask"
 complete -c deploy.py -n "__fish_seen_subcommand_from web" -l prune-data -d "remove also what holds data"
 complete -c deploy.py -n "__fish_seen_subcommand_from down" -l adopt -d "also a cluster that Yunkube did not make"
 complete -c deploy.py -n "__fish_seen_subcommand_from down" -l dead -x -d "this host does not answer and never will"

@@ -15,6 +15,7 @@ _yunkube_deploy() {
     'reattach:attach an inventory again to the cluster of its hosts'
     'down:take the cluster away'
     'dashboard:say where the dashboard is and how to get in, and open it'
+    'cloud:create and remove the hosts of a cluster on Alibaba Cloud'
     'web:deploy web services, or take one back to the version before'
     'image:push an image to the cluster'\''s registry'
     'import:write an inventory from one of another project'
@@ -63,6 +64,9 @@ _yunkube_deploy() {
       ;;
     dashboard)
       _arguments $inventory '--print[open no browser]' '--admin[a token with all rights]' '--viewer[a token that may only look]' '--json[an object on stdout]'
+      ;;
+    cloud)
+      _arguments -s $playbook '--yes[do not ask]' '1:action:(up plan status down)'
       ;;
     web)
       _arguments -s $playbook '--yes[do not ask]' '--prune-data[remove also what holds data]' '(-n --namespace)'{-n,--namespace}'[of the web service]:namespace:' \

@@ -96,8 +96,7 @@ def parse(argv: Sequence[str]) -> Request:
         parser.error(f"{options['verb']} takes nothing after `--`")
     if options.get("interval") and not options["watch"]:
         parser.error("--interval goes with --watch")
-    if options["verb"] in GROUPS:
-        options["verb"] += f" {options['action']}"
+    options["verb"] += f" {options['action']}" if options["verb"] in GROUPS else ""
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
     if options.get("inventory", "") is None:

@@ -191,7 +191,7 @@ def test_a_rollback_names_its_service() -> None:
 def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
     script = (ROOT / "scripts" / "completion" / f"deploy.{shell}").read_text()
     verbs = commands(make_parser())
-    verbs |= commands(verbs["web"])
+    verbs |= commands(verbs["web"]) | commands(verbs["cloud"])
     options = {option for verb in verbs.values() for option in verb._option_string_actions if option.startswith("--")}
     words = set(re.findall(r"[\w-]+", script))
     assert set(verbs) <= words
