@@ -190,7 +190,7 @@ def carry_out(engine: Docker, machine: Machine, step: Step) -> None:
     name = container_name(machine.cluster, machine.name)
     path = f"/containers/{name}"
     if step.create:
-        engine.post("/containers/create", container_spec(machine, _bounding_set()), name=name)
+        engine.post("/containers/create", container_spec(machine, bounding_set()), name=name)
         engine.put(f"{path}/archive", identity_archive(machine, uuid.uuid4().hex), path="/")
     if step.connect:
         network = f"/networks/{network_name(machine.cluster)}"
@@ -229,7 +229,8 @@ def wait(engine: Docker, machine: Machine, timeout_seconds: float) -> Fault | No
     return None
 
 
-def _bounding_set() -> int:
+def bounding_set() -> int:
+    """Return the capabilities that this process may ever have, a bit each."""
     found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
     return int(found[1], 16) if found else 0
 

@@ -133,3 +133,4 @@ def test_down_leaves_nothing_in_the_account(cloud: CloudLab) -> None:
     assert (empty.code, empty.summary["table"][0]["detail"]) == (0, "nothing of this cluster is in the account")
     assert cloud.account.left() == {}
     assert not cloud.lab.containers() - {f"yunkube-{NAME}-router"}
+    assert [path.name for path in (cloud.lab.state / "ssh").iterdir()] == []

@@ -25,7 +25,7 @@ from ansible.module_utils.yunkube.docker_machine import (
     keys_archive,
     network_spec,
 )
-from docker_machines import _bounding_set
+from docker_machines import bounding_set
 from laboratory import docker
 
 Json = dict[str, Any]
@@ -101,7 +101,7 @@ class Machines:
 
     def _run(self, machine: Machine, hostname: str = "") -> None:
         name = container_name(self.name, machine.name)
-        spec = container_spec(machine, _bounding_set())
+        spec = container_spec(machine, bounding_set())
         self.engine.post("/containers/create", spec | {"Hostname": hostname or machine.name}, name=name)
         named = replace(machine, name=hostname or machine.name)
         self.engine.put(f"/containers/{name}/archive", identity_archive(named, f"{time.time_ns():032x}"), path="/")

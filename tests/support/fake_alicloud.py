@@ -46,6 +46,7 @@ class FakeCloud:
         self.actions: dict[str, Callable[[Json], Json]] = {}
         self.log: list[Json] = []
         self.refusals: list[RefusedError] = []  # for the next calls, one each
+        self.page = b""  # the answer of something that is no API, such as a proxy
         self.silent = 0  # so many calls are carried out and not answered
         fake = self
 
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.cloud.silent -= 1
             self.close_connection = True
             return
-        content = json.dumps(body).encode()
+        content = self.cloud.page or json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

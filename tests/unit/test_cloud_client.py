@@ -173,3 +173,13 @@ def test_credentials_of_a_role_are_asked_for_again_when_they_end(cloud: FakeClou
     for _ in range(3):
         client.call("ecs", "DescribeRegions")
     assert len(asked) == 2
+
+
+def test_what_the_sdk_does_not_understand_is_an_error_like_others(cloud: FakeCloud, client: Client) -> None:
+    cloud.refusals = [RefusedError(400, "SignatureDoesNotMatch", "It does not match")]
+    with pytest.raises(CloudError, match="DescribeVpcs: SignatureDoesNotMatch"):
+        client.call("vpc", "DescribeVpcs")
+    cloud.actions["DescribeVpcs"] = lambda _: {}
+    cloud.page = b"<html>Log in</html>"
+    with pytest.raises(CloudError, match="the answer is no JSON"):
+        client.call("vpc", "DescribeVpcs")

@@ -142,6 +142,11 @@ class Client:
             if error.error_code == "SDK.HttpError":  # no answer: it may have been carried out, see call()
                 raise _PassingError(final) from error
             raise final from error
+        except IndexError as error:  # of the SDK's own, where a refused signature is explained without a colon
+            raise CloudError(action, "SignatureDoesNotMatch", "the signature was refused", product=product) from error
+        except ValueError as error:
+            message = "the answer is no JSON; something between this machine and the API answers in its place"
+            raise CloudError(action, "InvalidAnswer", message, product=product) from error
         return answer
 
 
