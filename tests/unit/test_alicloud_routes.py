@@ -8,6 +8,7 @@ from typing import Any
 
 import alicloud_routes
 import pytest
+from ansible.module_utils.yunkube.cloud import client as cloud_client
 from ansible.module_utils.yunkube.cloud import routes
 from ansible.module_utils.yunkube.cloud.routes import Node, RoutesError
 from cloud_inventory import KEYS, REGION, instance, lists, running
@@ -59,8 +60,10 @@ def tables(cloud: FakeCloud) -> RouteTables:
 def module(
     cloud: FakeCloud, tables: RouteTables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Module:
-    """Run the module."""
+    """Run the module, which waits for a moment only where it would for a while."""
     assert tables.cloud is cloud
+    monkeypatch.setattr(cloud_client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(routes, "POLL", 0.01)
 
     def call(given: dict[str, Json], *, check: bool = False, **more: Any) -> Json:
         arguments = {
