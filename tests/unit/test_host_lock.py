@@ -23,6 +23,8 @@ if t.TYPE_CHECKING:
 LIBRARY = Path(__file__).resolve().parents[2] / "library"
 # Modules of the control machine are kept apart by the lock of the state directory.
 ON_THE_CONTROL_MACHINE = {
+    "alicloud_hosts",
+    "alicloud_routes",
     "bundle_build",
     "cluster_config",
     "cluster_identity",
@@ -39,6 +41,7 @@ ONLY_READ = {
     "doctor_host",
     "host_drift",
     "host_facts",
+    "pod_cidrs",
     "support_collect",
 }
 # It makes pods and removes them, and its own lock lets only one at a time do so.
