@@ -66,7 +66,10 @@ PARTS = {
 # Parts run side by side: what fails soonest first, then the longest. Two cores carry no third, and 128 inotify
 # instances no more than eight hosts at once.
 WORKERS = 2
-LONGEST = ("lint", "lifecycle doctor", "unit", "lifecycle web_services", "faults", "lifecycle plan")
+LONGEST = (
+    "lint", "unit", "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
+    "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
+)  # fmt: skip
 
 
 class Suite:
