@@ -42,7 +42,7 @@ PAUSE = 1.0
 
 
 def read(api: KubeApi, without: Collection[str], seconds: float) -> Json:
-    """Return the nodes, once each has addresses for its pods or the time is over."""
+    """Return the nodes, once each has addresses for its pods or the time is up."""
     deadline = time.monotonic() + seconds
     while True:
         nodes = {

@@ -26,6 +26,13 @@ KEY_ID, SECRET = "LTAIexample", "example-secret"
 CLOCK = timedelta(minutes=15)  # that a timestamp may differ
 
 
+# Of the protocol and of the SDK itself; `on` is a stray one of footmark's.
+COMMON = {
+    "Action", "Version", "RegionId", "AccessKeyId", "Signature", "SignatureMethod", "SignatureVersion",
+    "SignatureType", "SignatureNonce", "Timestamp", "SecurityToken", "Format", "on",
+}  # fmt: skip
+
+
 class RefusedError(Exception):
     """An answer that is an error."""
 

@@ -15,14 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fake_alicloud import FakeCloud, Json, RefusedError
+from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 
 VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
-# Of the protocol and of the SDK itself; `on` is a stray one of footmark's.
-COMMON = {
-    "Action", "Version", "RegionId", "AccessKeyId", "Signature", "SignatureMethod", "SignatureVersion",
-    "SignatureType", "SignatureNonce", "Timestamp", "SecurityToken", "Format", "on",
-}  # fmt: skip
 KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips")
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 

@@ -8,13 +8,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from fake_alicloud import FakeCloud, Json, RefusedError
-
-# Of the protocol and of the SDK itself; `on` is a stray one of footmark's.
-COMMON = {
-    "Action", "Version", "RegionId", "AccessKeyId", "Signature", "SignatureMethod", "SignatureVersion",
-    "SignatureType", "SignatureNonce", "Timestamp", "SecurityToken", "Format", "on",
-}  # fmt: skip
+from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 
 
 @dataclass

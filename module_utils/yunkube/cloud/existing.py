@@ -67,6 +67,14 @@ def tags_of(entry: Json) -> dict[str, str]:
     }
 
 
+def addresses(one: Json) -> tuple[str, str]:
+    """Return an instance's private and public address, each empty where it has none."""
+    private = ((one.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}).get("IpAddress") or []
+    elastic = (one.get("EipAddress") or {}).get("IpAddress") or ""
+    public = (one.get("PublicIpAddress") or {}).get("IpAddress") or []
+    return next(iter(private), ""), elastic or next(iter(public), "")
+
+
 def look(client: Client, owner: Owner, vpc_id: str = "") -> Existing:
     """Return all that there is; with `vpc_id` of that VPC, whoever's it is."""
     found = Existing(hosts=hosts(client, owner))
@@ -109,8 +117,11 @@ def eips(client: Client, owner: Owner) -> list[Json]:
 
 
 def may_list(client: Client) -> None:
-    """Raise where the list is empty for want of permission: the API tells of that in a dry run alone.
+    """Raise where the list may be empty for want of permission, which a dry run reports.
 
+    Until December 2025 a user without permission got an empty list, and policies for single instances may still do so:
+    https://www.alibabacloud.com/help/en/ecs/announcement-of-changes-to-the-authentication-mechanism-for-alibaba-cloud-ecs-query-type-apis
+    What a dry run that is allowed answers:
     https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-describeinstances
     """
     try:
@@ -153,9 +164,7 @@ def _ours(
 
 
 def _host(entry: Json, owner: Owner) -> Host:
-    network = entry.get("VpcAttributes") or {}
-    private = (network.get("PrivateIpAddress") or {}).get("IpAddress") or [""]
-    public = (entry.get("PublicIpAddress") or {}).get("IpAddress") or [""]
+    private, public = addresses(entry)
     locks = (entry.get("OperationLocks") or {}).get("LockReason") or []
     return Host(
         name=str(entry["InstanceName"]).removeprefix(owner.prefix),
@@ -166,7 +175,7 @@ def _host(entry: Json, owner: Owner) -> Host:
         type=str(entry["InstanceType"]),
         created=str(entry["CreationTime"]),
         release=str(entry.get("AutoReleaseTime") or ""),
-        private=str(private[0]),
-        public=str((entry.get("EipAddress") or {}).get("IpAddress") or public[0]),
+        private=private,
+        public=public,
         locks=tuple(str(one.get("LockReason", one) if isinstance(one, dict) else one) for one in locks),
     )

@@ -13,6 +13,7 @@ from ansible.module_utils.yunkube.cloud import credentials
 from ansible.module_utils.yunkube.cloud.client import PRODUCTS, Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, ROLE_TAG
 from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.existing import addresses, may_list, tags_of
 from ansible.module_utils.yunkube.inventory_files import OPAQUE, Inventory, read
 from ansible.module_utils.yunkube.shapes import is_template
 from ansible.module_utils.yunkube.words import closest
@@ -27,8 +28,6 @@ VARIABLES = {
     "ca": "alicloud_ca",
     "connect": "alicloud_hosts_connect",
 }
-# What a dry run that is allowed answers: https://www.alibabacloud.com/help/en/ecs/developer-reference/api-describeinstances
-ALLOWED = "DryRunOperation"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
@@ -138,7 +137,7 @@ def hosts(client: Client, settings: Settings) -> Found:
     tags = [{"Key": CLUSTER_TAG, "Value": settings.cluster}]
     there = list(client.pages("ecs", "DescribeInstances", "Instances", "Instance", tags=tags))
     if not there:
-        _refuse_silence(client)
+        may_list(client)
     tagged = [(one, tags_of(one)) for one in there]
     if settings.cluster_id:
         tagged = [(one, tags) for one, tags in tagged if tags.get(ID_TAG) == settings.cluster_id]
@@ -160,19 +159,6 @@ def hosts(client: Client, settings: Settings) -> Found:
         warnings.append(f"the cluster {settings.cluster} has no instance in {settings.region}")
     order = list(GROUPS.values())
     return Found(sorted(found, key=lambda host: (order.index(host.group), _natural(host.name))), warnings)
-
-
-def _refuse_silence(client: Client) -> None:
-    """Tell that there are none from that one may not see them.
-
-    Until December 2025 a user without permission got an empty list, and policies for single instances may still do so:
-    https://www.alibabacloud.com/help/en/ecs/announcement-of-changes-to-the-authentication-mechanism-for-alibaba-cloud-ecs-query-type-apis
-    """
-    try:
-        client.call("ecs", "DescribeInstances", dry_run="true")
-    except CloudError as error:
-        if error.code != ALLOWED:
-            raise
 
 
 def host_of(one: Json, tags: Mapping[str, str], settings: Settings) -> Host:
@@ -205,22 +191,6 @@ def host_of(one: Json, tags: Mapping[str, str], settings: Settings) -> Host:
     if private:
         variables["cluster_node_ip"] = private
     return Host(name, GROUPS[tags[ROLE_TAG]], variables)
-
-
-def tags_of(one: Json) -> dict[str, str]:
-    """Return a resource's tags; ECS and VPC write them differently."""
-    listed = (one.get("Tags") or {}).get("Tag") or []
-    return {
-        str(tag.get("TagKey") or tag.get("Key")): str(tag.get("TagValue") or tag.get("Value") or "") for tag in listed
-    }
-
-
-def addresses(one: Json) -> tuple[str, str]:
-    """Return an instance's private and public address, each empty where it has none."""
-    private = ((one.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}).get("IpAddress") or []
-    elastic = (one.get("EipAddress") or {}).get("IpAddress") or ""
-    public = (one.get("PublicIpAddress") or {}).get("IpAddress") or []
-    return next(iter(private), ""), elastic or next(iter(public), "")
 
 
 def _refuse_twins(found: Sequence[Host]) -> None:

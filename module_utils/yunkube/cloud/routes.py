@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, ip_network
 from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG
 from ansible.module_utils.yunkube.cloud.errors import CloudError
-from ansible.module_utils.yunkube.cloud.inventory import addresses, tags_of
+from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
 
 QUOTA = 200  # custom routes of a table, unless the account has more
 MARK = "yunkube-id="  # followed by the cluster's id
