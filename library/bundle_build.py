@@ -45,11 +45,13 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.build import Builder, Progress, manifest_of, sha256_text
-from ansible.module_utils.yunkube.build_tools import BuildError
-from ansible.module_utils.yunkube.bundle_server import ServeError, ensure_served, listening_addresses
-from ansible.module_utils.yunkube.debian_packages import REFRESH, Package, pins_of, read_pins
-from ansible.module_utils.yunkube.store import LockError, digest_file, locked, write_atomic
+from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
+from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
+from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.tools import BuildError
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 BUNDLE_SECONDS = 7200.0  # how long to wait for another run that makes the same bundle
 

@@ -50,8 +50,9 @@ import urllib.request
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, originals
-from ansible.module_utils.yunkube.bundle_files import (
+from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.bundle_files import (
     DPKG_HANGS,
     DPKG_SECONDS,
     IMPORT_SECONDS,
@@ -68,8 +69,8 @@ from ansible.module_utils.yunkube.bundle_files import (
     run_ctr,
     run_program,
 )
-from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
-from ansible.module_utils.yunkube.host_state import complete_record, remember, runner
+from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
+from ansible.module_utils.yunkube.host.state import complete_record, remember, runner
 
 # What to do when a file does not come, from the control machine's own server or from cluster_bundle_url.
 OWN_SERVER = (

@@ -59,8 +59,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.yunkube import cluster_rules, web_manifests
-from ansible.module_utils.yunkube.config import (
+from ansible.module_utils.yunkube.control import cluster_rules, web_manifests
+from ansible.module_utils.yunkube.control.config import (
     Fault,
     check_entry,
     check_extra,
@@ -68,9 +68,9 @@ from ansible.module_utils.yunkube.config import (
     check_value,
     display,
 )
-from ansible.module_utils.yunkube.inventory_files import Entry, Inventory, load, read, role_options
+from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory, load, read, role_options
+from ansible.module_utils.yunkube.control.yaml_reader import HAS_YAML
 from ansible.module_utils.yunkube.words import closest
-from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
 
 
 def locked_releases(components: Path) -> list[str]:

@@ -37,7 +37,7 @@ cluster_id: {description: "The id, empty where there is none yet", returned: alw
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.cluster_identity import SPEC, IdentityError, failure, run
+from ansible.module_utils.yunkube.control.cluster_identity import SPEC, IdentityError, failure, run
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
-from ansible.module_utils.yunkube.kube_health import (
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.health import (
     Wanted,
     address_of,
     node_problem,
@@ -46,8 +46,8 @@ from ansible.module_utils.yunkube.kube_health import (
     see,
     workload_problem,
 )
-from ansible.module_utils.yunkube.kubeadm import COMPONENTS, kubelet_active
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS, kubelet_active
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 SOON = 30  # days before its end from which a certificate is worth a warning
 RUNTIME = "unix:///run/containerd/containerd.sock"

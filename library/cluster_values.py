@@ -21,7 +21,7 @@ running:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.cluster_values import values_of
+from ansible.module_utils.yunkube.kube.cluster_values import values_of
 
 
 def main() -> None:

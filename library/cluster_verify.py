@@ -54,11 +54,12 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted, address_of, judge, see, wait
-from ansible.module_utils.yunkube.kube_probe import Row, ask_all, probes, questions, wait_for_pods
-from ansible.module_utils.yunkube.store import LockError, locked
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.health import Problem, Seen, Wanted, address_of, judge, see, wait
+from ansible.module_utils.yunkube.kube.probe import Row, ask_all, probes, questions, wait_for_pods
 
 LOCK_SECONDS = 300.0  # how long to wait for another proof of the same cluster
 RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved again

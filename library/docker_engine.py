@@ -30,8 +30,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.docker_api import DEFAULT_SOCKET, Docker, DockerError, socket_path
-from ansible.module_utils.yunkube.system_packages import PackageError, install, missing
+from ansible.module_utils.yunkube.build.system_packages import PackageError, install, missing
+from ansible.module_utils.yunkube.docker.engine import DEFAULT_SOCKET, Docker, DockerError, socket_path
 
 PROGRAM = {"dockerd": ["docker.io"]}
 

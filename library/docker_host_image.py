@@ -43,9 +43,10 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
-from ansible.module_utils.yunkube.store import LockError, digest_of, locked
-from ansible.module_utils.yunkube.system_packages import APT_INDEXES, PackageError, debian_archive, install
+from ansible.module_utils.yunkube.build.store import digest_of
+from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, PackageError, debian_archive, install
+from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, socket_path
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 REPOSITORY = "yunkube-host"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"  # without it debootstrap only warns and goes on

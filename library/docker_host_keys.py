@@ -30,7 +30,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.store import write_atomic
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 
 # Path within the folder, and the comment that the key carries.
 Keys = dict[str, str]

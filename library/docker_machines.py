@@ -55,8 +55,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
-from ansible.module_utils.yunkube.docker_machine import (
+from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, socket_path
+from ansible.module_utils.yunkube.docker.machine import (
     AUTHORIZED_KEYS,
     CLUSTER_LABEL,
     HOST_LABEL,
@@ -83,7 +83,7 @@ from ansible.module_utils.yunkube.docker_machine import (
     routes,
     subnet_clashes,
 )
-from ansible.module_utils.yunkube.docker_registry import registry_images
+from ansible.module_utils.yunkube.docker.registry import registry_images
 from ansible.module_utils.yunkube.teardown.paths import Images
 
 Item = t.TypeVar("Item")

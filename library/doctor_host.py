@@ -22,9 +22,9 @@ facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., retu
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
 from ansible.module_utils.yunkube.doctor.facts import as_json
 from ansible.module_utils.yunkube.doctor.look import look
+from ansible.module_utils.yunkube.host import identity
 
 
 def main() -> None:

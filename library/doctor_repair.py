@@ -31,10 +31,11 @@ backup: {description: Where the files are that were there before, returned: when
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
-from ansible.module_utils.yunkube.kube_api import KubeError
-from ansible.module_utils.yunkube.kubelet_file import PATCHES_SPEC
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import KubeError
+from ansible.module_utils.yunkube.kube.kubelet_file import PATCHES_SPEC
 
 
 def main() -> None:

@@ -94,11 +94,12 @@ marks:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import bundle_files, cluster_values
-from ansible.module_utils.yunkube.files import secret_contents
-from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, active_firewall, open_firewall
-from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
-from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
+from ansible.module_utils.yunkube.host import bundle_files
+from ansible.module_utils.yunkube.host.files import secret_contents
+from ansible.module_utils.yunkube.host.firewall import FIREWALL_SPEC, active_firewall, open_firewall
+from ansible.module_utils.yunkube.host.service import SERVICE_SPEC, bring_service
+from ansible.module_utils.yunkube.host.settings import SETTINGS_SPEC, Settings, apply
+from ansible.module_utils.yunkube.kube import cluster_values
 from ansible.module_utils.yunkube.words import counted
 
 

@@ -30,7 +30,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.os_release import parse_os_release
+from ansible.module_utils.yunkube.host.os_release import parse_os_release
 
 # ID and ID_LIKE of /etc/os-release, as Ansible calls the family and what installs its packages.
 FAMILIES = {

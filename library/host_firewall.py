@@ -37,8 +37,8 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
-from ansible.module_utils.yunkube.firewall import FIREWALL_SPEC, open_firewall
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.firewall import FIREWALL_SPEC, open_firewall
 
 
 def main() -> None:

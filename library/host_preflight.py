@@ -71,12 +71,13 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.firewall import active_firewall
-from ansible.module_utils.yunkube.host_network import POD, find_listeners, has_address, parse_routes, read_text
-from ansible.module_utils.yunkube.host_state import Json, read_record
-from ansible.module_utils.yunkube.os_release import parse_os_release
-from ansible.module_utils.yunkube.x509 import node_of
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.firewall import active_firewall
+from ansible.module_utils.yunkube.host.network import POD, find_listeners, has_address, parse_routes, read_text
+from ansible.module_utils.yunkube.host.os_release import parse_os_release
+from ansible.module_utils.yunkube.host.state import Json, read_record
+from ansible.module_utils.yunkube.kube.x509 import node_of
 
 PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.

@@ -38,7 +38,9 @@ record:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, host_state, identity
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host import state as host_state
 
 
 def main() -> None:

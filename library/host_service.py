@@ -42,9 +42,9 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
-from ansible.module_utils.yunkube.files import secret_contents
-from ansible.module_utils.yunkube.service import SERVICE_SPEC, bring_service
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.files import secret_contents
+from ansible.module_utils.yunkube.host.service import SERVICE_SPEC, bring_service
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ changes: {description: What was (or would be) done., returned: always, type: lis
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
-from ansible.module_utils.yunkube.settings import SETTINGS_SPEC, Settings, apply
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.settings import SETTINGS_SPEC, Settings, apply
 
 
 def main() -> None:

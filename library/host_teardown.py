@@ -53,7 +53,7 @@ audit: {description: "C(passed), or C(none) without a record", returned: always,
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
 PAST = "fix that and run the same command again"

@@ -72,9 +72,10 @@ changes: {description: "What was (or would be) done, in words", returned: always
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_objects import (
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.objects import (
     Change,
     apply_one,
     as_diff,
@@ -83,7 +84,7 @@ from ansible.module_utils.yunkube.kube_objects import (
     delete_one,
     name_of,
 )
-from ansible.module_utils.yunkube.kube_secrets import digest, manifest_of
+from ansible.module_utils.yunkube.kube.secrets import digest, manifest_of
 from ansible.module_utils.yunkube.words import counted
 
 SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods

@@ -74,9 +74,11 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, kubeadm
-from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.words import joined
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"

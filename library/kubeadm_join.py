@@ -44,9 +44,10 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, kubeadm
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, is_master, read_kubeconfig
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master, read_kubeconfig
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"

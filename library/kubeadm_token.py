@@ -48,9 +48,11 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, kubeadm
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
 TYPE = "bootstrap.kubernetes.io/token"

@@ -36,9 +36,9 @@ backup: {description: "Where the former file is kept", returned: when it was cha
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.yunkube.kubeconfig import KubeconfigError
-from ansible.module_utils.yunkube.kubeconfig_file import bring
-from ansible.module_utils.yunkube.yaml_reader import HAS_YAML
+from ansible.module_utils.yunkube.control.kubeconfig import KubeconfigError
+from ansible.module_utils.yunkube.control.kubeconfig_file import bring
+from ansible.module_utils.yunkube.control.yaml_reader import HAS_YAML
 
 
 def main() -> None:

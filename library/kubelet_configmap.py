@@ -29,9 +29,10 @@ changes: {description: "What was (or would be) done, in words", returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 
 
 def bring(api: KubeApi, text: str, declared: str, former: str, *, check_mode: bool) -> bool:

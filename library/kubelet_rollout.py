@@ -37,9 +37,11 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import files, host_lock, identity, kubeadm, kubelet_file
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.host import files, identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.health import condition
 
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 STOPPED = 10  # looks at a kubelet that does not run, after which it is known to end again and again

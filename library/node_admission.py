@@ -30,9 +30,10 @@ nodes: {description: Names of the nodes that are there, returned: always, type: 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import condition
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.health import condition
 
 SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
 RENEW = {

@@ -28,8 +28,10 @@ changes: {description: "What was (or would be) done, in words", returned: always
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, node_marks
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import node_marks
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
 
 CONFLICTS = 5  # the kubelet and controllers write nodes, too
 

@@ -49,10 +49,12 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import etcd, host_lock, identity
-from ansible.module_utils.yunkube.drain import Drain, DrainError, name_of
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, is_master
-from ansible.module_utils.yunkube.kube_health import address_of, condition
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import etcd
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master
+from ansible.module_utils.yunkube.kube.drain import Drain, DrainError, name_of
+from ansible.module_utils.yunkube.kube.health import address_of, condition
 from ansible.module_utils.yunkube.words import counted, joined
 
 

@@ -34,9 +34,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import identity
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import address_of
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.health import address_of
 
 PAUSE = 1.0
 

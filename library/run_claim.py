@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: run_claim
 short_description: Claim the cluster for a run, or give the claim back
 description:
-  - Runs on the control plane host, and is for runs whose own modules there do not do it (module_utils/host_lock.py).
+  - Runs on the control plane host, and is for runs whose own modules there do not do it (see host/run_lock.py).
   - Runs of other control machines are refused as long as the claim is there and has not expired.
 author: [Yunkube]
 options:
@@ -23,7 +23,8 @@ claimed: {description: Whether this run has the claim now., returned: always, ty
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
 
 
 def main() -> None:

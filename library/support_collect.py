@@ -27,7 +27,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.doctor.ask import SYSTEM
 from ansible.module_utils.yunkube.doctor.look import run, text
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 
 JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--lines", "3000", "--unit")
 COMMANDS = {

@@ -31,9 +31,14 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity, web_deploy, web_ownership, web_rollout, web_service
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.web_diagnosis import REVISION, Trouble, owned
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.web import deploy as web_deploy
+from ansible.module_utils.yunkube.web import ownership as web_ownership
+from ansible.module_utils.yunkube.web import rollout as web_rollout
+from ansible.module_utils.yunkube.web import service as web_service
+from ansible.module_utils.yunkube.web.diagnosis import REVISION, Trouble, owned
 
 PLACES = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",

@@ -105,12 +105,13 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
-from ansible.module_utils.yunkube.kube_api import ADMIN_CONF, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_objects import as_diff
-from ansible.module_utils.yunkube.node_ports import NodePort
-from ansible.module_utils.yunkube.web_deploy import Deploy, NotAgreedError, without_api
-from ansible.module_utils.yunkube.web_service import OPTIONS, secret_values
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.node_ports import NodePort
+from ansible.module_utils.yunkube.kube.objects import as_diff
+from ansible.module_utils.yunkube.web.deploy import Deploy, NotAgreedError, without_api
+from ansible.module_utils.yunkube.web.service import OPTIONS, secret_values
 from ansible.module_utils.yunkube.words import counted, joined
 
 

@@ -159,7 +159,7 @@ def _check(question: Result) -> float:
     script = """
 import json, sys, time
 from deployer.shared_code import shared
-shared("config")
+shared("control.config")
 import cluster_config
 question = json.load(sys.stdin)
 began = time.monotonic()

@@ -23,7 +23,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.cluster_identity import SPEC, IdentityError, failure, run  # noqa: PLC0415 - needs that path
+        from ansible.module_utils.yunkube.control.cluster_identity import SPEC, IdentityError, failure, run  # noqa: PLC0415 - needs that path
 
         _, given = self.validate_argument_spec(SPEC)
         # What came out of templates carries marks of where it came from; plain values are wanted.

@@ -55,7 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return self._failure(differences, (task_vars or {}).get("ansible_inventory_sources") or [])
 
     def _asked(self, declared: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> tuple[bool, list[t.Any]]:
-        from ansible.module_utils.yunkube import first_run  # noqa: PLC0415 - after the path that it needs
+        from ansible.module_utils.yunkube.control import first_run  # noqa: PLC0415 - after the path that it needs
 
         try:
             result = self._execute_module(module_name="cluster_values", module_args={}, task_vars=task_vars)
@@ -67,9 +67,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return True, [list(difference) for difference in first_run.differences(declared, running)]
 
     def _failure(self, differences: list[t.Any], sources: list[str]) -> dict[str, t.Any]:
-        from ansible.module_utils.yunkube.config import Fault  # noqa: PLC0415 - after the paths that they need
-        from ansible.module_utils.yunkube.first_run import Difference, in_words  # noqa: PLC0415
-        from ansible.module_utils.yunkube.inventory_files import read  # noqa: PLC0415
+        from ansible.module_utils.yunkube.control.config import Fault  # noqa: PLC0415 - after the paths that they need
+        from ansible.module_utils.yunkube.control.first_run import Difference, in_words  # noqa: PLC0415
+        from ansible.module_utils.yunkube.control.inventory_files import read  # noqa: PLC0415
         from cluster_config import failure, in_order, place  # noqa: PLC0415
 
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])

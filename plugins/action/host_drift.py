@@ -32,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
+        from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
         declared = args.pop("declared")
@@ -50,7 +50,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _compared(self, declared: dict[str, t.Any], result: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the conclusions in place of the texts; a kubelet that differs is drift of its host."""
-        from ansible.module_utils.yunkube import first_run, kubelet_settings, node_marks  # noqa: PLC0415 - as above
+        from ansible.module_utils.yunkube.control import first_run, kubelet_settings  # noqa: PLC0415 - as above
+        from ansible.module_utils.yunkube.kube import node_marks  # noqa: PLC0415 - as above
 
         running, wanted = result["running"], json.loads(json.dumps(declared))  # without Ansible's marks
         found: dict[str, t.Any] = {"state": running["state"]}

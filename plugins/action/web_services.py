@@ -19,7 +19,7 @@ OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
 
 def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault], Origins]:
     """Return the services with the content of their files, what is wrong, and the file of each object."""
-    from ansible.module_utils.yunkube.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
+    from ansible.module_utils.yunkube.control.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
 
     resolved, faults, origins = [], [], {}
     for service in services:

@@ -33,7 +33,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         del variables
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.manifest import (  # noqa: PLC0415 - after the path that it needs
+        from ansible.module_utils.yunkube.control.bundle_manifest import (  # noqa: PLC0415 - after the path that it needs
             ManifestError,
             entry_of,
             read_manifest,

@@ -76,7 +76,7 @@ def find_cluster(
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
     source = Source(_find_inventory(inventory, root))
     extra = _merged(extra_files) | dict(extra_vars)
-    opaque = shared("inventory_files").OPAQUE
+    opaque = shared("control.inventory_files").OPAQUE
     if hidden := [key for key in KEYS if extra.get(key) is opaque]:
         raise DeployError(
             f"-e: {hidden[0]}: is encrypted, and deploy.py needs it without a password", "write it as plain text"
@@ -150,7 +150,7 @@ def check_inventory(cluster: Cluster) -> None:
     except OSError:
         return
     given = cluster.inventory.resolve()
-    if shared("identity").same_inventory(str(owner), str(given)):
+    if shared("host.identity").same_inventory(str(owner), str(given)):
         return
     raise DeployError(
         f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",
@@ -194,7 +194,7 @@ def _encrypted(file: Path) -> list[str]:
 
 def _load(file: Path) -> dict[str, Any]:
     """Return the pairs of a file that `-e @FILE` names."""
-    content = read_yaml(file, shared("inventory_files").TaggedLoader)
+    content = read_yaml(file, shared("control.inventory_files").TaggedLoader)
     if isinstance(content, str) and content.startswith("$ANSIBLE_VAULT;"):
         return {}  # Ansible opens it; what is needed here stands elsewhere
     if content is None:

@@ -15,7 +15,7 @@ KUBELET = "kubelets have the same settings on all hosts, in cluster_kubelet_conf
 
 def _taint(text: Any) -> Json | None:
     match = re.fullmatch(r"([^=:,]+)(?:=([^=:,]*))?:(\w+)", str(text)) if isinstance(text, str) else None
-    if not match or match[3] not in shared("shapes").EFFECTS:
+    if not match or match[3] not in shared("control.shapes").EFFECTS:
         return None
     return {"key": match[1], **({"value": match[2]} if match[2] else {}), "effect": match[3]}
 
@@ -56,7 +56,7 @@ class Marks:
         """Take what stands in a variable, or in an argument in it, as far as it is clear."""
         given = _split(values)
         if kind == "node-ip":
-            if len(given) == 1 and shared("host_network").is_address(str(given[0])):
+            if len(given) == 1 and shared("host.network").is_address(str(given[0])):
                 self.address = given[0]
             else:
                 self.leave(key, argument, "is not one address")
@@ -67,7 +67,7 @@ class Marks:
             elif kind == "node-label" and (label := _label(one)):
                 self.labels[label[0]] = label[1]
             elif kind == "node-taint":
-                effects = ", ".join(shared("shapes").EFFECTS)
+                effects = ", ".join(shared("control.shapes").EFFECTS)
                 self.leave(key, argument, f"has a taint that is not key=value:EFFECT, with an effect of {effects}")
             else:
                 self.leave(key, argument, "has a label that is not key=value")

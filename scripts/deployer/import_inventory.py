@@ -118,11 +118,11 @@ def _leave_unfilled(peer: Peer, theirs: Theirs, hosts: Sequence[str], result: Im
 
 
 def _host_name(host: str, given: str, instead: str) -> str:
-    return instead if shared("host_network").is_address(host) and not given else _as_domain(given or host)
+    return instead if shared("host.network").is_address(host) and not given else _as_domain(given or host)
 
 
 def _as_domain(text: str) -> str:
-    return str(shared("cluster_rules").as_domain(text, "imported"))
+    return str(shared("control.cluster_rules").as_domain(text, "imported"))
 
 
 def _is_ours_already(key: str, theirs: Theirs) -> bool:

@@ -20,7 +20,7 @@ from deployer.shared_code import shared
 from deployer.stop import tied
 
 if TYPE_CHECKING:
-    from ansible.module_utils.yunkube.inventory_files import Entry, Inventory
+    from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory
 
 ROOT = Path(__file__).absolute().parents[2]
 READER = Path(__file__).with_name("ansible_inventory.py")
@@ -64,7 +64,7 @@ class Source:
     @cached_property
     def files(self) -> Inventory:
         """What the files say, with file and line of each key."""
-        found: Inventory = shared("inventory_files").read([self.path])
+        found: Inventory = shared("control.inventory_files").read([self.path])
         return found
 
     def where(self, key: str) -> Entry | None:
@@ -98,17 +98,17 @@ class Source:
 
     def _connection_faults(self) -> list[str]:
         """Return why Ansible could not connect, before any check of a play is reached."""
-        check = shared("config").check_connection
+        check = shared("control.config").check_connection
         return [_fault(one, *found) for one in self.files.entries for found in check(one.key, one.value)]
 
     def _template_faults(self, known: set[str]) -> list[str]:
         """Return what is wrong with templates. What that needs is slow to import, and most inventories have none."""
-        if not any(shared("shapes").is_template(str(entry.value)) for entry in self.files.entries):
+        if not any(shared("control.shapes").is_template(str(entry.value)) for entry in self.files.entries):
             return []
-        complaints = shared("references").complaints
+        complaints = shared("control.references").complaints
         if not any(complaints(self.files, known)):
             return []
-        options = shared("inventory_files").role_options(ROOT / "roles")
+        options = shared("control.inventory_files").role_options(ROOT / "roles")
         return sorted(_fault(*found) for found in complaints(self.files, known | set(options)))
 
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def read_yaml(file: Path, loader: Any) -> Any:
     """Return what a YAML file holds, read by a loader of yaml_reader.py; what it refuses has file and line."""
     import yaml  # noqa: PLC0415 - not every verb needs it
 
-    yaml_reader = shared("yaml_reader")
+    yaml_reader = shared("control.yaml_reader")
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from deployer.inventory import shown
 from deployer.unreachable import Explanation
 
 if TYPE_CHECKING:
-    from ansible.module_utils.yunkube.inventory_files import Inventory
+    from ansible.module_utils.yunkube.control.inventory_files import Inventory
 
 PASSWORDS = ("ansible_password", "ansible_ssh_password", "ansible_ssh_pass")
 NAMES = ("ansible_ssh_private_key_file", "ansible_private_key_file")

@@ -62,7 +62,7 @@ class Imported:
 
     def take(self, key: str, value: Any, *origins: str) -> None:
         """Set a key of the cluster; dictionaries are laid over what is there."""
-        self.settings[key] = shared("values").merged(self.settings.get(key), value)
+        self.settings[key] = shared("control.values").merged(self.settings.get(key), value)
         self.origins.setdefault(key, []).extend(origins)
 
     def named_elsewhere(self, key: str) -> list[str]:

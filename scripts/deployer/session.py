@@ -34,7 +34,7 @@ from deployer.views import View, make_view
 # Seconds between two looks of --watch.
 INTERVAL = 5.0
 
-# What gives the claim of a run back (module_utils/yunkube/host_lock.py), and seconds that it may take.
+# What gives the claim of a run back (module_utils/yunkube/host/run_lock.py), and seconds that it may take.
 RELEASE = "playbooks/release.yml"
 RELEASE_SECONDS = 10.0
 

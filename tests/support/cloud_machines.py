@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 import yaml
-from ansible.module_utils.yunkube.docker_api import Docker, socket_path
-from ansible.module_utils.yunkube.docker_machine import (
+from ansible.module_utils.yunkube.docker.engine import Docker, socket_path
+from ansible.module_utils.yunkube.docker.machine import (
     CLUSTER_LABEL,
     Machine,
     container_name,

@@ -7,8 +7,8 @@ import os
 import shutil
 
 import yaml
-from ansible.module_utils.yunkube.build_tools import Tools
-from ansible.module_utils.yunkube.debian_packages import Archive
+from ansible.module_utils.yunkube.build.debian_packages import Archive
+from ansible.module_utils.yunkube.build.tools import Tools
 from laboratory import CACHE, ROOT, Lab, docker
 
 LOCK = ROOT / "components/kubernetes-1.37.2.yml"

@@ -19,8 +19,8 @@ from fake_kube_api import FakeKubeApi
 @pytest.fixture(autouse=True)
 def _state_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what modules note of a host stay in the test's own folder."""
-    monkeypatch.setattr("ansible.module_utils.yunkube.host_state.FOLDER", tmp_path / "yunkube-state")
-    monkeypatch.setattr("ansible.module_utils.yunkube.host_lock.FOLDER", tmp_path / "run-yunkube")
+    monkeypatch.setattr("ansible.module_utils.yunkube.host.state.FOLDER", tmp_path / "yunkube-state")
+    monkeypatch.setattr("ansible.module_utils.yunkube.host.run_lock.FOLDER", tmp_path / "run-yunkube")
 
 
 @pytest.fixture

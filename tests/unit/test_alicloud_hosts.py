@@ -16,8 +16,8 @@ import fake_alicloud_network
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import reach
-from ansible.module_utils.yunkube.config import check_entry
-from ansible.module_utils.yunkube.inventory_files import Entry, role_options
+from ansible.module_utils.yunkube.control.config import check_entry
+from ansible.module_utils.yunkube.control.inventory_files import Entry, role_options
 from cloud_hosts import KEY, REGION
 from fake_alicloud import KEY_ID, SECRET, Json
 from fake_alicloud_account import Account

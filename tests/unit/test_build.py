@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build import Builder, Progress, manifest_of, sha256_text
-from ansible.module_utils.yunkube.build_tools import BuildError, Tools
-from ansible.module_utils.yunkube.debian_packages import closure
-from ansible.module_utils.yunkube.store import digest_file
+from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.debian_packages import closure
+from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = yaml.safe_load((ROOT / "components/kubernetes-1.37.2.yml").read_text())

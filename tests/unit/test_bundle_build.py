@@ -12,8 +12,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.build import sha256_text
-from ansible.module_utils.yunkube.debian_packages import Package
+from ansible.module_utils.yunkube.build.components import sha256_text
+from ansible.module_utils.yunkube.build.debian_packages import Package
 from bundle_build import damaged, in_words, link_of, link_programs, point, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import bundle_install
 import pytest
-from ansible.module_utils.yunkube import bundle_files, host_state, originals
-from ansible.module_utils.yunkube.bundle_files import (
+from ansible.module_utils.yunkube.host import bundle_files, originals
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.host.bundle_files import (
     Digests,
     InstallError,
     compare,
@@ -26,7 +27,7 @@ from ansible.module_utils.yunkube.bundle_files import (
     missing_programs,
     run_ctr,
 )
-from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
+from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
 from bundle_install import Source, control_machine, install
 from serving import running
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import bundle_server
-from ansible.module_utils.yunkube.bundle_server import (
+from ansible.module_utils.yunkube.build import server as bundle_server
+from ansible.module_utils.yunkube.build.server import (
     ServeError,
     Server,
     ensure_served,
@@ -34,7 +34,7 @@ NAME = hashlib.sha256(CONTENT).hexdigest()
 SERVE = f"""
 import pathlib, sys, ansible.module_utils
 ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
-from ansible.module_utils.yunkube.bundle_server import ensure_served
+from ansible.module_utils.yunkube.build.server import ensure_served
 cache, address, port, run = sys.argv[1:]
 print(ensure_served(pathlib.Path(cache), address, int(port), int(run)))
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube.cloud_rules import routes
-from ansible.module_utils.yunkube.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.cloud_rules import routes
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 
 
 @pytest.mark.parametrize(

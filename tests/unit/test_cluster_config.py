@@ -9,9 +9,9 @@ from typing import Any
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster, findings, warnings
-from ansible.module_utils.yunkube.config import check_value
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings, warnings
+from ansible.module_utils.yunkube.control.config import check_value
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]

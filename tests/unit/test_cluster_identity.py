@@ -10,8 +10,10 @@ from pathlib import Path
 
 import host_record
 import pytest
-from ansible.module_utils.yunkube import cluster_identity, host_state, identity
-from ansible.module_utils.yunkube.cluster_identity import IdentityError, State, inventory_of
+from ansible.module_utils.yunkube.control import cluster_identity
+from ansible.module_utils.yunkube.control.cluster_identity import IdentityError, State, inventory_of
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import state as host_state
 
 ID = "0123456789abcdef"
 

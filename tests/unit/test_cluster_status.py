@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cluster_status
 import pytest
-from ansible.module_utils.yunkube.kube_health import Wanted
-from ansible.module_utils.yunkube.kubeadm import COMPONENTS
+from ansible.module_utils.yunkube.kube.health import Wanted
+from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 from fake_kube_api import FakeKubeApi
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.cluster_values import CONFIGMAPS, values_of
-from ansible.module_utils.yunkube.kube_api import KubeApi
-from ansible.module_utils.yunkube.node_marks import ANNOTATION
+from ansible.module_utils.yunkube.kube.api import KubeApi
+from ansible.module_utils.yunkube.kube.cluster_values import CONFIGMAPS, values_of
+from ansible.module_utils.yunkube.kube.node_marks import ANNOTATION
 from fake_kube_api import FakeKubeApi
 
 CLUSTER = "networking:\n  podSubnet: 10.244.0.0/16\n"

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import cluster_verify
 import pytest
-from ansible.module_utils.yunkube import kube_probe
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
-from ansible.module_utils.yunkube.kube_health import Problem, Seen, Wanted
-from ansible.module_utils.yunkube.kube_probe import Pod, Question, Row
-from ansible.module_utils.yunkube.store import LockError, locked
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
+from ansible.module_utils.yunkube.kube import probe as kube_probe
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.health import Problem, Seen, Wanted
+from ansible.module_utils.yunkube.kube.probe import Pod, Question, Row
 from fake_kube_api import FakeKubeApi
 
 if t.TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any
 import cluster_config
 import pytest
 import yaml
-from ansible.module_utils.yunkube import inventory_files, references
-from ansible.module_utils.yunkube.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control import inventory_files, references
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from deployer.cluster import find_cluster
 from deployer.errors import DeployError
 from sound_values import VALUES

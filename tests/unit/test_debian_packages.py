@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube import debian_packages
-from ansible.module_utils.yunkube.build import Builder
-from ansible.module_utils.yunkube.build_tools import BuildError, Tools
-from ansible.module_utils.yunkube.debian_packages import (
+from ansible.module_utils.yunkube.build import debian_packages
+from ansible.module_utils.yunkube.build.components import Builder
+from ansible.module_utils.yunkube.build.debian_packages import (
     Archive,
     Package,
     PackageSet,
@@ -24,6 +23,7 @@ from ansible.module_utils.yunkube.debian_packages import (
     read_pins,
     write_pins,
 )
+from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"

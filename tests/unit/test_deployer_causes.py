@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import kubeadm
+from ansible.module_utils.yunkube.kube import kubeadm
 from checkout import ROOT, Deploy
 from deployer.failures import failure_of, unreachable_of
 

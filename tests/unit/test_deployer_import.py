@@ -8,8 +8,8 @@ from typing import Any
 import cluster_config
 import pytest
 import yaml
-from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from deployer.cli import main
 from deployer.host_marks import taints
 from deployer.peers import PEERS, arguments

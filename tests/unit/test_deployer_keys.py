@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import ssh_agent
-from ansible.module_utils.yunkube.inventory_files import Inventory, read
+from ansible.module_utils.yunkube.control.inventory_files import Inventory, read
 from deployer.failures import unreachable_of
 from deployer.keys import locked_key, refused_login
 from ssh_agent import make_key

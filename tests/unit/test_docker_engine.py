@@ -13,8 +13,8 @@ from pathlib import Path
 
 import docker_engine
 import pytest
-from ansible.module_utils.yunkube import system_packages
-from ansible.module_utils.yunkube.docker_api import Docker, DockerError, socket_path
+from ansible.module_utils.yunkube.build import system_packages
+from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, socket_path
 from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import docker_host_image as image
-from ansible.module_utils.yunkube.system_packages import debian_archive
+from ansible.module_utils.yunkube.build.system_packages import debian_archive
 
 
 def test_another_recipe_has_another_tag() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import docker_machines
 import pytest
-from ansible.module_utils.yunkube import docker_machine as machines
-from ansible.module_utils.yunkube.docker_registry import tags_in
+from ansible.module_utils.yunkube.docker import machine as machines
+from ansible.module_utils.yunkube.docker.registry import tags_in
 from ansible.module_utils.yunkube.teardown.paths import Images
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import doctor_repair
 import pytest
-from ansible.module_utils.yunkube import kubelet_file
 from ansible.module_utils.yunkube.doctor import certificates, repairs
 from ansible.module_utils.yunkube.doctor.faults import TABLE
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
+from ansible.module_utils.yunkube.kube import kubelet_file
 from fake_kube_api import FakeKubeApi
 
 TRUTH = {"FLANNEL_NETWORK": "10.244.0.0/16", "FLANNEL_SUBNET": "10.244.1.1/24", "FLANNEL_MTU": "1450"}

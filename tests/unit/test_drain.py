@@ -6,10 +6,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import drain as module
-from ansible.module_utils.yunkube import host_state, kube_probe
-from ansible.module_utils.yunkube.drain import Drain, DrainError, local_data, local_volumes, refusals, to_evict
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.kube import drain as module
+from ansible.module_utils.yunkube.kube import probe as kube_probe
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.drain import Drain, DrainError, local_data, local_volumes, refusals, to_evict
 from ansible.module_utils.yunkube.teardown import paths
 from fake_kube_api import FakeKubeApi
 

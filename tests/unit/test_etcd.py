@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import etcd
-from ansible.module_utils.yunkube.etcd import Etcd, EtcdError, Member, objection
+from ansible.module_utils.yunkube.kube import etcd
+from ansible.module_utils.yunkube.kube.etcd import Etcd, EtcdError, Member, objection
 
 
 def member(name: str, *, learner: bool = False) -> Member:

@@ -7,8 +7,8 @@ from typing import Any
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import play
 from deployer.arguments import parse
 from deployer.errors import DeployError

@@ -8,8 +8,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import host_state, originals
-from ansible.module_utils.yunkube.files import State, bring, differences, read_state, wanted_state, write
+from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.host.files import State, bring, differences, read_state, wanted_state, write
 
 
 def entry(path: Path, **given: t.Any) -> dict[str, t.Any]:

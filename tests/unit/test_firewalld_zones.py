@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import firewalld_zones, host_state, originals
+from ansible.module_utils.yunkube.host import firewalld_zones, originals
+from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.teardown import filters
 
 ZONE = '<?xml version="1.0"?>\n<zone{}>\n <short>{}</short>\n{}</zone>\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.first_run import COMPARED, FIELDS, differences, in_words
+from ansible.module_utils.yunkube.control.first_run import COMPARED, FIELDS, differences, in_words
 from load_plugin import load_plugin
 
 ROOT = Path(__file__).resolve().parents[2]

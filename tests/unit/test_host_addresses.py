@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster, findings
-from ansible.module_utils.yunkube.inventory_files import read
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings
+from ansible.module_utils.yunkube.control.inventory_files import read
 from sound_values import VALUES
 
 

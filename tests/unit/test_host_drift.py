@@ -8,7 +8,7 @@ from pathlib import Path
 
 import host_drift
 import pytest
-from ansible.module_utils.yunkube import bundle_files, firewall, settings
+from ansible.module_utils.yunkube.host import bundle_files, firewall, settings
 from load_plugin import load_plugin
 
 UNIT = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube.os_release import parse_os_release
+from ansible.module_utils.yunkube.host.os_release import parse_os_release
 from host_facts import default_ipv4, distribution
 
 INTERFACES: list[dict[str, t.Any]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube.firewall import (
+from ansible.module_utils.yunkube.host.firewall import (
     FIREWALL_SPEC,
     Opening,
     firewalld_options,
@@ -13,8 +13,8 @@ from ansible.module_utils.yunkube.firewall import (
     open_firewall,
     openings,
 )
-from ansible.module_utils.yunkube.firewall import ufw_rules as rules_of
-from ansible.module_utils.yunkube.host_state import read_changes
+from ansible.module_utils.yunkube.host.firewall import ufw_rules as rules_of
+from ansible.module_utils.yunkube.host.state import read_changes
 from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
 HOSTS = ["10.0.0.0/24"]

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import real_module
-from ansible.module_utils.yunkube import host_lock
+from ansible.module_utils.yunkube.host import run_lock as host_lock
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -54,7 +54,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from yunkube import host_lock
+from yunkube.host import run_lock as host_lock
 with host_lock.held("bundle_install", 5, Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

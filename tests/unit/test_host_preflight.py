@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.host_network import find_listeners, has_address, parse_listeners, parse_routes
-from ansible.module_utils.yunkube.os_release import parse_os_release
-from ansible.module_utils.yunkube.x509 import node_of
+from ansible.module_utils.yunkube.host.network import find_listeners, has_address, parse_listeners, parse_routes
+from ansible.module_utils.yunkube.host.os_release import parse_os_release
+from ansible.module_utils.yunkube.kube.x509 import node_of
 from host_preflight import Host, find_faults, foreign, joined
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.service import (
+from ansible.module_utils.yunkube.host.service import (
     Start,
     _is_after,
     changed_after,

@@ -6,9 +6,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import host_state, originals
-from ansible.module_utils.yunkube import settings as host_settings
-from ansible.module_utils.yunkube.settings import Settings, modules_text, sysctls_text, without_swap
+from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host import settings as host_settings
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.host.settings import Settings, modules_text, sysctls_text, without_swap
 
 SYSCTL_PATH = host_settings.sysctl_path
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube import etcd, host_state, originals
+from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.teardown import filters, host, paths, processes
 
 PREFIXES = ["CNI-DN-", "CNI-HOSTPORT-", "FLANNEL-", "KUBE-"]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import host_lock, identity
+from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host import run_lock as host_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(file for file in (ROOT / "library").glob("*.py") if '"cluster_id": {' in file.read_text())

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube import ini_reader
-from ansible.module_utils.yunkube.config import check_entry
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control import ini_reader
+from ansible.module_utils.yunkube.control.config import check_entry
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import ROOT, environment
 
 GOOD = """\

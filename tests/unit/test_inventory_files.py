@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.config import check_connection
-from ansible.module_utils.yunkube.ini_reader import hosts_of
-from ansible.module_utils.yunkube.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.config import check_connection
+from ansible.module_utils.yunkube.control.ini_reader import hosts_of
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig, read_kubeconfig
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig, read_kubeconfig
 from fake_kube_api import FakeKubeApi, kubeconfig, make_certificates
 
 CONFIG_MAP = {

@@ -6,8 +6,8 @@ import copy
 
 import kube_apply
 import pytest
-from ansible.module_utils.yunkube import kube_objects
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube import objects as kube_objects
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 MANIFESTS: list[Json] = [

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import kube_apply
 import pytest
-from ansible.module_utils.yunkube import kube_objects, kube_secrets
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError, parse_kubeconfig
-from ansible.module_utils.yunkube.kube_objects import read_data
-from ansible.module_utils.yunkube.kube_secrets import certificate, crypt, login, manifest_of
+from ansible.module_utils.yunkube.kube import objects as kube_objects
+from ansible.module_utils.yunkube.kube import secrets as kube_secrets
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.objects import read_data
+from ansible.module_utils.yunkube.kube.secrets import certificate, crypt, login, manifest_of
 from fake_kube_api import FakeKubeApi, copy_certificates, make_certificates
 
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}

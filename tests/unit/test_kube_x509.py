@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 
 @pytest.mark.parametrize("key", ["rsa:2048", "ec"])

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import kubeadm_init
 import pytest
-from ansible.module_utils.yunkube import host_lock, kubeadm
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 ENDPOINT = "10.0.0.1:6443"

@@ -9,9 +9,9 @@ from pathlib import Path
 import kubeadm_init
 import kubeadm_join
 import pytest
-from ansible.module_utils.yunkube import kubeadm
-from ansible.module_utils.yunkube.kube_api import KubeError
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube.api import KubeError
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 ENDPOINT = "10.0.0.1:6443"
 CONFIG = (

@@ -10,7 +10,7 @@ import typing as t
 
 import kubeadm_token
 import pytest
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube import kubeconfig_file
-from ansible.module_utils.yunkube.kubeconfig import KubeconfigError
+from ansible.module_utils.yunkube.control import kubeconfig_file
+from ansible.module_utils.yunkube.control.kubeconfig import KubeconfigError
 
 OURS = """apiVersion: v1
 clusters:

@@ -6,8 +6,8 @@ import typing as t
 
 import kubelet_configmap
 import pytest
-from ansible.module_utils.yunkube.cluster_values import DECLARED, KUBELET_CONFIGMAP
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from fake_kube_api import FakeKubeApi
 
 CONFIGMAP = "maxPods: 110\n"

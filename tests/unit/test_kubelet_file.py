@@ -10,9 +10,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import kubeadm, kubelet_file
 from ansible.module_utils.yunkube.doctor import repairs
 from ansible.module_utils.yunkube.doctor.repairs import RepairError, Work
+from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 
 
 class Module:

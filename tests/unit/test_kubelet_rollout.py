@@ -12,7 +12,7 @@ from pathlib import Path
 import kubelet_rollout
 import pytest
 import yaml
-from ansible.module_utils.yunkube import kubeadm, kubelet_file
+from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 from fake_kube_api import FakeKubeApi
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, 0, 500, tzinfo=dt.UTC)

@@ -6,7 +6,7 @@ import json
 import typing as t
 
 import yaml
-from ansible.module_utils.yunkube.kubelet_settings import cluster_change, host_changes
+from ansible.module_utils.yunkube.control.kubelet_settings import cluster_change, host_changes
 
 # As kubeadm 1.37 keeps it and writes it to a host, shortened.
 CONFIGMAP = """authentication:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.manifest import ManifestError, entry_of, read_manifest, select
+from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, entry_of, read_manifest, select
 
 BOTH = ["master", "node"]
 ENTRIES = [

@@ -14,8 +14,8 @@ import pytest
 import real_module
 import web_services
 import yaml
-from ansible.module_utils.yunkube import web_rollout
-from ansible.module_utils.yunkube.service import Systemd
+from ansible.module_utils.yunkube.host.service import Systemd
+from ansible.module_utils.yunkube.web import rollout as web_rollout
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
 

@@ -6,8 +6,8 @@ import typing as t
 
 import node_marks as module
 import pytest
-from ansible.module_utils.yunkube import node_marks
-from ansible.module_utils.yunkube.kube_api import CONTROL_PLANE, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube import node_marks
+from ansible.module_utils.yunkube.kube.api import CONTROL_PLANE, KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 NODE = "/api/v1/nodes/node1"

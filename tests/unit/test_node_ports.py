@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 import web_services
-from ansible.module_utils.yunkube import node_ports
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
-from ansible.module_utils.yunkube.node_ports import NodePort
-from ansible.module_utils.yunkube.web_deploy import Deploy
-from ansible.module_utils.yunkube.web_service import OPTIONS
+from ansible.module_utils.yunkube.kube import node_ports
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.node_ports import NodePort
+from ansible.module_utils.yunkube.web.deploy import Deploy
+from ansible.module_utils.yunkube.web.service import OPTIONS
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
 

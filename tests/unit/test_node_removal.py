@@ -7,8 +7,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import etcd
-from ansible.module_utils.yunkube.etcd import Member
+from ansible.module_utils.yunkube.kube import etcd
+from ansible.module_utils.yunkube.kube.etcd import Member
 from node_removal import Removal, faults
 
 NODE = {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}}

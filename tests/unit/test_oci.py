@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import oci
+from ansible.module_utils.yunkube.build import oci
 
 EPOCH = 1_763_424_000
 IMAGE = oci.Image("registry.k8s.io/pause:3.10.2", ["/pause"], "65535", "2026-11-18T00:00:00Z")

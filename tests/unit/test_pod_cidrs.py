@@ -7,7 +7,7 @@ import typing as t
 
 import pod_cidrs as module
 import pytest
-from ansible.module_utils.yunkube.kube_api import KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import KubeApi, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 

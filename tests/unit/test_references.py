@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.inventory_files import read
-from ansible.module_utils.yunkube.references import complaints
+from ansible.module_utils.yunkube.control.inventory_files import read
+from ansible.module_utils.yunkube.control.references import complaints
 from deployer.errors import DeployError
 from deployer.inventory import Source
 

@@ -8,7 +8,8 @@ import typing as t
 import pytest
 import real_module
 import run_claim
-from ansible.module_utils.yunkube import host_lock, host_state
+from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host import state as host_state
 
 ALICE = {"origin": "a", "owner": "alice@laptop", "verb": "doctor", "since": "2026-11-28 12:00:00 UTC"}
 BOB = {"origin": "b", "owner": "bob@desk", "verb": "up", "since": "2026-11-28 12:01:00 UTC"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import cluster_config
 import pytest
-from ansible.module_utils.yunkube.cluster_rules import Cluster
-from ansible.module_utils.yunkube.inventory_files import read, role_options
-from ansible.module_utils.yunkube.shapes import SHAPES
+from ansible.module_utils.yunkube.control.cluster_rules import Cluster
+from ansible.module_utils.yunkube.control.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[2]
 

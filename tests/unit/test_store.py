@@ -10,15 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.store import (
-    LockError,
-    Store,
-    digest_file,
-    digest_of,
-    digest_tree,
-    locked,
-    write_atomic,
-)
+from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 
 def fill(folder: Path) -> None:

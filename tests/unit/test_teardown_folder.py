@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.teardown import paths
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.teardown import filters, host
 
 

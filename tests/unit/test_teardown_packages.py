@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.dpkg_lock import package_turn
+from ansible.module_utils.yunkube.host.dpkg_lock import package_turn
 from ansible.module_utils.yunkube.teardown import host
 
 HOLD = """

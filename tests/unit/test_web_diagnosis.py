@@ -5,9 +5,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube import web_diagnosis
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.web_diagnosis import Seen, diagnose, holder_of, log_of, refusal
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.web import diagnosis as web_diagnosis
+from ansible.module_utils.yunkube.web.diagnosis import Seen, diagnose, holder_of, log_of, refusal
 
 SPEC: Json = {
     "containers": [

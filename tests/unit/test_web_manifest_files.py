@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube import web_manifests
+from ansible.module_utils.yunkube.control import web_manifests
 from load_plugin import load_plugin
 
 RC = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web}\n"

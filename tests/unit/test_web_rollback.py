@@ -6,9 +6,10 @@ import typing as t
 
 import pytest
 import web_rollback
-from ansible.module_utils.yunkube import web_deploy, web_rollout
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
-from ansible.module_utils.yunkube.web_service import OPTIONS
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.web import deploy as web_deploy
+from ansible.module_utils.yunkube.web import rollout as web_rollout
+from ansible.module_utils.yunkube.web.service import OPTIONS
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
 

@@ -7,8 +7,8 @@ import json
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube import web_service
-from ansible.module_utils.yunkube.kube_api import Json
+from ansible.module_utils.yunkube.kube.api import Json
+from ansible.module_utils.yunkube.web import service as web_service
 
 SHOP: Json = {
     "name": "shop", "image": "shop:1", "namespace": "shops", "kind": "Deployment", "replicas": 2, "port": 8080,

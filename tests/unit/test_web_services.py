@@ -13,10 +13,11 @@ import pytest
 import real_module
 import web_services
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube import web_deploy, web_rollout
-from ansible.module_utils.yunkube.kube_api import Json, KubeApi, parse_kubeconfig
-from ansible.module_utils.yunkube.kube_objects import as_diff
-from ansible.module_utils.yunkube.web_service import OPTIONS
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.objects import as_diff
+from ansible.module_utils.yunkube.web import deploy as web_deploy
+from ansible.module_utils.yunkube.web import rollout as web_rollout
+from ansible.module_utils.yunkube.web.service import OPTIONS
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
 
@@ -294,7 +295,7 @@ def run_module(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         return call
 
     # Each call is a process of its own elsewhere, and its end frees the host's lock.
-    monkeypatch.setattr("ansible.module_utils.yunkube.host_lock.FOLDER", Path(tempfile.mkdtemp(dir=tmp_path)))
+    monkeypatch.setattr("ansible.module_utils.yunkube.host.run_lock.FOLDER", Path(tempfile.mkdtemp(dir=tmp_path)))
     monkeypatch.setattr(AnsibleModule, "__init__", init)
     monkeypatch.setattr(AnsibleModule, "exit_json", end(failed=False))
     monkeypatch.setattr(AnsibleModule, "fail_json", end(failed=True))

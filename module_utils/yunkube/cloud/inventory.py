@@ -14,8 +14,8 @@ from ansible.module_utils.yunkube.cloud.client import PRODUCTS, Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, ROLE_TAG
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, may_list, tags_of
-from ansible.module_utils.yunkube.inventory_files import OPAQUE, Inventory, read
-from ansible.module_utils.yunkube.shapes import is_template
+from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, Inventory, read
+from ansible.module_utils.yunkube.control.shapes import is_template
 from ansible.module_utils.yunkube.words import closest
 
 GROUPS = {"master": "masters", "node": "nodes"}

@@ -9,9 +9,9 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, is_master
-from ansible.module_utils.yunkube.kube_health import address_of, condition, pod_problem, workload_problem
-from ansible.module_utils.yunkube.kube_objects import read_data
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, is_master
+from ansible.module_utils.yunkube.kube.health import address_of, condition, pod_problem, workload_problem
+from ansible.module_utils.yunkube.kube.objects import read_data
 
 # Who may ask, the first that is there: the second exists on the first master, and is as good for reading.
 KUBECONFIGS = ("etc/kubernetes/admin.conf", "etc/kubernetes/super-admin.conf")

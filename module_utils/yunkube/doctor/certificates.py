@@ -7,8 +7,8 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError, parse_kubeconfig
-from ansible.module_utils.yunkube.x509 import Certificate, read_certificate
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.x509 import Certificate, read_certificate
 
 KUBERNETES = Path("/etc/kubernetes")
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
-from ansible.module_utils.yunkube.kube_api import KubeError, read_kubeconfig
-from ansible.module_utils.yunkube.kubeadm import COMPONENTS
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.kube.api import KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 PATIENCE = 1.5  # seconds for any program or answer
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"

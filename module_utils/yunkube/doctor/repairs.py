@@ -12,14 +12,14 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube import kubelet_file
 from ansible.module_utils.yunkube.doctor import certificates
 from ansible.module_utils.yunkube.doctor.look import MASTER_PROBES, PROBES, SEARCH, SOCKET, answers, probe, subnet_env
-from ansible.module_utils.yunkube.kube_api import KubeApi, KubeError
-from ansible.module_utils.yunkube.kube_health import condition
-from ansible.module_utils.yunkube.settings import Settings
-from ansible.module_utils.yunkube.store import write_atomic
-from ansible.module_utils.yunkube.x509 import read_certificate
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.settings import Settings
+from ansible.module_utils.yunkube.kube import kubelet_file
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.health import condition
+from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

@@ -6,7 +6,7 @@ import re
 import shlex
 import typing as t
 
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube.host import state as host_state
 
 FILTERS = ("iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy")
 # Tables and chains that iptables makes in nftables when it writes its first rule, and leaves.

@@ -10,11 +10,12 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube import firewalld_zones, host_state, identity, originals
-from ansible.module_utils.yunkube.dpkg_lock import PackagesBusy, package_turn
-from ansible.module_utils.yunkube.firewall import in_ufws_words, is_closed
-from ansible.module_utils.yunkube.settings import without_swap
-from ansible.module_utils.yunkube.store import write_atomic
+from ansible.module_utils.yunkube.host import firewalld_zones, identity, originals
+from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
+from ansible.module_utils.yunkube.host.firewall import in_ufws_words, is_closed
+from ansible.module_utils.yunkube.host.settings import without_swap
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
 
 if t.TYPE_CHECKING:

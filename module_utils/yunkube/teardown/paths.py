@@ -9,7 +9,7 @@ import shutil
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube import host_state
+from ansible.module_utils.yunkube.host import state as host_state
 
 # Folders of the system and of its users, as patterns of as many parts; nobody means them who names what pods left.
 SYSTEM = (

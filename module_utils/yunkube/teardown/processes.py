@@ -9,7 +9,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.host_state import Run
+from ansible.module_utils.yunkube.host.state import Run
 
 CTR = "/usr/local/bin/ctr"
 SOCKET = "/run/containerd/containerd.sock"

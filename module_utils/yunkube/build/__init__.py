@@ -1,0 +1,1 @@
+"""What builds the bundle on the control machine: may use its environment."""

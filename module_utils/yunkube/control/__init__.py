@@ -1,0 +1,1 @@
+"""What runs on the control machine and reads inventories: may use its environment."""

@@ -1,0 +1,1 @@
+"""Docker hosts of the control machine: may use its environment."""

@@ -1,0 +1,222 @@
+"""A host's active firewall: compare its rules with what a cluster needs, and add what lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.host import firewalld_zones
+from ansible.module_utils.yunkube.host.state import forget, read_changes, remember
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+UFW_CONFIGURATION = Path("/etc/ufw/ufw.conf")
+
+COMMENT = "Yunkube"  # on every rule of ours, where the firewall takes one
+
+# What a module's argument spec says of it.
+FIREWALL_SPEC: dict[str, dict[str, t.Any]] = {
+    "state": {"type": "str", "choices": ["open", "off", "leave"], "default": "open"},
+    "master": {"type": "bool", "required": True},
+    "sources": {"type": "list", "elements": "str", "required": True},
+    "api_sources": {"type": "list", "elements": "str", "default": []},
+    "node_ports": {"type": "str", "default": "30000-32767"},
+    "node_port_sources": {"type": "list", "elements": "str", "default": []},
+    "registry_port": {"type": "int", "default": 0},
+    "registry_pull_port": {"type": "int", "default": 0},
+    "pod_cidr": {"type": "str", "required": True},
+}
+
+
+def active_firewall(module: AnsibleModule) -> str:
+    """Return the firewall that filters now, or nothing."""
+    configuration = UFW_CONFIGURATION.read_text() if UFW_CONFIGURATION.exists() else ""
+    if re.search(r"^ENABLED=yes", configuration, re.MULTILINE) and module.get_bin_path("ufw"):
+        return "ufw"
+    if module.get_bin_path("firewall-cmd"):
+        rc, _, _ = module.run_command(["systemctl", "is-active", "--quiet", "firewalld"])
+        return "firewalld" if rc == 0 else ""
+    return ""
+
+
+# What turns a firewall off, and what turns it on again.
+SWITCHES = {
+    "ufw": (["ufw", "disable"], ["ufw", "--force", "enable"]),
+    "firewalld": (["systemctl", "disable", "--now", "firewalld"], ["systemctl", "enable", "--now", "firewalld"]),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """Ports of one protocol, for one network or (empty) for everyone."""
+
+    ports: str  # "6443" or "30000-32767"
+    protocol: str
+    source: str = ""
+
+
+def openings(wanted: t.Mapping[str, t.Any]) -> list[Opening]:
+    """Return what a host of a cluster lets in.
+
+    The API, NodePorts and pushes to the registry are for the networks that are named for them and for the cluster's
+    hosts, or for everyone where none is named.
+    """
+    hosts = list(wanted["sources"])
+
+    def allowed(named: t.Sequence[str]) -> list[str]:
+        return list(dict.fromkeys([*hosts, *named])) if named else [""]
+
+    found = []
+    for source in allowed(wanted["node_port_sources"]):
+        found += [Opening(wanted["node_ports"], protocol, source) for protocol in ("tcp", "udp")]
+    if wanted["master"]:
+        found += [Opening("6443", "tcp", source) for source in allowed(wanted["api_sources"])]
+    if port := wanted["registry_port"]:
+        found += [Opening(str(port), "tcp", source) for source in allowed(wanted["api_sources"])]
+    for source in hosts:
+        found += [Opening(str(port), "tcp", source)] if (port := wanted["registry_pull_port"]) else []
+        found += [Opening("2379-2380", "tcp", source)] if wanted["master"] else []  # etcd
+        # kubelet; flannel's vxlan; flannel's wireguard
+        found += [Opening("10250", "tcp", source), Opening("8472", "udp", source), Opening("51820", "udp", source)]
+    return found
+
+
+def ufw_rules(allowed: t.Iterable[Opening], pod_cidr: str) -> list[list[str]]:
+    """Return rules in ufw's words, as `ufw show added` repeats them."""
+    rules = [["allow", "from", pod_cidr], ["route", "allow", "from", pod_cidr], ["route", "allow", "to", pod_cidr]]
+    for one in allowed:
+        ports = one.ports.replace("-", ":")
+        rules.append(
+            ["allow", "from", one.source, "to", "any", "port", ports, "proto", one.protocol]
+            if one.source
+            else ["allow", f"{ports}/{one.protocol}"]
+        )
+    return rules
+
+
+def in_ufws_words(argv: list[str]) -> list[str]:
+    """Return a command as ufw takes it, with `route` before `delete`; earlier versions noted it the other way."""
+    if argv[:4] == ["ufw", "--force", "delete", "route"]:
+        return ["ufw", "--force", "route", "delete", *argv[4:]]
+    return argv
+
+
+def question(argv: list[str]) -> list[str]:
+    """Return what asks firewalld whether it has what a command removes."""
+    return [*argv[:-1], argv[-1].replace("--remove-", "--query-", 1)]
+
+
+def is_closed(module: AnsibleModule, argv: list[str]) -> bool:
+    """Tell whether firewalld says that it does not have what a command removes: twice, a source makes it fail."""
+    return argv[0] == "firewall-cmd" and module.run_command(question(argv))[0] == 1
+
+
+def own_ufw_rules(listed: str) -> list[list[str]]:
+    """Return the rules that bear our comment, of what `ufw show added` prints."""
+    lines = [line.removeprefix("ufw ").split(" comment ") for line in listed.splitlines() if line.startswith("ufw ")]
+    return [line[0].split() for line in lines if line[1:] == [f"'{COMMENT}'"]]
+
+
+def firewalld_options(allowed: t.Iterable[Opening], pod_cidr: str) -> list[tuple[str, str, str]]:
+    """Return zone (empty is the default one), kind and value as firewall-cmd's options name them."""
+    options = [("trusted", "source", pod_cidr)]
+    for one in allowed:
+        rule = (
+            f'rule family="ipv4" source address="{one.source}" port port="{one.ports}" protocol="{one.protocol}" accept'
+        )
+        options.append(("", "rich-rule", rule) if one.source else ("", "port", f"{one.ports}/{one.protocol}"))
+    return options
+
+
+class Firewall:
+    """Runs a firewall's commands for one call of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Speak for this call."""
+        self.module = module
+
+    def run(self, argv: list[str]) -> str:
+        """Run a command that must succeed."""
+        rc, out, err = self.module.run_command(argv, environ_update={"LC_ALL": "C"})
+        if rc != 0:
+            self.module.fail_json(msg=f"{' '.join(argv)} failed: {(err or out).strip()}")
+        return out
+
+    def succeeds(self, argv: list[str]) -> bool:
+        """Tell whether a command that only asks says yes."""
+        return self.module.run_command(argv)[0] == 0
+
+    def open_ufw(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
+        """Add the rules that ufw does not list."""
+        listed = self.run(["ufw", "show", "added"])
+        known = {line.split(" comment ")[0] for line in listed.splitlines()}
+        rules = ufw_rules(allowed, pod_cidr)
+        wanted = [rule for rule in rules if " ".join(["ufw", *rule]) not in known]
+        # A network that is named closes what was open to everyone.
+        stale = [rule for rule in own_ufw_rules(listed) if rule not in rules]
+        if not self.module.check_mode:
+            # The last that was added goes first.
+            remember("undo", [in_ufws_words(["ufw", "--force", "delete", *rule]) for rule in reversed(wanted)])
+            for rule in wanted:
+                self.run(["ufw", *rule, "comment", COMMENT])
+            for rule in stale:
+                argv = in_ufws_words(["ufw", "--force", "delete", *rule])
+                self.run(argv)
+                forget("undo", [argv])
+        return [f"add to ufw: {' '.join(rule)}" for rule in wanted] + [
+            f"remove from ufw: {' '.join(rule)}" for rule in stale
+        ]
+
+    def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
+        """Add what firewalld does not have, to what filters now and to what it reads at the next start."""
+        added = []
+        for zone, kind, value in firewalld_options(allowed, pod_cidr):
+            for lasting in ([], ["--permanent"]):
+                argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
+                if self.succeeds([*argv, f"--query-{kind}={value}"]):
+                    continue
+                added.append(f"add to firewalld: {' '.join(filter(None, [zone, kind, value, *lasting]))}")
+                if not self.module.check_mode:
+                    if lasting:
+                        firewalld_zones.keep()
+                    remember("undo", [[*argv, f"--remove-{kind}={value}"]])
+                    self.run([*argv, f"--add-{kind}={value}"])
+        return added + self._close_firewalld(firewalld_options(allowed, pod_cidr))
+
+    def _close_firewalld(self, wanted: list[tuple[str, str, str]]) -> list[str]:
+        """Remove what was added to firewalld in former runs and is no longer wanted; rules have no comment there."""
+        options = {f"--remove-{kind}={value}" for _, kind, value in wanted}
+        removed = []
+        for argv in read_changes()["undo"]:
+            option = argv[-1]
+            if argv[0] != "firewall-cmd" or option in options or not option.startswith("--remove-"):
+                continue
+            if self.succeeds(question(argv)):
+                removed.append(f"remove from firewalld: {' '.join([*argv[1:-1], option.removeprefix('--remove-')])}")
+                if not self.module.check_mode:
+                    self.run(argv)
+                    forget("undo", [argv])
+        return removed
+
+    def turn_off(self, firewall: str) -> list[str]:
+        """Turn the firewall off, now and at boot."""
+        off, on = SWITCHES[firewall]
+        if not self.module.check_mode:
+            remember("undo", [on])
+            self.run(off)
+        return [f"turn {firewall} off"]
+
+
+def open_firewall(module: AnsibleModule, active: str, wanted: t.Mapping[str, t.Any]) -> list[str]:
+    """Bring the active firewall to what is wanted, unless the module only looks; return what that takes."""
+    if not active or wanted["state"] == "leave":
+        return []
+    firewall = Firewall(module)
+    if wanted["state"] == "off":
+        return firewall.turn_off(active)
+    allowed = openings(wanted)
+    add = firewall.open_ufw if active == "ufw" else firewall.open_firewalld
+    return add(allowed, wanted["pod_cidr"])

@@ -1,0 +1,82 @@
+"""Whose a host is: the cluster's name and its random id, compared before anything changes."""
+
+from __future__ import annotations
+
+import re
+import socket
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.host import state as host_state
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+ID = re.compile(r"[0-9a-f]{16}")
+CHECK = "other cluster"
+REATTACH = "if this cluster's state directory was lost or moved, attach it again with `reattach`"
+
+Fault = dict[str, str]
+
+
+def named(cluster: str, cluster_id: str) -> str:
+    """Return name and id as a message shows them."""
+    return f"{cluster} (id {cluster_id})" if cluster_id else f"{cluster} (without an id)"
+
+
+def same_inventory(kept: str, given: str) -> bool:
+    """Say whether two paths are one inventory: the same, or a directory and a file in it."""
+    return not kept or not given or kept == given or kept == str(Path(given).parent) or given == str(Path(kept).parent)
+
+
+def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> tuple[str, str] | None:
+    """Return what is wrong and what to do, when name and id of two clusters are not the same."""
+    if theirs == ours and ours[1]:
+        return None
+    message = f"belongs to the cluster {named(*theirs)}, not to {named(*ours)}"
+    if theirs[0] != ours[0]:
+        remedy = f"correct its address in the inventory, or remove it first from {theirs[0]} (remove or down there)"
+    elif not theirs[1]:
+        remedy = "it was made before clusters had ids: if it is this cluster's, attach it with `reattach`"
+    elif not ours[1]:
+        remedy = f"use the inventory and the control machine that made it; {REATTACH}"
+    else:
+        remedy = f"give this cluster a cluster_name of its own, or correct the host's address; {REATTACH}"
+    return message, remedy
+
+
+def of_record(record: host_state.Json) -> tuple[str, str]:
+    """Return name and id of the cluster that a host's record is of."""
+    return str(record.get("cluster", "")), str(record.get("cluster_id", ""))
+
+
+def fault(record: host_state.Json, cluster: str, cluster_id: str) -> Fault | None:
+    """Return why a host with this record is not the cluster's, if it is not."""
+    found = difference(of_record(record), (cluster, cluster_id))
+    return {"check": CHECK, "message": found[0], "remedy": found[1]} if found else None
+
+
+# For modules that act on a host of the cluster, or through its control plane; see refuse_another.
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "cluster": {"type": "str", "default": ""},
+    "cluster_id": {"type": "str"},
+}
+
+
+def refuse_another(module: AnsibleModule) -> None:
+    """End the module when this host is not of the cluster that the options name; without an id nothing is compared."""
+    if module.params.get("cluster_id") is None:
+        return
+    record = host_state.read_record()
+    if record is None:
+        if module.check_mode:  # a plan on bare hosts
+            return
+        message = f"has no record of the cluster {named(module.params['cluster'], module.params['cluster_id'])}"
+        remedy = "correct its address in the inventory, or make the cluster first: `up`"
+        wrong: Fault | None = {"check": CHECK, "message": message, "remedy": remedy}
+    else:
+        wrong = fault(record, module.params["cluster"], module.params["cluster_id"])
+    if wrong:
+        host = socket.gethostname()
+        said = f"{host}: {wrong['message']}; {wrong['remedy']}"
+        module.fail_json(msg=said, kind="preflight", faults=[{"host": host, **wrong}])
