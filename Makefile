@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle docs packages-lock bench findings clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab docs packages-lock bench findings clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -52,6 +52,9 @@ faults: setup ## faults injected into real clusters
 
 lifecycle: setup ## clusters planned, grown, shrunk, cut off and taken away
 	@./tests/run lifecycle
+
+lab: setup ## run a test and keep its lab: make lab TEST=lifecycle/test_status.py K=watch
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" YUNKUBE_KEEP_LAB=1 pytest tests/$(TEST) $(if $(K),-k '$(K)')
 
 docs: setup ## write what is generated in docs/
 	@.venv/bin/python scripts/reference

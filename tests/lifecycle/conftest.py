@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
-from laboratory import Lab
+from laboratory import CACHE, Lab
 from timing import _time  # noqa: F401 - pytest finds it by its name
 
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Bare hosts by the module's LAB: name, network, number of masters and of nodes; SETTINGS go to cluster.yml."""
+    """Bare hosts by the module's LAB: name, network, number of masters and of nodes; SETTINGS go to cluster.yml.
+
+    `make lab` keeps them, and the inventory, for the next `make lab` of the same file.
+    """
     name, network, masters, nodes = request.module.LAB
     settings = getattr(request.module, "SETTINGS", "")
-    lab = Lab.at(tmp_path_factory.mktemp("lab"), name, network, masters, nodes, settings)
-    lab.clear()
+    keep = "YUNKUBE_KEEP_LAB" in os.environ
+    folder = CACHE / "labs" / name if keep else tmp_path_factory.mktemp("lab")
+    lab = Lab(folder / "inventory", name, network)
+    if not lab.inventory.exists():
+        lab = Lab.at(folder, name, network, masters, nodes, settings)
+        lab.clear()
     lab.make_hosts()
     yield lab
-    lab.clear()
+    if not keep:
+        lab.clear()
+        shutil.rmtree(CACHE / "labs" / name, ignore_errors=True)
