@@ -167,13 +167,14 @@ def make_parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if name not in ("completion", *GROUPS):
-            sub.add_argument(
+            inventory = sub.add_argument(
                 "-i",
                 "--inventory",
                 metavar="PATH",
                 action=OneInventory,
                 help=f"inventory directory or file ({DEFAULT_INVENTORY})",
             )
+            completed_by(inventory, "inventories")
         return sub
 
     groups: dict[str, Any] = {}
@@ -209,13 +210,14 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         help="a variable for this run, or @FILE with several; secrets belong into a file",
     )
     sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the password of vaulted files")
-    sub.add_argument(
+    vault = sub.add_argument(
         "--vault-password-file",
         metavar="FILE",
         action="append",
         default=[],
         help="a file with that password, or a program that prints it; may be given again",
     )
+    completed_by(vault, "files")
     sub.add_argument("-k", "--ask-pass", action="store_true", help="ask for the password of the login on the hosts")
     sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
     sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
@@ -235,16 +237,7 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument("--prune-data", action="store_true", help="remove also what holds data, and namespaces")
     if verb.name in ("down", "cloud down", "remove", "web apply"):
         sub.add_argument("--yes", action="store_true", help="do not ask")
-    for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
-        if kind is bool:
-            sub.add_argument(flag, dest=variable, action="store_true", help=text)
-        elif kind is Path:
-            sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text)
-        elif kind is list:
-            metavar = "HOST" if flag == "--dead" else "ID"
-            sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
-        else:
-            sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
+    _add_flags(sub, verb)
     if verb.name == "doctor":
         sub.add_argument("--dry-run", action="store_true", help="with --fix: say what would be done, and do nothing")
     if verb.name == "status":
@@ -252,6 +245,22 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument(
             "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
         )
+
+
+def _add_flags(sub: argparse.ArgumentParser, verb: Verb) -> None:
+    """Add the options that are a role's variable."""
+    for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
+        if kind is bool:
+            sub.add_argument(flag, dest=variable, action="store_true", help=text)
+        elif kind is Path:
+            completed_by(sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text), "files")
+        elif kind is list:
+            metavar = "HOST" if flag == "--dead" else "ID"
+            added = sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
+            if metavar == "ID":
+                completed_by(added, "faults")
+        else:
+            sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
 
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
@@ -268,11 +277,18 @@ def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     image.add_argument("--json", action="store_true", help="an object on stdout, and no progress")
     theirs = add("import", "write an inventory from one of Kubespray, kubeasz or k3s-ansible")
     theirs.add_argument("action", choices=PROJECTS, metavar="PROJECT", help="%(choices)s")
-    theirs.add_argument("name", metavar="PATH", help="its inventory: a directory or a file")
+    completed_by(theirs.add_argument("name", metavar="PATH", help="its inventory: a directory or a file"), "files")
     kubectl = add("kubectl", "run the cluster's own kubectl against it")
-    kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
+    passed_on = kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
+    completed_by(passed_on, "kubectl")
     completion = add("completion", "print the completion script of a shell")
     completion.add_argument("shell", choices=SHELLS)
+
+
+def completed_by(action: argparse.Action, function: str) -> None:
+    """Name what completes an argument, a function of scripts/completion; shtab reads the attribute."""
+    name = f"_yunkube_{function}"
+    action.complete = {"bash": name, "zsh": name, "fish": f"({name})"}  # type: ignore[attr-defined]
 
 
 def _seconds(text: str) -> float:

@@ -6,13 +6,10 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from deployer.arguments import Request, parse
 from deployer.errors import DeployError, Exit
 from deployer.settings import leave_out
-
-COMPLETION = Path(__file__).parents[1] / "completion"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
 def dispatch(request: Request) -> int:
     """Do one verb. Imports stand where they are needed: --help and kubectl are to answer at once."""
     if request.verb == "completion":
-        sys.stdout.write((COMPLETION / f"deploy.{request.shell}").read_text(encoding="utf-8"))
+        from deployer.completion import script  # noqa: PLC0415
+
+        sys.stdout.write(script(request.shell))
         return Exit.OK
 
     if request.verb == "import":

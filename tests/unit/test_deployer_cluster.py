@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ from typing import get_args
 
 import pytest
 from deployer import bundle, lock
-from deployer.arguments import SHELLS, make_parser, parse
+from deployer.arguments import parse
 from deployer.cli import main
 from deployer.cluster import check_inventory, find_cluster
 from deployer.errors import DeployError
@@ -171,31 +170,12 @@ def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixt
     assert f"deploy.py {verb}" in capsys.readouterr().out.partition("examples:")[2]
 
 
-def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return a parser's commands."""
-    assert parser._subparsers is not None
-    choices = parser._subparsers._group_actions[0].choices
-    assert isinstance(choices, dict)
-    return dict(choices)
-
-
 def test_a_rollback_names_its_service() -> None:
     request = parse(["web", "rollback", "shop", "-n", "shops", "-i", "inventory/mine"])
     assert (request.verb, request.name, request.inventory) == ("web rollback", "shop", "inventory/mine")
     wanted = {"web_service_rollback_name": "shop", "web_service_rollback_namespace": "shops"}
     assert wanted.items() <= request.extra_vars.items()
     assert parse(["web", "apply"]).verb == "web apply"
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_completion_knows_every_verb_and_long_option(shell: str) -> None:
-    script = (ROOT / "scripts" / "completion" / f"deploy.{shell}").read_text()
-    verbs = commands(make_parser())
-    verbs |= commands(verbs["web"]) | commands(verbs["cloud"])
-    options = {option for verb in verbs.values() for option in verb._option_string_actions if option.startswith("--")}
-    words = set(re.findall(r"[\w-]+", script))
-    assert set(verbs) <= words
-    assert {option.removeprefix("--") for option in options - {"--help"}} <= {word.removeprefix("--") for word in words}
 
 
 def test_the_next_step_keeps_the_inventory() -> None:
