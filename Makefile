@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab docs packages-lock bench findings clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab docs packages-lock bench findings release clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -67,6 +67,9 @@ bench: setup ## measure what the README quotes
 
 findings: ## run what surprised us in other people's tools; each says whether it is still so
 	@for script in findings/*.sh; do echo "$$script"; $$script || exit 1; done
+
+release: setup ## commit and tag a version: make release VERSION=0.2.0
+	@.venv/bin/python scripts/release.py '$(VERSION)'
 
 clean-cache: ## remove everything that was built and fetched
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/yunkube"
