@@ -37,6 +37,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
@@ -49,8 +50,7 @@ from ansible.module_utils.yunkube.kube.health import (
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS, kubelet_active
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
-SOON = 30  # days before its end from which a certificate is worth a warning
-RUNTIME = "unix:///run/containerd/containerd.sock"
+SOON = constants.EXPIRES_SOON_SECONDS // 86400  # days
 ROLE = "node-role.kubernetes.io/"
 
 
@@ -97,7 +97,7 @@ def what_the_host_knows(root: Path) -> str:
     argv = [
         "/usr/local/bin/crictl",
         "--runtime-endpoint",
-        RUNTIME,
+        constants.CRI_ENDPOINT,
         "ps",
         "--all",
         "--name",

@@ -71,6 +71,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host.firewall import active_firewall
@@ -79,7 +80,7 @@ from ansible.module_utils.yunkube.host.os_release import parse_os_release
 from ansible.module_utils.yunkube.host.state import Json, read_record
 from ansible.module_utils.yunkube.kube.x509 import node_of
 
-PORTS = {"node": (10250,), "master": (2379, 2380, 6443, 10250, 10257, 10259)}
+PORTS = {"node": constants.NODE_PORTS, "master": constants.MASTER_PORTS}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
 OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
 # Interfaces that are the cluster's own, left by a node that was here before.
@@ -306,7 +307,7 @@ def free_mb(folder: str) -> int:
 def foreign(*, master: bool, root: Path = Path("/")) -> tuple[str, ...]:
     """Return what of another program or cluster this one would use or overwrite."""
     found = []
-    if (root / "run/containerd/containerd.sock").exists():
+    if (root / constants.CONTAINERD_SOCKET.lstrip("/")).exists():
         found.append("a containerd of its own, which other programs use (Docker?)")
     elif _holds(root / "var/lib/containerd"):
         found.append("data of another containerd in /var/lib/containerd")

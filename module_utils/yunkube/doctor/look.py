@@ -19,6 +19,7 @@ import typing as t
 import urllib.request
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
 from ansible.module_utils.yunkube.kube.api import KubeError, read_kubeconfig
@@ -27,7 +28,7 @@ from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 PATIENCE = 1.5  # seconds for any program or answer
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-SOCKET = "run/containerd/containerd.sock"
+SOCKET = constants.CONTAINERD_SOCKET.lstrip("/")
 RESOLVED = "run/systemd/resolve/resolv.conf"
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
 MOUNTS = ("/", "/var", "/var/log", "/var/lib", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/run")
@@ -48,8 +49,8 @@ PROBES = {
 }
 MASTER_PROBES = {
     "kube-apiserver": "https://127.0.0.1:6443/livez",
-    "kube-controller-manager": "https://127.0.0.1:10257/healthz",
-    "kube-scheduler": "https://127.0.0.1:10259/healthz",
+    "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
+    "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
     "etcd": "http://127.0.0.1:2381/health",
 }
 UNITS = ("kubelet", "containerd")
@@ -378,7 +379,7 @@ def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str
         return False, None, None
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q")
-        endpoint = f"unix:///{SOCKET}"
+        endpoint = constants.CRI_ENDPOINT
         printed = run("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
         images = listing.result()
     alive = bool(printed)

@@ -6,11 +6,11 @@ import datetime as dt
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
 from ansible.module_utils.yunkube.doctor.fault import BY_HAND, CONTROL_PLANE, FLANNEL, NODE, Fault, Hit
 
 STARTING = 30  # seconds that a container may take before it answers
-SOON = 30 * 86400
 SLOW = 0.05  # of etcd's writes took more than half a second
 FEW = 200  # writes, too few to judge a disk by
 CA = "/etc/kubernetes/pki/ca.crt"
@@ -53,7 +53,7 @@ def certificate_ending(facts: Facts) -> t.Iterator[Hit]:
     """Certificates that are over within a month."""
     for host in facts.masters:
         for path, found in _renewable(host):
-            if host.now <= found["ends"] < host.now + SOON:
+            if host.now <= found["ends"] < host.now + constants.EXPIRES_SOON_SECONDS:
                 days = (found["ends"] - host.now) / 86400
                 yield Hit(host.host, [f"{path} ends in {days:.1f} days"], path, {"path": path})
 

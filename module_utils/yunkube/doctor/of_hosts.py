@@ -6,13 +6,13 @@ import collections
 import statistics
 import typing as t
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
 from ansible.module_utils.yunkube.doctor.fault import BY_HAND, CONTROL_PLANE, FLANNEL, NODE, PODS, PULLS, Fault, Hit
 
 SKEW = 30  # seconds between clocks, more than a look takes
 FULL = 0.03  # of a file system, and no more than
 LITTLE = 1 << 30  # bytes
-SOON = 30 * 86400  # before its end, a certificate is worth a warning
 CONFIG_ERRORS = ("ubelet config", "KubeletConfiguration", "invalid configuration")
 KUBELET = ("kubelet-crash-looping", *CONTROL_PLANE, *FLANNEL, "kube-proxy-down", *NODE)
 RUNTIME = ("containerd-socket-gone", "kubelet-config-broken", *KUBELET)
@@ -117,7 +117,7 @@ def socket_gone(facts: Facts) -> t.Iterator[Hit]:
     """A containerd that runs and does not answer."""
     for host in facts.reached:
         if host.joined and host.runs("containerd") and not host.socket and not host.crashes("containerd"):
-            path = "/run/containerd/containerd.sock"
+            path = constants.CONTAINERD_SOCKET
             there = "nobody answers on it" if path in host.modes else "is not there"
             yield Hit(host.host, ["containerd runs", f"{path} {there}"], path, {"unit": "containerd", "again": True})
 
@@ -188,7 +188,7 @@ def node_certificate_soon(facts: Facts) -> t.Iterator[Hit]:
     """Nodes whose certificate should have been renewed by now."""
     for host in facts.reached:
         found = host.certificates.get(CURRENT, {})
-        if "ends" in found and host.now <= found["ends"] < host.now + SOON:
+        if "ends" in found and host.now <= found["ends"] < host.now + constants.EXPIRES_SOON_SECONDS:
             yield Hit(host.host, [f"{CURRENT} ends in {(found['ends'] - host.now) / 86400:.1f} days"], CURRENT)
 
 

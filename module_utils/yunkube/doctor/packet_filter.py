@@ -6,10 +6,16 @@ import re
 import shlex
 import typing as t
 
+from ansible.module_utils.yunkube import constants
+
 Json = dict[str, t.Any]
 
 # What hosts of a cluster say to each other; the last two only between masters and to them.
-PORTS = {("udp", 8472): False, ("tcp", 10250): False, ("tcp", 6443): True}
+PORTS = {
+    ("udp", constants.VXLAN_PORT): False,
+    ("tcp", constants.KUBELET_PORT): False,
+    ("tcp", constants.API_PORT): True,
+}
 OWN = ("KUBE-", "FLANNEL-", "CNI-")  # chains of the cluster itself
 
 

@@ -12,11 +12,11 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.words import counted, joined
 
 STATE = Path("/var/lib/yunkube")
 CTR = "/usr/local/bin/ctr"
-CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 IMAGE_STORE = Path("/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db")
 PROGRAMS = ("runtime", "cni", "kubernetes")
 Entry = dict[str, t.Any]
@@ -133,7 +133,7 @@ def list_images(check_mode: bool) -> str | None:
 
     None where one was that does not run now: in check mode nobody starts it, and its images are still there.
     """
-    if not shutil.which(CTR) or (check_mode and not Path(CONTAINERD_SOCKET).exists()):
+    if not shutil.which(CTR) or (check_mode and not Path(constants.CONTAINERD_SOCKET).exists()):
         return None if IMAGE_STORE.exists() else ""
     return run_ctr("images", "list", seconds=LOOK_SECONDS)
 

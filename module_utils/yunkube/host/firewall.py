@@ -7,6 +7,7 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import firewalld_zones
 from ansible.module_utils.yunkube.host.state import forget, read_changes, remember
 
@@ -73,14 +74,14 @@ def openings(wanted: t.Mapping[str, t.Any]) -> list[Opening]:
     for source in allowed(wanted["node_port_sources"]):
         found += [Opening(wanted["node_ports"], protocol, source) for protocol in ("tcp", "udp")]
     if wanted["master"]:
-        found += [Opening("6443", "tcp", source) for source in allowed(wanted["api_sources"])]
+        found += [Opening(str(constants.API_PORT), "tcp", source) for source in allowed(wanted["api_sources"])]
     if port := wanted["registry_port"]:
         found += [Opening(str(port), "tcp", source) for source in allowed(wanted["api_sources"])]
     for source in hosts:
         found += [Opening(str(port), "tcp", source)] if (port := wanted["registry_pull_port"]) else []
-        found += [Opening("2379-2380", "tcp", source)] if wanted["master"] else []  # etcd
-        # kubelet; flannel's vxlan; flannel's wireguard
-        found += [Opening("10250", "tcp", source), Opening("8472", "udp", source), Opening("51820", "udp", source)]
+        found += [Opening("-".join(map(str, constants.ETCD_PORTS)), "tcp", source)] if wanted["master"] else []  # etcd
+        found.append(Opening(str(constants.KUBELET_PORT), "tcp", source))
+        found += [Opening(str(port), "udp", source) for port in (constants.VXLAN_PORT, constants.WIREGUARD_PORT)]
     return found
 
 

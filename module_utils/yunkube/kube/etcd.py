@@ -9,7 +9,8 @@ import typing as t
 from pathlib import Path
 from urllib.parse import urlsplit
 
-RUNTIME = "unix:///run/containerd/containerd.sock"
+from ansible.module_utils.yunkube import constants
+
 MANIFEST = Path("/etc/kubernetes/manifests/etcd.yaml")
 DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
 SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
@@ -101,7 +102,7 @@ class Etcd:
     def __init__(self, run: Run, crictl: str) -> None:
         """Remember how programs are run."""
         self._run = run
-        self._crictl = [crictl, "--runtime-endpoint", RUNTIME]
+        self._crictl = [crictl, "--runtime-endpoint", constants.CRI_ENDPOINT]
 
     def members(self) -> list[Member]:
         """Return the members, as far as this host's own etcd knows: also without a quorum."""

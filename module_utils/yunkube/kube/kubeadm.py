@@ -16,6 +16,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
+
 RUN = Path("/run/yunkube")
 MANIFESTS = "etc/kubernetes/manifests"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
@@ -23,12 +25,11 @@ COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "et
 # Who may hold a port that kubeadm wants free: the process that an earlier run of kubeadm started.
 # The kernel keeps 15 letters of a process's name.
 PORTS = {
-    6443: "kube-apiserver",
-    10250: "kubelet",
-    10257: "kube-controller",
-    10259: "kube-scheduler",
-    2379: "etcd",
-    2380: "etcd",
+    constants.API_PORT: "kube-apiserver",
+    constants.KUBELET_PORT: "kubelet",
+    constants.CONTROLLER_MANAGER_PORT: "kube-controller",
+    constants.SCHEDULER_PORT: "kube-scheduler",
+    **dict.fromkeys(constants.ETCD_PORTS, "etcd"),
 }
 
 Json = dict[str, t.Any]

@@ -19,6 +19,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.network import is_address
 from ansible.module_utils.yunkube.kube.api import Json, KubeError
 from ansible.module_utils.yunkube.kube.objects import OURS, read_data
@@ -29,7 +30,7 @@ PASSWORD_BYTES = 18  # 24 letters
 COST = 8  # of bcrypt: 2 to the power of it rounds, some hundredths of a second
 DAYS = 365
 AUTHORITY_DAYS = 3650
-RENEW_BEFORE = dt.timedelta(days=30)
+RENEW_BEFORE = dt.timedelta(seconds=constants.EXPIRES_SOON_SECONDS)
 MADE = "yunkube/made-for"  # annotation: what a certificate was asked to be
 
 Data = dict[str, str]

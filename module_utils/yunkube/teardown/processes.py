@@ -9,10 +9,10 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.state import Run
 
 CTR = "/usr/local/bin/ctr"
-SOCKET = "/run/containerd/containerd.sock"
 NAMESPACE = "k8s.io"
 
 
@@ -22,7 +22,7 @@ def is_our_shim(words: t.Sequence[str]) -> bool:
     return (
         words[0].endswith("/containerd-shim-runc-v2")
         and options.get("-namespace") == NAMESPACE
-        and options.get("-address") == SOCKET
+        and options.get("-address") == constants.CONTAINERD_SOCKET
     )
 
 
@@ -78,7 +78,11 @@ def other_users(run: Run, root: Path = Path("/")) -> dict[str, str]:
     """Return what our containerd holds beside Kubernetes, by its namespace: Docker's and nerdctl's things."""
     found: dict[str, str] = {}
     ctr = [CTR, "--connect-timeout", "10s", "--timeout", "20s"]
-    names = run([*ctr, "namespaces", "list", "--quiet"]).split() if (root / SOCKET.lstrip("/")).exists() else []
+    names = (
+        run([*ctr, "namespaces", "list", "--quiet"]).split()
+        if (root / constants.CONTAINERD_SOCKET.lstrip("/")).exists()
+        else []
+    )
     if names:
         for name in [name for name in names if name != NAMESPACE]:
             holds = {

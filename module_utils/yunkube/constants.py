@@ -1,0 +1,15 @@
+"""Values that several rooms share."""
+
+from __future__ import annotations
+
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # containerd's own default
+CRI_ENDPOINT = f"unix://{CONTAINERD_SOCKET}"
+
+EXPIRES_SOON_SECONDS = 30 * 86400  # a certificate that ends within it is worth a warning, and is renewed where we may
+
+# Ports of a cluster, https://kubernetes.io/docs/reference/networking/ports-and-protocols/ and flannel's own.
+API_PORT, KUBELET_PORT, CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 6443, 10250, 10257, 10259
+ETCD_PORTS = (2379, 2380)  # clients, peers
+VXLAN_PORT, WIREGUARD_PORT = 8472, 51820
+MASTER_PORTS = (*ETCD_PORTS, API_PORT, KUBELET_PORT, CONTROLLER_MANAGER_PORT, SCHEDULER_PORT)
+NODE_PORTS = (KUBELET_PORT,)
