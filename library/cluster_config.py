@@ -44,6 +44,7 @@ EXAMPLES = r"""
     groups: "{{ groups }}"
 """
 RETURN = r"""
+notices: {description: "Faults that are only warned of, with O(warn)", returned: success, type: list, elements: str}
 kind: {description: C(config) on failure, returned: failure, type: str}
 faults:
   description: What is wrong, each with C(file), C(line), C(key), C(message) and C(remedy).

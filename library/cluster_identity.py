@@ -33,7 +33,12 @@ author: [The maintainers]
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-cluster_id: {description: "The id, empty where there is none yet", returned: always, type: str}
+cluster_id: {description: "The id, empty where there is none yet", returned: success, type: str}
+faults:
+  description: Why the cluster is refused, each with C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

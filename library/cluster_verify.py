@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_verify
-short_description: Prove that the cluster works
+short_description: Verify that the cluster works
 description:
   - Waits until all nodes are ready and the cluster's own workloads run. Then puts a probe on every node and checks
-    DNS, the way from pod to pod across nodes, Services and node ports, and takes all of it away again.
+    DNS, connections between pods of different nodes, Services and node ports, and removes the probes.
   - Runs on a master. Changes nothing that stays, so it is never C(changed).
-  - In mode C(auto) the probes are spared when exactly these nodes and system pods passed before, since the master's
-    last start.
+  - In mode C(auto) the probes are skipped when exactly these nodes and system pods have passed since the master's last
+    start.
 author: [Yunkube]
 options:
   nodes: {description: Nodes that must be there, by name, type: list, elements: str, required: true}

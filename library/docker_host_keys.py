@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: docker_host_keys
 short_description: Install an SSH key on every host and record the host keys
 description:
-  - Keeps in one folder C(id_ed25519), the way into all hosts; C(hosts/NAME), the host key of each, made before the
-    host is; and C(known_hosts), so that the first connection is checked like any other.
-  - Hosts that are not named any more are not known any more; their keys stay, as the hosts may.
+  - Keeps in one folder C(id_ed25519), the key that opens all hosts; C(hosts/NAME), the host key of each, created before
+    the host; and C(known_hosts), so that the first connection is checked like any other.
+  - Hosts that are no longer named are removed from C(known_hosts); their keys stay, as the hosts may.
 options:
   directory: {description: The folder, type: path, required: true}
   hosts: {description: Address of each host by its name, type: dict, default: {}}

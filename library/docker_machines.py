@@ -43,6 +43,7 @@ notes:
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done to which host and why", returned: always, type: list, elements: str}
+faults: {description: "Why hosts are refused, each with a remedy", returned: failure, type: list, elements: dict}
 """
 
 import ipaddress

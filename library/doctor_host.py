@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: doctor_host
-short_description: Gather what the doctor wants to know of a host
+short_description: Gather what the doctor needs from a host
 description:
   - One call, which only reads and ends within seconds, whatever is broken on the host.
 author: [The maintainers]

@@ -11,8 +11,8 @@ description:
   - Every file that it changes is kept before, under C(/var/lib/yunkube/doctor), for root alone.
 author: [The maintainers]
 options:
-  id: {description: The fault., type: str, required: true}
-  repair: {description: The repair's name., type: str, required: true}
+  id: {description: "The fault, such as C(containerd-stopped); docs/faults lists them.", type: str, required: true}
+  repair: {description: "The repair's name, such as C(start_unit).", type: str, required: true}
   target: {description: "What is repaired: a file, a unit.", type: str, default: ""}
   arguments: {description: What the repair needs to know., type: dict, default: {}}
   cluster: {description: The cluster's name, type: str, default: ""}

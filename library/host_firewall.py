@@ -31,7 +31,6 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 """
-
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """

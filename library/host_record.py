@@ -10,8 +10,8 @@ description:
   - Writes packages, units, kernel settings, mounts, network links, routes, the packet filter and the files that a
     cluster could change to C(/var/lib/yunkube/before.json), readable to root alone.
   - M(host_teardown) compares the host with it at the end.
-  - A record is never overwritten, so a run that was killed and goes on keeps the first one. One of another cluster is
-    refused.
+  - A record is never overwritten, so the next run after one that was killed keeps the first record. One of another
+    cluster is refused.
 author: [The maintainers]
 options:
   cluster: {description: The cluster's name., type: str, required: true}
@@ -31,6 +31,11 @@ attributes:
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 bytes: {description: Size of a new record., returned: when it was written, type: int}
+faults:
+  description: Why the host is refused, with C(check), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 record:
   description: C(cluster) and C(cluster_id) of the record that was there, empty without one.
   returned: always

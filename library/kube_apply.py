@@ -5,9 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kube_apply
-short_description: Bring objects of the cluster to what manifests say
+short_description: Apply manifests to the cluster
 description:
-  - Server-side apply as field manager C(yunkube). Fields that a manifest names are made so, others are left alone.
+  - Server-side apply as field manager C(yunkube). Fields that a manifest names are set, others are left alone.
   - Runs on a master and speaks to the API itself, so it needs neither kubectl nor a library.
 author: [Yunkube]
 options:
@@ -33,7 +33,7 @@ options:
       username: {description: Of a login., type: str, default: admin}
       password: {description: "Of a login. Empty: the one that it has, or a new one.", type: str, default: ""}
       missing:
-        description: "Said when a login has no password and none may be made, as the account is another's."
+        description: "The error of a login without a password that cannot be made here, as others own the account."
         type: str
         default: ""
       reader:
@@ -52,7 +52,7 @@ options:
         description: "Which of these Secrets signs a certificate, by its name. Empty: the cluster's CA."
         type: str
         default: ""
-  state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
+  state: {description: Whether the objects exist, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubelet_configmap
 short_description: Write the kubelet configuration of the whole cluster
 description:
-  - Writes ConfigMap C(kube-system/kubelet-config), which a joining host gets and M(kubelet_rollout) brings to a host.
+  - Writes ConfigMap C(kube-system/kubelet-config), which a joining host gets and M(kubelet_rollout) writes to a host.
   - Runs on a host of the control plane. Changes no kubelet.
 author: [The maintainers]
 options:

@@ -8,7 +8,7 @@ module: node_admission
 short_description: Refuse hosts that cannot be added to the cluster
 description:
   - Runs on the control plane host and asks the API once, however many nodes there are.
-  - Refuses a host that is a node already and is Ready; one whose join was cut short goes on.
+  - Refuses a host that is a node already and is Ready; one whose join was interrupted may continue.
   - With O(identities), refuses a host that has its machine-id, product_uuid or name in common with another node.
 author: [Yunkube]
 options:
@@ -24,7 +24,12 @@ attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
 RETURN = r"""
-nodes: {description: Names of the nodes that are there, returned: always, type: list, elements: str}
+nodes: {description: Names of the nodes that are there, returned: success, type: list, elements: str}
+faults:
+  description: Hosts that are refused, each with C(host), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_marks
-short_description: Give nodes the labels and taints that are declared for them
+short_description: Set the labels and taints that are declared for nodes
 description:
   - Sets labels and taints that are missing or different, and removes those that were declared before and no longer are.
     Those of others stay.

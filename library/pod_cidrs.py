@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pod_cidrs
-short_description: Read which node has which addresses for its pods
+short_description: Read the range of pod addresses of each node
 description:
   - Runs on a host of the control plane and asks the API once; while a node that has just joined has no addresses for
     its pods yet, some times more.

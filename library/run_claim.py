@@ -12,7 +12,7 @@ description:
 author: [Yunkube]
 options:
   run: {description: "The run, as C(cluster_run) has it; an empty one claims nothing.", type: dict, default: {}}
-  state: {description: Whether the run goes on, type: str, choices: [present, absent], default: present}
+  state: {description: Claim the cluster or release it, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
