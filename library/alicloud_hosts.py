@@ -78,6 +78,36 @@ attributes:
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Create one master and two nodes
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    masters: 1
+    nodes: 2
+    master_type: ecs.g7.large
+    node_type: ecs.g7.large
+    image: debian12
+    public_key_file: ~/.ssh/id_ecdsa.pub
+    ssh_dir: ~/.local/state/yunkube/prod/ssh
+    admin_cidrs: [203.0.113.7/32]
+    eip: masters
+
+- name: List what is in the account for the cluster
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    state: listed
+
+- name: Remove the hosts and the network that was made for them
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    state: absent
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 hosts:

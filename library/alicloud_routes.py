@@ -37,7 +37,17 @@ attributes:
 EXAMPLES = r"""
 - name: Keep a route to each node's pods
   alicloud_routes:
-    nodes: {node-1: {cidr: 10.244.1.0/24, address: 10.0.0.2}}
+    nodes:
+      master1: {cidr: 10.244.0.0/24, address: 10.20.0.11}
+      node1: {cidr: 10.244.1.0/24, address: 10.20.0.12}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    region: cn-hangzhou
+  delegate_to: localhost
+
+- name: Delete the routes of the cluster
+  alicloud_routes:
+    state: absent
     cluster: prod
     cluster_id: 0123456789abcdef
     region: cn-hangzhou

@@ -35,6 +35,23 @@ options:
 attributes:
   check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
 """
+EXAMPLES = r"""
+- name: Build the bundle and serve it to the hosts
+  bundle_build:
+    lock: components/kubernetes-1.37.2.yml
+    project: .
+    cache: ~/.cache/yunkube
+    programs_link: ~/.local/state/yunkube/prod/bin
+    port: 8742
+  delegate_to: localhost
+
+- name: Build the bundle and serve it nowhere
+  bundle_build:
+    lock: components/kubernetes-1.37.2.yml
+    project: .
+    cache: ~/.cache/yunkube
+  delegate_to: localhost
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 directory: {description: "The bundle's folder, in check mode where a link to it would be", returned: always, type: path}

@@ -47,6 +47,21 @@ attributes:
   check_mode: {support: full, details: [Fetches nothing; says what it would install.]}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Install the packages of the bundle
+  bundle_install:
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [node]
+    kinds: [package]
+    distribution: debian12
+
+- name: Install the kubelet, kubeadm and the images of a master from a mirror
+  bundle_install:
+    url: http://10.77.0.2:8080/bundle
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [master]
+    kinds: [kubernetes, image]
+"""
 RETURN = r"""
 changes: {description: "What was installed or would be, in words", returned: always, type: list, elements: str}
 paths: {description: Paths of the programs among them, returned: always, type: list, elements: str}

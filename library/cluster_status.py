@@ -21,6 +21,16 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Read the state of the cluster
+  cluster_status:
+    nodes: [master1, node1]
+    version: 1.37.2
+    workloads: [Deployment kube-system/coredns, DaemonSet kube-system/kube-proxy]
+  delegate_to: master1
+  run_once: true
+  register: cluster
+"""
 RETURN = r"""
 status:
   description: >-

@@ -39,6 +39,30 @@ options:
 attributes:
   check_mode: {support: full, details: [Looks once and proves nothing; a host without an API is passed over.]}
 """
+EXAMPLES = r"""
+- name: Verify the cluster, with probes where they have not passed before
+  cluster_verify:
+    nodes: [master1, node1]
+    version: 1.37.2
+    workloads: [Deployment kube-system/coredns, DaemonSet kube-system/kube-proxy]
+    namespaces: [kube-system, kube-flannel]
+    image: docker.io/yunkube/probe:0.1.1
+    host: master1
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Verify a node that was added
+  cluster_verify:
+    nodes: [master1, node2]
+    only: [master1, node2]
+    image: docker.io/yunkube/probe:0.1.1
+    host: master1
+    mode: full
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 rows: {description: "Every check: check, target, ok, seconds, detail", returned: always, type: list, elements: dict}
 table: {description: The same with what went well summed up, returned: always, type: list, elements: dict}

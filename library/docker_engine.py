@@ -19,6 +19,17 @@ attributes:
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Start the Docker engine, and install it where it is missing
+  docker_engine:
+    log_file: ~/.cache/yunkube/logs/dockerd.log
+  become: true
+
+- name: Start the Docker engine where it is installed
+  docker_engine:
+    install: false
+    log_file: ~/.cache/yunkube/logs/dockerd.log
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 msg: {description: Why no engine answers, returned: "when there is none, with install=false", type: str}

@@ -32,6 +32,21 @@ attributes:
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Build the image of the hosts
+  docker_host_image:
+    distribution: debian12
+    suite: bookworm
+    packages: [openssh-server, python3, systemd-sysv]
+    masked_units: [getty.target, systemd-udevd.service]
+    files:
+      - path: /etc/systemd/journald.conf.d/docker-host.conf
+        content: |
+          [Journal]
+          Storage=volatile
+    cache_dir: ~/.cache/yunkube/hosts
+  register: image
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 image: {description: The image's name and tag, returned: always, type: str}

@@ -19,6 +19,17 @@ attributes:
   diff_mode: {support: full, details: [Names files; of keys only the public ones.]}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Create the SSH keys of the hosts
+  docker_host_keys:
+    directory: ~/.local/state/yunkube/prod/ssh
+    hosts: {master1: 10.77.0.11, node1: 10.77.0.12}
+
+- name: Remove the SSH keys of the hosts
+  docker_host_keys:
+    directory: ~/.local/state/yunkube/prod/ssh
+    state: absent
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 client_key: {description: The private key's file, returned: always, type: str}

@@ -14,6 +14,12 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Read from the API what the doctor needs
+  doctor_cluster:
+    host: master1
+  register: cluster
+"""
 RETURN = r"""
 facts: {description: C(ClusterFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}
 """

@@ -17,6 +17,19 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Look at a master
+  doctor_host:
+    host: master1
+    master: true
+
+- name: Look at a node, and refuse one of another cluster
+  doctor_host:
+    host: node1
+    master: false
+    cluster: prod
+    cluster_id: 0123456789abcdef
+"""
 RETURN = r"""
 facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}
 """

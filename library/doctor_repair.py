@@ -25,6 +25,24 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Start containerd
+  doctor_repair:
+    id: containerd-stopped
+    repair: start_unit
+    target: containerd
+    arguments: {unit: containerd}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+
+- name: Turn on the forwarding of packets
+  doctor_repair:
+    id: ip-forward-off
+    repair: set_sysctls
+    target: net.ipv4.ip_forward
+    arguments:
+      values: {net.ipv4.ip_forward: "1"}
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 backup: {description: Where the files are that were there before, returned: when there are any, type: str}

@@ -102,6 +102,37 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Compare a node with what is declared
+  host_drift:
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [node]
+    distribution: debian12
+    settings:
+      modules: [overlay, br_netfilter]
+      modules_file: /etc/modules-load.d/kubernetes.conf
+      sysctls: {net.ipv4.ip_forward: 1}
+      sysctls_file: /etc/sysctl.d/99-kubernetes.conf
+    firewall:
+      master: false
+      sources: [10.77.0.0/24]
+      pod_cidr: 10.244.0.0/16
+    services:
+      - name: containerd.service
+        programs: [/usr/local/bin/containerd]
+    declared:
+      cluster: {clusterName: prod, networking: {podSubnet: 10.244.0.0/16}}
+      overlay: {}
+      proxy: {}
+      cgroup_driver: systemd
+      kubelet: {maxPods: 200}
+      identity: {name: prod, id: 0123456789abcdef}
+      patches: []
+      node: node1
+      marks: {labels: {disk: ssd}, taints: []}
+      nodes: []
+  register: host_drift
+"""
 RETURN = r"""
 drift: {description: "What would bring the host there, in words", returned: always, type: list, elements: str}
 host: {description: The part of RV(drift) that is of the host itself, returned: success, type: list, elements: str}

@@ -43,6 +43,24 @@ options:
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
+EXAMPLES = r"""
+- name: Check a host before it becomes a master
+  host_preflight:
+    master: true
+    node: master1
+    architecture: amd64
+    node_ip: 10.77.0.11
+    cidrs: {cluster_pod_cidr: 10.244.0.0/16, cluster_service_cidr: 10.96.0.0/12}
+    control_time: "{{ now().timestamp() }}"
+    memory_mb: 1700
+    cpus: 2
+    disk_mb: {/: 1024, /var/lib: 4096}
+    systems: {debian: "12", ubuntu: "22.04"}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    endpoint: 10.77.0.11:6443
+  register: preflight
+"""
 RETURN = r"""
 faults:
   description: What is wrong, each a dictionary of C(check), C(message) and C(remedy).

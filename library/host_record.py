@@ -28,6 +28,26 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Record what the host is before anything changes
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    packages: [conntrack, ipset, socat]
+
+- name: Read which cluster the host belongs to
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  check_mode: true
+  register: recorded
+
+- name: Write the id into a record that has none
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    reattach: true
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 bytes: {description: Size of a new record., returned: when it was written, type: int}

@@ -35,6 +35,26 @@ attributes:
   check_mode: {support: full, details: [A unit that is not there yet would be enabled and started.]}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Run containerd with its configuration
+  host_service:
+    name: containerd.service
+    files:
+      - path: /etc/containerd/config.toml
+        content: |
+          version = 3
+      - path: /etc/default/containerd
+        content: |
+          HTTPS_PROXY=http://10.77.0.2:3128
+        mode: "0600"
+        secret: true
+    programs: [/usr/local/bin/containerd]
+
+- name: Enable the kubelet, and start it only on a host that has joined
+  host_service:
+    name: kubelet.service
+    start_condition: /var/lib/kubelet/config.yaml
+"""
 RETURN = r"""
 changed_paths:
   description: The files that were (or would be) written.

@@ -46,6 +46,25 @@ attributes:
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Remove Kubernetes from the host
+  host_teardown:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    services: [kubelet.service, containerd.service]
+    paths: [/etc/cni/net.d, /etc/containerd, /etc/kubernetes, /var/lib/etcd, /var/lib/kubelet]
+    links: [cni0, flannel.1]
+    chain_prefixes: [KUBE-, FLANNEL-]
+
+- name: See what would be removed, and why the host would be refused
+  host_teardown:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    services: [kubelet.service, containerd.service]
+    paths: [/etc/kubernetes, /var/lib/kubelet]
+  check_mode: true
+  register: teardown
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 faults:

@@ -61,9 +61,44 @@ attributes:
   diff_mode: {support: full}
 """
 EXAMPLES = r"""
-- name: Apply the network's manifests
+- name: Apply a namespace and a ConfigMap
   kube_apply:
-    resources: "{{ lookup('ansible.builtin.template', 'flannel.yaml.j2') | from_yaml_all }}"
+    resources:
+      - apiVersion: v1
+        kind: Namespace
+        metadata: {name: shop}
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: settings, namespace: shop}
+        data: {currency: EUR}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Apply a namespace with a login whose password is made on the master
+  kube_apply:
+    resources:
+      - apiVersion: v1
+        kind: Namespace
+        metadata: {name: registry}
+    secrets:
+      - kind: login
+        namespace: registry
+        name: registry-login
+        username: admin
+  delegate_to: master1
+  run_once: true
+
+- name: Delete a ConfigMap
+  kube_apply:
+    resources:
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: settings, namespace: shop}
+    state: absent
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

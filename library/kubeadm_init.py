@@ -52,6 +52,30 @@ options:
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
+EXAMPLES = r"""
+- name: Start the control plane
+  kubeadm_init:
+    config: |
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: InitConfiguration
+      localAPIEndpoint: {advertiseAddress: 10.77.0.11, bindPort: 6443}
+      nodeRegistration: {name: master1, criSocket: unix:///run/containerd/containerd.sock}
+      patches: {directory: /run/yunkube/patches}
+      ---
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: ClusterConfiguration
+      clusterName: prod
+      kubernetesVersion: v1.37.2
+      controlPlaneEndpoint: 10.77.0.11:6443
+      networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}
+    endpoint: 10.77.0.11:6443
+    patches:
+      - corednsdeployment: {spec: {replicas: 3}}
+    others: {master2: false, master3: false}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  register: control_plane
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 state: {description: "What was found: complete, stopped, silent, partial or absent", returned: always, type: str}

@@ -31,6 +31,27 @@ options:
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
+EXAMPLES = r"""
+- name: See whether the host has joined
+  kubeadm_join:
+    endpoint: 10.77.0.11:6443
+    node: node1
+  register: node
+
+- name: Join the cluster
+  kubeadm_join:
+    config: |
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: JoinConfiguration
+      discovery:
+        bootstrapToken:
+          apiServerEndpoint: 10.77.0.11:6443
+          token: abcdef.0123456789abcdef
+          caCertHashes: ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
+      nodeRegistration: {name: node1, criSocket: unix:///run/containerd/containerd.sock}
+    endpoint: 10.77.0.11:6443
+    node: node1
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}

@@ -29,6 +29,36 @@ options:
 attributes:
   check_mode: {support: full, details: [Creates nothing; the values come back empty.]}
 """
+EXAMPLES = r"""
+- name: Create a token for each host that joins
+  kubeadm_token:
+    hosts: [node1, node2]
+    ttl: 900
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+  no_log: true
+  register: tokens
+
+- name: Create a token for another master, with the certificates of the control plane
+  kubeadm_token:
+    hosts: [master2]
+    certificate_key: true
+    kubernetes_version: 1.37.2
+  delegate_to: master1
+  run_once: true
+  no_log: true
+  register: tokens
+
+- name: Revoke a token
+  kubeadm_token:
+    hosts: [node1]
+    token_ids: [abcdef]
+    state: absent
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 tokens:

@@ -30,6 +30,22 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
 """
+EXAMPLES = r"""
+- name: Merge the cluster into the kubeconfig of the user
+  kubeconfig_file:
+    path: ~/.kube/config
+    source: ~/.local/state/yunkube/prod/kubeconfig
+    cluster: prod
+  delegate_to: localhost
+
+- name: Remove the cluster from the kubeconfig of the user
+  kubeconfig_file:
+    path: ~/.kube/config
+    source: ~/.local/state/yunkube/prod/kubeconfig
+    cluster: prod
+    state: absent
+  delegate_to: localhost
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 backup: {description: "Where the former file is kept, empty when there is none", returned: success, type: str}

@@ -27,6 +27,17 @@ options:
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
+EXAMPLES = r"""
+- name: Restart the kubelet with the configuration of the cluster
+  kubelet_rollout:
+    node: node1
+    patches:
+      - kubeletconfiguration: {maxPods: 50}
+    fields: [maxPods 50 instead of 110]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  throttle: 1
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}

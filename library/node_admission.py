@@ -23,6 +23,27 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Check that the hosts can join
+  node_admission:
+    hosts: [node2, node3]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Refuse a host whose identity another node has
+  node_admission:
+    hosts: [node2]
+    cluster: prod
+    identities:
+      node2:
+        machine_id: 0123456789abcdef0123456789abcdef
+        product_uuid: 01234567-89ab-cdef-0123-456789abcdef
+        hostname: node2
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 nodes: {description: Names of the nodes that are there, returned: success, type: list, elements: str}
 faults:

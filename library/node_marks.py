@@ -21,6 +21,21 @@ options:
 attributes:
   check_mode: {support: full, details: [A host that is no node yet is taken for one that has just joined.]}
 """
+EXAMPLES = r"""
+- name: Set labels and taints of nodes
+  node_marks:
+    nodes:
+      node1:
+        labels: {disk: ssd}
+        taints: []
+      node2:
+        labels: {}
+        taints: [{key: gpu, value: "true", effect: NoSchedule}]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 """

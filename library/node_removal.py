@@ -38,6 +38,30 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Drain a node
+  node_removal:
+    hosts: [node1]
+    state: drained
+    addresses: {master1: 10.77.0.11, node1: 10.77.0.12}
+    ports: {master1: 22, node1: 22}
+    control_plane_host: master1
+    timeout: 300
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+
+- name: Delete a node that was drained
+  node_removal:
+    hosts: [node1]
+    state: absent
+    addresses: {master1: 10.77.0.11, node1: 10.77.0.12}
+    ports: {master1: 22, node1: 22}
+    control_plane_host: master1
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 snapshot: {description: Where the snapshot of etcd is., returned: when a member was removed, type: str}

@@ -22,6 +22,16 @@ options:
 attributes:
   check_mode: {support: full, details: [Only reads; without a cluster there are no nodes.]}
 """
+EXAMPLES = r"""
+- name: Read the addresses of the nodes' pods
+  pod_cidrs:
+    without: [node2]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+  register: pods
+"""
 RETURN = r"""
 nodes:
   description: "By name of the node, C({cidr, address}); C(cidr) is empty for one that was given none."

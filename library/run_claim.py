@@ -18,6 +18,30 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Claim the cluster for this run
+  run_claim:
+    run:
+      origin: 0123456789abcdef
+      owner: alice@laptop
+      verb: up
+      since: 2026-01-31 12:00:00 UTC
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Give the claim back
+  run_claim:
+    run:
+      origin: 0123456789abcdef
+      owner: alice@laptop
+      verb: up
+      since: 2026-01-31 12:00:00 UTC
+    state: absent
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 claimed: {description: Whether this run has the claim now., returned: always, type: bool}
 """

@@ -21,6 +21,16 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Return to the version before
+  web_rollback:
+    name: shop
+    namespace: default
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 table: {description: "The service, and the image that it has now", returned: success, type: list, elements: dict}

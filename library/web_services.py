@@ -93,6 +93,36 @@ attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Deploy two web services
+  web_services:
+    services:
+      - name: shop
+        image: registry.example.com/shop:1.4.0
+        replicas: 3
+        node_port: 30080
+        env:
+          LANG: C.UTF-8
+          DB_PASSWORD: {secret: shop-db, key: password}
+        probe: {path: /healthz}
+      - name: blog
+        manifests: [manifests/blog.yaml]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Remove the services that are no longer declared, and keep their data
+  web_services:
+    services:
+      - name: shop
+        image: registry.example.com/shop:1.4.0
+    prune: services
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 kept:
   description: "What stays although it is no longer declared, every object as C(kind namespace/name)"

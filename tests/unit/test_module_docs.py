@@ -1,8 +1,9 @@
-"""What `ansible-doc` shows of every module: its options and results as they are."""
+"""What `ansible-doc` shows of every module: its options and results as they are, and examples that it accepts."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import re
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
+from ansible.playbook.task import Task
 from module_spec import asked_by
+from role_values import Derived
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "library").glob("*.py"))
@@ -28,6 +32,11 @@ GIVEN: dict[str, dict[str, Any]] = {"bundle_install": {"files": []}, "host_drift
 RESULT = {"changed", "diff", "failed", "msg", "warnings"}
 # What a failure may have beside its message; see docs/events.md.
 FAILURE = {"kind", "remedy", "status"}
+VERBS = {
+    "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure", "Gather",
+    "Give", "Install", "Join", "Keep", "List", "Look", "Merge", "Open", "Read", "Record", "Refuse", "Remove", "Restart",
+    "Return", "Revoke", "Run", "See", "Set", "Start", "Take", "Turn", "Update", "Verify", "Write",
+}  # fmt: skip
 
 
 def documented(file: Path, part: str) -> Any:
@@ -99,3 +108,43 @@ def test_a_reference_names_an_option_or_a_result(file: Path) -> None:
         for name in path.replace("[]", "").split("."):
             assert name in known, f"{kind}({path})"
             known = known[name].get("suboptions") or {}
+
+
+def as_module_gets(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the action plugin makes of a task's options, as far as the module's spec is concerned."""
+    given = copy.deepcopy(options)
+    for where, taken in TAKEN.items():
+        if where == name:
+            given = {key: value for key, value in given.items() if key not in taken} | GIVEN[name]
+        elif where.partition(".")[0] == name:
+            key = where.partition(".")[2]
+            given[key] = [{sub: one[sub] for sub in one if sub not in taken} for one in given[key]]
+    return given
+
+
+@each_module
+def test_examples_are_tasks_that_the_module_accepts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(file.stem)
+    order = [line.partition(" = ")[0] for line in file.read_text().splitlines() if line.endswith(' = r"""')]
+    assert order == ["DOCUMENTATION", "EXAMPLES", "RETURN"]
+    asked = asked_by(file, monkeypatch)
+    rules = {key: value for key, value in asked.settings.items() if key.startswith(("required_", "mutually_"))}
+    validator = ModuleArgumentSpecValidator(asked.argument_spec, **rules)
+    options = documented(file, "DOCUMENTATION").get("options") or {}
+    required = {name for name in TAKEN.get(file.stem, ()) if options[name].get("required")}
+    tasks = yaml.safe_load(module.EXAMPLES)
+    assert tasks
+    for task in tasks:
+        words = task["name"].split()
+        assert words[0] in VERBS, f"{task['name']}: begin with a verb"
+        assert not task["name"].endswith("."), task["name"]
+        assert set(task) - set(Task.fattributes) == {file.stem}, task["name"]
+        # Without any variable: an example shows all that it depends on.
+        arguments = {
+            key: Derived({}).text(value) if isinstance(value, str) and "{{" in value else value
+            for key, value in (task[file.stem] or {}).items()
+        }
+        assert set(arguments) >= required, task["name"]
+        assert not set(arguments) & set(GIVEN.get(file.stem, ())), task["name"]
+        errors = validator.validate(as_module_gets(file.stem, arguments)).error_messages
+        assert not errors, f"{task['name']}: {errors}"
