@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: alicloud_hosts
-short_description: Make the hosts of a cluster on Alibaba Cloud
+short_description: Create the hosts of a cluster on Alibaba Cloud
 description:
   - Keeps a VPC with a vSwitch in each zone, a security group for masters and one for nodes, a key pair, and one ECS
     instance for each host, all of them tagged with the cluster's name and id when they are made. Whatever does not
     carry both tags is never changed or removed.
-  - All that is wrong is told at once and before anything is made. What a run that was cut off left is completed by the
-    next. A zone that has no more of an instance type is passed over for the next one.
+  - All faults are reported at once, before anything is created. What an interrupted run left is completed by the next
+    one. Where a zone has no more instances of a type, the next zone is used.
   - Runs on the control machine; credentials come from where the tools of Alibaba Cloud look for them.
 options:
   region: {description: "The region, such as C(cn-hangzhou)", type: str, required: true}
@@ -74,9 +74,39 @@ options:
     default: private
   ssh_timeout_seconds: {description: "How long SSH servers may take to answer, 0 to ask none", type: int, default: 0}
 attributes:
-  check_mode: {support: full, details: [Says what would be made, and what it costs an hour.]}
+  check_mode: {support: full, details: [Reports what would be created, and what it costs an hour.]}
   diff_mode: {support: full}
 author: [Yunkube]
+"""
+EXAMPLES = r"""
+- name: Create one master and two nodes
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    masters: 1
+    nodes: 2
+    master_type: ecs.g7.large
+    node_type: ecs.g7.large
+    image: debian12
+    public_key_file: ~/.ssh/id_ecdsa.pub
+    ssh_dir: ~/.local/state/yunkube/prod/ssh
+    admin_cidrs: [203.0.113.7/32]
+    eip: masters
+
+- name: List what is in the account for the cluster
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    state: listed
+
+- name: Remove the hosts and the network that was made for them
+  alicloud_hosts:
+    region: cn-hangzhou
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    state: absent
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
@@ -91,10 +121,20 @@ surplus:
   type: list
   elements: str
 per_hour:
-  description: What new hosts cost an hour, none where it cannot be told.
+  description: What new hosts cost an hour, empty where it is not known.
   returned: with state=present
   type: float
-calls: {description: How many calls were made, returned: always, type: int}
+table:
+  description: What there is in the account, a row for each thing - C(check), C(target), C(ok), C(detail).
+  returned: with state=listed
+  type: list
+  elements: dict
+faults:
+  description: What is wrong, each with C(key), C(message) and C(remedy).
+  returned: when the declaration is refused
+  type: list
+  elements: dict
+calls: {description: How many calls to the API were made, returned: success, type: int}
 """
 
 import dataclasses

@@ -10,8 +10,8 @@ description:
   - Each node gets a route for the addresses of its pods to its instance, in every route table that the cluster's
     instances use. Routes of nodes that are gone are deleted.
   - Routes carry the cluster's id in their description. Those of others are left alone; one for the addresses of a
-    node's pods is a fault, as are a quota that does not suffice and pods in a vSwitch's range. All are said before the
-    first route is written.
+    node's pods is a fault, as are a quota that does not suffice and pods in a vSwitch's range. All are reported before
+    the first route is written.
   - Runs on the control machine, whose access key it uses; see the inventory plugin C(alicloud).
 author: [The maintainers]
 options:
@@ -37,7 +37,17 @@ attributes:
 EXAMPLES = r"""
 - name: Keep a route to each node's pods
   alicloud_routes:
-    nodes: {node-1: {cidr: 10.244.1.0/24, address: 10.0.0.2}}
+    nodes:
+      master1: {cidr: 10.244.0.0/24, address: 10.20.0.11}
+      node1: {cidr: 10.244.1.0/24, address: 10.20.0.12}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    region: cn-hangzhou
+  delegate_to: localhost
+
+- name: Delete the routes of the cluster
+  alicloud_routes:
+    state: absent
     cluster: prod
     cluster_id: 0123456789abcdef
     region: cn-hangzhou
@@ -45,7 +55,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-calls: {description: How many calls to the API that took., returned: success, type: int}
+calls: {description: How many calls to the API were made., returned: success, type: int}
 faults: {description: Why the routes cannot be made., returned: failure, type: list, elements: dict}
 """
 

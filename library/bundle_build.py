@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bundle_build
-short_description: Make the bundle that hosts install from, and serve it to them
+short_description: Build the bundle that hosts install from, and serve it to them
 description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
   - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
-    digest of the lock and of the packages pinned beside it. Where it is whole, only sizes and times are looked at.
+    digest of the lock and of the packages pinned beside it. Where it is whole, only sizes and times are compared.
   - A file that changed since it was built is found by that, checked, and made again.
   - With O(port) it is served over HTTP as C(/<sha256>), and nothing else is, at the addresses on the routes to
     O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
@@ -20,21 +20,48 @@ options:
   cache: {description: Where results, tools and bundles are kept, type: path, required: true}
   origin:
     description: Where the parts come from. C(auto) means C(source) for now; the others are refused.
+    type: str
     choices: [auto, source, release, mirror]
     default: auto
   programs_link: {description: A link to the bundle's programs for the control machine, type: path}
   port: {description: TCP port to serve the cache's bundles at; 0 serves nothing, type: int, default: 0}
   address: {description: Address to serve at; empty means those on the routes to O(hosts), type: str, default: ""}
-  hosts: {description: Addresses of the hosts that fetch, type: list, elements: str, default: []}
-  run: {description: Process that the server ends with; the action plugin gives Ansible's, type: int}
+  hosts:
+    description: Addresses of the hosts that fetch. The action plugin gives those of the inventory's masters and nodes.
+    type: list
+    elements: str
+    default: []
+  run: {description: Process that the server ends with. The action plugin gives Ansible's., type: int}
 attributes:
   check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
+"""
+EXAMPLES = r"""
+- name: Build the bundle and serve it to the hosts
+  bundle_build:
+    lock: components/kubernetes-1.37.2.yml
+    project: .
+    cache: ~/.cache/yunkube
+    programs_link: ~/.local/state/yunkube/prod/bin
+    port: 8742
+  delegate_to: localhost
+
+- name: Build the bundle and serve it nowhere
+  bundle_build:
+    lock: components/kubernetes-1.37.2.yml
+    project: .
+    cache: ~/.cache/yunkube
+  delegate_to: localhost
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 directory: {description: "The bundle's folder, in check mode where a link to it would be", returned: always, type: path}
 served: {description: Addresses at which it is served, returned: always, type: list, elements: str}
 seconds: {description: Time of each step that was built, returned: when something was, type: dict}
+rebuilt:
+  description: Digests of files that were damaged and built again.
+  returned: when something was built
+  type: list
+  elements: str
 """
 
 import json

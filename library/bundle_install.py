@@ -21,20 +21,52 @@ options:
   port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
   files:
     description:
-      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(kinds), C(purposes) and
-        C(distribution) instead, and the action plugin of this name picks the entries.
+      - Entries of the manifest. The action plugin of this name picks them by O(manifest), O(purposes), O(kinds) and
+        O(distribution), so a task does not have this option.
     type: list
     elements: dict
+  manifest:
+    description: The bundle's manifest. Taken by the action plugin, on the control machine.
+    type: path
     required: true
+  purposes:
+    description: What the host is for, C(master), C(node), C(dashboard), C(registry). Taken by the action plugin.
+    type: list
+    elements: str
+    required: true
+  kinds:
+    description: Which entries, C(runtime), C(cni), C(kubernetes), C(image), C(package). Taken by the action plugin.
+    type: list
+    elements: str
+    required: true
+  distribution:
+    description: Whose packages, such as C(debian12). Without it no package is picked. Taken by the action plugin.
+    type: str
+    default: ""
 attributes:
   check_mode: {support: full, details: [Fetches nothing; says what it would install.]}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Install the packages of the bundle
+  bundle_install:
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [node]
+    kinds: [package]
+    distribution: debian12
+
+- name: Install the kubelet, kubeadm and the images of a master from a mirror
+  bundle_install:
+    url: http://10.77.0.2:8080/bundle
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [master]
+    kinds: [kubernetes, image]
+"""
 RETURN = r"""
 changes: {description: "What was installed or would be, in words", returned: always, type: list, elements: str}
-paths: {description: Paths of the programs among them, returned: always, type: list}
-chosen: {description: How many entries were asked for, returned: always, type: int}
-bytes: {description: How much was fetched, returned: always, type: int}
+paths: {description: Paths of the programs among them, returned: always, type: list, elements: str}
+chosen: {description: How many entries the action plugin picked, returned: success, type: int}
+bytes: {description: How many bytes were fetched, returned: always, type: int}
 """
 
 import concurrent.futures

@@ -35,15 +35,28 @@ attributes:
   diff_mode: {support: none}
 """
 EXAMPLES = r"""
-- name: Check the inventory
+- name: Check the whole inventory
   cluster_config:
-    project_dir: "{{ cluster_project_dir }}"
-    sources: "{{ ansible_inventory_sources }}"
-    values: {cluster_pod_cidr: "{{ cluster_pod_cidr }}"}
-    hosts: {master1: 10.77.0.11}
-    groups: "{{ groups }}"
+    project_dir: .
+    sources: [inventory/prod]
+    groups: {masters: [master1], nodes: [node1]}
+    hosts: {master1: 10.77.0.11, node1: 10.77.0.12}
+    values:
+      cluster_name: prod
+      cluster_pod_cidr: 10.244.0.0/16
+      cluster_service_cidr: 10.96.0.0/12
+
+- name: Check only the keys that the removal of a cluster depends on
+  cluster_config:
+    project_dir: .
+    sources: [inventory/prod]
+    groups: {}
+    hosts: {}
+    values: {}
+    only: [cluster_provider, cluster_state_dir, teardown_paths]
 """
 RETURN = r"""
+notices: {description: "Faults that are only warned of, with O(warn)", returned: success, type: list, elements: str}
 kind: {description: C(config) on failure, returned: failure, type: str}
 faults:
   description: What is wrong, each with C(file), C(line), C(key), C(message) and C(remedy).

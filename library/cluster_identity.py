@@ -31,9 +31,38 @@ attributes:
   check_mode: {support: full}
 author: [The maintainers]
 """
+EXAMPLES = r"""
+- name: Ensure that the cluster has an id
+  cluster_identity:
+    cluster: prod
+    state_dir: ~/.local/state/yunkube/prod
+    sources: [inventory/prod]
+
+- name: Take the id that the hosts have
+  cluster_identity:
+    cluster: prod
+    state_dir: ~/.local/state/yunkube/prod
+    sources: [inventory/prod]
+    reattach: true
+    hosts:
+      master1: {cluster: prod, cluster_id: 0123456789abcdef}
+      node1: {cluster: prod, cluster_id: 0123456789abcdef}
+
+- name: Remove the id after the cluster was removed
+  cluster_identity:
+    cluster: prod
+    state_dir: ~/.local/state/yunkube/prod
+    sources: [inventory/prod]
+    state: absent
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-cluster_id: {description: "The id, empty where there is none yet", returned: always, type: str}
+cluster_id: {description: "The id, empty where there is none yet", returned: success, type: str}
+faults:
+  description: Why the cluster is refused, each with C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

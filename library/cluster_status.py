@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_status
-short_description: Say how the cluster is
+short_description: Report the state of the cluster
 description:
-  - Runs on a master and only reads. Says nodes, pods that do not run, workloads and the days left of certificates.
-  - When the API is silent it says so, and what the host itself knows about why.
+  - Runs on a master and only reads. Reports nodes, pods that do not run, workloads and the days left of certificates.
+  - When the API does not answer, reports that, and what the host itself knows about the cause.
 author: [Yunkube]
 options:
   nodes: {description: Nodes that should be there, by name, type: list, elements: str, default: []}
@@ -21,11 +21,22 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Read the state of the cluster
+  cluster_status:
+    nodes: [master1, node1]
+    version: 1.37.2
+    workloads: [Deployment kube-system/coredns, DaemonSet kube-system/kube-proxy]
+  delegate_to: master1
+  run_once: true
+  register: cluster
+"""
 RETURN = r"""
 status:
   description: >-
-    healthy, api (answers, server, version, detail), nodes (name, ready, roles, version, address, age_days, problem),
-    workloads (name, ok, detail), pods (target, detail), certificates (name, days)
+    The state of the cluster - healthy, api (answers, server, version, detail),
+    nodes (name, ready, roles, version, address, age_days, problem),
+    workloads (name, ok, detail), pods (target, detail), certificates (name, days), certificates_problem (why not)
   returned: always
   type: dict
 lines: {description: The same as text, returned: always, type: list, elements: str}

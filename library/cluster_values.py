@@ -13,6 +13,13 @@ author: [The maintainers]
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Read what the cluster was created with
+  cluster_values:
+  delegate_to: master1
+  run_once: true
+  register: cluster
+"""
 RETURN = r"""
 running:
   description: "C(state) is absent on a host of no cluster, silent when no API answers, or found with the texts"

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_verify
-short_description: Prove that the cluster works
+short_description: Verify that the cluster works
 description:
   - Waits until all nodes are ready and the cluster's own workloads run. Then puts a probe on every node and checks
-    DNS, the way from pod to pod across nodes, Services and node ports, and takes all of it away again.
+    DNS, connections between pods of different nodes, Services and node ports, and removes the probes.
   - Runs on a master. Changes nothing that stays, so it is never C(changed).
-  - In mode C(auto) the probes are spared when exactly these nodes and system pods passed before, since the master's
-    last start.
+  - In mode C(auto) the probes are skipped when exactly these nodes and system pods have passed since the master's last
+    start.
 author: [Yunkube]
 options:
   nodes: {description: Nodes that must be there, by name, type: list, elements: str, required: true}
@@ -38,6 +38,30 @@ options:
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Looks once and proves nothing; a host without an API is passed over.]}
+"""
+EXAMPLES = r"""
+- name: Verify the cluster, with probes where they have not passed before
+  cluster_verify:
+    nodes: [master1, node1]
+    version: 1.37.2
+    workloads: [Deployment kube-system/coredns, DaemonSet kube-system/kube-proxy]
+    namespaces: [kube-system, kube-flannel]
+    image: docker.io/yunkube/probe:0.1.1
+    host: master1
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Verify a node that was added
+  cluster_verify:
+    nodes: [master1, node2]
+    only: [master1, node2]
+    image: docker.io/yunkube/probe:0.1.1
+    host: master1
+    mode: full
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 rows: {description: "Every check: check, target, ok, seconds, detail", returned: always, type: list, elements: dict}

@@ -7,20 +7,32 @@ DOCUMENTATION = r"""
 module: docker_engine
 short_description: Ensure that a Docker engine runs and answers
 description:
-  - An engine that answers on its socket is all that is asked for; it is left as it is.
+  - An engine that answers on its socket is left as it is.
   - One that is stopped is started, by systemd where that runs, else as a daemon of its own.
   - On Debian and Ubuntu, as root, a missing one is installed from the distribution.
 options:
   install: {description: Install the engine where there is none, type: bool, default: true}
-  log_file: {description: Where an engine logs that systemd does not look after, type: path, required: true}
+  log_file: {description: Where an engine logs that systemd does not manage, type: path, required: true}
   timeout_seconds: {description: How long a started engine may take to answer, type: int, default: 60}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Start the Docker engine, and install it where it is missing
+  docker_engine:
+    log_file: ~/.cache/yunkube/logs/dockerd.log
+  become: true
+
+- name: Start the Docker engine where it is installed
+  docker_engine:
+    install: false
+    log_file: ~/.cache/yunkube/logs/dockerd.log
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+msg: {description: Why no engine answers, returned: "when there is none, with install=false", type: str}
 """
 
 import os

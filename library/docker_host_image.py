@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_host_image
-short_description: Build a Docker image that is a bare Debian machine
+short_description: Build a Docker image of a bare Debian host
 description:
   - Installs Debian into a folder with debootstrap, lays the given files over it, and imports it into the Docker engine.
   - The image is named by a digest of its recipe, and so is the archive of it in the cache; while either is there,
@@ -28,9 +28,24 @@ options:
       mode: {description: Its permissions, type: str, default: "0644"}
   cache_dir: {description: Folder of the archives, type: path, required: true}
 attributes:
-  check_mode: {support: full, details: [Says whether the image would be made.]}
+  check_mode: {support: full, details: [Reports whether the image would be built.]}
   diff_mode: {support: full}
 author: [Yunkube]
+"""
+EXAMPLES = r"""
+- name: Build the image of the hosts
+  docker_host_image:
+    distribution: debian12
+    suite: bookworm
+    packages: [openssh-server, python3, systemd-sysv]
+    masked_units: [getty.target, systemd-udevd.service]
+    files:
+      - path: /etc/systemd/journald.conf.d/docker-host.conf
+        content: |
+          [Journal]
+          Storage=volatile
+    cache_dir: ~/.cache/yunkube/hosts
+  register: image
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

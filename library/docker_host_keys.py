@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: docker_host_keys
 short_description: Install an SSH key on every host and record the host keys
 description:
-  - Keeps in one folder C(id_ed25519), the way into all hosts; C(hosts/NAME), the host key of each, made before the
-    host is; and C(known_hosts), so that the first connection is checked like any other.
-  - Hosts that are not named any more are not known any more; their keys stay, as the hosts may.
+  - Keeps in one folder C(id_ed25519), the key that opens all hosts; C(hosts/NAME), the host key of each, created before
+    the host; and C(known_hosts), so that the first connection is checked like any other.
+  - Hosts that are no longer named are removed from C(known_hosts); their keys stay, as the hosts may.
 options:
   directory: {description: The folder, type: path, required: true}
   hosts: {description: Address of each host by its name, type: dict, default: {}}
@@ -18,6 +18,17 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: full, details: [Names files; of keys only the public ones.]}
 author: [Yunkube]
+"""
+EXAMPLES = r"""
+- name: Create the SSH keys of the hosts
+  docker_host_keys:
+    directory: ~/.local/state/yunkube/prod/ssh
+    hosts: {master1: 10.77.0.11, node1: 10.77.0.12}
+
+- name: Remove the SSH keys of the hosts
+  docker_host_keys:
+    directory: ~/.local/state/yunkube/prod/ssh
+    state: absent
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

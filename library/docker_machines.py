@@ -41,8 +41,29 @@ author: [Yunkube]
 notes:
   - A new image of the same distribution leaves hosts that are there as they are, as a vendor's new image would.
 """
+EXAMPLES = r"""
+- name: Create the hosts
+  docker_machines:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    subnet: 10.77.0.0/24
+    hosts: {master1: 10.77.0.11, node1: 10.77.0.12}
+    image: yunkube-host:debian12-0123456789ab
+    entry: /usr/local/sbin/docker-host-entry
+    ssh_dir: ~/.local/state/yunkube/prod/ssh
+    memory_mb: 2048
+
+- name: Remove one host
+  docker_machines:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    ssh_dir: ~/.local/state/yunkube/prod/ssh
+    only: [node1]
+    state: absent
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done to which host and why", returned: always, type: list, elements: str}
+faults: {description: "Why hosts are refused, each with a remedy", returned: failure, type: list, elements: dict}
 """
 
 import ipaddress

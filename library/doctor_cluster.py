@@ -5,14 +5,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: doctor_cluster
-short_description: Gather what the doctor wants to know from the API
+short_description: Gather what the doctor needs from the API
 description:
-  - Runs on a master and only reads. When the API is silent it says why.
+  - Runs on a master and only reads. When the API does not answer, the facts have the reason.
 author: [The maintainers]
 options:
   host: {description: The name of the host in the inventory., type: str, required: true}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
+"""
+EXAMPLES = r"""
+- name: Read from the API what the doctor needs
+  doctor_cluster:
+    host: master1
+  register: cluster
 """
 RETURN = r"""
 facts: {description: C(ClusterFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: doctor_host
-short_description: Gather what the doctor wants to know of a host
+short_description: Gather what the doctor needs from a host
 description:
   - One call, which only reads and ends within seconds, whatever is broken on the host.
 author: [The maintainers]
@@ -16,6 +16,19 @@ options:
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
+"""
+EXAMPLES = r"""
+- name: Look at a master
+  doctor_host:
+    host: master1
+    master: true
+
+- name: Look at a node, and refuse one of another cluster
+  doctor_host:
+    host: node1
+    master: false
+    cluster: prod
+    cluster_id: 0123456789abcdef
 """
 RETURN = r"""
 facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}

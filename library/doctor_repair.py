@@ -11,8 +11,8 @@ description:
   - Every file that it changes is kept before, under C(/var/lib/yunkube/doctor), for root alone.
 author: [The maintainers]
 options:
-  id: {description: The fault., type: str, required: true}
-  repair: {description: The repair's name., type: str, required: true}
+  id: {description: "The fault, such as C(containerd-stopped); docs/faults lists them.", type: str, required: true}
+  repair: {description: "The repair's name, such as C(start_unit).", type: str, required: true}
   target: {description: "What is repaired: a file, a unit.", type: str, default: ""}
   arguments: {description: What the repair needs to know., type: dict, default: {}}
   cluster: {description: The cluster's name, type: str, default: ""}
@@ -24,6 +24,24 @@ options:
     default: []
 attributes:
   check_mode: {support: full}
+"""
+EXAMPLES = r"""
+- name: Start containerd
+  doctor_repair:
+    id: containerd-stopped
+    repair: start_unit
+    target: containerd
+    arguments: {unit: containerd}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+
+- name: Turn on the forwarding of packets
+  doctor_repair:
+    id: ip-forward-off
+    repair: set_sysctls
+    target: net.ipv4.ip_forward
+    arguments:
+      values: {net.ipv4.ip_forward: "1"}
 """
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}

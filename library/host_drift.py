@@ -5,19 +5,38 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_drift
-short_description: Say in which ways a host is not as it is declared
+short_description: Report how a host differs from what is declared
 description:
-  - Compares all that M(bundle_install), M(host_settings), M(host_firewall) and M(host_service) bring to a host, in one
-    call, with the code and the arguments that those have. Only reads.
+  - Compares everything that M(bundle_install), M(host_settings), M(host_firewall) and M(host_service) keep on a host,
+    in one call, with their code and their arguments. Only reads.
   - On a host that has joined, also reads what the running cluster was created with (M(cluster_values)).
 author: [The maintainers]
 options:
   files:
     description:
-      - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(purposes) and C(distribution)
-        instead, and the action plugin of this name picks the entries.
+      - Entries of the manifest. The action plugin of this name picks them by O(manifest), O(purposes) and
+        O(distribution), so a task does not have this option.
     type: list
     elements: dict
+  manifest:
+    description: The bundle's manifest. Taken by the action plugin, on the control machine.
+    type: path
+    required: true
+  purposes:
+    description: What the host is for, C(master), C(node), C(dashboard), C(registry). Taken by the action plugin.
+    type: list
+    elements: str
+    required: true
+  distribution:
+    description: Whose packages, such as C(debian12). Taken by the action plugin.
+    type: str
+    required: true
+  declared:
+    description:
+      - What the inventory declares of the cluster (C(cluster), C(overlay), C(proxy), C(cgroup_driver), C(kubelet),
+        C(identity)) and of this host (C(patches), C(node), C(marks)), and the names of all C(nodes) on the master that
+        lists them. Taken by the action plugin, which compares the running cluster with it.
+    type: dict
     required: true
   packages:
     description: Packages of the distribution, for a host whose packages are not in the bundle.
@@ -65,20 +84,59 @@ options:
         elements: dict
         default: []
         suboptions:
-          path: {description: Where the file stands., type: path, required: true}
+          path: {description: Path of the file., type: path, required: true}
           content: {description: The whole text., type: str, required: true}
           mode: {description: Permissions as an octal string., type: str, default: "0644"}
           restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
           secret: {description: Whether its text shows nowhere., type: bool, default: false}
       programs: {description: What else the process is made of., type: list, elements: path, default: []}
       start_condition: {description: The service is started only where this path exists., type: path}
-  node: {description: The node's name; with it tell its labels and taints, type: str, default: ""}
-  nodes: {description: Whether to list the cluster's nodes; on a master., type: bool, default: false}
+  node:
+    description: The node's name, to read its labels and taints. The action plugin gives it.
+    type: str
+    default: ""
+  nodes:
+    description: Whether to list the cluster's nodes, which a master can. The action plugin gives it.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Compare a node with what is declared
+  host_drift:
+    manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
+    purposes: [node]
+    distribution: debian12
+    settings:
+      modules: [overlay, br_netfilter]
+      modules_file: /etc/modules-load.d/kubernetes.conf
+      sysctls: {net.ipv4.ip_forward: 1}
+      sysctls_file: /etc/sysctl.d/99-kubernetes.conf
+    firewall:
+      master: false
+      sources: [10.77.0.0/24]
+      pod_cidr: 10.244.0.0/16
+    services:
+      - name: containerd.service
+        programs: [/usr/local/bin/containerd]
+    declared:
+      cluster: {clusterName: prod, networking: {podSubnet: 10.244.0.0/16}}
+      overlay: {}
+      proxy: {}
+      cgroup_driver: systemd
+      kubelet: {maxPods: 200}
+      identity: {name: prod, id: 0123456789abcdef}
+      patches: []
+      node: node1
+      marks: {labels: {disk: ssd}, taints: []}
+      nodes: []
+  register: host_drift
+"""
 RETURN = r"""
 drift: {description: "What would bring the host there, in words", returned: always, type: list, elements: str}
+host: {description: The part of RV(drift) that is of the host itself, returned: success, type: list, elements: str}
+notices: {description: Nodes that are not in the inventory, returned: when the API answers, type: list, elements: str}
 running:
   description: >-
     What the running cluster was created with; of it the action plugin of this name leaves C(state) and what differs

@@ -13,6 +13,10 @@ author: [The maintainers]
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
+EXAMPLES = r"""
+- name: Gather the facts that the roles read
+  host_facts:
+"""
 RETURN = r"""
 ansible_facts:
   description:

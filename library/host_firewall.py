@@ -31,7 +31,23 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Open ufw on a master
+  host_firewall:
+    firewall: ufw
+    master: true
+    sources: [10.77.0.0/24]
+    api_sources: [192.168.1.0/24]
+    pod_cidr: 10.244.0.0/16
 
+- name: Turn firewalld off
+  host_firewall:
+    firewall: firewalld
+    state: "off"
+    master: false
+    sources: [10.77.0.0/24]
+    pod_cidr: 10.244.0.0/16
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """

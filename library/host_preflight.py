@@ -8,7 +8,7 @@ module: host_preflight
 short_description: Find every fault of a host that keeps Kubernetes from running on it
 description:
   - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
-    nothing, so that the faults of all hosts can be told together.
+    nothing, so that the faults of all hosts can be reported together.
   - A host that is a member of the cluster already has proved that it can be; of its own it has no faults but ports that
     a registry would need.
   - A member of any cluster without this cluster's record on it is refused, and so is a host with another's record.
@@ -43,12 +43,30 @@ options:
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
 """
-
+EXAMPLES = r"""
+- name: Check a host before it becomes a master
+  host_preflight:
+    master: true
+    node: master1
+    architecture: amd64
+    node_ip: 10.77.0.11
+    cidrs: {cluster_pod_cidr: 10.244.0.0/16, cluster_service_cidr: 10.96.0.0/12}
+    control_time: "{{ now().timestamp() }}"
+    memory_mb: 1700
+    cpus: 2
+    disk_mb: {/: 1024, /var/lib: 4096}
+    systems: {debian: "12", ubuntu: "22.04"}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    endpoint: 10.77.0.11:6443
+  register: preflight
+"""
 RETURN = r"""
 faults:
   description: What is wrong, each a dictionary of C(check), C(message) and C(remedy).
   returned: always
   type: list
+  elements: dict
 hostname: {description: The host's own name., returned: always, type: str}
 machine_id: {description: What stands in /etc/machine-id., returned: always, type: str}
 product_uuid: {description: The firmware's id of the machine, empty where there is none., returned: always, type: str}

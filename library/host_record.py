@@ -10,8 +10,8 @@ description:
   - Writes packages, units, kernel settings, mounts, network links, routes, the packet filter and the files that a
     cluster could change to C(/var/lib/yunkube/before.json), readable to root alone.
   - M(host_teardown) compares the host with it at the end.
-  - A record is never overwritten, so a run that was killed and goes on keeps the first one. One of another cluster is
-    refused.
+  - A record is never overwritten, so the next run after one that was killed keeps the first record. One of another
+    cluster is refused.
 author: [The maintainers]
 options:
   cluster: {description: The cluster's name., type: str, required: true}
@@ -28,9 +28,34 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Record what the host is before anything changes
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    packages: [conntrack, ipset, socat]
+
+- name: Read which cluster the host belongs to
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  check_mode: true
+  register: recorded
+
+- name: Write the id into a record that has none
+  host_record:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    reattach: true
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 bytes: {description: Size of a new record., returned: when it was written, type: int}
+faults:
+  description: Why the host is refused, with C(check), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 record:
   description: C(cluster) and C(cluster_id) of the record that was there, empty without one.
   returned: always

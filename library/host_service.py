@@ -8,8 +8,8 @@ module: host_service
 short_description: Write a service's files, enable it, start it, and restart it when they are newer than its process
 description:
   - Writes the files that differ, each in one step, makes systemd read changed units, enables and starts the service.
-  - Restarts it when something that it reads changed after its process started. The host itself says that, so a run
-    that is killed between a change and the restart is made good by the next one, where a handler would be forgotten.
+  - Restarts it when something that it reads changed after its process started. The host itself shows that, so a run
+    that is killed between a change and the restart is completed by the next one, where a handler would be forgotten.
 author: [The maintainers]
 options:
   name: {description: "The unit, such as C(containerd.service).", type: str, required: true}
@@ -19,7 +19,7 @@ options:
     elements: dict
     default: []
     suboptions:
-      path: {description: Where the file stands., type: path, required: true}
+      path: {description: Path of the file., type: path, required: true}
       content: {description: The whole text., type: str, required: true}
       mode: {description: "Permissions as an octal string, such as C('0644').", type: str, default: "0644"}
       restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
@@ -35,9 +35,32 @@ attributes:
   check_mode: {support: full, details: [A unit that is not there yet would be enabled and started.]}
   diff_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Run containerd with its configuration
+  host_service:
+    name: containerd.service
+    files:
+      - path: /etc/containerd/config.toml
+        content: |
+          version = 3
+      - path: /etc/default/containerd
+        content: |
+          HTTPS_PROXY=http://10.77.0.2:3128
+        mode: "0600"
+        secret: true
+    programs: [/usr/local/bin/containerd]
 
+- name: Enable the kubelet, and start it only on a host that has joined
+  host_service:
+    name: kubelet.service
+    start_condition: /var/lib/kubelet/config.yaml
+"""
 RETURN = r"""
-changed_paths: {description: The files that were (or would be) written., returned: always, type: list}
+changed_paths:
+  description: The files that were (or would be) written.
+  returned: always
+  type: list
+  elements: str
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """
 

@@ -21,7 +21,17 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 """
-
+EXAMPLES = r"""
+- name: Set the kernel up, now and at boot
+  host_settings:
+    modules: [overlay, br_netfilter]
+    modules_file: /etc/modules-load.d/kubernetes.conf
+    sysctls:
+      net.bridge.bridge-nf-call-iptables: 1
+      net.ipv4.ip_forward: 1
+    sysctls_file: /etc/sysctl.d/99-kubernetes.conf
+    swap: "off"
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 """

@@ -7,18 +7,18 @@ DOCUMENTATION = r"""
 module: host_teardown
 short_description: Remove Kubernetes from a host, and nothing else
 description:
-  - Ends pods, stops and disables the services, removes the named files, folders and network links, and undoes what the
+  - Stops pods, stops and disables the services, removes the named files, folders and network links, and undoes what the
     record of M(host_record) and the notes beside it record - packages, kernel settings, openings of a firewall, swap.
   - What the record names stays - files and folders, chains of the packet filter, network links, namespaces. So do
     other file systems below the folders. Files of the host that the cluster replaced are restored.
   - Of the packet filter only the chains with the given prefixes go, the rules that jump to them, and tables that were
     not there before and are empty.
-  - C(/var/lib/etcd) goes on hosts that run a control plane only.
+  - C(/var/lib/etcd) is removed only on hosts that run a control plane.
   - A host is refused whose containerd holds things of others, and one that holds images of the registry without
     O(force).
   - Ends with an audit. The host is compared with its record; every difference fails the module, and the record stays
     until there is none.
-  - Leaves the cluster's other hosts alone; etcd's members are not told, as all of them go.
+  - Leaves the cluster's other hosts alone; members of etcd are not removed one by one, as all hosts are.
 options:
   cluster: {description: "Name of the cluster; a host of another one is refused", type: str, required: true}
   cluster_id: {description: "Id of the cluster; a host of another one is refused", type: str, required: true}
@@ -32,24 +32,47 @@ options:
   services: {description: Units to stop and disable, type: list, elements: str, required: true}
   paths: {description: Files and folders to remove, type: list, elements: path, required: true}
   links: {description: Network links to delete, type: list, elements: str, default: []}
-  chain_prefixes: {description: How the chains begin that go, type: list, elements: str, default: []}
-  nft_tables: {description: Tables of nftables that go, type: list, elements: str, default: []}
+  chain_prefixes: {description: Prefixes of the chains to remove, type: list, elements: str, default: []}
+  nft_tables: {description: Tables of nftables to remove, type: list, elements: str, default: []}
   shared_sysctls:
     description: Patterns of settings that are not the host's alone
     type: list
     elements: str
     default: []
-  accept: {description: Patterns of differences that are known and fine, type: list, elements: str, default: []}
+  accept: {description: Patterns of differences that are accepted, type: list, elements: str, default: []}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
 author: [Yunkube]
 """
+EXAMPLES = r"""
+- name: Remove Kubernetes from the host
+  host_teardown:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    services: [kubelet.service, containerd.service]
+    paths: [/etc/cni/net.d, /etc/containerd, /etc/kubernetes, /var/lib/etcd, /var/lib/kubelet]
+    links: [cni0, flannel.1]
+    chain_prefixes: [KUBE-, FLANNEL-]
+
+- name: See what would be removed, and why the host would be refused
+  host_teardown:
+    cluster: prod
+    cluster_id: 0123456789abcdef
+    services: [kubelet.service, containerd.service]
+    paths: [/etc/kubernetes, /var/lib/kubelet]
+  check_mode: true
+  register: teardown
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-faults: {description: Why the host is refused, returned: in check mode, type: list, elements: dict}
-audit: {description: "C(passed), or C(none) without a record", returned: always, type: str}
+faults:
+  description: Why the host is refused, or how it differs from its record.
+  returned: in check mode, and on failure
+  type: list
+  elements: dict
+audit: {description: "C(passed), or C(none) without a record", returned: success, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule

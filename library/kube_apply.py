@@ -5,9 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kube_apply
-short_description: Bring objects of the cluster to what manifests say
+short_description: Apply manifests to the cluster
 description:
-  - Server-side apply as field manager C(yunkube). Fields that a manifest names are made so, others are left alone.
+  - Server-side apply as field manager C(yunkube). Fields that a manifest names are set, others are left alone.
   - Runs on a master and speaks to the API itself, so it needs neither kubectl nor a library.
 author: [Yunkube]
 options:
@@ -33,7 +33,7 @@ options:
       username: {description: Of a login., type: str, default: admin}
       password: {description: "Of a login. Empty: the one that it has, or a new one.", type: str, default: ""}
       missing:
-        description: "Said when a login has no password and none may be made, as the account is another's."
+        description: "The error of a login without a password that cannot be made here, as others own the account."
         type: str
         default: ""
       reader:
@@ -52,7 +52,7 @@ options:
         description: "Which of these Secrets signs a certificate, by its name. Empty: the cluster's CA."
         type: str
         default: ""
-  state: {description: Whether the objects shall be there, type: str, choices: [present, absent], default: present}
+  state: {description: Whether the objects exist, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
@@ -61,9 +61,44 @@ attributes:
   diff_mode: {support: full}
 """
 EXAMPLES = r"""
-- name: Apply the network's manifests
+- name: Apply a namespace and a ConfigMap
   kube_apply:
-    resources: "{{ lookup('ansible.builtin.template', 'flannel.yaml.j2') | from_yaml_all }}"
+    resources:
+      - apiVersion: v1
+        kind: Namespace
+        metadata: {name: shop}
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: settings, namespace: shop}
+        data: {currency: EUR}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Apply a namespace with a login whose password is made on the master
+  kube_apply:
+    resources:
+      - apiVersion: v1
+        kind: Namespace
+        metadata: {name: registry}
+    secrets:
+      - kind: login
+        namespace: registry
+        name: registry-login
+        username: admin
+  delegate_to: master1
+  run_once: true
+
+- name: Delete a ConfigMap
+  kube_apply:
+    resources:
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: settings, namespace: shop}
+    state: absent
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubeadm_init
 short_description: Make this host the cluster's first master with kubeadm init
 description:
-  - Looks at the host and at the API; where the control plane is complete, it answers in one round trip.
+  - Looks at the host and at the API; where the control plane is complete, that takes one round trip.
   - Finishes what an interrupted run left. Every phase of C(kubeadm init) can be repeated, so nothing is ever reset;
     the checks that fail on such leftovers are ignored by name, and only when the leftover is this cluster's own.
   - Waits for a kubeadm that still runs from an earlier, killed run, and for the API of a host that just started.
@@ -30,7 +30,7 @@ options:
     elements: dict
     default: []
   kubeconfig_server:
-    description: Under which address the API server stands in the kubeconfig that C(kubeconfig_digest) is of.
+    description: The API server's address in the kubeconfig that RV(kubeconfig_digest) is of.
     type: str
     default: ""
   others:
@@ -46,11 +46,35 @@ options:
     type: str
     default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
-  boot_timeout: {description: Seconds to wait for a control plane that is there but silent, type: int, default: 60}
+  boot_timeout: {description: Seconds to wait for a control plane that does not answer yet, type: int, default: 60}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
+"""
+EXAMPLES = r"""
+- name: Start the control plane
+  kubeadm_init:
+    config: |
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: InitConfiguration
+      localAPIEndpoint: {advertiseAddress: 10.77.0.11, bindPort: 6443}
+      nodeRegistration: {name: master1, criSocket: unix:///run/containerd/containerd.sock}
+      patches: {directory: /run/yunkube/patches}
+      ---
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: ClusterConfiguration
+      clusterName: prod
+      kubernetesVersion: v1.37.2
+      controlPlaneEndpoint: 10.77.0.11:6443
+      networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12}
+    endpoint: 10.77.0.11:6443
+    patches:
+      - corednsdeployment: {spec: {replicas: 3}}
+    others: {master2: false, master3: false}
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  register: control_plane
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
@@ -60,6 +84,9 @@ missing: {description: What a partial control plane lacked, returned: always, ty
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+faults: {description: "Why there may be no control plane here", returned: failure, type: list, elements: dict}
+rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int}
+kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
 
 import base64

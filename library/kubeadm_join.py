@@ -8,8 +8,8 @@ module: kubeadm_join
 short_description: Make this host a node of the cluster with kubeadm join
 description:
   - Without O(config) it only looks, so that a token is minted for a host that needs one and for no other.
-    A host that joined and whose kubelet stands still gets it started.
-  - With O(config) it joins, going on from what an interrupted run left. A master has joined when its node is marked as
+    Where a host has joined and its kubelet does not run, the kubelet is started.
+  - With O(config) it joins, and continues what an interrupted run left. A master has joined when its node is marked as
     one, which kubeadm does last.
   - Refuses a host that belongs to another cluster, which it learns from the certificate that the API shows.
 author: [Yunkube]
@@ -31,12 +31,36 @@ options:
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
 """
+EXAMPLES = r"""
+- name: See whether the host has joined
+  kubeadm_join:
+    endpoint: 10.77.0.11:6443
+    node: node1
+  register: node
+
+- name: Join the cluster
+  kubeadm_join:
+    config: |
+      apiVersion: kubeadm.k8s.io/v1beta4
+      kind: JoinConfiguration
+      discovery:
+        bootstrapToken:
+          apiServerEndpoint: 10.77.0.11:6443
+          token: abcdef.0123456789abcdef
+          caCertHashes: ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
+      nodeRegistration: {name: node1, criSocket: unix:///run/containerd/containerd.sock}
+    endpoint: 10.77.0.11:6443
+    node: node1
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+faults: {description: "Why the host may not join", returned: failure, type: list, elements: dict}
+rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int}
+kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
 
 import re

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeadm_token
-short_description: Mint short-lived tokens with which hosts can join
+short_description: Create short-lived tokens with which hosts can join
 description:
   - Runs on a master, once for all hosts that join. Makes the Secrets that C(kubeadm token create) makes, one for each
     host, and waits until the cluster has signed its public description for them; a join that came earlier would wait
     five seconds before it looked again.
   - In a playbook it does not fail, as that would end the play for all hosts. There are no tokens then, and C(msg)
     says why.
-  - Mints new tokens every time, so call it only for hosts that have not joined. A token that an earlier run left for
+  - Creates new tokens every time, so call it only for hosts that have not joined. A token that an earlier run left for
     one of them is revoked.
   - With O(certificate_key) it also leaves the control plane's certificates in the cluster for two hours, encrypted
     with a new key, for a further master.
@@ -21,13 +21,43 @@ options:
   hosts: {description: Who joins with them, type: list, elements: str, required: true}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
-  state: {description: Mint tokens or revoke them, type: str, choices: [present, absent], default: present}
+  state: {description: Create tokens or revoke them, type: str, choices: [present, absent], default: present}
   token_ids: {description: The tokens to revoke, type: list, elements: str, default: []}
-  ttl: {description: Seconds for which they are good, type: int, default: 900}
+  ttl: {description: Seconds for which they are valid, type: int, default: 900}
   certificate_key: {description: Whether a master joins, type: bool, default: false}
   kubernetes_version: {description: "The cluster's version, needed with O(certificate_key)", type: str, default: ""}
 attributes:
-  check_mode: {support: full, details: [Mints nothing; the values come back empty.]}
+  check_mode: {support: full, details: [Creates nothing; the values come back empty.]}
+"""
+EXAMPLES = r"""
+- name: Create a token for each host that joins
+  kubeadm_token:
+    hosts: [node1, node2]
+    ttl: 900
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+  no_log: true
+  register: tokens
+
+- name: Create a token for another master, with the certificates of the control plane
+  kubeadm_token:
+    hosts: [master2]
+    certificate_key: true
+    kubernetes_version: 1.37.2
+  delegate_to: master1
+  run_once: true
+  no_log: true
+  register: tokens
+
+- name: Revoke a token
+  kubeadm_token:
+    hosts: [node1]
+    token_ids: [abcdef]
+    state: absent
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
@@ -37,6 +67,7 @@ tokens:
   type: dict
 ca_cert_hash: {description: Pin of the cluster's CA, returned: when state is present, type: str}
 certificate_key: {description: Key of the certificates, returned: when state is present, type: str}
+msg: {description: Why there are no tokens, returned: "when there are none, by the action plugin", type: str}
 """
 
 import base64

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubeconfig_file
-short_description: Bring the kubeconfig of one cluster to a file of the control machine
+short_description: Write the kubeconfig of one cluster to a file of the control machine
 description:
   - Writes a file that holds this cluster alone, or merges the cluster into one that holds others, as C(kubectl config)
     does, under the lock that kubectl takes. What was there before is kept under another name.
@@ -22,7 +22,7 @@ options:
     required: true
   merge: {description: Whether other clusters in the file stay., type: bool, default: true}
   state:
-    description: Whether the cluster shall be in the file.
+    description: Whether the cluster is in the file.
     type: str
     choices: [present, absent]
     default: present
@@ -30,9 +30,25 @@ attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
 """
+EXAMPLES = r"""
+- name: Merge the cluster into the kubeconfig of the user
+  kubeconfig_file:
+    path: ~/.kube/config
+    source: ~/.local/state/yunkube/prod/kubeconfig
+    cluster: prod
+  delegate_to: localhost
+
+- name: Remove the cluster from the kubeconfig of the user
+  kubeconfig_file:
+    path: ~/.kube/config
+    source: ~/.local/state/yunkube/prod/kubeconfig
+    cluster: prod
+    state: absent
+  delegate_to: localhost
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-backup: {description: "Where the former file is kept", returned: when it was changed, type: str}
+backup: {description: "Where the former file is kept, empty when there is none", returned: success, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib

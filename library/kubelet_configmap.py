@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: kubelet_configmap
 short_description: Write the kubelet configuration of the whole cluster
 description:
-  - Writes ConfigMap C(kube-system/kubelet-config), which a joining host gets and M(kubelet_rollout) brings to a host.
+  - Writes ConfigMap C(kube-system/kubelet-config), which a joining host gets and M(kubelet_rollout) writes to a host.
   - Runs on a host of the control plane. Changes no kubelet.
 author: [The maintainers]
 options:
@@ -23,6 +23,26 @@ options:
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
+"""
+EXAMPLES = r"""
+- name: Update the kubelet configuration of the cluster
+  kubelet_configmap:
+    text: |
+      apiVersion: kubelet.config.k8s.io/v1beta1
+      kind: KubeletConfiguration
+      cgroupDriver: systemd
+      maxPods: 200
+    declared: |
+      {"maxPods": 200}
+    former: |
+      apiVersion: kubelet.config.k8s.io/v1beta1
+      kind: KubeletConfiguration
+      cgroupDriver: systemd
+    fields: [maxPods 200 instead of 110]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kubelet_rollout
-short_description: Bring the cluster's kubelet configuration to this host
+short_description: Write the cluster's kubelet configuration to this host
 description:
   - Lets kubeadm write C(/var/lib/kubelet/config.yaml) from ConfigMap C(kube-system/kubelet-config) and the host's
     patches, restarts the kubelet where the file changed, and returns when the node has reported that it is Ready.
   - Where the kubelet does not get ready with it, the former file is put back, the kubelet is restarted, and the module
-    fails with what the kubelet said. With C(throttle) of 1 no host is lost, as those after one that failed are not
+    fails with what the kubelet logged. With C(throttle) of 1 no host is lost, as those after one that failed are not
     tried (plugins/action/kubelet_rollout.py).
 author: [The maintainers]
 options:
@@ -26,6 +26,17 @@ options:
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Says what it would do.]}
+"""
+EXAMPLES = r"""
+- name: Restart the kubelet with the configuration of the cluster
+  kubelet_rollout:
+    node: node1
+    patches:
+      - kubeletconfiguration: {maxPods: 50}
+    fields: [maxPods 50 instead of 110]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  throttle: 1
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

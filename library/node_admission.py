@@ -8,7 +8,7 @@ module: node_admission
 short_description: Refuse hosts that cannot be added to the cluster
 description:
   - Runs on the control plane host and asks the API once, however many nodes there are.
-  - Refuses a host that is a node already and is Ready; one whose join was cut short goes on.
+  - Refuses a host that is a node already and is Ready; one whose join was interrupted may continue.
   - With O(identities), refuses a host that has its machine-id, product_uuid or name in common with another node.
 author: [Yunkube]
 options:
@@ -23,8 +23,34 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Check that the hosts can join
+  node_admission:
+    hosts: [node2, node3]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Refuse a host whose identity another node has
+  node_admission:
+    hosts: [node2]
+    cluster: prod
+    identities:
+      node2:
+        machine_id: 0123456789abcdef0123456789abcdef
+        product_uuid: 01234567-89ab-cdef-0123-456789abcdef
+        hostname: node2
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
-nodes: {description: Names of the nodes that are there, returned: always, type: list, elements: str}
+nodes: {description: Names of the nodes that are there, returned: success, type: list, elements: str}
+faults:
+  description: Hosts that are refused, each with C(host), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_marks
-short_description: Give nodes the labels and taints that are declared for them
+short_description: Set the labels and taints that are declared for nodes
 description:
   - Sets labels and taints that are missing or different, and removes those that were declared before and no longer are.
     Those of others stay.
@@ -20,6 +20,21 @@ options:
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [A host that is no node yet is taken for one that has just joined.]}
+"""
+EXAMPLES = r"""
+- name: Set labels and taints of nodes
+  node_marks:
+    nodes:
+      node1:
+        labels: {disk: ssd}
+        taints: []
+      node2:
+        labels: {}
+        taints: [{key: gpu, value: "true", effect: NoSchedule}]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}

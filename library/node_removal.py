@@ -8,8 +8,8 @@ module: node_removal
 short_description: Drain nodes, and delete them
 description:
   - Runs on the control plane host. In state C(drained) it first judges all the hosts, and changes nothing when one of
-    them must not go. Then C(kubectl drain) lets the pods of each node leave, as their disruption budgets allow. What
-    does not leave in time fails the module, and the node takes pods again.
+    them must stay. Then C(kubectl drain) lets the pods of each node leave, as their disruption budgets allow. Pods
+    that do not leave in time fail the module, and the node takes pods again.
   - Of a master it then removes the member of etcd, one after the other - a snapshot is saved before, and the other
     members are healthy after. So the host can be reset without costing etcd its quorum. A member is found by its
     host's name or address, also when its node was deleted.
@@ -38,9 +38,38 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Drain a node
+  node_removal:
+    hosts: [node1]
+    state: drained
+    addresses: {master1: 10.77.0.11, node1: 10.77.0.12}
+    ports: {master1: 22, node1: 22}
+    control_plane_host: master1
+    timeout: 300
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+
+- name: Delete a node that was drained
+  node_removal:
+    hosts: [node1]
+    state: absent
+    addresses: {master1: 10.77.0.11, node1: 10.77.0.12}
+    ports: {master1: 22, node1: 22}
+    control_plane_host: master1
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 snapshot: {description: Where the snapshot of etcd is., returned: when a member was removed, type: str}
+faults:
+  description: Why hosts cannot be removed, each with C(host), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import contextlib

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pod_cidrs
-short_description: Read which node has which addresses for its pods
+short_description: Read the range of pod addresses of each node
 description:
   - Runs on a host of the control plane and asks the API once; while a node that has just joined has no addresses for
     its pods yet, some times more.
@@ -21,6 +21,16 @@ options:
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full, details: [Only reads; without a cluster there are no nodes.]}
+"""
+EXAMPLES = r"""
+- name: Read the addresses of the nodes' pods
+  pod_cidrs:
+    without: [node2]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+  register: pods
 """
 RETURN = r"""
 nodes:

@@ -12,11 +12,35 @@ description:
 author: [Yunkube]
 options:
   run: {description: "The run, as C(cluster_run) has it; an empty one claims nothing.", type: dict, default: {}}
-  state: {description: Whether the run goes on, type: str, choices: [present, absent], default: present}
+  state: {description: Claim the cluster or release it, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
   check_mode: {support: full}
+"""
+EXAMPLES = r"""
+- name: Claim the cluster for this run
+  run_claim:
+    run:
+      origin: 0123456789abcdef
+      owner: alice@laptop
+      verb: up
+      since: 2026-01-31 12:00:00 UTC
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Give the claim back
+  run_claim:
+    run:
+      origin: 0123456789abcdef
+      owner: alice@laptop
+      verb: up
+      since: 2026-01-31 12:00:00 UTC
+    state: absent
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 claimed: {description: Whether this run has the claim now., returned: always, type: bool}

@@ -15,6 +15,18 @@ options:
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
+EXAMPLES = r"""
+- name: Gather logs and states of a master
+  support_collect:
+    master: true
+  register: support
+
+- name: Gather at most 16 KiB of each log of a node
+  support_collect:
+    master: false
+    limit: 16384
+  register: support
+"""
 RETURN = r"""
 parts: {description: "Name of a part, such as C(journal/kubelet.log): its text", returned: always, type: dict}
 """

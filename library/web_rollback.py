@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: web_rollback
-short_description: Take a web service back to the version before
+short_description: Return a web service to its previous version
 description:
-  - A Deployment goes back to its revision before, a ReplicationController to the template that it had before.
-  - The number of pods stays. Waits until they run. Called again, it takes the rollback back.
+  - A Deployment returns to its previous revision, a ReplicationController to its previous template.
+  - The number of pods stays. Waits until they run. Called again, it undoes the rollback.
 author: [Yunkube]
 options:
   name: {description: The service., type: str, required: true}
@@ -21,9 +21,24 @@ options:
 attributes:
   check_mode: {support: full}
 """
+EXAMPLES = r"""
+- name: Return to the version before
+  web_rollback:
+    name: shop
+    namespace: default
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 table: {description: "The service, and the image that it has now", returned: success, type: list, elements: dict}
+faults:
+  description: Why the service does not run, with C(host) (namespace/name), C(check), C(message) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import json

@@ -23,6 +23,10 @@ options:
     suboptions:
       name: {description: Its name., type: str, required: true}
       image: {description: Its image., type: str, default: ""}
+      manifests:
+        description: In place of O(services[].image), files with manifests. The action plugin reads them.
+        type: list
+        elements: str
       namespace: {description: Where it is; made when it is not there., type: str, default: default}
       kind:
         description: The controller of its pods.
@@ -30,10 +34,10 @@ options:
         choices: [Deployment, ReplicationController]
         default: Deployment
       replicas: {description: How many pods., type: int, default: 2}
-      port: {description: Where the program listens., type: int, default: 8080}
-      node_port: {description: Where every host answers for it., type: int}
-      cpu: {description: What a pod is sure to get., type: str, default: 500m}
-      memory: {description: What a pod gets and must not exceed., type: str, default: 600Mi}
+      port: {description: The port on which the program listens., type: int, default: 8080}
+      node_port: {description: The port on which every host answers for it., type: int}
+      cpu: {description: The CPU request of a pod., type: str, default: 500m}
+      memory: {description: The memory request and limit of a pod., type: str, default: 600Mi}
       pull_policy:
         description: When a node asks the registry.
         type: str
@@ -60,7 +64,7 @@ options:
           path: {description: "Asked for by HTTP. Empty: that it listens is enough.", type: str, default: ""}
           startup_seconds: {description: How long the program may take to start., type: int, default: 60}
       resources:
-        description: Manifests in place of all that; image is empty then.
+        description: Manifests in place of all that, from the action plugin; image is empty then.
         type: list
         elements: dict
         default: []
@@ -88,6 +92,36 @@ options:
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
   diff_mode: {support: full}
+"""
+EXAMPLES = r"""
+- name: Deploy two web services
+  web_services:
+    services:
+      - name: shop
+        image: registry.example.com/shop:1.4.0
+        replicas: 3
+        node_port: 30080
+        env:
+          LANG: C.UTF-8
+          DB_PASSWORD: {secret: shop-db, key: password}
+        probe: {path: /healthz}
+      - name: blog
+        manifests: [manifests/blog.yaml]
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
+
+- name: Remove the services that are no longer declared, and keep their data
+  web_services:
+    services:
+      - name: shop
+        image: registry.example.com/shop:1.4.0
+    prune: services
+    cluster: prod
+    cluster_id: 0123456789abcdef
+  delegate_to: master1
+  run_once: true
 """
 RETURN = r"""
 kept:

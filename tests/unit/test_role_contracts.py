@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.basic import AnsibleModule
+from module_spec import asked_by
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/tasks"))
@@ -173,56 +173,6 @@ def test_a_host_that_is_off_or_cut_off_costs_about_half_a_minute() -> None:
     again = sum(option["ConnectTimeout"] + 2**attempt - 1 for attempt in range(retries))
     assert option["ConnectTimeout"] + again <= 20
     assert option["ServerAliveInterval"] * option["ServerAliveCountMax"] + again <= 31
-
-
-class Asked(Exception):  # noqa: N818 - no error, a way out of main() with what was asked for
-    """What a module asks AnsibleModule for."""
-
-    def __init__(self, argument_spec: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Carry the argument spec and the rest."""
-        super().__init__()
-        self.argument_spec = argument_spec
-        self.settings = settings
-
-
-def asked_by(file: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Return what a module asks AnsibleModule for."""
-
-    def refuse(_self: AnsibleModule, argument_spec: dict[str, Any], **settings: Any) -> None:
-        raise Asked(argument_spec, settings)
-
-    monkeypatch.setattr(AnsibleModule, "__init__", refuse)
-    with pytest.raises(Asked) as caught:
-        importlib.import_module(file.stem).main()
-    return caught.value
-
-
-@each_module
-def test_a_module_is_documented_as_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(file.stem)
-    documented = yaml.safe_load(module.DOCUMENTATION)
-    assert documented["module"] == file.stem
-    assert documented["short_description"]
-    compare_options(documented.get("options") or {}, asked_by(file, monkeypatch).argument_spec, file.stem)
-    assert yaml.safe_load(module.RETURN)
-
-
-def compare_options(documented: dict[str, Any], spec: dict[str, Any], where: str) -> None:
-    """Fail where documentation and argument spec differ."""
-    assert set(documented) == set(spec), where
-    for name, option in spec.items():
-        entry = documented[name]
-        assert entry.get("description"), f"{where}.{name} has no description"
-        for key, standard in (
-            ("type", "str"),
-            ("required", False),
-            ("elements", None),
-            ("choices", None),
-            ("default", None),
-        ):
-            assert entry.get(key, standard) == option.get(key, standard), f"{where}.{name}: {key}"
-        if "options" in option or "suboptions" in entry:
-            compare_options(entry.get("suboptions") or {}, option.get("options") or {}, f"{where}.{name}")
 
 
 @each_module
