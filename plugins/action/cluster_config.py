@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import typing as t
 from pathlib import Path
 
@@ -24,8 +23,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        sys.path.append(str(PROJECT / "library"))
-        from cluster_config import failure, judge  # noqa: PLC0415 - after the paths that it needs
+        from ansible.module_utils.yunkube.control.spec_check import failure, judge  # noqa: PLC0415 - needs that path
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
         extra = load_extra_vars(self._loader)

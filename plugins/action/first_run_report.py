@@ -7,7 +7,6 @@ hosts of the play reported is enough in most runs; otherwise the task's host is 
 from __future__ import annotations
 
 import json
-import sys
 import typing as t
 from pathlib import Path
 
@@ -46,7 +45,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         arguments = json.loads(json.dumps(arguments))  # without Ansible's marks
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        sys.path.append(str(PROJECT / "library"))
         known, differences = verdict(arguments["reports"], arguments["host"])
         if not known and not arguments["reports"].get(arguments["host"]):
             known, differences = self._asked(arguments["declared"], task_vars)
@@ -70,7 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         from ansible.module_utils.yunkube.control.config import Fault  # noqa: PLC0415 - after the paths that they need
         from ansible.module_utils.yunkube.control.first_run import Difference, in_words  # noqa: PLC0415
         from ansible.module_utils.yunkube.control.inventory_files import read  # noqa: PLC0415
-        from cluster_config import failure, in_order, place  # noqa: PLC0415
+        from ansible.module_utils.yunkube.control.spec_check import failure, in_order, place  # noqa: PLC0415
 
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])
         inventory.extra = load_extra_vars(self._loader)

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings, warnings
 from ansible.module_utils.yunkube.control.config import check_value
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
@@ -72,7 +72,7 @@ def said(tmp_path: Path, text: str, hosts: str = HOSTS, given: Cluster | None = 
     inventory = read([tmp_path])
     return [
         str(fault)
-        for fault in cluster_config.in_order(cluster_config.faults_of(inventory, OPTIONS, given or cluster(), tmp_path))
+        for fault in spec_check.in_order(spec_check.faults_of(inventory, OPTIONS, given or cluster(), tmp_path))
     ]
 
 
@@ -305,7 +305,7 @@ def test_folders_that_go_are_judged_for_whatever_host_they_are_named(tmp_path: P
     (tmp_path / "hosts.yml").write_text(HOSTS)
     (tmp_path / "host_vars/node1.yml").write_text('teardown_paths: [/opt, "{{ x_data }}"]\n')
     inventory = read([tmp_path])
-    assert [path for entry in inventory.entries for path in cluster_config.paths_of(entry)] == ["/opt"]
+    assert [path for entry in inventory.entries for path in spec_check.paths_of(entry)] == ["/opt"]
 
 
 def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> None:
@@ -324,13 +324,13 @@ def test_the_roles_of_the_project_are_read_quickly() -> None:
     read([ROOT / "inventory/sample"])
     assert time.perf_counter() - start < 0.4
     assert {"cluster_pod_cidr", "cluster_kubelet_config"} <= set(options)
-    assert "1.37.2" in cluster_config.locked_releases(ROOT / "components")
+    assert "1.37.2" in spec_check.locked_releases(ROOT / "components")
 
 
 @pytest.mark.parametrize("inventory", ["alicloud", "docker", "sample"])
 def test_the_inventories_that_we_ship_are_right(inventory: str) -> None:
     options = role_options(ROOT / "roles")
-    faults = cluster_config.faults_of(read([ROOT / "inventory" / inventory]), options, cluster(), ROOT)
+    faults = spec_check.faults_of(read([ROOT / "inventory" / inventory]), options, cluster(), ROOT)
     assert [str(fault) for fault in faults] == []
 
 
@@ -391,7 +391,7 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
     services = [{"name": "web", "image": "web:1", "nodeport": 31111}, {"name": "shop", "image": "a", "port": 0}]
     (tmp_path / "group_vars/all/cluster.yml").write_text(f"web_services: {json.dumps(services)}\n")
     given = cluster(web_services=services)
-    faults = [str(fault) for fault in cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)]
+    faults = [str(fault) for fault in spec_check.faults_of(read([tmp_path]), options, given, tmp_path)]
     assert faults == [
         "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
         "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",

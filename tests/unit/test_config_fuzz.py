@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
 import yaml
-from ansible.module_utils.yunkube.control import inventory_files, references
+from ansible.module_utils.yunkube.control import inventory_files, references, spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from deployer.cluster import find_cluster
 from deployer.errors import DeployError
@@ -146,10 +145,10 @@ def checked(folder: Path, settings: Any) -> list[str]:
         {key: value for key, value in settings.items() if isinstance(key, str)} if isinstance(settings, dict) else {},
         hosts, {"masters": list(hosts)[:1], "nodes": list(hosts)[1:]}, releases=["1.37.2"],
     )  # fmt: skip
-    faults = cluster_config.faults_of(inventory, OPTIONS, given, folder)
+    faults = spec_check.faults_of(inventory, OPTIONS, given, folder)
     wrong = references.complaints(inventory, OPTIONS)
     templates = [f"{one.file}:{one.line}: {one.key}: {message}; {remedy}" for one, message, remedy in wrong]
-    return [*(str(fault) for fault in cluster_config.in_order(faults)), *templates]
+    return [*(str(fault) for fault in spec_check.in_order(faults)), *templates]
 
 
 @pytest.mark.parametrize("part", range(PARTS))

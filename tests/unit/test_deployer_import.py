@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
 import yaml
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from deployer.cli import main
@@ -255,7 +255,7 @@ def test_what_is_written_passes_our_own_check(tmp_path: Path, project: str) -> N
     groups = {group: list(names) for group, names in hosts.items()}
     values = DEFAULTS | {key: value for key, value in cluster.items() if not key.startswith("ansible_")}
     given = Cluster(values, addresses, groups, releases=["1.37.2"])
-    faults = cluster_config.faults_of(read([tmp_path / "mine"]), options, given, tmp_path / "mine")
+    faults = spec_check.faults_of(read([tmp_path / "mine"]), options, given, tmp_path / "mine")
     assert [str(fault) for fault in faults] == []
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import play
@@ -51,7 +51,7 @@ def faults(tmp_path: Path, **extra: Any) -> list[str]:
     final = {key: value for key, value in extra.items() if key.startswith("cluster_")}
     given = Cluster({"cluster_pod_cidr": "10.244.0.0/16", **final}, written=set(extra))
     options = role_options(ROOT / "roles")
-    found = cluster_config.faults_of(inventory, options, given, tmp_path)
+    found = spec_check.faults_of(inventory, options, given, tmp_path)
     return [str(fault) for fault in found if fault.file == "-e"]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings
 from ansible.module_utils.yunkube.control.inventory_files import read
 from sound_values import VALUES
@@ -82,6 +82,6 @@ def test_the_place_of_a_nodes_address_is_its_line(tmp_path: Path) -> None:
     lines = "all:\n  hosts:\n    a:\n      cluster_node_ip: 1\n    b:\n      cluster_node_ip: 2\n"
     (tmp_path / "hosts.yml").write_text(lines)
     inventory = read([tmp_path])
-    assert cluster_config.place("cluster_node_ip of a", inventory, tmp_path) == ("hosts.yml", 4)
+    assert spec_check.place("cluster_node_ip of a", inventory, tmp_path) == ("hosts.yml", 4)
     inventory.extra = {"cluster_node_ip": "1"}
-    assert cluster_config.place("cluster_node_ip of a", inventory, tmp_path) == ("-e", 0)
+    assert spec_check.place("cluster_node_ip of a", inventory, tmp_path) == ("-e", 0)

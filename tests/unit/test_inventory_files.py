@@ -6,8 +6,8 @@ import re
 import textwrap
 from pathlib import Path
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from checkout import play
@@ -41,8 +41,8 @@ def said(folder: Path, hosts: str, *masters: str) -> list[str]:
         {"masters": masters},
         releases=["1.37.2"],
     )
-    faults = cluster_config.faults_of(inventory, {}, given, folder)
-    return [str(fault) for fault in cluster_config.in_order(faults)]
+    faults = spec_check.faults_of(inventory, {}, given, folder)
+    return [str(fault) for fault in spec_check.in_order(faults)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, c
     written(tmp_path, f"---\n{line}\n")
     options = role_options(ROOT / "roles")
     given = Cluster(VALUES, {}, {"masters": ["master1"]}, releases=["1.37.2"])
-    faults = cluster_config.faults_of(read([tmp_path]), options, given, tmp_path)
+    faults = spec_check.faults_of(read([tmp_path]), options, given, tmp_path)
     assert [str(fault) for fault in faults] == [f"group_vars/all/cluster.yml:2: {complaint}"]
 
 
@@ -272,7 +272,7 @@ def test_what_is_neither_an_address_nor_a_name_is_refused_at_its_line(tmp_path: 
         {"masters": ["master1"]},
         releases=["1.37.2"],
     )
-    faults = [str(fault) for fault in cluster_config.faults_of(read([folder]), {}, given, folder)]
+    faults = [str(fault) for fault in spec_check.faults_of(read([folder]), {}, given, folder)]
     what = f'hosts.yml:3: host master1: "{address}" is neither an address nor a name; write one such as 10.0.0.11'
     assert what in faults
 
@@ -281,7 +281,7 @@ def test_what_is_neither_an_address_nor_a_name_is_refused_at_its_line(tmp_path: 
 def test_names_and_addresses_are_taken(tmp_path: Path, address: str) -> None:
     folder = written(tmp_path, "---\n")
     given = Cluster(VALUES, {"master1": address}, {"masters": ["master1"]}, releases=["1.37.2"])
-    assert "neither" not in " ".join(str(one) for one in cluster_config.faults_of(read([folder]), {}, given, folder))
+    assert "neither" not in " ".join(str(one) for one in spec_check.faults_of(read([folder]), {}, given, folder))
 
 
 def test_files_of_variables_for_nobody_are_mentioned(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_files_of_variables_for_nobody_are_mentioned(tmp_path: Path) -> None:
     for name in ("host_vars/mastre1.yml", "host_vars/master1.yml", "group_vars/node/x.yml", "group_vars/masters.yml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x_a: 1\n")
-    found = list(cluster_config.unused(read([folder]), ["master1"], ["all", "masters"], folder))
+    found = list(spec_check.unused(read([folder]), ["master1"], ["all", "masters"], folder))
     assert found == [
         "host_vars/mastre1.yml is not read, as there is neither a host nor a group mastre1; did you mean master1?",
         "group_vars/node/x.yml is not read, as there is neither a host nor a group node; name it after one",

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.config import check_connection
 from ansible.module_utils.yunkube.control.ini_reader import hosts_of
@@ -32,8 +32,8 @@ def said(folder: Path, files: dict[str, str]) -> list[str]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     given = Cluster(VALUES, {"master1": "192.0.2.11"}, {"masters": ["master1"]}, releases=["1.37.2"])
-    faults = cluster_config.faults_of(read([folder]), role_options(ROOT / "roles"), given, folder)
-    return [str(fault) for fault in cluster_config.in_order(faults)]
+    faults = spec_check.faults_of(read([folder]), role_options(ROOT / "roles"), given, folder)
+    return [str(fault) for fault in spec_check.in_order(faults)]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_range_with_variables_names_hosts_and_nobody_else(tmp_path: Path) -> N
     assert said(tmp_path, files) == []
     inventory = read([tmp_path])
     assert sorted(inventory.hosts) == ["master1", "master2", "master3"]
-    found = list(cluster_config.unused(inventory, ["master1", "master2", "master3"], ["masters"], tmp_path))
+    found = list(spec_check.unused(inventory, ["master1", "master2", "master3"], ["masters"], tmp_path))
     assert found == []
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_a_folder_shadows_is_named_and_does_not_count(tmp_path: Path
     assert said(tmp_path, files) == []
     inventory = read([tmp_path])
     assert [entry.value for entry in inventory.entries if entry.key != "ansible_host"] == ["shop", 1]
-    assert list(cluster_config.unused(inventory, ["master1"], ["masters"], tmp_path)) == [
+    assert list(spec_check.unused(inventory, ["master1"], ["masters"], tmp_path)) == [
         "group_vars/all.yml is not read, as there is group_vars/all; move it in there",
         "host_vars/master1.yaml is not read, as there is host_vars/master1.yml; move it in there",
     ]

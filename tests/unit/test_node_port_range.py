@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from role_values import ROLES, Derived, variables_of
@@ -30,7 +30,7 @@ def said(tmp_path: Path, text: str) -> list[str]:
     services = [{"name": "web", "image": "web:1", "node_port": 80}, {"name": "shop", "manifests": ["shop.yaml"]}]
     values = {"web_services": services, "master_cluster_configuration": configuration(text)}
     cluster = Cluster(values={**values, "cluster_control_plane_host": "master1"})
-    faults = cluster_config.in_order(cluster_config.faults_of(read([tmp_path]), OPTIONS, cluster, tmp_path))
+    faults = spec_check.in_order(spec_check.faults_of(read([tmp_path]), OPTIONS, cluster, tmp_path))
     return [line for line in map(str, faults) if "port" in line.lower()]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cluster_config
 import pytest
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
 from ansible.module_utils.yunkube.control.shapes import SHAPES
@@ -64,7 +64,7 @@ def test_what_stands_inside_of_a_value_is_checked(tmp_path: Path, line: str, com
     options = role_options(ROOT / "roles")
     faults = [
         str(one)
-        for one in cluster_config.faults_of(read([tmp_path]), options, Cluster({}), tmp_path)
+        for one in spec_check.faults_of(read([tmp_path]), options, Cluster({}), tmp_path)
         if one.key in SHAPES or one.key.startswith("prepare_host")
     ]
     assert len(faults) == len(complaints), faults
