@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -39,11 +38,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.control.commands import command  # noqa: PLC0415 - needs that path
         from ansible.module_utils.yunkube.doctor.plan import Wish, step, unhealthy  # noqa: PLC0415 - needs that path
         from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose  # noqa: PLC0415
-
-        sys.path.append(str(PROJECT / "scripts"))
-        from deployer.verbs import command  # noqa: PLC0415 - needs that path
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
         _, given = self.validate_argument_spec(SPEC)

@@ -6,13 +6,13 @@ import html
 import io
 import json
 import os
-import sys
 import tarfile
 import tempfile
 import time
 import typing as t
 from pathlib import Path
 
+import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -48,8 +48,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         _, given = self.validate_argument_spec(spec)
         given = json.loads(json.dumps(given, default=str))
-        sys.path.append(str(PROJECT / "scripts"))
-        from deployer.redact import Redactor, secret_values  # noqa: PLC0415 - after the path that it needs
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.control.redact import Redactor, secret_values  # noqa: PLC0415 - after the path that it needs
 
         known = {key: value for key, value in (task_vars or {}).items() if key not in SKIPPED}
         redact = Redactor(secret_values(json.loads(json.dumps(known, default=str)))).text

@@ -23,6 +23,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+import ansible.module_utils
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -31,12 +32,12 @@ from ansible.template import Templar
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEFAULTS = PROJECT / "roles/cluster/defaults/main.yml"
+USAGE = 2  # exit code of deploy.py for what the user can correct
 # Playbooks that only read, as long as the variable is not true.
 READING = {"status.yml": "", "support-bundle.yml": "", "doctor.yml": "troubleshoot_fix"}
 
-sys.path.append(str(PROJECT / "scripts"))
-from deployer import lock
-from deployer.errors import DeployError, Exit
+ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+from ansible.module_utils.yunkube.control import state_lock
 
 
 def playbook_of(play: t.Any) -> str:
@@ -72,26 +73,26 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         """Refuse another cluster than the one whose lock and state directory deploy.py uses."""
         plays = playbook.get_plays()
-        if lock.CLUSTER not in os.environ or not plays:
+        if state_lock.CLUSTER not in os.environ or not plays:
             return
         with contextlib.suppress(AnsibleError):  # what cannot be read is refused by the first task that wants it
             value = variables_of(plays[0])
             state = Path(str(value("cluster_state_dir"))).expanduser().absolute()
             for key, theirs, ours in (
-                ("cluster_name", os.environ[lock.CLUSTER], str(value("cluster_name"))),
-                ("cluster_state_dir", os.environ[lock.STATE_DIR], str(state)),
+                ("cluster_name", os.environ[state_lock.CLUSTER], str(value("cluster_name"))),
+                ("cluster_state_dir", os.environ[state_lock.STATE_DIR], str(state)),
             ):
                 if theirs != ours:
                     self._display.error(
                         f"{key} is {theirs} for deploy.py and {ours or 'empty'} for the play: is it set in an "
                         "encrypted file? Write it in one that is not"
                     )
-                    sys.exit(Exit.USAGE)
+                    sys.exit(USAGE)
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
         """Take the lock before the first play that may change something."""
         name = playbook_of(play)
-        if not name or context.CLIARGS["check"] or lock.VARIABLE in os.environ:
+        if not name or context.CLIARGS["check"] or state_lock.VARIABLE in os.environ:
             return
         value = variables_of(play)
         if name in READING and not boolean(value(READING[name]) or False, strict=False):
@@ -100,7 +101,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             return
         state = Path(str(value("cluster_state_dir"))).expanduser().absolute()
         try:
-            self._held.enter_context(lock.held(state, Path(name).stem))
-        except DeployError as error:
-            self._display.error(f"{error.message}; {error.hint}")
-            sys.exit(error.code)  # an exception would only be a warning
+            self._held.enter_context(state_lock.held(state, Path(name).stem))
+        except state_lock.HeldError as error:
+            self._display.error(f"{error.message}; {error.remedy}")
+            sys.exit(USAGE)  # an exception would only be a warning

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY
+
 from deployer.errors import DeployError
 from deployer.examples import EXAMPLES, OVERVIEW
 from deployer.extra import extra_vars
 from deployer.options import NoLimit, OneInventory, default_inventory
 from deployer.passwords import Passwords
-from deployer.verbs import DEFAULT_INVENTORY, VERBS, Verb
+from deployer.verbs import VERBS, Verb
 
 FAULTS = Path(__file__).parents[2] / "docs/faults"
 PROJECTS = ("kubespray", "kubeasz", "k3s-ansible")

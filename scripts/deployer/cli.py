@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
         leave_out(os.environ)
         return dispatch(request)
     except DeployError as error:
-        from deployer.redact import printable  # noqa: PLC0415 - only what is used
+        from ansible.module_utils.yunkube.control.redact import printable  # noqa: PLC0415 - only what is used
 
         print(f"deploy.py: {printable(error.message)}", file=sys.stderr)
         if error.hint:

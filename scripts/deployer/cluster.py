@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.yunkube.control.commands import command
+
 from deployer.errors import DeployError
 from deployer.inventory import FOLDERS, KEYS, Source, read_yaml, shown
 from deployer.shared_code import shared
-from deployer.verbs import command
 
 ROOT = Path(__file__).absolute().parents[2]
 
@@ -48,7 +49,7 @@ class Cluster:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that stand under a secret's name, for any host, and must not be shown."""
-        from deployer.redact import secret_values  # noqa: PLC0415 - only runs need it
+        from ansible.module_utils.yunkube.control.redact import secret_values  # noqa: PLC0415 - only runs need it
 
         written = [{entry.key: entry.value} for entry in self.source.files.entries]
         return secret_values({"": [*written, dict(self.variables)]})

@@ -8,13 +8,14 @@ import os
 import sys
 import webbrowser
 
+from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.control.redact import printable
+
 from deployer.arguments import Request
 from deployer.authority import browser_authority
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.kubectl import ask, find
-from deployer.redact import printable
-from deployer.verbs import command
 
 NAMESPACE = "dashboard"
 ACCOUNTS = {False: "dashboard-viewer", True: "dashboard-admin"}

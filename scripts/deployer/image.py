@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ansible.module_utils.yunkube.control.commands import command
+
 from deployer.arguments import Request
 from deployer.authority import write_authority
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 from deployer.kubectl import find
-from deployer.verbs import command
 
 # Where the engine looks for the authorities of a registry, at each connection: in every file whose name ends with .crt.
 TRUSTED = Path("/etc/docker/certs.d")

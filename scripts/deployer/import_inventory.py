@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY, command
+from ansible.module_utils.yunkube.control.redact import Redactor, printable
 
 from deployer.arguments import Request
 from deployer.errors import DeployError, Exit
@@ -29,10 +31,8 @@ from deployer.peers import (
     elsewhere,
     why_unreadable,
 )
-from deployer.redact import Redactor, printable
 from deployer.shared_code import shared
 from deployer.theirs import Theirs
-from deployer.verbs import DEFAULT_INVENTORY, command
 
 ROOT = Path(__file__).absolute().parents[2]
 WIDTH = 118

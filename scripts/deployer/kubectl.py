@@ -9,10 +9,11 @@ import subprocess
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from ansible.module_utils.yunkube.control.commands import command
+
 from deployer.arguments import Request
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
-from deployer.verbs import command
 
 
 def become_kubectl(cluster: Cluster, request: Request) -> NoReturn:

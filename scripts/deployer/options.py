@@ -7,8 +7,9 @@ import os
 import shlex
 from typing import Any
 
+from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY
+
 from deployer.errors import DeployError
-from deployer.verbs import DEFAULT_INVENTORY
 
 
 def default_inventory() -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import ansible_runner
+from ansible.module_utils.yunkube.control import state_lock
 
-from deployer import lock, passwords
+from deployer import passwords
 from deployer.errors import DeployError, Exit
 from deployer.notes import Notes
 from deployer.passwords import Passwords
@@ -167,8 +168,8 @@ def _environment(run: Run, notes: Notes) -> dict[str, str]:
         **passwords.environment(),
         "YUNKUBE_RUN_NOTES": str(notes.path),
         "YUNKUBE_INVENTORY": run.typed,
-        lock.CLUSTER: run.cluster,
-        lock.STATE_DIR: str(run.state_dir),
+        state_lock.CLUSTER: run.cluster,
+        state_lock.STATE_DIR: str(run.state_dir),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),

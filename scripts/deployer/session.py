@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deployer import lock
+from ansible.module_utils.yunkube.control import state_lock
+from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.control.redact import Redactor
+
 from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
@@ -25,10 +28,9 @@ from deployer.limits import with_localhost
 from deployer.logfile import LogFile
 from deployer.passwords import Passwords, get_passwords, vault_problem
 from deployer.progress import Progress
-from deployer.redact import Redactor
 from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
-from deployer.verbs import VERBS, Verb, command
+from deployer.verbs import VERBS, Verb
 from deployer.views import View, make_view
 
 # Seconds between two looks of --watch.
@@ -60,7 +62,10 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
         if (verb.exclusive or request.fix) and not (verb.check or request.dry_run):
-            stack.enter_context(lock.held(cluster.state_dir, verb.name))
+            try:
+                stack.enter_context(state_lock.held(cluster.state_dir, verb.name))
+            except state_lock.HeldError as error:
+                raise DeployError(error.message, error.remedy) from None
         log = stack.enter_context(contextlib.closing(LogFile(cluster.state_dir / "logs", verb.name.replace(" ", "-"))))
         if request.watch:
             return _watch(request, cluster, verb, root, log)
@@ -193,7 +198,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
     log.line(f"exit code {int(code)} after {summary.seconds}s")
     _report(request, view, summary, advice(code, stop.reason, request, progress, cluster))
     well = code in (Exit.OK, Exit.CHANGES) or (verb.reports and code == Exit.UNHEALTHY)
-    if lock.VARIABLE in os.environ and verb.claims and progress.reached and not (well or stop.by_force):
+    if state_lock.VARIABLE in os.environ and verb.claims and progress.reached and not (well or stop.by_force):
         _give_back(run)
     return code
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
-
-DEFAULT_INVENTORY = "inventory/docker"
 
 
 @dataclass(frozen=True)
@@ -164,10 +161,3 @@ VERBS = {
         ),
     )
 }
-
-
-def command(words: str, inventory: str) -> str:
-    """Return a verb and its arguments as a command line for this inventory."""
-    verb = next((name for name in VERBS if f"{words} ".startswith(f"{name} ")), words.partition(" ")[0])
-    chosen = "" if inventory.rstrip("/") == DEFAULT_INVENTORY else f" -i {shlex.quote(inventory)}"
-    return f"./scripts/deploy.py {verb}{chosen}{words.removeprefix(verb)}"

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from deployer import bundle, lock
+from ansible.module_utils.yunkube.control import state_lock
+from ansible.module_utils.yunkube.control.commands import command
+from deployer import bundle
 from deployer.arguments import parse
 from deployer.cli import main
 from deployer.cluster import check_inventory, find_cluster
 from deployer.errors import DeployError
 from deployer.happenings import Failure, Happening, HostCount, Summary
 from deployer.logfile import KEPT, LogFile
-from deployer.verbs import VERBS, command
+from deployer.verbs import VERBS
 from deployer.views.jsonlines import type_name
 
 ROOT = Path(__file__).parents[2]
@@ -185,10 +187,13 @@ def test_the_next_step_keeps_the_inventory() -> None:
 
 
 def test_a_second_run_on_the_cluster_is_told_who_holds_it(tmp_path: Path) -> None:
-    with lock.held(tmp_path, "up"), pytest.raises(DeployError, match=rf"`up` \(pid {os.getpid()}\) .* since 20"):  # noqa: SIM117
-        with lock.held(tmp_path, "down"):
-            pass
-    with lock.held(tmp_path, "down"):
+    with (
+        state_lock.held(tmp_path, "up"),
+        pytest.raises(state_lock.HeldError, match=rf"`up` \(pid {os.getpid()}\) .* since 20"),
+        state_lock.held(tmp_path, "down"),
+    ):
+        pass
+    with state_lock.held(tmp_path, "down"):
         assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
 
 

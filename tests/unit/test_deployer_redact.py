@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from deployer.redact import HIDDEN, Redactor, printable, secret_values
+from ansible.module_utils.yunkube.control.redact import HIDDEN, Redactor, printable, secret_values
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEcanary\nmore\n-----END RSA PRIVATE KEY-----"
 

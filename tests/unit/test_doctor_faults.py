@@ -8,13 +8,13 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from ansible.module_utils.yunkube.control.commands import command
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
 from ansible.module_utils.yunkube.doctor.fault import Fault, Hit
 from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
 from ansible.module_utils.yunkube.doctor.plan import Wish, step
 from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
 from deployer.arguments import parse
-from deployer.verbs import command
 from doctor_changes import CHANGES
 from doctor_pairs import HIDDEN, independent, named
 from doctor_record import break_pod, healthy, node, not_ready

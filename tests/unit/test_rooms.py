@@ -87,3 +87,10 @@ def test_a_file_imports_what_its_room_may(file: str) -> None:
 )
 def test_an_import_out_of_bounds_is_found(file: str, source: str) -> None:
     assert len(faults(file, source)) == 1
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_plugin_imports_neither_the_command_nor_a_module(file: Path) -> None:
+    others = {path.stem for path in (ROOT / "library").glob("*.py")} | {"deployer"}
+    assert {name.partition(".")[0] for name in imported(ast.parse(file.read_text()))} & others == set()
+    assert "sys.path" not in file.read_text()

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from deployer import lock
+from ansible.module_utils.yunkube.control import state_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 # A web service list that blocks the run until somebody writes to the pipe.
@@ -40,7 +40,7 @@ class Lab:
     def start(self, playbook: str, *options: str, **environment: str) -> subprocess.Popen[str]:
         """Start ansible-playbook as the README has it."""
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), playbook, *options]
-        clean = {key: value for key, value in os.environ.items() if key != lock.VARIABLE}
+        clean = {key: value for key, value in os.environ.items() if key != state_lock.VARIABLE}
         return subprocess.Popen(
             argv,
             cwd=ROOT,
@@ -98,26 +98,26 @@ def test_one_playbook_at_a_time_and_a_killed_one_keeps_nobody_out(lab: Lab) -> N
 def test_what_changes_something_is_refused_and_what_reads_goes_on(
     lab: Lab, playbook: str, options: list[str], *, refused: bool
 ) -> None:
-    with lock.held(lab.state, "up"):
+    with state_lock.held(lab.state, "up"):
         code, said = lab.run(playbook, *options)
     assert (f"`up` (pid {os.getpid()}) has been working on this cluster" in said) == refused, said
     assert code == 2 if refused else "PLAY" in said, said
 
 
 def test_below_deploy_py_the_lock_is_that_of_deploy_py(lab: Lab) -> None:
-    with lock.held(lab.state, "web apply"):
-        run = os.environ[lock.VARIABLE]
-        code, said = lab.run("playbooks/web_services.yml", **{lock.VARIABLE: run})
+    with state_lock.held(lab.state, "web apply"):
+        run = os.environ[state_lock.VARIABLE]
+        code, said = lab.run("playbooks/web_services.yml", **{state_lock.VARIABLE: run})
     assert code == 0, said
-    assert lock.VARIABLE not in os.environ
+    assert state_lock.VARIABLE not in os.environ
 
 
 def test_a_run_is_described_for_those_who_meet_it(tmp_path: Path) -> None:
-    run = lock.describe(tmp_path / "lock", "up")
+    run = state_lock.describe(tmp_path / "lock", "up")
     assert re.fullmatch(r".+@.+", run["owner"])
-    again = lock.describe(tmp_path / "lock", "down")
+    again = state_lock.describe(tmp_path / "lock", "down")
     assert again["origin"] == run["origin"], "the next run of this control machine"
-    assert lock.describe(tmp_path / "other/lock", "up")["origin"] != run["origin"]
+    assert state_lock.describe(tmp_path / "other/lock", "up")["origin"] != run["origin"]
 
 
 def test_modules_are_given_the_run(lab: Lab) -> None:
@@ -129,8 +129,8 @@ def test_modules_are_given_the_run(lab: Lab) -> None:
     ]
     playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     assert "owner=nobody." in lab.run(str(playbook))[1]
-    run = json.dumps(lock.describe(lab.state / "lock", "up") | {"owner": "alice@laptop"})
-    assert "owner=alice@laptop." in lab.run(str(playbook), **{lock.VARIABLE: run})[1]
+    run = json.dumps(state_lock.describe(lab.state / "lock", "up") | {"owner": "alice@laptop"})
+    assert "owner=alice@laptop." in lab.run(str(playbook), **{state_lock.VARIABLE: run})[1]
 
 
 def test_the_defaults_that_it_reads_are_still_templates_for_the_roles(lab: Lab) -> None:

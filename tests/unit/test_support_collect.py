@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import support_collect
-from deployer.redact import Redactor, secret_values
+from ansible.module_utils.yunkube.control.redact import Redactor, secret_values
 from fake_kube_api import FakeKubeApi
 from load_plugin import load_plugin
 

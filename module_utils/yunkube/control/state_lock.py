@@ -1,4 +1,4 @@
-"""One run per cluster at a time."""
+"""One run per cluster at a time, on this control machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployer.errors import DeployError
-
 # What the run that holds the lock is, as JSON, for the Ansible that it starts: that takes no lock of its own, and tells
 # the control plane host, for runs of other control machines to see.
 VARIABLE = "YUNKUBE_RUN"
@@ -23,6 +21,15 @@ VARIABLE = "YUNKUBE_RUN"
 # others may stand, and must not go on with those.
 CLUSTER = "YUNKUBE_CLUSTER"
 STATE_DIR = "YUNKUBE_STATE_DIR"
+
+
+class HeldError(Exception):
+    """Another run holds the lock: what is wrong, and what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        """Keep both apart."""
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
 
 
 @contextlib.contextmanager
@@ -35,7 +42,7 @@ def held(state_dir: Path, verb: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DeployError(_holder(file.read()), "wait for it to end, or stop it with Ctrl-C") from None
+            raise HeldError(_holder(file.read()), "wait for it to end, or stop it with Ctrl-C") from None
         run = describe(path, verb)
         file.seek(0)
         file.truncate()
