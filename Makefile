@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab docs packages-lock bench findings release clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab lab-down docs packages-lock bench findings release clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -53,8 +53,12 @@ faults: setup ## faults injected into real clusters
 lifecycle: setup ## clusters planned, grown, shrunk, cut off and taken away
 	@./tests/run lifecycle
 
-lab: setup ## run a test and keep its lab: make lab TEST=lifecycle/test_status.py K=watch
+lab: setup ## run a test and keep its lab: make lab TEST=lifecycle/test_status.py K=silent
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" YUNKUBE_KEEP_LAB=1 pytest tests/$(TEST) $(if $(K),-k '$(K)')
+
+lab-down: setup ## remove the labs that `make lab` keeps
+	@for lab in "$${XDG_CACHE_HOME:-$$HOME/.cache}"/yunkube/labs/*/; do \
+	  [ ! -d "$$lab" ] || { ./scripts/deploy.py down --yes --force -i "$$lab/inventory" && rm -r "$$lab"; }; done
 
 docs: setup ## write what is generated in docs/
 	@.venv/bin/python scripts/reference

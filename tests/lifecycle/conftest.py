@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,11 +21,10 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     keep = "YUNKUBE_KEEP_LAB" in os.environ
     folder = CACHE / "labs" / name if keep else tmp_path_factory.mktemp("lab")
     lab = Lab(folder / "inventory", name, network)
-    if not lab.inventory.exists():
+    if not lab.inventory.exists():  # of another checkout, too: `make lab-down` removes it
         lab = Lab.at(folder, name, network, masters, nodes, settings)
         lab.clear()
     lab.make_hosts()
     yield lab
     if not keep:
         lab.clear()
-        shutil.rmtree(CACHE / "labs" / name, ignore_errors=True)
