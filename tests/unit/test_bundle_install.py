@@ -15,6 +15,7 @@ from pathlib import Path
 
 import bundle_install
 import pytest
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import bundle_files, originals
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.bundle_files import (
@@ -194,7 +195,7 @@ def test_images_are_not_said_to_be_gone_while_containerd_is_only_stopped(
     store = tmp_path / "meta.db"
     monkeypatch.setattr(bundle_files, "IMAGE_STORE", store)
     monkeypatch.setattr(bundle_files, "CTR", "/bin/true")
-    monkeypatch.setattr(bundle_files, "CONTAINERD_SOCKET", str(tmp_path / "no.sock"))
+    monkeypatch.setattr(constants, "CONTAINERD_SOCKET", str(tmp_path / "no.sock"))
     assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([image], [])
     store.touch()
     assert compare([image], Digests(tmp_path / "known"), check_mode=True) == ([], [])
