@@ -26,6 +26,7 @@ class Part:
     name: str
     commands: tuple[tuple[str, ...], ...]
     seconds: int
+    hosts: bool = True  # whether it needs a lab; what does not runs beside the labs, in the time that they wait
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ PARTS = {
                 ("ansible-lint", "--offline"),
                 ("ansible-config", "validate", "--type", "all"),
             ),
-            600,
+            900,
+            hosts=False,
         )
     ],
-    "unit": [Part("unit", (("pytest", "tests/unit"),), 1200)],
+    "unit": [Part("unit", (("pytest", "tests/unit"),), 2400, hosts=False)],
     "molecule": [Part(f"molecule {name}", (("molecule", "test", "--scenario-name", name),), 900) for name in SCENARIOS],
     "faults": [Part("faults", (("pytest", "tests/faults"),), 1200)],
     "lifecycle": [
@@ -63,11 +65,13 @@ PARTS = {
         for path in sorted((ROOT / "tests/lifecycle").glob("test_*.py"))
     ],
 }
-# Parts run side by side: what fails soonest first, then the longest. Two cores carry no third, and 128 inotify
-# instances no more than eight hosts at once.
-WORKERS = 2
+# Parts run side by side: what fails soonest first, then the longest. Two cores carry no third lab, and 128 inotify
+# instances no more than eight hosts at once. What needs no hosts runs behind them, with
+# what the labs leave of the cores.
+LABS = 2
+BEHIND = ("nice", "-n", "15")
 LONGEST = (
-    "lint", "unit", "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
+    "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
     "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
 )  # fmt: skip
 
@@ -88,12 +92,17 @@ class Suite:
         RESULTS.mkdir(parents=True)
         self._printing = threading.Lock()
 
-    def all_of(self, parts: list[Part], workers: int) -> list[Outcome]:
-        """Run parts in their order, so many side by side."""
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(self.run, parts))
+    def all_of(self, parts: list[Part], *, alone: bool) -> list[Outcome]:
+        """Run parts in their order: `alone` one after the other, else labs side by side, and the rest behind them."""
+        if alone:
+            return [self.run(part) for part in parts]
+        labs, rest = ([part for part in parts if part.hosts == hosts] for hosts in (True, False))
+        behind = BEHIND if labs else ()
+        with concurrent.futures.ThreadPoolExecutor(LABS) as front, concurrent.futures.ThreadPoolExecutor(1) as back:
+            slow = back.map(lambda part: self.run(part, behind), rest)
+            return [*front.map(self.run, labs), *slow]
 
-    def run(self, part: Part) -> Outcome:
+    def run(self, part: Part, before: tuple[str, ...] = ()) -> Outcome:
         """Run one part, show what it printed when it has ended, and count its tests."""
         started = time.monotonic()
         log, report = RESULTS / f"{part.name.replace(' ', '-')}.log", f"{part.name.replace(' ', '-')}"
@@ -106,7 +115,9 @@ class Suite:
                 }
                 stream.write(f"$ {' '.join(command)}\n")
                 stream.flush()
-                codes.append(self._call(command, environment, stream.fileno(), self.patience * part.seconds))
+                codes.append(
+                    self._call((*before, *command), environment, stream.fileno(), self.patience * part.seconds)
+                )
         outcome = count([*RESULTS.glob(f"{report}-*.xml")])
         if any(codes) and not outcome.failed:  # a linter, or what stands around the tests
             outcome = Outcome(outcome.passed, 1)
@@ -161,7 +172,7 @@ def main() -> int:
     chosen = options.parts or list(PARTS)
     started = time.monotonic()
     # Some of what only --full has restarts Docker's engine, and with it the hosts of others.
-    outcomes = Suite(options.full).all_of(in_order(chosen), 1 if options.full else WORKERS)
+    outcomes = Suite(options.full).all_of(in_order(chosen), alone=options.full)
     failed = sum(outcome.failed for outcome in outcomes)
     seconds = time.monotonic() - started
     sys.stdout.write(f"All of it took {seconds:.0f} s; logs and reports are in {RESULTS.relative_to(ROOT)}.\n\n")
