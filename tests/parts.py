@@ -67,8 +67,8 @@ PARTS = {
 # instances no more than eight hosts at once.
 WORKERS = 2
 LONGEST = (
-    "lint", "unit", "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
-    "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
+    "lint", "unit", "lifecycle cloud", "lifecycle doctor", "lifecycle web_services", "lifecycle plan",
+    "lifecycle masters", "faults", "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
 )  # fmt: skip
 
 
