@@ -48,7 +48,11 @@ options:
     description: Networks that the cluster uses inside, by the key that sets them.
     type: dict
     default: {}
-  routed_pods: {description: Let pods' own addresses reach hosts, type: bool, default: false}
+  routed_pods:
+    description: "Pods' own addresses reach hosts, as they do where the VPC routes them: with a route for each host."
+    type: bool
+    default: false
+  route_quota: {description: "With routed_pods, custom routes that a route table may hold", type: int, default: 200}
   ports: {description: Further TCP ports that hosts and administrators reach, type: list, elements: int, default: []}
   node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
   eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
@@ -154,7 +158,7 @@ from ansible.module_utils.yunkube.cloud.work import HostsError
 
 SAME = (
     "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
-    "cluster_networks", "routed_pods", "node_ports", "eip", "eip_mbps", "spot", "spot_price_limit",
+    "cluster_networks", "routed_pods", "route_quota", "node_ports", "eip", "eip_mbps", "spot", "spot_price_limit",
     "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids", "admin_cidrs",
     "client_cidrs", "ports",
 )  # fmt: skip
@@ -274,6 +278,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "client_cidrs": words,
         "cluster_networks": {"type": "dict", "default": {}},
         "routed_pods": switch,
+        "route_quota": {**number, "default": 200},
         "ports": {"type": "list", "elements": "int", "default": []},
         "node_ports": {**text, "default": "30000-32767"},
         "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},

@@ -71,7 +71,7 @@ PARTS = {
 LABS = 2
 BEHIND = ("nice", "-n", "15")
 LONGEST = (
-    "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
+    "lifecycle cloud", "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "lifecycle masters", "faults",
     "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
 )  # fmt: skip
 

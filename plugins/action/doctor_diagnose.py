@@ -19,6 +19,7 @@ SPEC = {
     "hosts": {"type": "dict", "required": True},  # what doctor_host said, by host
     "clusters": {"type": "list", "elements": "dict", "required": True},  # what doctor_cluster said, of each master
     "masters": {"type": "list", "elements": "str", "required": True},
+    "cloud": {"type": "dict", "default": {}},  # whose VPC routes pods' addresses; empty where flannel does
     "fix": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "default": []},
     "allow": {"type": "list", "elements": "str", "default": []},
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _, given = self.validate_argument_spec(SPEC)
         given = json.loads(json.dumps(given, default=str))
         facts = collect(given["hosts"], given["clusters"], given["masters"])
+        facts.cloud = ask_cloud(given["cloud"], facts.cluster.nodes)
         inventory = inventory_of((task_vars or {}).get("ansible_inventory_sources") or [])
         findings = diagnose(facts, typed=lambda words: command(words, inventory))
         wish = Wish(
@@ -88,3 +90,26 @@ def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) 
     answers = [from_json(ClusterFacts, result["facts"]) for result in clusters if (result or {}).get("facts")]
     chosen = next((one for one in answers if one.answers), answers[0] if answers else ClusterFacts())
     return Facts(known, chosen, time.time())
+
+
+def ask_cloud(cloud: dict[str, t.Any], nodes: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """Return which nodes' routes the VPC lacks, or why that is not known; nothing is asked without nodes."""
+    known = [one for one in nodes if one["pod_cidr"] and not one["removing"]]
+    if not cloud or not known:
+        return {}
+    from ansible.module_utils.yunkube.cloud import credentials  # noqa: PLC0415 - needs the path that run() adds
+    from ansible.module_utils.yunkube.cloud.client import Client  # noqa: PLC0415
+    from ansible.module_utils.yunkube.cloud.errors import CloudError  # noqa: PLC0415
+    from ansible.module_utils.yunkube.cloud.routes import Node, Routes, RoutesError, absences  # noqa: PLC0415
+
+    wanted = [Node(one["name"], one["pod_cidr"], one["address"]) for one in known]
+    try:
+        client = Client(cloud["region"], lambda: credentials.find(os.environ), cloud["endpoints"], cloud["ca"])
+        routes = Routes(client, cloud["cluster"], cloud["cluster_id"])
+        return {"missing": absences(routes, wanted, int(cloud["quota"]))}
+    except RoutesError as error:
+        return {"problem": str(error), "severity": "error"}
+    except (CloudError, credentials.CredentialsError) as error:
+        return {"problem": str(error)}
+    except ModuleNotFoundError as error:
+        return {"problem": f"{error.name} is not installed for {sys.executable}: run ./scripts/setup"}

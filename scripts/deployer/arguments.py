@@ -237,7 +237,7 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
     if verb.name == "web apply":
         sub.add_argument("--prune-data", action="store_true", help="remove also what holds data, and namespaces")
-    if verb.name in ("down", "cloud down", "remove", "web apply"):
+    if verb.name in ("down", "cloud up", "cloud down", "remove", "web apply"):
         sub.add_argument("--yes", action="store_true", help="do not ask")
     _add_flags(sub, verb)
     if verb.name == "doctor":

@@ -74,6 +74,13 @@ def dispatch(request: Request) -> int:
             print("Nothing was changed.")
             return Exit.USAGE
 
+    if request.verb in ("cloud up", "cloud plan"):
+        from deployer.surplus import without_surplus  # noqa: PLC0415
+
+        request, left = without_surplus(request, cluster)
+        if left != Exit.OK:
+            return left
+
     from deployer.session import run_verb  # noqa: PLC0415
 
     code = run_verb(request, cluster)

@@ -123,6 +123,7 @@ examples:
     "cloud up": """\
 examples:
   ./scripts/deploy.py cloud up -i inventory/prod
+  ./scripts/deploy.py cloud up -i inventory/prod --yes   where fewer hosts are declared than there are: do not ask
 
 Safe to repeat: hosts are found again by their tags, and a run that was cut short goes on. Credentials come from
 ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, the profile of the `aliyun` command, or the RAM role

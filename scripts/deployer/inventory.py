@@ -29,7 +29,10 @@ READER = Path(__file__).with_name("ansible_inventory.py")
 PATIENCE = 180
 
 # The variables that the command needs before a play runs.
-KEYS = ("cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca")
+KEYS = (
+    "cluster_name", "cluster_provider", "cluster_state_dir", "cluster_registry_host", "cluster_registry_ca",
+    "alicloud_hosts_masters", "alicloud_hosts_nodes",
+)  # fmt: skip
 
 FOLDERS = ("group_vars", "host_vars")
 

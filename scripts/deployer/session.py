@@ -270,7 +270,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, clu
     if request.verb == "doctor" and progress.doctor.get("stopped"):
         return f"Stopped: {progress.doctor['stopped']}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
-        return after_removal(code, request)
+        return after_removal(code, request, cluster.variables.get("cluster_provider") == "alicloud")
     if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
         return words
     if problem := vault_problem(said(progress), cluster.encrypted):
@@ -319,12 +319,14 @@ def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) 
     return "\n".join(lines)
 
 
-def after_removal(code: Exit, request: Request) -> str:
+def after_removal(code: Exit, request: Request, made_by_cloud_up: bool) -> str:
     """Say what is left to do by hand."""
     hosts = ", ".join(request.hosts)
     if code == Exit.UNREACHABLE:
         return "Nothing was changed. A host that is gone for good is removed with --dead."
     text = f"Take {hosts} out of {request.inventory} now: the next `up` would add what it names."
+    if made_by_cloud_up:
+        text = f"`cloud up` releases the instances of {hosts} where fewer hosts are declared, and else adds them again."
     if request.extra_vars.get("node_leave_dead"):
         text += (
             f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods, which go on where a host only is cut "

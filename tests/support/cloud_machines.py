@@ -32,6 +32,8 @@ Json = dict[str, Any]
 
 ENTRY = "/usr/local/sbin/docker-host-entry"
 NO_REDIRECTS = "for f in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done"
+# Its own default route is its own address, by which it would ask the link for everybody.
+STRICT = "ip route replace unreachable 0.0.0.0/1; ip route replace unreachable 128.0.0.0/1"
 FORWARD = "echo 1 > /proc/sys/net/ipv4/ip_forward; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done"
 
 
@@ -54,7 +56,7 @@ class Machines:
         spec["IPAM"]["Config"][0]["Gateway"] = str(self.subnet[-2])  # this machine; the first address is an instance's
         self.engine.post("/networks/create", spec)
         self._run(self._machine("router", self.router, (b"", b"")))
-        docker("exec", container_name(self.name, "router"), "sh", "-c", f"{FORWARD}; {NO_REDIRECTS}")
+        docker("exec", container_name(self.name, "router"), "sh", "-c", f"{FORWARD}; {NO_REDIRECTS}; {STRICT}")
 
     def start(self, instance: Mapping[str, Any]) -> None:
         """Start an instance: with its key pair's key for root, and the host key that its user data brings."""

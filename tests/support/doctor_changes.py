@@ -287,7 +287,12 @@ def _pod_cidr(facts: Facts) -> None:
 
 @changes("cloud-route-missing")
 def _cloud_route(facts: Facts) -> None:
-    facts.cluster.node("node1")["network"] = "NoRouteCreated"
+    facts.cloud = {"missing": {"node1": ["there is no route 10.244.1.0/24 to node1 (i-1) in vtb-1"]}}
+
+
+@changes("cloud-routes-unknown")
+def _cloud_silent(facts: Facts) -> None:
+    facts.cloud = {"problem": "DescribeRouteTableList: Forbidden.RAM: allow vpc:DescribeRouteTableList to this user"}
 
 
 @changes("kube-proxy-down")

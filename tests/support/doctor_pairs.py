@@ -8,10 +8,10 @@ from doctor_changes import CHANGES
 from doctor_record import healthy, silent
 
 # What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
-# flannel's link and routes; without a CNI configuration, nobody knows which plugins it would name.
+# flannel's link and of routes; without a CNI configuration, nobody knows which plugins it would name.
 HIDDEN = {
-    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing"},
-    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing"},
+    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing", "cloud-route-missing"},
+    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing", "cloud-route-missing"},
     "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
     "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},
     "kube-proxy-down": {"flannel-link-missing", "flannel-lease-missing", "pod-route-missing"},
@@ -28,7 +28,7 @@ def touched(fault: str) -> set[str]:
     """Return which facts a fault changes."""
     before, after = healthy(), healthy()
     CHANGES[fault](after)
-    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster)] for facts in (before, after)]
+    parts = [[*map(as_json, facts.hosts), as_json(facts.cluster), {"cloud": facts.cloud}] for facts in (before, after)]
     found = set()
     for number, (old, new) in enumerate(zip(*parts, strict=True)):
         found |= {f"{number}.{name}" for name in old if old[name] != new[name]}

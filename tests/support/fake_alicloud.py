@@ -52,6 +52,7 @@ class FakeCloud:
         self.keys = {KEY_ID: (SECRET, "")}  # key id -> secret, token
         self.actions: dict[str, Callable[[Json], Json]] = {}
         self.log: list[Json] = []
+        self.requests: list[str] = []  # as they came: line, headers and body
         self.refusals: list[RefusedError] = []  # for the next calls, one each
         self.page = b""  # the answer of something that is no API, such as a proxy
         self.silent = 0  # so many calls are carried out and not answered
@@ -127,16 +128,18 @@ class _Handler(BaseHTTPRequestHandler):
     cloud: FakeCloud
 
     def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace")
+        self.cloud.requests.append(f"{self.path}\n{self.headers}\n{body}")
         try:
-            status, body = 200, self.cloud.answer("POST", self.path)
+            status, said = 200, self.cloud.answer("POST", self.path)
         except RefusedError as refused:
             status = refused.status
-            body = {"Code": refused.code, "Message": refused.message, "RequestId": "R-0", "HostId": "fake"}
+            said = {"Code": refused.code, "Message": refused.message, "RequestId": "R-0", "HostId": "fake"}
         if self.cloud.silent:
             self.cloud.silent -= 1
             self.close_connection = True
             return
-        content = self.cloud.page or json.dumps(body).encode()
+        content = self.cloud.page or json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

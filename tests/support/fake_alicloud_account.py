@@ -18,7 +18,8 @@ from pathlib import Path
 from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 
 VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
-KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips")
+KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips", "routes")
+WITH_A_VPC = ("tables",)  # made and removed with it
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -68,16 +69,19 @@ class Account:
     failing: dict[str, list[RefusedError]] = field(default_factory=dict)  # for the next calls of an action, one each
     lost: list[str] = field(default_factory=list)  # actions whose next answer does not arrive
     listing_delay: float = 0  # seconds until an instance or a security group that was made is listed (open)
+    route_seconds: float = 0.02  # that a route takes to come or to go (open)
     # Really start and stop a host of the lab; called with the instance as it is kept.
     start_host: Callable[[Json], None] = lambda _: None
     stop_host: Callable[[Json], None] = lambda _: None
+    # Let the lab's router follow the route tables: destinations, with private addresses.
+    route: Callable[[dict[str, str]], None] = lambda _: None
 
     def __post_init__(self) -> None:
         """Answer the calls of the cloud."""
         self._lock = threading.RLock()
-        self.state: Json = {"number": 0, "moved": 0.0, "tokens": {}, **{kind: {} for kind in KINDS}}
+        self.state: Json = {"number": 0, "moved": 0.0, "tokens": {}, **{kind: {} for kind in (*KINDS, *WITH_A_VPC)}}
         if self.file.exists():
-            self.state = json.loads(self.file.read_text())
+            self.state |= json.loads(self.file.read_text())
         for name in ACTIONS:
             self.cloud.actions[name] = lambda given, name=name: self.answer(name, given)  # type: ignore[misc]
 
@@ -137,13 +141,19 @@ class Account:
         return body
 
     def settle(self) -> None:
-        """Let go what was deleted some seconds ago; releasing instances is asynchronous."""
+        """Let go what was deleted some seconds ago, and let routes come; both are asynchronous."""
         for identity, instance in list(self.state["instances"].items()):
             if instance["gone_at"] and self.clock >= instance["gone_at"]:
                 del self.state["instances"][identity]
                 for eip in self.state["eips"].values():
                     if eip["InstanceId"] == identity:
                         eip.update(InstanceId="", Status="Available")
+        for identity, entry in list(self.state["routes"].items()):
+            if entry["Status"] != "Available" and self.clock >= entry["settled_at"]:
+                if entry["Status"] == "Deleting":
+                    del self.state["routes"][identity]
+                else:
+                    entry["Status"] = "Available"
 
     def _check(self, wanted: Action, given: Json) -> None:
         known = wanted.required | wanted.optional | COMMON

@@ -14,6 +14,7 @@ from pathlib import Path
 import fake_alicloud_network  # noqa: F401 - registers its actions
 from fake_alicloud import FakeCloud, Json, RefusedError
 from fake_alicloud_account import Account, action, by_number, by_token, numbered, shown, tagged, tags_of
+from fake_alicloud_routes import hop_of
 
 TAG = "Tag.N.Key Tag.N.Value"
 PENDING, BOOT, RELEASE = 1.0, 4.0, 3.0  # seconds (open: not in the reference)
@@ -46,7 +47,7 @@ def run_instances(account: Account, given: Json) -> Json:
         raise RefusedError(400, "InvalidUserData.SizeExceeded")
     _check_sale(account, given, switch["ZoneId"])
     account.check_quota("instances", "QuotaExceed.ElasticQuota")
-    instance = _instance(account, given, switch)
+    instance = new_instance(account, given, switch)
     account.state["instances"][instance["InstanceId"]] = instance
     account.start_host(instance)
     return {"InstanceIdSets": {"InstanceIdSet": [instance["InstanceId"]]}}
@@ -66,7 +67,8 @@ def _check_sale(account: Account, given: Json, zone: str) -> None:
             raise RefusedError(400, "InvalidAutoReleaseTime.Malformed")
 
 
-def _instance(account: Account, given: Json, switch: Json) -> Json:
+def new_instance(account: Account, given: Json, switch: Json) -> Json:
+    """Return an instance as it is kept, with the next free address of its vSwitch."""
     used = {one["address"] for one in account.state["instances"].values() if one["VSwitchId"] == switch["VSwitchId"]}
     free = (str(one) for one in ipaddress.ip_network(switch["CidrBlock"]).hosts())
     address = next(one for one in free if one not in used)
@@ -158,13 +160,18 @@ def start_instances(account: Account, given: Json) -> Json:
 
 @action("ecs", "InstanceId.N", "Force ClientToken DryRun")
 def delete_instances(account: Account, given: Json) -> Json:
-    """All or none, a hundred at most; what runs only by force. They are listed until they are released."""
+    """All or none, a hundred at most; what runs only by force, and none to which a route leads.
+
+    They are listed until they are released.
+    """
     ids = numbered(given, "InstanceId")
     if len(ids) > 100:
         raise RefusedError(400, "InvalidParameter")
     found = [account.found("instances", identity, "InvalidInstanceId.NotFound") for identity in ids]
     if given.get("Force") != "true" and any(status_of(account, one) != "Stopped" for one in found):
         raise RefusedError(403, "IncorrectInstanceStatus")
+    if set(ids) & {hop_of(entry) for entry in account.state["routes"].values()}:
+        raise RefusedError(400, "DependencyViolation.RouteEntry", "Specified instance is used by route entry.")
     for one in found:
         one["gone_at"] = one["gone_at"] or account.clock + RELEASE
         account.stop_host(one)

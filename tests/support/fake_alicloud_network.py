@@ -20,6 +20,7 @@ from fake_alicloud_account import (
     tagged,
     tags_of,
 )
+from fake_alicloud_routes import add_table
 
 TAG = "Tag.N.Key Tag.N.Value"
 VPC_READY, RULES = 1.0, 200  # seconds until a VPC is Available (open: not in the reference); rules of a group
@@ -41,7 +42,7 @@ def create_vpc(account: Account, given: Json) -> Json:
         "CidrBlock": str(block),
         "SecondaryCidrBlocks": {"SecondaryCidrBlock": []},
         "CreationTime": account.stamp(),
-        "RouterTableIds": {"RouterTableIds": [account.new_id("vtb")]},
+        "RouterTableIds": {"RouterTableIds": [add_table(account, identity)]},
         "Tags": tags_of(given),
         "ready_at": account.clock + VPC_READY,
     }
@@ -65,10 +66,17 @@ def _vpc_status(account: Account, vpc: Json) -> str:
 
 @action("vpc", "VpcId", "ClientToken")
 def delete_vpc(account: Account, given: Json) -> Json:
-    """A VPC with anything in it stays."""
+    """A VPC with anything in it stays, also with a route that its owner made; its own table goes with it."""
     vpc = account.found("vpcs", given["VpcId"], "InvalidVpcID.NotFound")
     if any(one["VpcId"] == vpc["VpcId"] for kind in ("vswitches", "groups") for one in account.state[kind].values()):
         raise RefusedError(400, "DependencyViolation.VSwitch", "Specified object has dependent resources.")
+    tables = {name: one for name, one in account.state["tables"].items() if one["VpcId"] == vpc["VpcId"]}
+    if any(one["RouteTableId"] in tables and one["Type"] == "Custom" for one in account.state["routes"].values()):
+        raise RefusedError(400, "DependencyViolation.RouteEntry", "Specified object has dependent resources")
+    if any(one["RouteTableType"] == "Custom" for one in tables.values()):
+        raise RefusedError(400, "DependencyViolation.RouteTable", "Specified object has dependent resources")  # (open)
+    for name in tables:
+        del account.state["tables"][name]
     del account.state["vpcs"][vpc["VpcId"]]
     return {}
 

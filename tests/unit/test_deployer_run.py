@@ -138,6 +138,22 @@ def test_a_run_that_was_killed_leaves_no_process_behind_for_long(checkout: Path)
     wait_until(lambda: not processes_with(seconds) + processes_with(str(checkout)))
 
 
+def test_what_a_killed_run_leaves_holds_no_key_of_a_cloud(checkout: Path, tmp_path: Path) -> None:
+    shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
+    seconds, secret = f"75.{os.getpid()}", f"canary-{os.getpid()}"
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    key = {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret, "XDG_RUNTIME_DIR": str(memory)}
+    process = start(checkout, "up", "-e", f"x_seconds={seconds}", **key)
+    wait_until(lambda: processes_with(f"sleep {seconds}"))
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    wait_until(lambda: not processes_with(seconds))
+    files = [path for folder in (memory, tmp_path / "state") for path in folder.rglob("*") if path.is_file()]
+    assert "command" in {path.name for path in files}
+    assert [path for path in files if secret in path.read_text(errors="replace")] == []
+
+
 def test_a_run_that_takes_too_long_ends_with_124(deploy: Deploy) -> None:
     seconds = f"78.{os.getpid()}"
     result = deploy("sleeps", "up", "--timeout", "3", "-e", f"x_seconds={seconds}")

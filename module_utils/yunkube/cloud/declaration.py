@@ -100,6 +100,7 @@ class Declaration:
     client_cidrs: tuple[str, ...] = ()
     cluster_networks: Mapping[str, str] = field(default_factory=dict)  # what the cluster uses inside, by its key
     routed_pods: bool = False
+    route_quota: int = 200  # custom routes that a table may hold
     ports: tuple[int, ...] = ()  # further TCP ports that hosts and administrators reach
     node_ports: str = "30000-32767"
     eip: str = "none"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible.module_utils.yunkube.cloud import declaration, instances, market, network
+from ansible.module_utils.yunkube.cloud import declaration, instances, market, network, routes
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, RefusedError
 from ansible.module_utils.yunkube.cloud.existing import Host, look
@@ -60,6 +60,7 @@ def _carry_out(work: Work) -> Outcome:
         *network.faults(wanted, there),
         *instances.faults(wanted, there),
         *market.offer_faults(zones, offers),
+        *(routes.room(client, wanted, there.vpcs, have.values()) if missing and wanted.routed_pods else ()),
         *(_image_fault(wanted) for _ in missing[:1] if not image),
     ]
     if found:

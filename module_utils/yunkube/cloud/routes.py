@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 
 from ansible.module_utils.yunkube.cloud.client import Client, Json
-from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG
+from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, Declaration
+from ansible.module_utils.yunkube.cloud.declaration import Fault as Refusal
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
 
 QUOTA = 200  # custom routes of a table, unless the account has more
+QUOTAS = "https://quotas.console.aliyun.com"
 MARK = "yunkube-id="  # followed by the cluster's id
 RESERVED = IPv4Network("100.64.0.0/10")  # the cloud's own services
 ROUNDS = 3  # plans, where another control machine writes at the same time
@@ -123,7 +125,7 @@ def plan(nodes: Sequence[Node], found: Found, cluster_id: str, quota: int = QUOT
         after += sum(one.table == table for one in create) - sum(one.table == table for one in delete)
         if create and after > quota:
             message = f"would hold {after} custom routes, and {quota} are allowed"
-            remedy = "raise that quota at https://quotas.console.aliyun.com, or use vxlan"
+            remedy = f"raise that quota at {QUOTAS}, or use vxlan"
             faults.append(_fault(table, message, remedy))
     if faults:
         raise RoutesError(faults)
@@ -160,6 +162,27 @@ def _inside(cidr: str, outer: str) -> bool:
     except ValueError:
         return False
     return inner.subnet_of(around)
+
+
+def absences(routes: Routes, nodes: Sequence[Node], quota: int = QUOTA) -> dict[str, list[str]]:
+    """Return for each node which of its routes are not there, in words; RoutesError as `plan` raises it."""
+    words: dict[str, list[str]] = {}
+    for route in plan(nodes, routes.look(), routes.cluster_id, quota).create:
+        words.setdefault(route.node, []).append(f"there is no route {route}")
+    return words
+
+
+def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: Iterable[str]) -> Iterator[Refusal]:
+    """Yield tables that have no room for a route to each of the hosts, before these are made."""
+    owner, taken = wanted.owner, {"the route table": 0}
+    if vpcs:
+        routes = Routes(client, owner.cluster, owner.cluster_id)
+        taken = routes.foreign(str(vpcs[0]["VpcId"]), {*switches} or {""})
+    for table, count in taken.items():
+        if count + len(wanted.hosts) > wanted.route_quota:
+            message = f"{table} would hold {count + len(wanted.hosts)} custom routes, one for each host among them"
+            remedy = f"{wanted.route_quota} are allowed: raise that quota at {QUOTAS}, or use vxlan"
+            yield Refusal("route_quota", message, remedy)
 
 
 class Routes:
@@ -216,6 +239,11 @@ class Routes:
         used, tables = self._tables(vpc, {str((one.get("VpcAttributes") or {}).get("VSwitchId")) for one in instances})
         ids = {addresses(one)[0]: str(one["InstanceId"]) for one in instances}
         return Found(used, self._settled(tables), vpc, ids)
+
+    def foreign(self, vpc: str, switches: set[str]) -> dict[str, int]:
+        """Return how many custom routes of others are in each table that these vSwitches use."""
+        used, _ = self._tables(vpc, switches)
+        return {table: sum(not one.is_of(self.cluster_id) for one in self._entries(table)) for table in used}
 
     def _instances(self) -> Iterator[Json]:
         tags = [{"Key": CLUSTER_TAG, "Value": self.cluster}]

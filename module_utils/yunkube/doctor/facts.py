@@ -102,6 +102,8 @@ class Facts:
     cluster: ClusterFacts
     now: float = 0.0  # the control machine's clock when the hosts had answered
     declared: Json = dataclasses.field(default_factory=dict)  # what the inventory says
+    # Of the VPC that routes pods' addresses, empty where flannel does: `missing` routes by node, or a `problem`.
+    cloud: Json = dataclasses.field(default_factory=dict)
 
     @property
     def reached(self) -> list[HostFacts]:
@@ -112,6 +114,10 @@ class Facts:
     def masters(self) -> list[HostFacts]:
         """Return the masters that answered."""
         return [host for host in self.reached if host.master]
+
+    def host_of(self, node: str) -> str:
+        """Return the host that a node is, or the node's name where the inventory has no such host."""
+        return next((host.host for host in self.hosts if host.name == node), node)
 
     def pods_on(self, name: str, namespace: str = "", start: str = "") -> list[Json]:
         """Return the pods on a node, of a namespace and of a beginning of their names."""

@@ -6,7 +6,7 @@ a laboratory can be broken that way, one injection in tests/lifecycle/test_docto
 
 from __future__ import annotations
 
-from ansible.module_utils.yunkube.doctor import of_control_plane, of_hosts, of_network, of_workloads
+from ansible.module_utils.yunkube.doctor import of_cloud, of_control_plane, of_hosts, of_network, of_workloads
 from ansible.module_utils.yunkube.doctor.fault import Fault
 
 # What is found where nothing else explains a symptom.
@@ -26,6 +26,7 @@ TABLE: tuple[Fault, ...] = (
     *of_control_plane.SYMPTOMS,
     *of_workloads.FAULTS[:1],
     *of_network.FAULTS[1:],
+    *of_cloud.FAULTS,
     *of_workloads.FAULTS[1:],
     *of_workloads.SYMPTOMS,
 )

@@ -91,19 +91,7 @@ def no_pod_cidr(facts: Facts) -> t.Iterator[Hit]:
         if not node["pod_cidr"]:
             evidence = [f"node {node['name']} has no podCIDR"]
             evidence += [f"kube-controller-manager: --allocate-node-cidrs={said or '(not set)'}" for said in allocates]
-            yield Hit(_host(facts, node["name"]), evidence, node["name"])
-
-
-def _host(facts: Facts, node: str) -> str:
-    return next((host.host for host in facts.hosts if host.name == node), node)
-
-
-def cloud_route(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes to whose pods the cloud's network has no route."""
-    for node in facts.cluster.nodes:
-        if node["network"]:
-            evidence = [f"node {node['name']}: NetworkUnavailable, {node['network']}", f"podCIDR {node['pod_cidr']}"]
-            yield Hit(_host(facts, node["name"]), evidence, node["name"])
+            yield Hit(facts.host_of(node["name"]), evidence, node["name"])
 
 
 def flannel_not_ready(facts: Facts) -> t.Iterator[Hit]:
@@ -310,14 +298,6 @@ FAULTS = (
         no_pod_cidr,
         "see that kube-controller-manager runs with --allocate-node-cidrs=true and a --cluster-cidr with room",
         explains=(*FLANNEL, "cloud-route-missing", *NODE),
-    ),
-    Fault(
-        "cloud-route-missing",
-        "The cloud's network has no route to the node's pods",
-        "Pods of the node are reached from the node alone.",
-        cloud_route,
-        "add the route for {host}'s podCIDR to the VPC's route table, or see why the cloud's controller did not",
-        explains=PODS,
     ),
     Fault(
         "kube-proxy-down",

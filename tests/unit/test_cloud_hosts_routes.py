@@ -1,0 +1,57 @@
+"""Hosts on Alibaba Cloud to whose pods a VPC's routes lead: room for them, and what they keep from being removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible.module_utils.yunkube.cloud.declaration import RefusedError
+from ansible.module_utils.yunkube.cloud.errors import CloudError
+from cloud_hosts import OWNER, THREE, down, up, writes
+from fake_alicloud_account import Account
+from fake_alicloud_routes import add_route
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
+
+
+def test_routes_without_room_are_refused_before_a_host_is_made(account: Account) -> None:
+    routed = replace(THREE, routed_pods=True, route_quota=2)
+    with pytest.raises(
+        RefusedError, match=r"the route table would hold 3 custom routes.*2 are allowed: raise that quota"
+    ):
+        up(account, routed)
+    assert writes(account) == []
+    up(account, replace(routed, route_quota=3))
+    (table,) = account.state["tables"]
+    add_route(account, table, "172.16.0.0/16", "i-theirs", "by hand")
+    add_route(account, table, "10.244.0.0/24", "i-1", f"yunkube-id={OWNER.cluster_id}")  # in place of which ours come
+    before = len(writes(account))
+    more = replace(routed, nodes=3, route_quota=4)
+    with pytest.raises(RefusedError, match=f"{table} would hold 5 custom routes"):
+        up(account, more)
+    assert len(writes(account)) == before
+    assert len(up(account, replace(more, route_quota=5)).hosts) == 4
+    before = len(account.calls("DescribeRouteEntryList"))
+    assert up(account, more).changes == []  # nothing is made, and nothing asked
+    assert len(account.calls("DescribeRouteEntryList")) == before
+
+
+def test_instances_to_which_a_route_leads_are_not_released(account: Account) -> None:
+    up(account)
+    (table,) = account.state["tables"]
+    instance = next(iter(account.state["instances"]))
+    identity = add_route(account, table, "10.244.0.0/24", instance)
+    with pytest.raises(CloudError, match=r"DependencyViolation\.RouteEntry: Specified instance is used by route entry"):
+        down(account)
+    del account.state["routes"][identity]
+    down(account)
+    assert account.left() == {}
+
+
+def test_a_network_with_a_route_of_others_stays_and_is_named(account: Account) -> None:
+    up(account)
+    (table,) = account.state["tables"]
+    add_route(account, table, "172.16.0.0/16", "ngw-1")
+    (left,) = down(account).remains
+    assert left.startswith("VPC yunkube-prod")
+    assert "DependencyViolation.RouteEntry" in left
