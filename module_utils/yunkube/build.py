@@ -82,14 +82,19 @@ class Builder:
     """Makes the parts of a bundle."""
 
     def __init__(
-        self, lock: Lock, project: Path, cache: Path, pins: t.Mapping[str, list[Package]] | None = None
+        self,
+        lock: Lock,
+        project: Path,
+        cache: Path,
+        pins: t.Mapping[str, list[Package]] | None = None,
+        mirrors: t.Mapping[str, str] | None = None,
     ) -> None:
         """Build what `lock` and `pins` name; `project` holds components/, results and tools go to `cache`."""
         self.lock, self.project, self.cache = lock, project, cache
         self.pins = pins or {}
         self.store = Store(cache / "store")
         self.epoch = int(dt.datetime.fromisoformat(lock["date"]).timestamp())
-        self.tools = Tools(cache, self.epoch)
+        self.tools = Tools(cache, self.epoch, mirrors)
         self.sets = package_sets(lock)
         self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
         self.go = ""
