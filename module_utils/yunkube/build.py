@@ -42,9 +42,9 @@ PYTHON_RECIPE = 2  # the same, of Python's packages alone
 class Progress:
     """Tell a reader of `path` what is being built; the file is gone when nothing is."""
 
-    def __init__(self, path: Path, total: int) -> None:
+    def __init__(self, path: Path, total: int, verb: str = "build") -> None:
         """Start counting steps up to `total`."""
-        self.path = path
+        self.path, self.verb = path, verb
         self.total = total
         self.done = 0
         self.times: dict[str, float] = {}
@@ -74,7 +74,7 @@ class Progress:
         now = time.time()
         what = ", ".join(self._running) or "bundle"
         since = min(self._running.values(), default=now)
-        state = {"what": f"build {what}", "done": self.done, "total": self.total}
+        state = {"what": f"{self.verb} {what}", "done": self.done, "total": self.total}
         write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
 
 

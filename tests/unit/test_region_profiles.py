@@ -45,7 +45,7 @@ def seen(folder: Path, **given: Any) -> dict[str, Any]:
         "localhost,",
         "-e",
         json.dumps(extra),
-        folder / "play.yml",
+        str(folder / "play.yml"),
     ]
     done = subprocess.run(argv, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
