@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 import typing as t
 from datetime import timedelta
 from pathlib import Path
@@ -160,3 +163,65 @@ def test_without_a_key_the_control_machine_says_what_to_set(
     monkeypatch.delenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
     with pytest.raises(AnsibleActionFail, match="ALIBABA_CLOUD_ACCESS_KEY_SECRET is not"):
         signed(cloud, program(tmp_path / "kubelet"))
+
+
+# A module of the same name in place of the real one, which would install on this machine.
+STUB = """
+from ansible.module_utils.basic import AnsibleModule
+import hashlib, ssl, urllib.request
+module = AnsibleModule({
+    "url": {}, "port": {"type": "int"}, "files": {"type": "list", "elements": "dict"},
+    "signed": {"type": "dict", "default": {}, "no_log": True},
+}, supports_check_mode=True)
+fetched = [urllib.request.urlopen(module.params["signed"][one["sha256"]]).read() for one in module.params["files"]]
+same = [hashlib.sha256(content).hexdigest() == one["sha256"] for content, one in zip(fetched, module.params["files"])]
+module.exit_json(changed=False, same=same)
+"""
+PLAY = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
+  tasks:
+    - bundle_upload: {manifest: "{{ manifest }}", url: "{{ url }}", cache: "{{ cache }}", store: "{{ store }}"}
+    - bundle_install:
+        {url: "{{ url }}", store: "{{ store }}", manifest: "{{ manifest }}", purposes: [node], kinds: [runtime]}
+"""
+
+
+def test_what_is_uploaded_is_fetched_and_the_most_talkative_run_shows_no_address(
+    cloud: FakeOss, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundles/b"
+    (bundle / "files").mkdir(parents=True)
+    (bundle / "files" / DIGEST).write_bytes(CONTENT)
+    entry = program(tmp_path / "containerd") | {"kind": "runtime", "purpose": ["node"]}
+    (bundle / "manifest.json").write_text(json.dumps({"files": [entry]}))
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library/bundle_install.py").write_text(f"#!/usr/bin/python\n{STUB}")
+    (tmp_path / "play.yml").write_text(PLAY)
+    cloud.buckets["shop-bundles"].clear()
+    reach = {"region": cloud.region, "upload": cloud.address, "fetch": cloud.address, "ca": str(cloud.ca)}
+    given = {"manifest": str(bundle / "manifest.json"), "url": URL, "cache": str(tmp_path), "store": reach}
+    command = [
+        "-m",
+        "ansible",
+        "playbook",
+        "-vvv",
+        "-i",
+        "localhost,",
+        "-e",
+        json.dumps(given),
+        str(tmp_path / "play.yml"),
+    ]
+    environment = os.environ | {"ANSIBLE_LIBRARY": f"{tmp_path}/library:{ROOT}/library", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert cloud.buckets["shop-bundles"] == {KEY: CONTENT}
+    assert cloud.log[-1] == ("GetObject", KEY)
+    assert "same:" in told
+    assert "x-oss" not in told
+    assert SECRET not in told
