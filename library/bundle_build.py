@@ -31,6 +31,12 @@ options:
     type: list
     elements: str
     default: []
+  mirrors:
+    description: >-
+      Mirrors that a build takes, C(go), C(pip), C(debian) and C(debian_security), where neither the environment nor the
+      tools' own files on this machine name others than the defaults.
+    type: dict
+    default: {}
   run: {description: Process that the server ends with. The action plugin gives Ansible's., type: int}
 attributes:
   check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
@@ -193,6 +199,7 @@ def main() -> None:
             "port": {"type": "int", "default": 0},
             "address": {"type": "str", "default": ""},
             "hosts": {"type": "list", "elements": "str", "default": []},
+            "mirrors": {"type": "dict", "default": {}},
             "run": {"type": "int"},
         },
         supports_check_mode=True,
@@ -216,7 +223,8 @@ def main() -> None:
         module.exit_json(changed=True, changes=making, directory=str(link), served=[])
     lock = yaml.safe_load(lock_file.read_text())
     try:
-        builder = Builder(lock, Path(module.params["project"]), cache, read_pins(pins_of(lock_file)))
+        pins, mirrors = read_pins(pins_of(lock_file)), module.params["mirrors"]
+        builder = Builder(lock, Path(module.params["project"]), cache, pins, mirrors)
         if faults := builder.faults():
             module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
         progress = Progress(cache / "progress.json", builder.steps)

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: bundle_install
 short_description: Install programs, packages and images of a bundle on this host
 description:
-  - Compares the host with the manifest's entries and fetches only what differs, over HTTP, as C(<url>/<sha256>).
+  - Compares the host with the manifest's entries and fetches only what differs, over HTTP, as C(<url>/<sha256>),
+    or from a bucket of OSS by signed addresses.
   - The digests come with the call, over SSH, so the HTTP server is not trusted with anything. A file whose digest
     is not the manifest's is fetched once more and then refused.
   - Programs appear under their path only when whole and verified.
@@ -19,6 +20,12 @@ options:
     type: str
     default: ""
   port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
+  signed:
+    description:
+      - Where files of a bucket are, by their sha256, when O(url) begins with C(oss://). Whoever has such an address can
+        read the file until it expires, so it is kept out of all messages. The action plugin makes them.
+    type: dict
+    default: {}
   files:
     description:
       - Entries of the manifest. The action plugin of this name picks them by O(manifest), O(purposes), O(kinds) and
@@ -75,8 +82,10 @@ import hashlib
 import http.client
 import os
 import platform
+import re
 import shutil
 import time
+import typing as t
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -110,6 +119,11 @@ OWN_SERVER = (
     " bundle is served while site.yml or deploy.py runs"
 )
 COPY = "let it hold what the control machine's cache has under bundles/*/files"
+BUCKET = (
+    "run the same again, which signs new addresses; they last for an hour, by clocks that are right. Hosts must reach"
+    " the bucket, and the key of the control machine must be allowed oss:GetObject"
+)
+REPLACE = "run the same again, which compares what the bucket has with the bundle"
 
 
 def control_machine(pid: int | None = None) -> str:
@@ -128,11 +142,21 @@ def control_machine(pid: int | None = None) -> str:
     raise InstallError("cannot tell the control machine's address from this session: set cluster_bundle_url")
 
 
+def why(error: Exception) -> str:
+    """Return what went wrong, in the words of OSS where it answered."""
+    if isinstance(error, urllib.error.HTTPError):
+        told = dict(re.findall(r"<(Code|Message)>([^<]{,200})</", error.read(4096).decode(errors="replace")))
+        if told:
+            return f"HTTP {error.code} {': '.join(told.values())}"
+    return str(getattr(error, "reason", error))
+
+
 class Source:
     """The server that the files come from."""
 
-    def __init__(self, url: str, port: int) -> None:
-        """Use `url`; where it is empty, the control machine at `port`, past any proxy."""
+    def __init__(self, url: str, port: int, signed: t.Mapping[str, str] | None = None) -> None:
+        """Use `url`, or addresses by digest; where `url` is empty, the control machine at `port`, past any proxy."""
+        self.signed = signed or {}
         proxies: list[urllib.request.BaseHandler] = [] if url else [urllib.request.ProxyHandler({})]
         self.own = not url
         self.url = url.rstrip("/") or f"http://{control_machine()}:{port}"
@@ -144,10 +168,10 @@ class Source:
         part = path.with_name(f".{path.name}.part")
         for left in reversed(range(tries)):
             try:
-                actual = self._receive(f"{self.url}/{entry['sha256']}", part)
+                actual = self._receive(self.signed.get(entry["sha256"]) or f"{self.url}/{entry['sha256']}", part)
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-                problem = f"{entry['name']}: cannot fetch it from {self.url}: {getattr(error, 'reason', error)}"
-                remedy = OWN_SERVER if self.own else COPY
+                problem = f"{entry['name']}: cannot fetch it from {self.url}: {why(error)}"
+                remedy = OWN_SERVER if self.own else BUCKET if self.signed else COPY
             else:
                 if actual == entry["sha256"]:
                     part.chmod(int(entry.get("mode", "0644"), 8))
@@ -159,7 +183,13 @@ class Source:
                     f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
-                remedy = "run site.yml or deploy.py up, which makes it again" if self.own else COPY
+                remedy = (
+                    "run site.yml or deploy.py up, which makes it again"
+                    if self.own
+                    else REPLACE
+                    if self.signed
+                    else COPY
+                )
             finally:
                 part.unlink(missing_ok=True)
             if left:
@@ -258,6 +288,7 @@ def main() -> None:
         argument_spec={
             "url": {"type": "str", "default": ""},
             "port": {"type": "int", "default": 8742},
+            "signed": {"type": "dict", "default": {}, "no_log": True},
             "files": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
@@ -270,7 +301,7 @@ def main() -> None:
         fetched = 0
         notes: list[str] = []
         if missing and not module.check_mode:
-            source = Source(module.params["url"], module.params["port"])
+            source = Source(module.params["url"], module.params["port"], module.params["signed"])
             notes = install(missing, source, unfinished)
             fetched = source.bytes
             missing_programs([entry for entry in missing if entry["kind"] in PROGRAMS], digests)

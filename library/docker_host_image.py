@@ -27,6 +27,7 @@ options:
       content: {description: What it holds, type: str, required: true}
       mode: {description: Its permissions, type: str, default: "0644"}
   cache_dir: {description: Folder of the archives, type: path, required: true}
+  mirror: {description: "Debian's archive, where apt names only its default or none", type: str, default: ""}
 attributes:
   check_mode: {support: full, details: [Reports whether the image would be built.]}
   diff_mode: {support: full}
@@ -59,7 +60,13 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.build.store import digest_of
-from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, PackageError, debian_archive, install
+from ansible.module_utils.yunkube.build.system_packages import (
+    APT_INDEXES,
+    PackageError,
+    debian_archive,
+    install,
+    mirror_of,
+)
 from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, socket_path
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
@@ -135,7 +142,8 @@ def _debootstrap(module: AnsibleModule, recipe: t.Mapping[str, t.Any], root: Pat
     argv = ["debootstrap", "--variant=minbase", "--force-check-gpg", f"--keyring={KEYRING}"]
     argv += [f"--include={','.join(recipe['packages'])}", recipe["suite"], str(root)]
     apt = module.get_bin_path("apt-get")
-    mirror = debian_archive(module.run_command([apt, *APT_INDEXES])[1]) if apt else None
+    archive = debian_archive(module.run_command([apt, *APT_INDEXES])[1]) if apt else None
+    mirror = mirror_of(archive, module.params["mirror"])
     return [*argv, mirror] if mirror else argv
 
 
@@ -165,6 +173,7 @@ def main() -> None:
                 },
             },
             "cache_dir": {"type": "path", "required": True},
+            "mirror": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

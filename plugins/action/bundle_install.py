@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import typing as t
 from pathlib import Path
 
@@ -10,6 +12,21 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+def addresses(url: str, store: dict[str, str], chosen: list[dict[str, t.Any]]) -> dict[str, str]:
+    """Return an address for each file of a bucket, signed with the key of this machine, that lasts for an hour."""
+    from ansible.module_utils.yunkube.cloud import credentials  # noqa: PLC0415
+    from ansible.module_utils.yunkube.cloud.oss import Bucket  # noqa: PLC0415
+
+    try:
+        with Bucket(url, store["region"], store["fetch"], lambda: credentials.find(os.environ)) as bucket:
+            return {digest: bucket.sign(digest) for digest in {str(entry["sha256"]) for entry in chosen}}
+    except (credentials.CredentialsError, ValueError) as error:
+        raise AnsibleActionFail(str(error)) from error
+    except ModuleNotFoundError as error:
+        text = f"{error.name} is not installed for {sys.executable}: run ./scripts/setup"
+        raise AnsibleActionFail(text) from error
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -25,12 +42,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
+        store = args.pop("store", None)
         try:
             chosen = take_choice(args, args.pop("distribution", ""), args.pop("kinds"))
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from error
         if not chosen:
             return result | {"changed": False, "changes": [], "paths": [], "chosen": 0, "bytes": 0}
+        if str(args.get("url") or "").startswith("oss://") and not self._task.check_mode:
+            args["signed"] = addresses(args["url"], store, chosen)
         result |= self._execute_module(module_args=args | {"files": chosen}, task_vars=task_vars)
         result["chosen"] = len(chosen)
         result.pop("invocation", None)

@@ -9,6 +9,7 @@ import json
 import typing as t
 
 import pytest
+from ansible import constants  # noqa: F401 - what it leaves for the end of the process is not a module's
 from ansible.module_utils import basic
 
 Json = dict[str, t.Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import typing as t
 from pathlib import Path
@@ -71,7 +72,7 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """An archive that takes the place of Debian's, and is believed without a signature."""
-    monkeypatch.setattr(debian_packages, "archive_of", lambda _suite, _indexes: f"file:{tmp_path}/archive")
+    monkeypatch.setattr(debian_packages, "archive_of", lambda *_: f"file:{tmp_path}/archive")
     monkeypatch.setattr(debian_packages, "KEYRING", Path("/dev/null"))
     monkeypatch.setattr(Archive, "trust", "trusted=yes")
     return Repository(tmp_path / "archive")
@@ -277,3 +278,58 @@ def test_a_shells_settings_do_not_reach_the_compilers() -> None:
     kept = environment_of(https_proxy="http://proxy.example", GOPROXY="http://modules.example")
     assert kept["https_proxy"] == "http://proxy.example"
     assert kept["GOPROXY"] == "http://modules.example"
+
+
+# -- mirrors of a profile ----------------------------------------------------------------------------
+
+MIRRORS = {
+    "go": "https://go.example",
+    "pip": "http://pip.example/simple/",
+    "debian": "https://mirror.example/debian/",
+    "debian_security": "https://mirror.example/debian-security/",
+}
+
+DEFAULT = {"Debian": "deb", "Debian-Security": "security"}  # what comes before .debian.org
+
+
+def mirrored(home: Path, go_files: str = "", pip_files: str = "", **given: str) -> dict[str, str]:
+    """Return the environment of tools with MIRRORS, for a user with these files and variables."""
+    for name, text in (("go/env", go_files), ("pip/pip.conf", pip_files)):
+        (home / name).parent.mkdir()
+        (home / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("PIP_", "GO"))]:
+            patch.delenv(name)
+        shell = {
+            "XDG_CONFIG_HOME": str(home),
+            "GOENV": str(home / "go/env"),
+            "PIP_CONFIG_FILE": str(home / "pip/pip.conf"),
+        }
+        for name, value in (shell | given).items():
+            patch.setenv(name, value)
+        return Tools(Path("/cache"), 7, MIRRORS).environment
+
+
+def test_a_build_takes_the_mirrors_of_the_profile(tmp_path: Path) -> None:
+    seen = mirrored(tmp_path)
+    assert (seen["GOPROXY"], seen["PIP_INDEX_URL"]) == (MIRRORS["go"], MIRRORS["pip"])
+    assert seen["PIP_TRUSTED_HOST"] == "pip.example"  # only for plain HTTP: every wheel has its hash in the lock
+
+
+def test_what_the_environment_names_is_taken_before_the_profile(tmp_path: Path) -> None:
+    seen = mirrored(tmp_path, GOPROXY="https://own.example", PIP_INDEX_URL="https://own.example/simple")
+    assert (seen["GOPROXY"], seen["PIP_INDEX_URL"]) == ("https://own.example", "https://own.example/simple")
+    assert "PIP_TRUSTED_HOST" not in seen
+
+
+def test_what_a_file_of_pip_names_is_taken_before_the_profile(tmp_path: Path) -> None:
+    assert "PIP_INDEX_URL" not in mirrored(tmp_path, pip_files="[global]\nindex-url = https://own.example/simple\n")
+
+
+def test_a_mirror_stands_for_debians_own_address_and_for_no_other() -> None:
+    default = "".join(f"Debian|{label}|http://{one}.debian.org/x/\n" for label, one in DEFAULT.items())
+    assert archive_of("trixie", default, MIRRORS) == MIRRORS["debian"]
+    assert archive_of("trixie-security", default, MIRRORS) == MIRRORS["debian_security"]
+    assert archive_of("trixie", "Ubuntu|Ubuntu|http://c.example/ubuntu/\n", MIRRORS) == MIRRORS["debian"]
+    assert archive_of("trixie", INDEXES, MIRRORS) == "http://a.example/debian/"
+    assert archive_of("trixie", default) == f"http://{DEFAULT['Debian']}.debian.org/x/"

@@ -25,9 +25,17 @@ def test_the_mirror_is_the_one_that_apt_uses() -> None:
 
 
 def test_an_unsigned_archive_is_refused_and_not_only_warned_of() -> None:
-    without_apt: Any = SimpleNamespace(get_bin_path=lambda _name: None)
+    without_apt: Any = SimpleNamespace(get_bin_path=lambda _name: None, params={"mirror": ""})
     argv = image._debootstrap(without_apt, {"suite": "bookworm", "packages": ["python3"]}, Path("/root"))
     assert {"--force-check-gpg", "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg"} <= set(argv)
+
+
+def test_a_mirror_of_the_region_is_taken_where_apt_names_no_archive_of_debian() -> None:
+    without_apt: Any = SimpleNamespace(
+        get_bin_path=lambda _name: None, params={"mirror": "https://mirror.example/debian/"}
+    )
+    argv = image._debootstrap(without_apt, {"suite": "bookworm", "packages": ["python3"]}, Path("/root"))
+    assert argv[-1] == "https://mirror.example/debian/"
 
 
 def test_the_line_that_names_the_fault_is_found() -> None:

@@ -26,6 +26,7 @@ ON_THE_CONTROL_MACHINE = {
     "alicloud_hosts",
     "alicloud_routes",
     "bundle_build",
+    "bundle_upload",
     "cluster_config",
     "cluster_identity",
     "docker_engine",

@@ -43,9 +43,9 @@ PYTHON_RECIPE = 2  # the same, of Python's packages alone
 class Progress:
     """Tell a reader of `path` what is being built; the file is gone when nothing is."""
 
-    def __init__(self, path: Path, total: int) -> None:
+    def __init__(self, path: Path, total: int, verb: str = "build") -> None:
         """Start counting steps up to `total`."""
-        self.path = path
+        self.path, self.verb = path, verb
         self.total = total
         self.done = 0
         self.times: dict[str, float] = {}
@@ -75,7 +75,7 @@ class Progress:
         now = time.time()
         what = ", ".join(self._running) or "bundle"
         since = min(self._running.values(), default=now)
-        state = {"what": f"build {what}", "done": self.done, "total": self.total}
+        state = {"what": f"{self.verb} {what}", "done": self.done, "total": self.total}
         write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
 
 
@@ -83,14 +83,19 @@ class Builder:
     """Makes the parts of a bundle."""
 
     def __init__(
-        self, lock: Lock, project: Path, cache: Path, pins: t.Mapping[str, list[Package]] | None = None
+        self,
+        lock: Lock,
+        project: Path,
+        cache: Path,
+        pins: t.Mapping[str, list[Package]] | None = None,
+        mirrors: t.Mapping[str, str] | None = None,
     ) -> None:
         """Build what `lock` and `pins` name; `project` holds components/, results and tools go to `cache`."""
         self.lock, self.project, self.cache = lock, project, cache
         self.pins = pins or {}
         self.store = Store(cache / "store")
         self.epoch = int(dt.datetime.fromisoformat(lock["date"]).timestamp())
-        self.tools = Tools(cache, self.epoch)
+        self.tools = Tools(cache, self.epoch, mirrors)
         self.sets = package_sets(lock)
         self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
         self.go = ""

@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build.store import digest_file
-from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, debian_archive
+from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, debian_archive, mirror_of
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -128,7 +128,9 @@ class Archive:
         (self.folder / "status").touch()
         indexes = self.tools.ask(["apt-get", *APT_INDEXES], "packages")
         about = f"[arch={self.architecture} {self.trust}]"
-        lines = [f"deb {about} {archive_of(suite, indexes)} {suite} main\n" for suite in self.suites]
+        lines = [
+            f"deb {about} {archive_of(suite, indexes, self.tools.mirrors)} {suite} main\n" for suite in self.suites
+        ]
         (self.folder / "sources.list").write_text("".join(lines))
         options = {
             "Dir::Etc::sourcelist": self.folder / "sources.list",
@@ -185,10 +187,11 @@ class Archive:
             raise BuildError(f"packages did not arrive: {', '.join(package.name for package in wanted.values())}")
 
 
-def archive_of(suite: str, indexes: str) -> str:
-    """Return the address that this machine's apt has for the archive of a suite, out of its indexes."""
+def archive_of(suite: str, indexes: str, mirrors: t.Mapping[str, str] | None = None) -> str:
+    """Return the address that this machine's apt has for the archive of a suite, out of its indexes, or a mirror's."""
     label = "Debian-Security" if suite.endswith("-security") else "Debian"
-    archive = debian_archive(indexes, label)
+    mirror = (mirrors or {}).get("debian_security" if label == "Debian-Security" else "debian")
+    archive = mirror_of(debian_archive(indexes, label), mirror)
     if archive is None:
         which = "Debian's archive" if label == "Debian" else "Debian's security archive"
         raise BuildError(

@@ -6,12 +6,15 @@ import os
 import shutil
 import typing as t
 from pathlib import Path
+from urllib.parse import urlsplit
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 # What apt-get prints of its indexes, for debian_archive to read.
 APT_INDEXES = ("indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages")
+
+DEFAULT_ARCHIVES = {f"{service}.debian.org" for service in ("deb", "security")}  # as Debian is installed
 
 
 class PackageError(Exception):
@@ -53,6 +56,11 @@ def debian_archive(listing: str, label: str = "Debian") -> str | None:
         if (origin, labelled) == ("Debian", label):
             return uri
     return None
+
+
+def mirror_of(archive: str | None, mirror: str | None) -> str | None:
+    """Return the mirror, if there is one and apt has no other archive than the installation's own; else apt's."""
+    return mirror if mirror and (archive is None or urlsplit(archive).hostname in DEFAULT_ARCHIVES) else archive
 
 
 def _apt(module: AnsibleModule, apt: str, *words: str) -> None:

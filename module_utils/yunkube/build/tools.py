@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import typing as t
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # What of the caller's environment a tool gets: where programs are, and how the network is reached. Nothing that
 # changes what a compiler makes, or the result of one shell would be taken for the lock's.
@@ -40,13 +42,24 @@ class BuildError(Exception):
 class Tools:
     """Runs programs for a build, and logs what they say."""
 
-    def __init__(self, cache: Path, epoch: int) -> None:
-        """Let Go keep its caches in `cache`, and tools believe that it is `epoch`."""
-        self.cache = cache
+    def __init__(self, cache: Path, epoch: int, mirrors: t.Mapping[str, str] | None = None) -> None:
+        """Let Go keep its caches in `cache`, and tools believe that it is `epoch`.
+
+        `mirrors` are those to take where this machine names none of its own: `go`, `pip`, `debian`, `debian_security`.
+        """
+        self.cache, self.mirrors = cache, dict(mirrors or {})
         kept = [*KEPT, *(f"PIP_{name}" for name in KEPT_OF_PIP)]
         self.environment = {name: os.environ[name] for name in kept if name in os.environ}
         self.environment |= {"SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        self.environment |= self._go()
+        self.environment |= self._pip() | self._go()
+
+    def _pip(self) -> dict[str, str]:
+        """Return the environment that leads pip to the mirror, empty where a file or variable of pip names an index."""
+        mirror = self.mirrors.get("pip", "")
+        if not mirror or "index-url" in self.ask([sys.executable, "-m", "pip", "config", "list"], "Python packages"):
+            return {}
+        plain = urlsplit(mirror)
+        return {"PIP_INDEX_URL": mirror} | ({"PIP_TRUSTED_HOST": str(plain.netloc)} if plain.scheme == "http" else {})
 
     def _go(self) -> dict[str, str]:
         """Return the environment of Go: its settings come from here and from no file of the user's (GOENV)."""
@@ -65,7 +78,14 @@ class Tools:
             )
             if said.returncode == 0:
                 network = {name: value for name, value in json.loads(said.stdout).items() if value} | network
+        if self.mirrors.get("go") and network.get("GOPROXY", "") in ("", self._default_of(found)):
+            network["GOPROXY"] = self.mirrors["go"]
         return network | go
+
+    def _default_of(self, go: str | None) -> str:
+        """Return where this Go gets modules when nobody set anything, empty without Go."""
+        argv = ["env", "GOENV=off", "GOTOOLCHAIN=local", go or "", "env", "GOPROXY"]
+        return self.ask(argv, "Go tools").strip() if go else ""
 
     def run(
         self,

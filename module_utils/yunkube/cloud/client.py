@@ -55,8 +55,8 @@ class Client:
         logging.getLogger("aliyunsdkcore").propagate = False
         if ca:
             os.environ["ALIBABA_CLOUD_CA_BUNDLE"] = ca
-        for product, address in (endpoints or {}).items():
-            region_provider.add_endpoint(PRODUCTS[product], region, address)
+        for product in PRODUCTS.keys() & (endpoints or {}).keys():  # another one is that of OSS
+            region_provider.add_endpoint(PRODUCTS[product], region, endpoints[product])  # type: ignore[index]
 
     def call(self, product: str, action: str, **parameters: Any) -> Json:
         """Return the answer of one action, made again while it is refused for a moment only.

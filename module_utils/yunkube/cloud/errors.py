@@ -26,6 +26,13 @@ REMEDIES = (
     ("Account.Arrearage", "the account has a debt: settle it"),
     ("InvalidAccountStatus.NotEnoughBalance", "the account's balance does not suffice: top it up"),
     ("DependencyViolation", "something still uses it: remove that first"),
+    # Of OSS: https://www.alibabacloud.com/help/en/oss/how-to-troubleshoot-403-status-code-when-you-access-oss
+    ("NoSuchBucket", "create the bucket in this region, or name another one in cluster_bundle_url"),
+    ("SecurityTokenExpired", "the token of STS has expired: get new credentials"),
+    ("AccessKeyIdAndSecurityTokenNotMatch", "the token of STS does not belong to the access key: get new credentials"),
+    ("RequestTimeTooSkewed", "the clock of this machine is wrong: set it by NTP"),
+    ("BucketNotBelongTo", "it is a bucket of another account: name one of your own in cluster_bundle_url"),
+    ("AccessDenied", "allow {permission} to this user in RAM, see docs/alicloud.md"),
     ("Throttling", "too many calls at once for this account: wait a minute, then run the same again"),
 )
 # What passes by itself; the call is made again.
@@ -39,12 +46,14 @@ PASSING = re.compile(
 class CloudError(Exception):
     """A call that failed for good."""
 
-    def __init__(self, action: str, code: str, message: str, request_id: str = "", *, product: str = "ecs") -> None:
-        """Take what the API answered; `code` is that of the SDK where no answer came."""
+    def __init__(
+        self, action: str, code: str, message: str, request_id: str = "", *, product: str = "ecs", remedy: str = ""
+    ) -> None:
+        """Take what the API answered; `code` is that of the SDK where no answer came, `remedy` goes before its own."""
         self.action, self.code, self.message, self.request_id = action, code, message, request_id
         permission = f"{product}:{action}"
-        remedy = next((words for start, words in REMEDIES if code.startswith(start) or start in code.split(".")), "")
-        self.remedy = remedy.format(permission=permission)
+        known = (words for start, words in REMEDIES if code.startswith(start) or start in code.split("."))
+        self.remedy = (remedy or next(known, "")).format(permission=permission)
         asked = f" (request {request_id})" if request_id else ""
         message = message.partition("server string to sign")[0]  # which holds the token of STS
         words = f"{action}: {code}: {message.rstrip('. ')}{asked}"

@@ -294,9 +294,6 @@ def safety(cluster: Cluster) -> Iterator[Finding]:
     """Values that would hide faults, or lead nowhere."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
         yield "cluster_ignore_preflight_errors", "all would hide the next fault too", "name the checks to ignore"
-    url = cluster.text("cluster_bundle_url")
-    if url and not url.startswith(("http://", "https://")):
-        yield "cluster_bundle_url", f"{url} is not a URL", "begin it with http:// or https://, or leave it empty"
     for path in cluster.values.get("teardown_paths") or []:
         if is_system(path):
             remedy = "name the folder that pods wrote to, such as /srv/data"
@@ -378,7 +375,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     node_ports,
     dashboard,
     web_services,
-    cloud_rules.routes,
+    *cloud_rules.RULES,
     safety,
 )
 
