@@ -18,7 +18,7 @@ from pathlib import Path
 from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 
 VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
-KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips")
+KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips", "nats", "snats")
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -77,7 +77,7 @@ class Account:
         self._lock = threading.RLock()
         self.state: Json = {"number": 0, "moved": 0.0, "tokens": {}, **{kind: {} for kind in KINDS}}
         if self.file.exists():
-            self.state = json.loads(self.file.read_text())
+            self.state |= json.loads(self.file.read_text())
         for name in ACTIONS:
             self.cloud.actions[name] = lambda given, name=name: self.answer(name, given)  # type: ignore[misc]
 
@@ -137,13 +137,22 @@ class Account:
         return body
 
     def settle(self) -> None:
-        """Let go what was deleted some seconds ago; releasing instances is asynchronous."""
+        """Let go what was deleted some seconds ago, and finish what was begun; both are asynchronous."""
         for identity, instance in list(self.state["instances"].items()):
             if instance["gone_at"] and self.clock >= instance["gone_at"]:
                 del self.state["instances"][identity]
                 for eip in self.state["eips"].values():
                     if eip["InstanceId"] == identity:
                         eip.update(InstanceId="", Status="Available")
+        for kind in ("nats", "snats"):
+            for identity, one in list(self.state[kind].items()):
+                if one["gone_at"] and self.clock >= one["gone_at"]:
+                    del self.state[kind][identity]
+        for eip in self.state["eips"].values():
+            if eip["Status"] == "Associating" and self.clock >= eip["settled_at"]:
+                eip["Status"] = "InUse"
+            elif eip["Status"] == "Unassociating" and self.clock >= eip["settled_at"]:
+                eip.update(InstanceId="", InstanceType="", Status="Available")
 
     def _check(self, wanted: Action, given: Json) -> None:
         known = wanted.required | wanted.optional | COMMON
