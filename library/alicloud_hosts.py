@@ -57,6 +57,12 @@ options:
   node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
   eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
   eip_mbps: {description: The most that a public address carries, type: int, default: 10}
+  nat:
+    description:
+      - Let hosts without a public address out by a NAT gateway with one public address. One that is declared no more
+        stays with a warning, unless O(remove_surplus) is set.
+    type: bool
+    default: false
   spot: {description: Use spot instances, type: bool, default: false}
   spot_price_limit:
     description: The most to pay for a spot instance an hour, 0 for the market's price.
@@ -158,7 +164,8 @@ from ansible.module_utils.yunkube.cloud.work import HostsError
 
 SAME = (
     "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
-    "cluster_networks", "routed_pods", "route_quota", "node_ports", "eip", "eip_mbps", "spot", "spot_price_limit",
+    "cluster_networks", "routed_pods", "route_quota", "node_ports", "eip", "eip_mbps", "nat", "spot",
+    "spot_price_limit",
     "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids", "admin_cidrs",
     "client_cidrs", "ports",
 )  # fmt: skip
@@ -283,6 +290,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "node_ports": {**text, "default": "30000-32767"},
         "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},
         "eip_mbps": {**number, "default": 10},
+        "nat": switch,
         "spot": switch,
         "spot_price_limit": {"type": "float", "default": 0},
         "auto_release_hours": {**number, "default": 0},

@@ -18,7 +18,7 @@ from pathlib import Path
 from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 
 VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
-KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips", "routes")
+KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips", "nats", "snats", "routes")
 WITH_A_VPC = ("tables",)  # made and removed with it
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 
@@ -141,19 +141,31 @@ class Account:
         return body
 
     def settle(self) -> None:
-        """Let go what was deleted some seconds ago, and let routes come; both are asynchronous."""
+        """Let go what was deleted some seconds ago, and finish what was begun; both are asynchronous."""
         for identity, instance in list(self.state["instances"].items()):
             if instance["gone_at"] and self.clock >= instance["gone_at"]:
                 del self.state["instances"][identity]
                 for eip in self.state["eips"].values():
                     if eip["InstanceId"] == identity:
                         eip.update(InstanceId="", Status="Available")
+        self._settle_network()
+
+    def _settle_network(self) -> None:
         for identity, entry in list(self.state["routes"].items()):
             if entry["Status"] != "Available" and self.clock >= entry["settled_at"]:
                 if entry["Status"] == "Deleting":
                     del self.state["routes"][identity]
                 else:
                     entry["Status"] = "Available"
+        for kind in ("nats", "snats"):
+            for identity, one in list(self.state[kind].items()):
+                if one["gone_at"] and self.clock >= one["gone_at"]:
+                    del self.state[kind][identity]
+        for eip in self.state["eips"].values():
+            if eip["Status"] == "Associating" and self.clock >= eip["settled_at"]:
+                eip["Status"] = "InUse"
+            elif eip["Status"] == "Unassociating" and self.clock >= eip["settled_at"]:
+                eip.update(InstanceId="", InstanceType="", Status="Available")
 
     def _check(self, wanted: Action, given: Json) -> None:
         known = wanted.required | wanted.optional | COMMON

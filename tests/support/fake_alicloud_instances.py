@@ -11,7 +11,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fake_alicloud_network  # noqa: F401 - registers its actions
+import fake_alicloud_nat  # noqa: F401 - registers its actions
+import fake_alicloud_network  # noqa: F401 - as that
 from fake_alicloud import FakeCloud, Json, RefusedError
 from fake_alicloud_account import Account, action, by_number, by_token, numbered, shown, tagged, tags_of
 from fake_alicloud_routes import hop_of

@@ -20,10 +20,12 @@ from fake_alicloud_account import (
     tagged,
     tags_of,
 )
+from fake_alicloud_nat import steady
 from fake_alicloud_routes import add_table
 
 TAG = "Tag.N.Key Tag.N.Value"
 VPC_READY, RULES = 1.0, 200  # seconds until a VPC is Available (open: not in the reference); rules of a group
+EIP_SETTLES = 3.0  # seconds until an address of a NAT gateway is bound or free (open); those of instances are at once
 KEY_TYPES = ("ssh-rsa ", "ssh-dss ", "ecdsa-sha2-")  # of the page of ImportKeyPair, as of 18 June 2026
 RULE = ("IpProtocol", "PortRange", "SourceCidrIp", "SourceGroupId", "Policy", "Priority", "Description", "NicType")
 
@@ -68,7 +70,9 @@ def _vpc_status(account: Account, vpc: Json) -> str:
 def delete_vpc(account: Account, given: Json) -> Json:
     """A VPC with anything in it stays, also with a route that its owner made; its own table goes with it."""
     vpc = account.found("vpcs", given["VpcId"], "InvalidVpcID.NotFound")
-    if any(one["VpcId"] == vpc["VpcId"] for kind in ("vswitches", "groups") for one in account.state[kind].values()):
+    if any(
+        one["VpcId"] == vpc["VpcId"] for kind in ("vswitches", "groups", "nats") for one in account.state[kind].values()
+    ):
         raise RefusedError(400, "DependencyViolation.VSwitch", "Specified object has dependent resources.")
     tables = {name: one for name, one in account.state["tables"].items() if one["VpcId"] == vpc["VpcId"]}
     if any(one["RouteTableId"] in tables and one["Type"] == "Custom" for one in account.state["routes"].values()):
@@ -134,6 +138,9 @@ def delete_vswitch(account: Account, given: Json) -> Json:
     switch = account.found("vswitches", given["VSwitchId"], "InvalidVSwitchId.NotFound")
     if any(one["VSwitchId"] == switch["VSwitchId"] for one in account.state["instances"].values()):
         raise RefusedError(400, "DependencyViolation", "Specified object has dependent resources.")
+    gateways = account.state["nats"].values()
+    if any(one["NatGatewayPrivateInfo"]["VswitchId"] == switch["VSwitchId"] for one in gateways):
+        raise RefusedError(400, "DependencyViolation", "Specified object has dependent resources.")
     del account.state["vswitches"][switch["VSwitchId"]]
     return {}
 
@@ -147,7 +154,9 @@ def allocate_eip_address(account: Account, given: Json) -> Json:
         "AllocationId": identity,
         "IpAddress": f"198.51.100.{account.state['number'] % 254 + 1}",
         "InstanceId": "",
+        "InstanceType": "",
         "Status": "Available",
+        "settled_at": 0.0,
         "Bandwidth": given.get("Bandwidth", "5"),
         "InternetChargeType": given.get("InternetChargeType", "PayByBandwidth"),
         "AllocationTime": account.stamp(),
@@ -160,13 +169,21 @@ def allocate_eip_address(account: Account, given: Json) -> Json:
 def describe_eip_addresses(account: Account, given: Json) -> Json:
     """By tag or id."""
     found = [one for one in account.state["eips"].values() if given.get("AllocationId") in (None, one["AllocationId"])]
-    return by_number([shown(one, product="vpc") for one in tagged(found, given)], given, "EipAddresses", "EipAddress")
+    entries = [shown(one, product="vpc", without=["settled_at"]) for one in tagged(found, given)]
+    return by_number(entries, given, "EipAddresses", "EipAddress")
 
 
 @action("vpc", "AllocationId InstanceId", "InstanceType ClientToken")
 def associate_eip_address(account: Account, given: Json) -> Json:
-    """To an instance that runs or is stopped, and has none."""
+    """To an instance that runs or is stopped, and has none; or to a NAT gateway that is Available."""
     eip = account.found("eips", given["AllocationId"], "InvalidAllocationId.NotFound")
+    if given.get("InstanceType") == "Nat":
+        gateway = steady(account, given["InstanceId"])
+        if eip["Status"] != "Available":
+            raise RefusedError(400, "IncorrectEipStatus")
+        eip.update(InstanceId=gateway["NatGatewayId"], InstanceType="Nat", Status="Associating")
+        eip["settled_at"] = account.clock + EIP_SETTLES
+        return {}
     instance = account.found("instances", given["InstanceId"], "InvalidInstanceId.NotFound")
     if eip["Status"] != "Available":
         raise RefusedError(400, "IncorrectEipStatus")
@@ -180,10 +197,16 @@ def associate_eip_address(account: Account, given: Json) -> Json:
 
 @action("vpc", "AllocationId", "InstanceId InstanceType ClientToken")
 def unassociate_eip_address(account: Account, given: Json) -> Json:
-    """Free again, and paid for still."""
+    """Free again, and paid for still. Without Force not while SNAT entries use it; the code for that is open."""
     eip = account.found("eips", given["AllocationId"], "InvalidAllocationId.NotFound")
     if eip["Status"] != "InUse":
         raise RefusedError(400, "IncorrectEipStatus")
+    if eip["InstanceType"] == "Nat":
+        steady(account, eip["InstanceId"])
+        if any(one["SnatIp"] == eip["IpAddress"] for one in account.state["snats"].values()):
+            raise RefusedError(400, "DependencyViolation.SnatEntry")
+        eip.update(Status="Unassociating", settled_at=account.clock + EIP_SETTLES)
+        return {}
     eip.update(InstanceId="", Status="Available")
     return {}
 

@@ -87,7 +87,7 @@ def test_it_plans_makes_and_removes(
         ("node-2", "node"),
     ]
     again = module()
-    assert (again["changed"], again["changes"], again["calls"]) == (False, [], 8)
+    assert (again["changed"], again["changes"], again["calls"]) == (False, [], 9)
     assert again["hosts"] == made["hosts"]
 
     fewer = module(nodes=1)

@@ -60,11 +60,11 @@ def grow(account: Account, name: str, until: int) -> None:
 
 
 def test_a_run_without_changes_takes_few_calls_for_a_hundred_hosts(account: Account) -> None:
-    up(account, replace(THREE, nodes=1, eip="all"))
-    grow(account, "master", 3)
-    grow(account, "node", 97)
+    up(account, replace(THREE, nodes=1, eip="masters", nat=True))
+    grow(account, "master", 50)
+    grow(account, "node", 50)
     before = len(account.cloud.log)
-    outcome = up(account, replace(THREE, masters=3, nodes=97, eip="all"))
+    outcome = up(account, replace(THREE, masters=50, nodes=50, eip="masters", nat=True))
     assert outcome.changes == []
     assert len(outcome.hosts) == 100
     assert len(account.cloud.log) - before <= 20
@@ -348,8 +348,8 @@ def test_hosts_do_not_move_to_another_network(account: Account) -> None:
 
 
 def test_the_readme_names_every_permission_that_is_needed(account: Account) -> None:
-    up(account, replace(THREE, eip="masters", admin_cidrs=("10.0.0.0/24",)))
-    up(account, replace(THREE, eip="masters"))
+    up(account, replace(THREE, eip="masters", nat=True, admin_cidrs=("10.0.0.0/24",)))
+    up(account, replace(THREE, eip="masters", nat=True))
     next(iter(account.state["instances"].values()))["stopped"] = True
     up(account, replace(THREE, eip="masters"))
     down(account)

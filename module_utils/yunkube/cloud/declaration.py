@@ -105,6 +105,7 @@ class Declaration:
     node_ports: str = "30000-32767"
     eip: str = "none"
     eip_mbps: int = 10
+    nat: bool = False
     spot: bool = False
     spot_price_limit: float = 0
     auto_release_hours: int = 0
@@ -147,6 +148,9 @@ def faults(wanted: Declaration) -> Iterator[Fault]:
         yield Fault(
             "spot_price_limit", "a price limit counts for spot instances alone", "set spot, or leave the limit out"
         )
+    if wanted.nat and wanted.eip == "all":
+        remedy = "set eip to none or masters, or nat to false"
+        yield Fault("nat", "every host has a public address, and none goes out by a NAT gateway", remedy)
     yield from _network_faults(wanted)
 
 

@@ -40,7 +40,10 @@ PASSING = re.compile(
     r"Throttling(\..*)?|ServiceUnavailable|InternalError|SystemBusy|TaskConflict|OperationConflict"
     r"|LastTokenProcessing|IncorrectVpcStatus|IncorrectRouteEntryStatus|IncorrectVSwitchStatus"
     r"|IncorrectStatus\.RouteTableStatus|OperationFailed\.DistibuteLock"  # spelt so
+    r"|IncorretSnatEntryStatus|IncorrectStatus\.(NATGW|NatGateway|SnatEntry)"  # spelt so
 )
+# What uses a thing that is to be removed.
+IN_USE = ("DependencyViolation", "IncorrectEipStatus", "InvalidOperation", "IncorrectInstanceStatus")
 
 
 class CloudError(Exception):

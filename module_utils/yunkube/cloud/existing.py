@@ -50,6 +50,7 @@ class Existing:
     groups: list[Json] = field(default_factory=list)
     keys: list[Json] = field(default_factory=list)
     eips: list[Json] = field(default_factory=list)
+    nats: list[Json] = field(default_factory=list)  # NAT gateways; of a VPC that was named, others' too
 
     def by_name(self) -> dict[str, list[Host]]:
         """Return the instances of each name, the oldest first: on every machine in the same order."""
@@ -93,6 +94,10 @@ def look(client: Client, owner: Owner, vpc_id: str = "") -> Existing:
         group.update(rules_of(client, group["SecurityGroupId"]))
     found.keys = list(_ours(client, owner, "ecs", "DescribeKeyPairs", "KeyPairs", "KeyPair", include_public_key="true"))
     found.eips = eips(client, owner)
+    if not vpc_id:
+        found.nats = nats(client, owner)
+    elif found.vpcs:
+        found.nats = list(client.pages("vpc", "DescribeNatGateways", "NatGateways", "NatGateway", vpc_id=vpc_id))
     return found
 
 
@@ -114,6 +119,11 @@ def hosts(client: Client, owner: Owner) -> list[Host]:
 def eips(client: Client, owner: Owner) -> list[Json]:
     """Return the cluster's public addresses."""
     return list(_ours(client, owner, "vpc", "DescribeEipAddresses", "EipAddresses", "EipAddress"))
+
+
+def nats(client: Client, owner: Owner) -> list[Json]:
+    """Return the cluster's NAT gateways."""
+    return list(_ours(client, owner, "vpc", "DescribeNatGateways", "NatGateways", "NatGateway"))
 
 
 def may_list(client: Client) -> None:

@@ -12,6 +12,7 @@ from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, RefusedError
 from ansible.module_utils.yunkube.cloud.existing import Host, look
 from ansible.module_utils.yunkube.cloud.instances import Instances
+from ansible.module_utils.yunkube.cloud.nat import Nat
 from ansible.module_utils.yunkube.cloud.network import Network
 from ansible.module_utils.yunkube.cloud.work import POLL, Work
 
@@ -56,8 +57,10 @@ def _carry_out(work: Work) -> Outcome:
     have = network.vswitches_by_zone(wanted, there)
     zones = market.choose_zones(wanted, have, offers)
     image = market.find_image(client, wanted) if missing else ""
+    nat = Nat(work)
     found = [
         *network.faults(wanted, there),
+        *nat.faults(zones, have),
         *instances.faults(wanted, there),
         *market.offer_faults(zones, offers),
         *(routes.room(client, wanted, there.vpcs, have.values()) if missing and wanted.routed_pods else ()),
@@ -70,6 +73,8 @@ def _carry_out(work: Work) -> Outcome:
         outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
     net = Network(work)
     net.ensure(zones)
+    nat.ensure(net)
+    outcome.warnings += nat.warnings
     hosts = Instances(work, net)
     hosts.ensure(zones, offers, image)
     _scale_down(work, outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ansible.module_utils.yunkube.cloud import market
@@ -21,7 +22,9 @@ def rows(client: Client, owner: Owner, wanted: Declaration) -> list[Json]:
     if not found:
         return [_row("account", owner.cluster, NOTHING)]
     if there.hosts:
-        _, words = market.cost(client, wanted, Counter(host.type for host in there.hosts))
+        _, words = market.cost(
+            client, replace(wanted, nat=bool(there.nats)), Counter(host.type for host in there.hosts)
+        )
         found.insert(0, _row("cost", f"{len(there.hosts)} hosts", words))
     return found
 
@@ -36,6 +39,10 @@ def _hosts(there: Existing) -> Iterator[Json]:
 
 
 def _rest(there: Existing) -> Iterator[Json]:
+    for gateway in there.nats:
+        status = str(gateway["Status"])
+        words = f"{status}, paid for by the hour and by volume"
+        yield _row("NAT gateway", str(gateway["NatGatewayId"]), words, ok=status == "Available")
     for eip in there.eips:
         used = str(eip.get("InstanceId") or "")
         yield _row("public address", str(eip["IpAddress"]), used or "used by no host, and paid for", ok=bool(used))

@@ -102,4 +102,5 @@ def cost(client: Client, wanted: Declaration, counts: Mapping[str, int]) -> tupl
             return None, f"what it costs cannot be told: {error}"
         except (KeyError, TypeError, ValueError):
             return None, f"what it costs cannot be told: there is no price of {kind}"
-    return total, f"{total:.2f} {currency} an hour, without traffic and public addresses"
+    besides = "traffic, public addresses and the NAT gateway" if wanted.nat else "traffic and public addresses"
+    return total, f"{total:.2f} {currency} an hour, without {besides}"

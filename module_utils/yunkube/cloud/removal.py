@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible.module_utils.yunkube.cloud import instances
+from ansible.module_utils.yunkube.cloud import instances, nat
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner
-from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.errors import IN_USE, CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json, look, tags_of
 from ansible.module_utils.yunkube.cloud.work import POLL, Work
 
 PATIENCE = 60.0  # seconds in which what uses a thing may go: network cards of instances outlive them a little
-IN_USE = ("DependencyViolation", "IncorrectEipStatus", "InvalidOperation", "IncorrectInstanceStatus")
 
 
 @dataclass
@@ -38,6 +37,12 @@ def absent(
         if not dry_run:
             instances.delete(work, there.hosts)
             instances.wait_gone(work, there.hosts)
+    for gateway in nat.ours(there.nats, owner):
+        words = f"NAT gateway {gateway['NatGatewayId']}"
+        if not dry_run and (reason := nat.remove(work, gateway)):
+            removal.remains.append(f"{words}: {reason}")
+        else:
+            removal.changes.append(f"remove {words}")
     for words, action, parameters in _rest(owner, there):
         if not dry_run:
             if "rules" in parameters:
