@@ -8,6 +8,7 @@ import pytest
 from ansible.module_utils.yunkube.cloud.declaration import RefusedError
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from cloud_hosts import OWNER, THREE, down, up, writes
+from fake_alicloud import RefusedError as Refused
 from fake_alicloud_account import Account
 from fake_alicloud_routes import add_route
 
@@ -44,6 +45,13 @@ def test_instances_to_which_a_route_leads_are_not_released(account: Account) -> 
     with pytest.raises(CloudError, match=r"DependencyViolation\.RouteEntry: Specified instance is used by route entry"):
         down(account)
     del account.state["routes"][identity]
+    down(account)
+    assert account.left() == {}
+
+
+def test_a_route_that_is_gone_and_counts_for_a_moment_is_waited_for(account: Account) -> None:
+    up(account)
+    account.failing["DeleteInstances"] = [Refused(400, "DependencyViolation.RouteEntry") for _ in range(3)]
     down(account)
     assert account.left() == {}
 

@@ -22,6 +22,7 @@ SOLD_OUT = (
 )  # fmt: skip
 AT_ONCE = 100  # instances that DeleteInstances takes
 RELEASE_SECONDS = 300
+ROUTE_SECONDS = 60  # that a route which is gone may count
 
 
 def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
@@ -214,14 +215,29 @@ def delete(work: Work, hosts: Iterable[Host]) -> None:
     """Release instances, running or not; one that another run released is none to release."""
     for part in _parts([host.id for host in hosts]):
         try:
-            work.client.call("ecs", "DeleteInstances", instance_ids=part, force="true")
+            _delete(work, part)
         except CloudError as error:
             if error.code != "InvalidInstanceId.NotFound":
                 raise
             left = {host.id for host in existing.hosts(work.client, work.wanted.owner)}
             for identity in part:
                 if identity in left:
-                    work.client.call("ecs", "DeleteInstances", instance_ids=[identity], force="true")
+                    _delete(work, [identity])
+
+
+def _delete(work: Work, ids: list[str]) -> None:
+    """Release instances; a route to one that was deleted just now may count for some seconds still."""
+    waited = 0.0
+    while True:
+        try:
+            work.client.call("ecs", "DeleteInstances", instance_ids=ids, force="true")
+        except CloudError as error:
+            if error.code != "DependencyViolation.RouteEntry" or waited >= ROUTE_SECONDS:
+                raise
+        else:
+            return
+        work.sleep(POLL)
+        waited += POLL
 
 
 def wait_gone(work: Work, hosts: Iterable[Host]) -> None:
