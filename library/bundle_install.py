@@ -29,7 +29,7 @@ options:
   files:
     description:
       - Entries of the manifest. In a playbook one writes C(manifest) (its path), C(kinds), C(purposes) and
-        C(distribution) instead, and the action plugin of this name picks the entries.
+        C(distribution) instead, and C(store) for a bucket; the action plugin of this name picks the entries.
     type: list
     elements: dict
     required: true
