@@ -50,6 +50,10 @@ options:
     description: Whose packages, such as C(debian12). Without it no package is picked. Taken by the action plugin.
     type: str
     default: ""
+  store:
+    description: The bucket of OSS that holds the bundle, as the role bundle registers it. Taken by the action plugin.
+    type: dict
+    default: {}
 attributes:
   check_mode: {support: full, details: [Fetches nothing; says what it would install.]}
   diff_mode: {support: full}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# oss2 2.19.1 (seen 2026-11-29)
+# Expected: an address with a signature of version 4 for longer than 604,800 s is refused where it is made, because that
+# is the longest that OSS takes (https://help.aliyun.com/en/oss/user-guide/0002-00000232).
+# Seen: it is signed without a word, for zero or less seconds too; whoever uses it first gets the error.
+# Why it matters: what a control machine signs is used by another host minutes later, and the fault looks like one of the
+# host. Check the lifetime before it is signed.
+set -euo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export HOME=$work
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check oss2==2.19.1
+"$work/venv/bin/python" -W ignore - <<'PYTHON'
+import importlib.metadata
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+import oss2
+
+auth = oss2.AuthV4("example-id", "example-secret")
+bucket = oss2.Bucket(auth, "https://oss-cn-hangzhou.aliyuncs.com", "example-bucket", region="cn-hangzhou")
+seen = []
+for seconds in (604800, 604801, 31536000, 0, -5):
+    query = parse_qs(urlsplit(bucket.sign_url("GET", "file", seconds)).query)
+    seen.append(query["x-oss-expires"][0])
+print("version: oss2", importlib.metadata.version("oss2"))
+print("seen: signed for", ", ".join(seen), "seconds")
+if seen != ["604800", "604801", "31536000", "0", "-5"]:
+    print("oss2 looks at the lifetime now")
+    sys.exit(1)
+PYTHON
