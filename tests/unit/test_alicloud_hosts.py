@@ -158,6 +158,8 @@ def test_a_host_that_does_not_answer_over_ssh_is_named(
     monkeypatch.setattr(reach, "_speaks_ssh", lambda _address, _port: True)
     _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
     assert not result["changed"]
+    _, result = run(alicloud_hosts.main, {**given, "state": "absent"}, monkeypatch, capsys)
+    assert quick.left() == {}
 
 
 def test_an_ssh_server_is_told_from_another() -> None:
