@@ -177,6 +177,20 @@ def test_all_goes_and_what_is_others_stays(account: Account) -> None:
     assert len(up(account).hosts) == 3  # though the tokens of the first time stand for what is gone
 
 
+def test_what_is_others_stays_though_the_cloud_lists_it(account: Account) -> None:
+    other = replace(THREE, owner=Owner("prod", "fedcba9876543210"), vpc_cidr="10.21.0.0/16", eip="masters", nat=True)
+    up(account, other)
+    theirs = account.left()
+    for name in [one for one in ACTIONS if one.startswith("Describe")]:
+        account.cloud.actions[name] = lambda given, name=name: account.answer(  # type: ignore[misc]
+            name, {key: value for key, value in given.items() if not key.startswith("Tag.")}
+        )
+    up(account, replace(THREE, eip="masters", nat=True))
+    assert len(account.left()["nats"]) == 2
+    assert down(account).remains == []
+    assert account.left() == theirs
+
+
 def test_what_something_of_others_uses_is_left_and_named(account: Account) -> None:
     up(account)
     stranger = replace(THREE, owner=Owner("guest", "00000000aaaaaaaa"))
