@@ -82,6 +82,10 @@ options:
     type: str
     choices: [private, public]
     default: private
+  ssh_arguments:
+    description: Arguments for OpenSSH; hosts are asked by way of the jump host that these name.
+    type: str
+    default: ""
   ssh_timeout_seconds: {description: "How long SSH servers may take to answer, 0 to ask none", type: int, default: 0}
 attributes:
   check_mode: {support: full, details: [Reports what would be created, and what it costs an hour.]}
@@ -225,12 +229,15 @@ def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
     seconds = params["ssh_timeout_seconds"]
     public = params["connect"] == "public"
     addresses = {host.name: (public and host.public) or host.private for host in outcome.hosts}
-    if seconds and (late := reach.silent(addresses, seconds)):
+    options = params["ssh_arguments"]
+    if seconds and (late := reach.silent(addresses, seconds, arguments=options)):
         words = ", ".join(f"{name} ({addresses[name]})" for name in late)
-        raise HostsError(
-            f"{words}: SSH does not answer after {seconds} s: admin_cidrs must hold this machine's address, and "
-            "a private address needs a way into the VPC; see the host's console output in the console of ECS"
-        )
+        if reach.JUMP.search(options):
+            remedy = f"admin_cidrs must hold the jump host's address; try `ssh {options} root@{addresses[late[0]]}`"
+        else:
+            remedy = "admin_cidrs must hold this machine's address, and a private address needs a way into the VPC"
+        console = "see the host's console output in the console of ECS"
+        raise HostsError(f"{words}: SSH does not answer after {seconds} s: {remedy}; {console}")
 
 
 def show(params: t.Mapping[str, t.Any], client: Client) -> dict[str, t.Any]:
@@ -297,6 +304,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "remove_surplus": switch,
         "boot_timeout_seconds": {**number, "default": 300},
         "connect": {**text, "choices": ["private", "public"], "default": "private"},
+        "ssh_arguments": {**text, "default": ""},
         "ssh_timeout_seconds": {**number, "default": 0},
     }
 

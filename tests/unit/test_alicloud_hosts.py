@@ -158,6 +158,8 @@ def test_a_host_that_does_not_answer_over_ssh_is_named(
     monkeypatch.setattr(reach, "_speaks_ssh", lambda _address, _port: True)
     _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
     assert not result["changed"]
+    _, result = run(alicloud_hosts.main, {**given, "state": "absent"}, monkeypatch, capsys)
+    assert quick.left() == {}
 
 
 def test_an_ssh_server_is_told_from_another() -> None:
@@ -175,6 +177,42 @@ def test_an_ssh_server_is_told_from_another() -> None:
         assert reach.silent({"a": "127.0.0.1"}, 0, port) == ["a"]
         assert reach.silent({"a": "127.0.0.1"}, 0, port) == []
         thread.join()
+
+
+SSH = """#!/bin/sh
+echo "$@" >> "$0.log"
+for last; do test "$last" = true || address=$last; done
+if test -e "$0.silent"; then
+  echo "channel 0: open failed: connect failed: Connection timed out" >&2
+  echo "ops@bastion: Permission denied (publickey)." >&2
+else
+  echo "root@$address: Permission denied (publickey)." >&2
+fi
+exit 255
+"""
+
+
+def test_hosts_behind_a_jump_host_are_asked_by_it(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(SSH)
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(reach, "_speaks_ssh", lambda *_: pytest.fail("it was asked directly"))
+    jump = "-o UserKnownHostsFile=/x/known_hosts -o ProxyJump=ops@bastion"
+    given = arguments(quick, tmp_path, ssh_timeout_seconds=1, ssh_arguments=jump)
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert result["changed"]
+    asked = Path(f"{ssh}.log").read_text().splitlines()
+    assert len(asked) == 3
+    assert all(line.startswith(f"{jump} -o BatchMode=yes") and "StrictHostKeyChecking" not in line for line in asked)
+    Path(f"{ssh}.silent").touch()
+    monkeypatch.setattr(reach, "PAUSE_SECONDS", 1.5)
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert "SSH does not answer after 1 s: admin_cidrs must hold the jump host's address" in result["msg"]
+    assert f"try `ssh {jump} root@10.20.0.1`" in result["msg"]
 
 
 def play(account: Account, folder: Path, *arguments: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -322,3 +323,67 @@ def test_no_secret_is_logged_by_the_sdk(account: Account) -> None:
         root.removeHandler(handler)
         logging.getLogger("aliyunsdkcore").setLevel(logging.NOTSET)
     assert written.getvalue() == ""
+
+
+def sold_out(account: Account) -> None:
+    account.sold_out = {(zone, "ecs.g7.large") for zone in account.zones}
+
+
+def never_running(account: Account) -> None:
+    account.boot_seconds = {"": 10**6}
+
+
+def refused(code: str, status: int = 400) -> Callable[[Account], None]:
+    """Return what makes RunInstances end with a code, for good."""
+
+    def fail(account: Account) -> None:
+        account.failing["RunInstances"] = [RefusedError(status, code)] * 100
+
+    return fail
+
+
+def lost(account: Account) -> None:
+    account.lost = ["RunInstances"] * 100
+
+
+def repair(account: Account) -> None:
+    account.denied, account.quota, account.sold_out, account.boot_seconds = set(), {}, set(), {}
+    account.failing, account.lost, account.cloud.silent = {}, [], 0
+    for instance in account.state["instances"].values():
+        instance["running_at"] = min(instance["running_at"], account.clock)
+
+
+SPOT = replace(THREE, spot=True, spot_price_limit=0.1)
+ENDS = {
+    "throttled": (refused("Throttling.User"), THREE, "too many calls at once for this account: wait a minute"),
+    "500s": (refused("InternalError", 500), THREE, "RunInstances: InternalError"),
+    "lost answers": (lost, THREE, "RunInstances: SDK.HttpError"),
+    "expired token": (refused("InvalidSecurityToken.Expired"), THREE, "the token of STS has expired: get new"),
+    "wrong secret": (refused("SignatureDoesNotMatch"), THREE, "the secret does not belong to the access key"),
+    "denied action": (refused("Forbidden.RAM", 403), THREE, "allow ecs:RunInstances to this user in RAM"),
+    "quota": (refused("QuotaExceed.ElasticQuota", 403), THREE, "raise the quota at https://quotas"),
+    "sold out": (sold_out, THREE, "ecs.g7.large is sold out in cn-hangzhou-b, cn-hangzhou-h, cn-hangzhou-k"),
+    "spot price too low": (lambda _: None, SPOT, "raise the price limit of spot instances, or leave it out"),
+    "never Running": (never_running, THREE, "300 s after it was asked for, and not Running"),
+}
+
+
+@pytest.mark.parametrize("removed_at_once", [False, True], ids=["finished", "removed"])
+@pytest.mark.parametrize("fault", ENDS)
+def test_each_fault_is_one_line_and_leaves_nothing_behind(
+    account: Account, monkeypatch: pytest.MonkeyPatch, fault: str, *, removed_at_once: bool
+) -> None:
+    monkeypatch.setattr("ansible.module_utils.yunkube.cloud.client.PATIENCE", 0)
+    break_it, wanted, words = ENDS[fault]
+    break_it(account)
+    with pytest.raises((CloudError, HostsError)) as failed:
+        up(account, wanted)
+    assert words in str(failed.value)
+    assert "\n" not in str(failed.value)
+    repair(account)
+    if not removed_at_once:
+        assert len(up(account).hosts) == 3
+        assert is_whole(account)
+        assert up(account).changes == []
+    assert down(account).remains == []
+    assert account.left() == {}

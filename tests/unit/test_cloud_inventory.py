@@ -98,6 +98,31 @@ def test_a_host_has_its_addresses_and_what_the_cloud_knows_of_it(cloud: FakeClou
     assert "uid=" not in shown.stdout
 
 
+def test_hosts_behind_a_bastion_are_reached_by_it_and_its_key_is_checked(cloud: FakeCloud, tmp_path: Path) -> None:
+    lists(cloud, [CLUSTER[2]])
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    ssh.chmod(0o755)
+    folder = write(tmp_path / "mine", cloud, alicloud_hosts_connect="private")
+    lines = (ROOT / "inventory/alicloud/group_vars/all/connection.yml").read_text().splitlines()
+    told = [
+        line.removesuffix('"') + ' -o ProxyJump=ops@198.51.100.9"' if "common_args" in line else line for line in lines
+    ]
+    (folder / "group_vars/all/connection.yml").write_text("\n".join(told) + "\n")
+    assert (
+        run(
+            "ansible", folder, "masters", "-m", "ansible.builtin.raw", "-a", "true", PATH=f"{ssh.parent}:/usr/bin:/bin"
+        ).returncode
+        == 0
+    )
+    for line in (tmp_path / "asked").read_text().splitlines():
+        assert "-o ProxyJump=ops@198.51.100.9" in line
+        assert "-o UserKnownHostsFile=~/.local/state/yunkube/prod/ssh/known_hosts" in line
+        assert "StrictHostKeyChecking=no" not in line
+        assert " 10.0.0.1 " in line
+
+
 def test_a_thousand_hosts_are_ten_calls(cloud: FakeCloud) -> None:
     lists(cloud, [instance(f"prod-node-{number}", number=number) for number in range(1000)])
     assert len(found(cloud).hosts) == 1000
