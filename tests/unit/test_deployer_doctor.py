@@ -38,11 +38,11 @@ def test_options_become_the_roles_variables() -> None:
 def test_options_of_a_repair_need_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["doctor", *words])
-    assert "goes with --fix" in capsys.readouterr().err
+    assert "requires --fix" in capsys.readouterr().err
 
 
 def test_a_fault_that_nobody_knows_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(DeployError, match="no fault subnet-env-mising") as caught:
+    with pytest.raises(DeployError, match="unknown fault: subnet-env-mising") as caught:
         parse(["doctor", "--fix", "--only", "subnet-env-mising"])
     assert "subnet-env-missing" in caught.value.hint
 
