@@ -84,7 +84,7 @@ def test_a_finding_is_printed_with_evidence_chain_and_command(capsys: pytest.Cap
 
 
 def test_a_healthy_cluster_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No fault of the cluster was found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
+    assert "No cluster faults found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
 
 
 def test_repairs_are_told_as_done_or_as_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,14 +38,14 @@ def test_a_plan_names_hosts_with_the_same_to_be_done_once(capsys: pytest.Capture
 
 
 def test_a_plan_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Nothing would change." in printed(capsys, verb="plan")
+    assert "No changes." in printed(capsys, verb="plan")
 
 
 def test_a_status_in_order_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, verb="status", status=STATUS, plan={"master1": (), "node1": ()})
     assert "API   https://10.0.0.1:6443, 1.37.2" in out
     assert "Pods  every pod is ready" in out
-    assert "Certs the first of 1 to end is /etc/kubernetes/pki/apiserver.crt, in 364 days" in out
+    assert "Certs the first of 1 to expire is /etc/kubernetes/pki/apiserver.crt, in 364 days" in out
     assert "Hosts master1, node1: as declared" in out
     assert "kube-proxy" not in out
 
@@ -61,7 +61,7 @@ def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> Non
     out = printed(capsys, verb="status", status=wrong, plan={"node1": ("write /etc/x", "restart kubelet"), "node2": ()})
     for text in (
         "not ready: KubeletNotReady", "1 of 2 pods are ready", "default/web", "ImagePullBackOff",
-        "Certs /etc/kubernetes/admin.conf ends in 3 days", "Hosts node1: would write /etc/x; would restart kubelet",
+        "Certs /etc/kubernetes/admin.conf expires in 3 days", "Hosts node1: would write /etc/x; would restart kubelet",
         "Hosts node2: as declared",
     ):  # fmt: skip
         assert text in out

@@ -153,7 +153,7 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        _broken(file, line, ("is no text in UTF-8", "save the file as UTF-8"), inventory)
+        _broken(file, line, ("is not UTF-8 text", "save the file as UTF-8"), inventory)
         return None, None
     if text.startswith("$ANSIBLE_VAULT"):
         inventory.encrypted.append((file, 1))
