@@ -171,7 +171,7 @@ def test_kubespray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "kube_network_plugin: the pod network is flannel" in said
     assert "kube_network_node_prefix: every node gets a /24" in said
-    assert "kube_proxy_mode: kube-proxy works with iptables" in said
+    assert "kube_proxy_mode: kube-proxy uses iptables" in said
     assert "host store1: in etcd: etcd runs on the masters" in said
     assert "ansible_become_password: put it into group_vars/all/vault.yml" in said
     assert "etcd_token, pods_base" in said
