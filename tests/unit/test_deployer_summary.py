@@ -86,8 +86,8 @@ def test_a_run_that_saw_nothing_does_not_say_why_hosts_were_not_compared(capsys:
 
 def test_faults_are_headed_by_their_task_and_each_names_its_host() -> None:
     fault = Fault("node1: address", "is the same as of master1", "give each host its own")
-    failure = Failure(host="master1", task="Refuse hosts with faults", path="", message="", faults=(fault,))
+    failure = Failure(host="master1", task="Fail if a host failed a check", path="", message="", faults=(fault,))
     assert failure_lines(failure) == [
-        "Refuse hosts with faults: 1 to fix",
+        "Fail if a host failed a check: 1 to fix",
         "  node1: address: is the same as of master1; give each host its own",
     ]
