@@ -66,7 +66,7 @@ def test_an_interpreter_that_does_not_run_is_named_with_what_it_said(
 def test_a_lookup_that_fails_says_so_once(deploy: Deploy) -> None:
     result = deploy("no_bundle", "up")
     assert result.returncode == 3
-    said = "there is no bundle at /nonexistent/manifest.json; run `up` (site.yml), which makes it"
+    said = "there is no bundle at /nonexistent/manifest.json; run `up` (site.yml) to build it"
     assert f"  cause   {said}\n" in result.stderr
     assert f"Look for the probe: {said}\n" in result.stdout
 

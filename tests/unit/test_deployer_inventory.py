@@ -132,7 +132,7 @@ def test_an_inventory_script_is_asked_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hosts", "words"),
     [
-        ("all:\n  children:\n\tmasters:\n", r"hosts\.yml:3: YAML: a tab stands where YAML wants spaces"),
+        ("all:\n  children:\n\tmasters:\n", r"hosts\.yml:3: YAML: a tab where YAML requires spaces"),
         ("all: {children: {masters: {hosts: {1: {}}}}}\n", r'hosts\.yml:1: host 1: .* write it in quotes, "1"'),
         ("all: {children: {masters: {hosts: [master1]}}}\n", r"hosts\.yml:1: hosts: a list"),
     ],

@@ -187,8 +187,8 @@ def test_a_program_is_no_inventory_file(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("a: 1\nb: x\x07y\n", "2: YAML: holds a control character, U+0007; "),
-        ("a: 1\nb: &x [*x]\n", "2: YAML: an alias stands inside of what it names; "),
-        ("a: 1\nb: &x {c: [*x]}\n", "2: YAML: an alias stands inside of what it names; "),
+        ("a: 1\nb: &x [*x]\n", "2: YAML: an alias is inside the value that it refers to; "),
+        ("a: 1\nb: &x {c: [*x]}\n", "2: YAML: an alias is inside the value that it refers to; "),
         ("a: 1\nb: {<<: 5}\n", "2: YAML: expected a mapping or list of mappings for merging, but found scalar; "),
         ("a: 1\nb: 2026-02-30\n", "2: YAML: 2026-02-30 is no timestamp: day is out of range for month; "),
         ("a: 1\nb: !!timestamp x\n", "2: YAML: x is no timestamp: "),

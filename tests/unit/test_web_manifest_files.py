@@ -46,7 +46,7 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: 0}\n", "web.yaml:3: metadata.name 0 is no text"),
         ("apiVersion: v1\nkind: Pod  //one\nmetadata: {name: a}\n", 'web.yaml:2: kind is "Pod  //one"'),
         (f"{SERVICE}spec:\n  ports: [{{port: 1}}]\n  type: NodePort\n  ports: []\n", "web.yaml:7: ports is set twice"),
-        (f"{SERVICE}spec: &a [*a]\n", "web.yaml:4: an alias stands inside of what it names"),
+        (f"{SERVICE}spec: &a [*a]\n", "web.yaml:4: an alias is inside the value that it refers to"),
         (
             f"{SERVICE}spec: {{a: 2026-02-30}}\n",
             "web.yaml:4: is not valid YAML: 2026-02-30 is no timestamp: day is out",

@@ -50,7 +50,7 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
             node = loader.get_node()
             inside = circular(node)
             if inside is not None:
-                broken.append(Broken(line_of(inside), "an alias stands inside of what it names", "write it out"))
+                broken.append(Broken(line_of(inside), "an alias is inside the value that it refers to", "write it out"))
                 continue
             broken += _twice(node, set())
             document = loader.construct_document(node)
