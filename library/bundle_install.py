@@ -143,7 +143,7 @@ def control_machine(pid: int | None = None) -> str:
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError):
             break
-    raise InstallError("cannot tell the control machine's address from this session: set cluster_bundle_url")
+    raise InstallError("cannot determine the control machine's address from this session: set cluster_bundle_url")
 
 
 def why(error: Exception) -> str:
@@ -187,13 +187,7 @@ class Source:
                     f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
-                remedy = (
-                    "run site.yml or deploy.py up, which makes it again"
-                    if self.own
-                    else REPLACE
-                    if self.signed
-                    else COPY
-                )
+                remedy = "run site.yml or deploy.py up to rebuild it" if self.own else REPLACE if self.signed else COPY
             finally:
                 part.unlink(missing_ok=True)
             if left:

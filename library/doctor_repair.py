@@ -75,7 +75,7 @@ def main() -> None:
     work = Work(module, options["id"], options["patches"])
     repair = REPAIRS.get(options["repair"])
     if repair is None:
-        module.fail_json(msg=f"there is no repair {options['repair']}; there are {', '.join(REPAIRS)}")
+        module.fail_json(msg=f"unknown repair {options['repair']}; known are {', '.join(REPAIRS)}")
     try:
         repair(work, options["target"], **options["arguments"])
     except (RepairError, KubeError, OSError) as error:

@@ -163,9 +163,7 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         remedy = f"use one of these or newer: {known}; or name it in prepare_host_systems and try"
         yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
     for what in host.foreign:
-        remedy = (
-            "take it off the host, or use another host; prepare_host_ignored_checks: [foreign] goes on all the same"
-        )
+        remedy = "remove it from the host, or use another host; to ignore it: prepare_host_ignored_checks: [foreign]"
         yield Fault("foreign", f"has {what}", remedy)
     if not host.systemd:
         yield Fault("systemd", "is not run by systemd", "boot it with systemd, which starts containerd and the kubelet")

@@ -180,7 +180,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
         keep = f"set cluster_control_plane_host to a master that has it, and cluster_control_plane_endpoint: {endpoint}"
         if answers(endpoint):
             return _fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
-        lost = "`down` clears what is left, or `-e master_cluster_lost=true` makes a new one at once"
+        lost = "`down` clears what is left, or `-e master_cluster_lost=true` creates a new one immediately"
         return _fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
     if answers(endpoint):
         message = (
@@ -189,7 +189,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
         return _fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
     if unseen:
         message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
-        return _fault("second cluster", message, "start it, or take it out of the inventory's masters for now")
+        return _fault("second cluster", message, "start it, or remove it from the inventory's masters for now")
     return None
 
 

@@ -43,7 +43,7 @@ MAGIC = {
 PLUGIN = re.compile(r"\bplugin\b")
 NAME_REFERENCE = re.compile(r"{{\s*cluster_name\s*}}")
 UNDECRYPTABLE = "undecryptable"  # as Ansible calls what it has no password for
-ENCRYPTED = "is encrypted, and deploy.py needs it without a password; write it as plain text"
+ENCRYPTED = "is encrypted, but deploy.py reads it without a password; store it as plain text"
 
 
 class Loader(DataLoader):  # type: ignore[misc]
@@ -63,7 +63,7 @@ class Inventory:
         Display.error_as_warning = lambda _, msg, exception: self.warnings.append(f"{msg} {exception}")
         for name in C.VARIABLE_PLUGINS_ENABLED:
             if not vars_loader.get(name):
-                raise AnsibleError(f"ANSIBLE_VARS_ENABLED: there is no plugin {name}")
+                raise AnsibleError(f"ANSIBLE_VARS_ENABLED: no such plugin: {name}")
         self.path = path
         loader = Loader()
         self.manager = InventoryManager(loader, [str(path)])

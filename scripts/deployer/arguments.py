@@ -25,31 +25,39 @@ SHELLS = ("bash", "zsh", "fish")
 # Verbs of two words, by their first.
 GROUPS = {
     "cloud": "create and remove the hosts of a cluster on Alibaba Cloud",
-    "web": "deploy web services, or take one back to the version before",
+    "web": "deploy web services, or roll one back to its previous version",
 }
 
 # Options that are a role's variable: option -> variable, kind, help.
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
     "remove": {
-        "--force": ("node_leave_force", bool, "delete pods that would be lost, ignore budgets, delete registry images"),
+        "--force": (
+            "node_leave_force",
+            bool,
+            "delete unmanaged pods, ignore PodDisruptionBudgets, delete registry images",
+        ),
         "--delete-emptydir-data": (
             "node_leave_delete_emptydir_data",
             bool,
-            "evict pods that keep data on the host: in emptyDir, hostPath, or volumes of this host alone",
+            "evict pods with data on the host: in emptyDir, hostPath or node-local volumes",
         ),
-        "--dead": ("node_leave_dead", bool, "the hosts do not answer and never will; what is on them stays"),
-        "--drain-timeout": ("node_drain_timeout_seconds", int, "how long a host's pods may take to leave (120)"),
+        "--dead": ("node_leave_dead", bool, "the hosts are permanently unreachable; nothing on them is cleaned up"),
+        "--drain-timeout": (
+            "node_drain_timeout_seconds",
+            int,
+            "how long to wait for a host's pods to be evicted (120)",
+        ),
     },
     "doctor": {
-        "--fix": ("troubleshoot_fix", bool, "repair what is safe to repair, one thing at a time"),
-        "--only": ("troubleshoot_only", list, "with --fix: this fault alone; may be given again"),
-        "--allow": ("troubleshoot_allow", list, "with --fix: this fault, too, though its repair is not safe"),
+        "--fix": ("troubleshoot_fix", bool, "apply safe repairs, one at a time"),
+        "--only": ("troubleshoot_only", list, "with --fix: repair only this fault; may be repeated"),
+        "--allow": ("troubleshoot_allow", list, "with --fix: also repair this fault, although its repair is not safe"),
     },
-    "support-bundle": {"--output": ("troubleshoot_support_file", Path, "where to write it, a name in .tar.gz")},
+    "support-bundle": {"--output": ("troubleshoot_support_file", Path, "the archive to write, ending in .tar.gz")},
     "down": {
-        "--adopt": ("teardown_adopt", bool, "remove a cluster, too, that Yunkube did not make"),
-        "--dead": ("teardown_dead", list, "this host does not answer and never will; may be given again"),
-        "--force": ("teardown_force", bool, "delete the images in the cluster's registry, too"),
+        "--adopt": ("teardown_adopt", bool, "also remove a cluster that Yunkube did not create"),
+        "--dead": ("teardown_dead", list, "this host is permanently unreachable; may be repeated"),
+        "--force": ("teardown_force", bool, "also delete the images in the cluster's registry"),
     },
 }
 
@@ -95,9 +103,9 @@ def parse(argv: Sequence[str]) -> Request:
     if options.get("arguments") is not None:
         options["arguments"] = (*options["arguments"], *passed_on)
     elif passed_on:
-        parser.error(f"{options['verb']} takes nothing after `--`")
+        parser.error(f"{options['verb']} takes no arguments after `--`")
     if options.get("interval") and not options["watch"]:
-        parser.error("--interval goes with --watch")
+        parser.error("--interval requires --watch")
     options["verb"] += f" {options['action']}" if options["verb"] in GROUPS else ""
     if options["verb"] == "doctor":
         _check_repairs(parser, options)
@@ -130,13 +138,13 @@ def _check_repairs(parser: argparse.ArgumentParser, options: dict[str, Any]) -> 
         ("--dry-run", "dry_run"),
     ):
         if options[name] and not options["fix"]:
-            parser.error(f"{flag} goes with --fix")
+            parser.error(f"{flag} requires --fix")
     known = sorted(page.stem for page in FAULTS.glob("*.md") if page.stem != "README")
     for name in [*(options["troubleshoot_only"] or []), *(options["troubleshoot_allow"] or [])]:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "see docs/faults for their names"
-            raise DeployError(f"there is no fault {name}", hint)
+            hint = f"did you mean {near[0]}?" if near else "docs/faults lists all faults"
+            raise DeployError(f"unknown fault: {name}", hint)
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -151,7 +159,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser, one subparser a verb."""
     parser = argparse.ArgumentParser(
         prog="deploy.py",
-        description="Make a Kubernetes cluster of Linux hosts, look after it, and remove it.",
+        description="Create, maintain and remove a Kubernetes cluster on Linux hosts.",
         epilog=OVERVIEW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -192,7 +200,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.limits:
-        text = "only these hosts or groups, as in ansible-playbook"
+        text = "limit the run to these hosts or groups, as in ansible-playbook"
         sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
     else:
         sub.add_argument("--limit", nargs="?", action=NoLimit, default="", help=argparse.SUPPRESS)
@@ -201,7 +209,7 @@ def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
 def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
     """Add the options of a verb that is a playbook."""
     if verb.name in ("add", "remove"):
-        sub.add_argument("hosts", metavar="HOST", nargs="+", help="a host, by its name in the inventory")
+        sub.add_argument("hosts", metavar="HOST", nargs="+", help="host name in the inventory")
     if verb.name != "add":  # its hosts are the limit
         _add_limit(sub, verb)
     sub.add_argument(
@@ -209,43 +217,49 @@ def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
         dest="extra",
         metavar="KEY=VALUE",
         action="append",
-        help="a variable for this run, or @FILE with several; secrets belong into a file",
+        help="set a variable for this run, or read several from @FILE; put secrets in a file",
     )
-    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the password of vaulted files")
+    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the vault password")
     vault = sub.add_argument(
         "--vault-password-file",
         metavar="FILE",
         action="append",
         default=[],
-        help="a file with that password, or a program that prints it; may be given again",
+        help="file with the vault password, or a program that prints it; may be repeated",
     )
     completed_by(vault, "files")
-    sub.add_argument("-k", "--ask-pass", action="store_true", help="ask for the password of the login on the hosts")
-    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password of sudo on the hosts")
-    sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="give up after so long")
-    sub.add_argument("--json", action="store_true", help="one event a line on stdout (docs/events.md)")
+    sub.add_argument("-k", "--ask-pass", action="store_true", help="ask for the SSH password of the hosts")
+    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the sudo password of the hosts")
+    sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="stop the run after this time")
+    sub.add_argument("--json", action="store_true", help="print one JSON event per line on stdout (docs/events.md)")
     sub.add_argument(
         "-v",
         "--verbose",
         dest="verbosity",
         action="count",
         default=0,
-        help="tell every task; -vv and more: Ansible too",
+        help="show every task; -vv and above: also Ansible's own verbose output",
     )
     if verb.name == "web rollback":
         sub.add_argument("name", metavar="NAME", help="the web service")
-        sub.add_argument("-n", "--namespace", metavar="NAMESPACE", default="default", help="its own (%(default)s)")
+        sub.add_argument(
+            "-n", "--namespace", metavar="NAMESPACE", default="default", help="its namespace (%(default)s)"
+        )
     if verb.name == "web apply":
-        sub.add_argument("--prune-data", action="store_true", help="remove also what holds data, and namespaces")
+        sub.add_argument("--prune-data", action="store_true", help="also remove objects that hold data, and namespaces")
     if verb.name in ("down", "cloud up", "cloud down", "remove", "web apply"):
-        sub.add_argument("--yes", action="store_true", help="do not ask")
+        sub.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _add_flags(sub, verb)
     if verb.name == "doctor":
-        sub.add_argument("--dry-run", action="store_true", help="with --fix: say what would be done, and do nothing")
+        sub.add_argument("--dry-run", action="store_true", help="with --fix: show the repairs without applying them")
     if verb.name == "status":
-        sub.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+        sub.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
         sub.add_argument(
-            "--interval", metavar="SECONDS", type=_seconds, default=None, help="with --watch: the pause (5)"
+            "--interval",
+            metavar="SECONDS",
+            type=_seconds,
+            default=None,
+            help="with --watch: time between refreshes (5)",
         )
 
 
@@ -267,23 +281,25 @@ def _add_flags(sub: argparse.ArgumentParser, verb: Verb) -> None:
 
 def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the commands that run no playbook."""
-    dashboard = add("dashboard", "say where the dashboard is and how to get in, and open it")
-    dashboard.add_argument("--print", action="store_true", help="open no browser")
+    dashboard = add("dashboard", "show the dashboard's address and login, and open it in a browser")
+    dashboard.add_argument("--print", action="store_true", help="do not open a browser")
     rights = dashboard.add_mutually_exclusive_group()
-    rights.add_argument("--admin", action="store_true", help="a token with all rights of the cluster (Headlamp)")
-    rights.add_argument("--viewer", action="store_true", help="a token that may only look, as without (Headlamp)")
-    dashboard.add_argument("--json", action="store_true", help="an object on stdout")
-    image = add("image", "push an image of this machine's Docker engine to the cluster's registry")
+    rights.add_argument("--admin", action="store_true", help="use a token with full access (Headlamp)")
+    rights.add_argument("--viewer", action="store_true", help="use a read-only token, the default (Headlamp)")
+    dashboard.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    image = add("image", "push an image from the local Docker engine to the cluster's registry")
     image.add_argument("action", choices=["push"], help="what to do")
-    image.add_argument("image", metavar="NAME[:TAG]", help="an image of this machine's Docker engine")
-    image.add_argument("--json", action="store_true", help="an object on stdout, and no progress")
-    theirs = add("import", "write an inventory from one of Kubespray, kubeasz or k3s-ansible")
+    image.add_argument("image", metavar="NAME[:TAG]", help="an image in the local Docker engine")
+    image.add_argument("--json", action="store_true", help="print one JSON object on stdout, without progress")
+    theirs = add("import", "convert an inventory of Kubespray, kubeasz or k3s-ansible")
     theirs.add_argument("action", choices=PROJECTS, metavar="PROJECT", help="%(choices)s")
-    completed_by(theirs.add_argument("name", metavar="PATH", help="its inventory: a directory or a file"), "files")
-    kubectl = add("kubectl", "run the cluster's own kubectl against it")
-    passed_on = kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="what kubectl is given")
+    completed_by(
+        theirs.add_argument("name", metavar="PATH", help="the inventory to convert: a directory or a file"), "files"
+    )
+    kubectl = add("kubectl", "run kubectl in the cluster's own version against the cluster")
+    passed_on = kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="arguments for kubectl")
     completed_by(passed_on, "kubectl")
-    completion = add("completion", "print the completion script of a shell")
+    completion = add("completion", "print the completion script for a shell")
     completion.add_argument("shell", choices=SHELLS)
 
 

@@ -80,7 +80,7 @@ def find_cluster(
     opaque = shared("control.inventory_files").OPAQUE
     if hidden := [key for key in KEYS if extra.get(key) is opaque]:
         raise DeployError(
-            f"-e: {hidden[0]}: is encrypted, and deploy.py needs it without a password", "write it as plain text"
+            f"-e: {hidden[0]}: is encrypted, but deploy.py reads it without a password", "store it as plain text"
         )
     answer = source.read(extra)
     name, state_dir = (str(answer.variables.get(key) or "") for key in ("cluster_name", "cluster_state_dir"))
@@ -96,7 +96,7 @@ def _state_dir(text: str, source: Source, extra: Mapping[str, Any]) -> Path:
     try:
         path = Path(text).expanduser()
     except RuntimeError:
-        path, why = Path(), "this machine does not know the user"
+        path, why = Path(), "the user does not exist on this machine"
     else:
         why = _why_not(text, path, source.path)
     if not why:
@@ -104,19 +104,19 @@ def _state_dir(text: str, source: Source, extra: Mapping[str, Any]) -> Path:
     place = _place(source, "cluster_state_dir", extra)
     raise DeployError(
         f"{place}: cluster_state_dir: {text}: {why}",
-        "write a path outside of the inventory that begins with / or ~/, such as ~/clusters/{{ cluster_name }}",
+        "use a path outside the inventory that starts with / or ~/, such as ~/clusters/{{ cluster_name }}",
     )
 
 
 def _why_not(text: str, path: Path, inventory: Path) -> str:
     """Return what is wrong with a state directory."""
     if "$" in text:
-        return "variables of the shell are not filled in"
+        return "shell variables are not expanded"
     if not path.is_absolute():
-        return "is not absolute, and would be another one in each working directory"
+        return "is not absolute, so it would depend on the working directory"
     read = [inventory] if inventory.is_dir() else [inventory.parent / folder for folder in FOLDERS]
     if any(path.resolve().is_relative_to(folder.resolve()) for folder in read):
-        return "is inside of the inventory, and its files would be read as hosts or variables"
+        return "is inside the inventory, so its files would be read as hosts or variables"
     return ""
 
 
@@ -129,18 +129,18 @@ def _without_name(source: Source, extra: Mapping[str, Any]) -> DeployError:
     entry = source.where("cluster_name")
     if entry and entry.scope != "all" and "cluster_name" not in extra:
         return DeployError(
-            f"{shown(entry.file)}:{entry.line}: cluster_name: is set for {entry.scope} and not for all",
-            "move it, and all that is the cluster's, to group_vars/all/cluster.yml",
+            f"{shown(entry.file)}:{entry.line}: cluster_name: is set for {entry.scope} and not for all hosts",
+            "move it, and every other setting of the cluster, to group_vars/all/cluster.yml",
         )
     whole = [shown(file) for file, _ in source.files.encrypted if file in source.files.unread]
     if whole and not entry and "cluster_name" not in extra:
         return DeployError(
-            f"{', '.join(whole)}: is encrypted, and deploy.py needs cluster_name without a password",
-            "write it into a file that is not encrypted, such as group_vars/all/name.yml",
+            f"{', '.join(whole)}: is encrypted, but deploy.py reads cluster_name without a password",
+            "store it in a file that is not encrypted, such as group_vars/all/name.yml",
         )
     return DeployError(
         f"{_place(source, 'cluster_name', extra)}: cluster_name: has no value",
-        "give it a name that no other of your clusters has, such as cluster_name: prod",
+        "set a name that none of your other clusters has, such as cluster_name: prod",
     )
 
 
@@ -155,10 +155,10 @@ def check_inventory(cluster: Cluster) -> None:
         return
     raise DeployError(
         f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",
-        f"give {shown(cluster.inventory)} a cluster_name of its own, in its cluster.yml"
+        f"give {shown(cluster.inventory)} a unique cluster_name, in its cluster.yml"
         if owner.exists()
-        else f"if the inventory was moved, attach it: {command('reattach', str(cluster.inventory))}; else give it "
-        "another cluster_name",
+        else f"if the inventory was moved, reattach it: {command('reattach', str(cluster.inventory))}; "
+        "otherwise change its cluster_name",
     )
 
 

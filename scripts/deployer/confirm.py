@@ -25,10 +25,10 @@ DATA = ("registry's images", "snapshot")  # of what goes, what nothing brings ba
 def confirmed(request: Request, cluster: Cluster) -> bool:
     """Say what would go and ask, on a terminal; without one, only --yes will do."""
     if not sys.stdin.isatty():
-        raise DeployError(f"{request.verb} needs --yes where it cannot ask", "add --yes to go on without a question")
+        raise DeployError(f"{request.verb} needs --yes when it cannot prompt", "add --yes to skip the confirmation")
     for line in consequences(request, cluster.name, ask(cluster, "nodes"), ask(cluster, "pods")):
         print(line)
-    print("Looking at the hosts...", flush=True)
+    print("Checking the hosts...", flush=True)
     changes = look(request, cluster)
     for line in questions(request, changes):
         print(line if line.endswith("\n") else "", end="")
@@ -39,7 +39,7 @@ def confirmed(request: Request, cluster: Cluster) -> bool:
 
 def removal_confirmed(names: Sequence[str]) -> bool:
     """Show every object that would be removed, and ask."""
-    print("\nNo longer declared in web_services, and would be removed:")
+    print("\nNo longer declared in web_services, to be removed:")
     for name in names:
         print(f"  {name}")
     return answered("Go on?")
@@ -96,7 +96,7 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
             for failure in progress.failures
         ]
         unreachable = any(failure.unreachable for failure in progress.failures)
-        message = "\n".join(reasons or progress.errors) or "the look at the hosts ended early"
+        message = "\n".join(reasons or progress.errors) or "the check of the hosts did not finish"
         raise DeployError(message, "Nothing was changed.", Exit.UNREACHABLE if unreachable else Exit.FAILED)
     return progress.changes
 
@@ -106,14 +106,14 @@ def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, po
     if request.verb == "remove":
         lines = [f"This removes {listed(request.hosts)} from the cluster {cluster}, and Kubernetes from it."]
         running = [pod for pod in pods or [] if pod["spec"].get("nodeName") in request.hosts]
-        what = "Pods that move or end"
+        what = "Pods to be evicted or deleted"
     else:
-        lines = [f"This removes the cluster {cluster}, with everything that runs in it."]
-        running, what = list(pods or []), "Pods that end"
+        lines = [f"This removes the cluster {cluster} and everything that runs in it."]
+        running, what = list(pods or []), "Pods to be deleted"
         if nodes is not None:
             lines.append(f"Nodes: {listed([node['metadata']['name'] for node in nodes])}")
     if pods is None:
-        return [*lines, "Its API does not answer, so what runs in it is not known."]
+        return [*lines, "Its API does not answer, so its workloads are unknown."]
     names = [name_of(pod["metadata"]) for pod in running if pod["metadata"]["namespace"] not in SYSTEM]
     return [*lines, f"{what}: {listed(names) or 'none'}"]
 

@@ -58,15 +58,13 @@ def in_words(told: dict[str, str]) -> str:
     """Return what a person reads."""
     lines = [f"Address    {told['address']}"]
     if "token" in told:
-        rights = (
-            "may change everything" if told["account"] == ACCOUNTS[True] else "may only look; --admin for all rights"
-        )
+        rights = "full access" if told["account"] == ACCOUNTS[True] else "read-only; --admin for full access"
         lines += [f"Token      {told['token']}", f"           of {told['account']}, valid for {LASTS}: {rights}"]
     else:
         lines += [f"User       {told.get('username', '')}", f"Password   {told.get('password', '')}"]
     if "authority" in told:
-        lines.append(f"Authority  {told['authority']}: import it into the browser, which warns otherwise;")
-        lines.append("           it may sign for the dashboard's names alone")
+        lines.append(f"Authority  {told['authority']}: import it into the browser to avoid its warning;")
+        lines.append("           it can only sign certificates for the dashboard's names")
     return printable("\n".join(lines))
 
 

@@ -2,31 +2,31 @@
 
 OVERVIEW = """\
 examples:
-  ./scripts/deploy.py up                        a cluster on Docker hosts of this machine
+  ./scripts/deploy.py up                        create a cluster on Docker hosts on this machine
   ./scripts/deploy.py up -i inventory/mine      the same on your own hosts
-  ./scripts/deploy.py plan                      what would `up` change?
-  ./scripts/deploy.py kubectl -- get nodes      kubectl of the cluster's own version
+  ./scripts/deploy.py plan                      show what `up` would change
+  ./scripts/deploy.py kubectl -- get nodes      kubectl in the cluster's own version
   ./scripts/deploy.py COMMAND --help            options and more examples
 
 exit codes:
-  0 done     1 a bug of Yunkube     2 wrong usage or configuration     3 a task failed
-  4 a host is unreachable, and nothing else failed     5 `plan` or `status` found hosts that are not as declared
-  6 `status` or `doctor` found something that is not healthy     124 timeout     130 interrupted
+  0 success     1 a bug in Yunkube     2 wrong usage or configuration     3 a task failed
+  4 a host is unreachable; nothing else failed     5 `plan` found changes, or `status` hosts not as declared
+  6 `status` or `doctor` found faults     124 timeout     130 interrupted
 """
 
 EXAMPLES = {
     "up": """\
 examples:
   ./scripts/deploy.py up
-  ./scripts/deploy.py up -i inventory/mine --limit node3       one host of many
+  ./scripts/deploy.py up -i inventory/mine --limit node3       a single host
   ./scripts/deploy.py up -e cluster_dns_domain=k8s.example     a variable for this run
   ./scripts/deploy.py up --json | jq -r 'select(.type == "failure").message'
 
-Safe to repeat: what is as it should be stays untouched, and a run that was cut short goes on.
+Safe to repeat: what already matches is not touched, and an interrupted run resumes.
 """,
     "plan": """\
 examples:
-  ./scripts/deploy.py plan                     exit code 0: nothing to do; 5: there would be changes
+  ./scripts/deploy.py plan                     exit code 0: no changes; 5: changes pending
   ./scripts/deploy.py plan -v                  every change with its diff
   ./scripts/deploy.py plan --json | jq 'select(.type == "summary").plan'
   ./scripts/deploy.py plan -i inventory/mine --limit node3
@@ -43,42 +43,42 @@ examples:
   ./scripts/deploy.py status --json | jq 'select(.type == "summary").status.pods'
 
 Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but hosts are not as declared.
-With --watch it is that of the last look.
+With --watch, the exit code is that of the last refresh.
 """,
     "doctor": """\
 examples:
-  ./scripts/deploy.py doctor                                 causes, evidence, and what would repair them
-  ./scripts/deploy.py doctor --fix --dry-run                 which repairs would be done
-  ./scripts/deploy.py doctor --fix                           what is safe, the lightest first
+  ./scripts/deploy.py doctor                                 causes, evidence, and how to repair them
+  ./scripts/deploy.py doctor --fix --dry-run                 list the repairs
+  ./scripts/deploy.py doctor --fix                           apply safe repairs, least disruptive first
   ./scripts/deploy.py doctor --fix --only subnet-env-missing
-  ./scripts/deploy.py doctor --fix --allow node-cordoned     also what is not safe, by its id
+  ./scripts/deploy.py doctor --fix --allow node-cordoned     also an unsafe repair, by fault id
   ./scripts/deploy.py doctor --json | jq 'select(.type == "summary").doctor.findings'
 
-Every fault has a page in docs/faults. Exit code 0: no fault of the cluster; 6: faults; 4: no host was reached.
+Every fault has a page in docs/faults. Exit code 0: no cluster faults; 6: faults found; 4: no host was reachable.
 """,
     "support-bundle": """\
 examples:
   ./scripts/deploy.py support-bundle                         in the cluster's state directory
   ./scripts/deploy.py support-bundle --output ~/mine.tar.gz
 
-Unpack it and open index.html. Keys and Secrets are not gathered, other secrets are replaced by [redacted].
+Unpack it and open index.html. Keys and Secrets are not collected; other secrets are replaced by [redacted].
 """,
     "add": """\
 examples:
-  ./scripts/deploy.py add node3                once node3 stands in the inventory's hosts.yml
+  ./scripts/deploy.py add node3                node3 must be listed in the inventory's hosts.yml
   ./scripts/deploy.py add node3 node4 -i inventory/mine
 
-The control plane host is asked through the API; no other host of the cluster is touched.
+Existing hosts are not touched; the cluster is queried through the API.
 """,
     "remove": """\
 examples:
-  ./scripts/deploy.py remove node3             asks first; pods leave as their disruption budgets allow
+  ./scripts/deploy.py remove node3             asks first; evicts pods within their disruption budgets
   ./scripts/deploy.py remove node3 --yes --drain-timeout 600
-  ./scripts/deploy.py remove node3 --force     pods that would be lost, or that a budget keeps, are deleted
-  ./scripts/deploy.py remove node3 --delete-emptydir-data      pods lose what they keep on this host alone
-  ./scripts/deploy.py remove node3 --dead      it does not answer and never will
+  ./scripts/deploy.py remove node3 --force     also deletes unmanaged pods and ignores budgets
+  ./scripts/deploy.py remove node3 --delete-emptydir-data      pods lose their data on this host
+  ./scripts/deploy.py remove node3 --dead      permanently unreachable
 
-Then take its line out of the inventory's hosts.yml: the next `up` would add it again.
+Then remove it from the inventory's hosts.yml; otherwise the next `up` adds it again.
 """,
     "reattach": """\
 examples:
@@ -92,21 +92,21 @@ clusters had ids.
 examples:
   ./scripts/deploy.py down                     asks first
   ./scripts/deploy.py down --yes               for scripts
-  ./scripts/deploy.py down --dead node3        node3 does not answer and never will; what is on it stays
-  ./scripts/deploy.py down --force             delete the images in the cluster's registry, too
-  ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not make
+  ./scripts/deploy.py down --dead node3        node3 is permanently unreachable; it is not cleaned up
+  ./scripts/deploy.py down --force             also delete the images in the cluster's registry
+  ./scripts/deploy.py down --adopt             also a cluster that Yunkube did not create
 
-It removes the whole cluster; a single host is removed by `remove HOST`. A host that does not answer stops it.
+Removes the whole cluster; to remove a single host, use `remove HOST`. An unreachable host stops the run.
 """,
     "dashboard": """\
 examples:
-  ./scripts/deploy.py dashboard                address and login; opens the browser where there is one
-  ./scripts/deploy.py dashboard --print        opens nothing
-  ./scripts/deploy.py dashboard --admin        Headlamp: a token that may change everything; without, one that may look
+  ./scripts/deploy.py dashboard                address and login; opens a browser if there is one
+  ./scripts/deploy.py dashboard --print        does not open a browser
+  ./scripts/deploy.py dashboard --admin        Headlamp: a token with full access; the default is read-only
 """,
     "image": """\
 examples:
-  ./scripts/deploy.py image push shop:1.4      an image of this machine's Docker engine, to the cluster's registry
+  ./scripts/deploy.py image push shop:1.4      from the local Docker engine to the cluster's registry
   ./scripts/deploy.py image push team/shop:1.4 -i inventory/mine
 """,
     "kubectl": """\
@@ -116,7 +116,7 @@ examples:
 """,
     "cloud": """\
 examples:
-  ./scripts/deploy.py cloud plan -i inventory/prod       what would be created, and what it costs an hour
+  ./scripts/deploy.py cloud plan -i inventory/prod       what would be created, and its hourly cost
   ./scripts/deploy.py cloud up -i inventory/prod
   ./scripts/deploy.py cloud COMMAND --help
 """,
@@ -125,13 +125,13 @@ examples:
   ./scripts/deploy.py cloud up -i inventory/prod
   ./scripts/deploy.py cloud up -i inventory/prod --yes   where fewer hosts are declared than there are: do not ask
 
-Safe to repeat: hosts are found again by their tags, and a run that was cut short goes on. Credentials come from
+Safe to repeat: hosts are found by their tags, and an interrupted run resumes. Credentials come from
 ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, the profile of the `aliyun` command, or the RAM role
 of the instance on which this runs.
 """,
     "cloud plan": """\
 examples:
-  ./scripts/deploy.py cloud plan -i inventory/prod       exit code 0: nothing to do; 5: there would be changes
+  ./scripts/deploy.py cloud plan -i inventory/prod       exit code 0: no changes; 5: changes pending
 """,
     "cloud status": """\
 examples:
@@ -140,30 +140,31 @@ examples:
 """,
     "cloud down": """\
 examples:
-  ./scripts/deploy.py cloud down -i inventory/prod       shows what is there, and asks
+  ./scripts/deploy.py cloud down -i inventory/prod       lists the resources and asks first
   ./scripts/deploy.py cloud down -i inventory/prod --yes
 """,
     "web": """\
 examples:
-  ./scripts/deploy.py web apply                what cluster.yml says in web_services, and nothing else
+  ./scripts/deploy.py web apply                deploys web_services of cluster.yml, prunes the others
   ./scripts/deploy.py web rollback shop -n shops
   ./scripts/deploy.py web COMMAND --help
 """,
     "web apply": """\
 examples:
   ./scripts/deploy.py web apply
-  ./scripts/deploy.py web apply --yes          for scripts: removes without a question what is no longer declared
+  ./scripts/deploy.py web apply --yes          for scripts: prunes without asking
   ./scripts/deploy.py web apply -e 'web_services=[{"name": "shop", "image": "registry.example/shop:2"}]'
 
-What web_services no longer names is shown and, after a question, removed. PersistentVolumeClaims, PersistentVolumes,
-CustomResourceDefinitions and Namespaces stay without --prune-data. `up` applies the same list and removes nothing.
+Objects no longer declared in web_services are listed and, once confirmed, removed. PersistentVolumeClaims,
+PersistentVolumes, CustomResourceDefinitions and Namespaces are kept unless --prune-data is given.
+`up` applies the same list and removes nothing.
 """,
     "web rollback": """\
 examples:
-  ./scripts/deploy.py web rollback shop        the version that ran before; again: back to the newer one
+  ./scripts/deploy.py web rollback shop        to the previous version; run again to go forward
   ./scripts/deploy.py web rollback shop -n shops
 
-Then change the image in cluster.yml, too: the next `up` brings what is declared there.
+Then change the image in cluster.yml too; otherwise the next `up` deploys the declared version again.
 """,
     "import": """\
 examples:
@@ -171,8 +172,8 @@ examples:
   ./scripts/deploy.py import kubeasz /etc/kubeasz/clusters/prod -i inventory/prod
   ./scripts/deploy.py import k3s-ansible ~/k3s-ansible/inventory.yml -i inventory/prod
 
-It writes a new inventory and nothing else, and names what has no counterpart. It is for a new cluster on the same or
-other hosts: a host that runs another project's cluster is refused by `plan` and `up`.
+Writes a new inventory, changes nothing else, and lists settings without a counterpart. For a new cluster on the same or
+other hosts: `plan` and `up` refuse a host that runs another project's cluster.
 """,
     "completion": """\
 examples:

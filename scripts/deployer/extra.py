@@ -21,7 +21,7 @@ def extra_vars(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[Path, ...]]:
         if text.startswith("@"):
             file = Path(text[1:]).expanduser().absolute()
             if not file.is_file():
-                raise DeployError(f"-e {text}: there is no such file", "give the path of a YAML or JSON file")
+                raise DeployError(f"-e {text}: there is no such file", "pass the path of a YAML or JSON file")
             files.append(file)
             continue
         key, equals, value = text.partition("=")

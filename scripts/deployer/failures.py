@@ -60,7 +60,7 @@ def unreachable_of(
     origin = str(data.get("host", ""))
     host = str(data.get("delegate") or origin)  # whom the task went to, if not to its own host
     said = _printed_reason(printed) if result.get("censored") else _text(result.get("msg"))
-    explained = explain_unreachable(host, said.replace(_SSH_HIDDEN, "ssh's reason is hidden by the task (no_log)"))
+    explained = explain_unreachable(host, said.replace(_SSH_HIDDEN, "ssh's error is hidden by the task (no_log)"))
     if explained.refused:
         explained = refused(host) or explained
     return Failure(
@@ -104,7 +104,7 @@ def _printed_reason(printed: str) -> str:
 def _message(result: Mapping[str, Any], printed: str) -> str:
     # no_log hides the result, which may hold a secret, and not the reason: modules write none into it.
     if result.get("censored"):
-        message = _printed_reason(printed) or "the reason is hidden, for it may hold a secret (no_log)"
+        message = _printed_reason(printed) or "the reason is hidden because it may contain a secret (no_log)"
         return _shortened(message)
     if isinstance(modules := result.get("failed_modules"), Mapping):  # of gathering facts
         return _shortened("; ".join(f"{name}: {_reason(failed)}" for name, failed in modules.items()))
@@ -122,7 +122,7 @@ def _reason(result: Mapping[str, Any]) -> str:
     if _NO_ANSWER not in message:
         return message
     said = _text(result.get("module_stderr")).splitlines()
-    return said[-1].strip() if said else f"the module gave no answer (exit code {result.get('rc')})"
+    return said[-1].strip() if said else f"the module returned no result (exit code {result.get('rc')})"
 
 
 def _remedy(result: Mapping[str, Any], message: str, printed: str) -> str:
@@ -139,7 +139,7 @@ def _remedy(result: Mapping[str, Any], message: str, printed: str) -> str:
     for one in failed:
         said = message if one.get("censored") else _text(one.get("msg"))
         if _NO_PYTHON.search(said) and one.get("rc") not in _KILLED:
-            return "set ansible_python_interpreter to a Python that runs on this host"
+            return "set ansible_python_interpreter to a working Python on this host"
     return ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from deployer.peers import OF_HOST, UNREADABLE, Imported, Json, arguments, why_unreadable
 from deployer.shared_code import shared
 
-KUBELET = "kubelets have the same settings on all hosts, in cluster_kubelet_config"
+KUBELET = "all kubelets share the settings in cluster_kubelet_config"
 
 
 def _taint(text: Any) -> Json | None:
@@ -112,4 +112,4 @@ def _k3s_arguments(key: str, given: dict[str, list[Any]], first: Json | None, ma
         elif first is None:
             marks.leave(key, argument, KUBELET if argument == "kubelet-arg" else "has no counterpart")
         elif values != counting.get(argument):
-            marks.leave(key, argument, "what the first server has counts for the cluster")
+            marks.leave(key, argument, "the first server's value applies to the cluster")

@@ -33,24 +33,24 @@ _NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]
 ANSWERS = (
     (
         r"x509|certificate|server gave HTTP response",
-        "the engine does not trust its certificate",
-        "the registry was made again, or another machine answers: run `up`, then push again",
+        "the Docker engine does not trust its certificate",
+        "the registry was recreated, or another machine answers: run `up`, then push again",
     ),
     (
         r"unauthorized|authentication required|incorrect username or password|401",
-        "it refused the login of registry_username",
-        "write the right registry_username and registry_password, the latter into a vault, then run `up`",
+        "it rejected the login of registry_username",
+        "correct registry_username and registry_password (the latter in a vault), then run `up`",
     ),
     (
         r"denied|project .*not found|name unknown|repository .*not (?:found|known)|404",
-        "it has no such repository, or the login may not write to it",
-        "make the repository or the project there first, or name one that the login may write to",
+        "it has no such repository, or the login has no write access to it",
+        "create the repository or project there first, or use one that the login can write to",
     ),
-    (r"no space left|insufficient", "it has no space left", "make room on the disk of its host"),
+    (r"no space left|insufficient", "its disk is full", "free disk space on its host"),
     (
         r"refused|no route|unreachable|[Tt]imeout|deadline|no such host|EOF|reset",
         "it does not answer",
-        "see that it runs: {pods}",
+        "check that it runs: {pods}",
     ),
 )
 
@@ -62,7 +62,7 @@ def push_image(cluster: Cluster, request: Request) -> int:
     if secret is None:
         raise DeployError(
             f"cluster {cluster.name} has no registry",
-            f"set cluster_registry_host, or cluster_registry_address of one that is there, in {request.inventory}, "
+            f"set cluster_registry_host, or cluster_registry_address of an existing registry, in {request.inventory}, "
             f"then: {command('up', request.inventory)}",
             Exit.FAILED,
         )
@@ -70,7 +70,9 @@ def push_image(cluster: Cluster, request: Request) -> int:
     login["inventory"] = request.inventory
     docker = shutil.which("docker")
     if docker is None:
-        raise DeployError("there is no docker command on this machine", "install it: apt-get install docker.io")
+        raise DeployError(
+            "the docker command is not installed on this machine", "install it: apt-get install docker.io"
+        )
     trust(cluster, login["address"])
     target = f"{login['address']}/{name}"
     with tempfile.TemporaryDirectory(prefix="push-", dir=cluster.state_dir) as folder:  # 0700, gone at the end
@@ -93,7 +95,7 @@ def push_image(cluster: Cluster, request: Request) -> int:
 def checked(name: str) -> str:
     """Return the image's name with its tag."""
     if not _NAME.fullmatch(name):
-        raise DeployError(f"{name} is not the name of an image", "write one such as shop or team/shop:1.4")
+        raise DeployError(f"{name} is not an image name", "use a name such as shop or team/shop:1.4")
     return name if ":" in name else f"{name}:latest"
 
 
@@ -117,7 +119,7 @@ def trust(cluster: Cluster, address: str) -> None:
         path.write_text(text, encoding="utf-8")
     except PermissionError:
         raise DeployError(
-            f"the Docker engine does not know the authority of {address} yet, and {path} is not ours to write",
+            f"the Docker engine does not trust the CA of {address} yet, and {path} is not writable",
             f"sudo install -D -m 644 {wanted} {path}",
         ) from None
 
@@ -178,7 +180,7 @@ def explain(what: str, said: str, name: str, address: str, inventory: str) -> De
     if "Cannot connect to the Docker daemon" in said:
         return DeployError("the Docker engine does not answer", "start it: systemctl start docker", Exit.FAILED)
     if what == "image":
-        return DeployError(f"this machine's Docker engine has no image {name}", f"make it: docker build -t {name} .")
+        return DeployError(f"the local Docker engine has no image {name}", f"build it: docker build -t {name} .")
     pods = command("kubectl -- get pods -n registry", inventory)
     for pattern, meaning, remedy in ANSWERS:
         if re.search(pattern, said):

@@ -42,7 +42,7 @@ def import_inventory(request: Request) -> int:
     """Read theirs, write ours as a whole or not at all, and say what has no counterpart."""
     source, target = Path(request.name).expanduser().absolute(), Path(request.inventory).expanduser().absolute()
     if request.inventory == DEFAULT_INVENTORY or target.exists():
-        raise DeployError(f"{shown(target)} exists", "name a new inventory, such as -i inventory/mine")
+        raise DeployError(f"{shown(target)} exists", "pass a new inventory, such as -i inventory/mine")
     result = read(PEERS[request.action], request.action, source)
     result.settings["cluster_name"] = _as_domain(target.name).replace(".", "-")
     _write(target, request.action, source, result)
@@ -53,7 +53,7 @@ def import_inventory(request: Request) -> int:
 def read(peer: Peer, name: str, source: Path) -> Imported:
     """Return our inventory of theirs."""
     if not source.exists():
-        raise DeployError(f"{shown(source)} does not exist", f"name the inventory of {name}: a directory or a file")
+        raise DeployError(f"{shown(source)} does not exist", f"pass the inventory of {name}: a directory or a file")
     theirs = Theirs(name, source)
     hosts, groups = theirs.hosts, theirs.groups
     masters = [host for group in peer.masters for host in groups.get(group, [])]
@@ -136,14 +136,14 @@ def _why_left(peer: Peer, key: str, first: Json, theirs: Theirs) -> str | None:
     if key in ROOT_ALREADY:
         return ROOT_REASON
     if PASSWORD.fullmatch(key):
-        return "put it into group_vars/all/vault.yml, as vault.yml.example in inventory/sample shows"
+        return "put it into group_vars/all/vault.yml; see vault.yml.example in inventory/sample"
     if key not in peer.settings:
         return peer.reasons.get(key, "")
     if key in OF_HOSTS:
         return None
     if key not in first:
         others = ", ".join(host for host, given in theirs.hosts.items() if key in given)
-        return f"is set for {others}, and what {first['__name']} has counts for the cluster"
+        return f"is set for {others}, and the value of {first['__name']} applies to the cluster"
     return theirs.why(key, first["__name"]) if first[key] is None else None
 
 
@@ -161,7 +161,7 @@ def _take_settings(peer: Peer, first: Json, theirs: Theirs, result: Imported) ->
                 result.left[key] = f"{why_unreadable(error)}{theirs.place(key, first['__name'])}"
             others = [host for host, given in theirs.hosts.items() if given.get(key, first[key]) != first[key]]
             if others and key not in OF_HOSTS and peer.settings[key] is not elsewhere:
-                result.left[f"{key} of {', '.join(others)}"] = f"what {first['__name']} has counts for the cluster"
+                result.left[f"{key} of {', '.join(others)}"] = f"the value of {first['__name']} applies to the cluster"
     release = result.settings.get("cluster_kubernetes_version")
     if release and not (ROOT / f"components/kubernetes-{release}.yml").exists():
         for key in result.origins.pop("cluster_kubernetes_version"):
@@ -183,7 +183,7 @@ def _write(target: Path, name: str, source: Path, result: Imported) -> None:
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
         if isinstance(error, OSError):
-            raise DeployError(f"{error.filename}: {error.strerror}", "then run the same again") from error
+            raise DeployError(f"{error.filename}: {error.strerror}", "then run the same command again") from error
         raise
 
 
@@ -203,8 +203,8 @@ def _hosts_file(result: Imported) -> Iterator[str]:
 
 def _cluster_file(name: str, source: Path, result: Imported) -> Iterator[str]:
     yield "---"
-    yield f"# From an inventory of {name}, {source}. What may stand here, with defaults and reasons: docs/cluster.md."
-    yield f"cluster_name: {_flow(result.settings['cluster_name'])} # no other of your clusters may have it"
+    yield f"# From an inventory of {name}, {source}. All keys, with defaults and reasons: docs/cluster.md."
+    yield f"cluster_name: {_flow(result.settings['cluster_name'])} # must be unique among your clusters"
     yield "cluster_provider: existing"
     for key, value in result.settings.items():
         if key != "cluster_name":

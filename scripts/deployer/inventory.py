@@ -122,7 +122,7 @@ class Source:
         """Ask Ansible, which would wait for what a pipe never says."""
         for path in self._paths():
             if path.exists() and not (path.is_file() or path.is_dir()):
-                hint = "take it out of the inventory: it cannot be read twice, and reading it may never end"
+                hint = "remove it from the inventory: it cannot be read twice, and reading it may block"
                 raise DeployError(f"{shown(path)}: is neither a file nor a directory", hint)
         # Its own configuration, whatever project this shell is set up for.
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
@@ -136,8 +136,8 @@ class Source:
                     cwd=ROOT, pass_fds=[file.fileno()],
                 )  # fmt: skip
             except subprocess.TimeoutExpired as error:
-                hint = "run it by hand: ansible-inventory --list -i with the same inventory"
-                raise DeployError(f"{shown(self.path)}: not read within {PATIENCE} s", hint) from error
+                hint = "try ansible-inventory --list -i with the same inventory"
+                raise DeployError(f"{shown(self.path)}: could not be read within {PATIENCE} s", hint) from error
             except subprocess.CalledProcessError as error:
                 raise DeployError(f"{shown(self.path)}: Ansible cannot read it: {reason_of(error.stderr)}") from error
             file.seek(0)
@@ -181,13 +181,13 @@ def read_yaml(file: Path, loader: Any) -> Any:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DeployError(f"{shown(file)}: is no text in UTF-8", "save it as UTF-8") from error
+        raise DeployError(f"{shown(file)}: is not UTF-8 text", "save it as UTF-8") from error
     try:
         return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader's child
     except yaml_reader.REFUSALS as error:
         line, problem = yaml_reader.why(error, text)
         place = f"{shown(file)}:{line}" if line else shown(file)
-        raise DeployError(f"{place}: is no YAML: {problem}", "correct it there or just above") from error
+        raise DeployError(f"{place}: is not valid YAML: {problem}", "fix it at this line or just above") from error
 
 
 def shown(path: Path) -> str:
@@ -202,7 +202,7 @@ def _is_hidden(path: Path) -> bool:
 
 def reason_of(said: str) -> str:
     """Return why Ansible could not begin, in one line, with the variable of this shell that holds what it refuses."""
-    line = (said.strip().splitlines() or ["it gave no reason"])[-1].strip()
+    line = (said.strip().splitlines() or ["no reason given"])[-1].strip()
     line = re.sub(r"^[\w.]+(Error|Exception): ", "", line)
     named = [name for name in os.environ if name in line]
     held = [name for name, value in os.environ.items() if name.startswith(("ANSIBLE_", "HOME")) and value in line]

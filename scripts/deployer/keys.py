@@ -25,13 +25,13 @@ def refused_login(files: Inventory, host: str, *, typed: bool) -> Explanation | 
     if typed or given:
         place = "--ask-pass" if typed or not given else f"{shown(given.file)}:{given.line}"
         return Explanation(
-            f"it refused the password that was given by {place}, or does not allow passwords",
+            f"it rejected the password from {place}, or does not allow passwords",
             "correct the password or ansible_user; PasswordAuthentication in the host's sshd_config allows passwords",
         )
     if key := locked_key(files, host):
         return Explanation(
-            f"the login was refused, and the key for it, {key}, has a passphrase and is in no ssh-agent",
-            f"give it to the agent of this shell, then run the same again: ssh-add {key}",
+            f"the login was rejected; its key {key} has a passphrase and is not in an ssh-agent",
+            f"add it to the agent of this shell, then run the same command again: ssh-add {key}",
         )
     return None
 

@@ -28,7 +28,7 @@ def ask(cluster: Cluster, inventory: str, *arguments: str) -> str:
     environment = _environment(cluster, inventory)
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["kubectl gave no reason"]
+        reason = done.stderr.strip().splitlines()[-1:] or ["kubectl reported no reason"]
         raise DeployError(f"cluster {cluster.name}: {reason[0]}", f"look: {command('status', inventory)}", Exit.FAILED)
     return done.stdout
 
@@ -43,8 +43,8 @@ def _environment(cluster: Cluster, inventory: str) -> dict[str, str]:
     for path in (cluster.kubeconfig, cluster.kubectl):
         if not path.exists():
             raise DeployError(
-                f"there is no cluster {cluster.name} yet: {path} is missing",
-                f"make it: {command('up', inventory)}",
+                f"cluster {cluster.name} does not exist yet: {path} is missing",
+                f"create it: {command('up', inventory)}",
                 Exit.FAILED,
             )
     return environment_of(cluster)

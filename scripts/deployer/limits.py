@@ -22,8 +22,8 @@ def with_localhost(limit: str) -> str:
         return ""
     if any(pattern.startswith("&") for pattern in patterns(limit)):
         raise DeployError(
-            f"--limit {limit}: an intersection (&) is not supported, for it would leave out this machine",
-            "name the hosts, or leave some out with !",
+            f"--limit {limit}: an intersection (&) is not supported: it would exclude this machine",
+            "name the hosts, or exclude some with !",
         )
     found = patterns(limit)
     # Without a pattern that chooses, those that leave out choose from all.
@@ -37,7 +37,7 @@ def _absolute(pattern: str) -> str:
         return pattern
     path = Path(pattern[1:]).expanduser().absolute()
     if not path.is_file():
-        raise DeployError(f"--limit {pattern}: there is no such file", "name a file with a host or group a line")
+        raise DeployError(f"--limit {pattern}: there is no such file", "pass a file with one host or group per line")
     return f"@{path}"
 
 

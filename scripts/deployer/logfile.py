@@ -48,7 +48,7 @@ class LogFile:
                 return
             self._file.seek(0)
             self._file.truncate()
-        self.line(f"what was here before is removed: the log of a run that repeats itself is kept below {limit} bytes")
+        self.line(f"earlier output was removed: the log of a repeating run is kept below {limit} bytes")
 
     def close(self) -> None:
         """Close the file."""
@@ -59,4 +59,4 @@ class LogFile:
         try:
             self._file.write(text)
         except OSError as error:
-            self.problem = f"not everything could be written to {self.path}: {error.strerror}"
+            self.problem = f"some output could not be written to {self.path}: {error.strerror}"

@@ -16,8 +16,8 @@ def default_inventory() -> str:
     """Return the inventory where none is named; one of the shell is for other programs, and not to be passed over."""
     if meant := os.environ.get("ANSIBLE_INVENTORY"):
         raise DeployError(
-            f"ANSIBLE_INVENTORY is set to {meant}, and is not looked at",
-            f"name the inventory by -i, such as -i {shlex.quote(meant)} or -i {DEFAULT_INVENTORY}",
+            f"ANSIBLE_INVENTORY is set to {meant}, but deploy.py ignores it",
+            f"pass the inventory with -i, such as -i {shlex.quote(meant)} or -i {DEFAULT_INVENTORY}",
         )
     return DEFAULT_INVENTORY
 
@@ -27,10 +27,10 @@ class OneInventory(argparse.Action):
 
     def __call__(self, _parser: object, namespace: argparse.Namespace, values: Any, _option: object = None) -> None:
         if before := getattr(namespace, self.dest):
-            hint = "a cluster has one inventory: put the files into one directory"
+            hint = "a cluster has one inventory: put the files in one directory"
             raise DeployError(f"-i is given twice: {before} and {values}", hint)
         if not values:
-            raise DeployError("-i has no value", "give the path of an inventory; is a variable of the shell empty?")
+            raise DeployError("-i has no value", "pass the path of an inventory; is a shell variable empty?")
         setattr(namespace, self.dest, values)
 
 
@@ -39,8 +39,8 @@ class NoLimit(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         reasons = {
-            "down": "down removes the whole cluster; a single host is removed by `deploy.py remove HOST`",
+            "down": "down removes the whole cluster; to remove a single host, use `deploy.py remove HOST`",
             "remove": "name the hosts themselves, as in `deploy.py remove node3`",
         }
-        whole = "this command is about the whole cluster: leave out --limit"
+        whole = "this command always applies to the whole cluster: omit --limit"
         parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))

@@ -61,8 +61,8 @@ def get_passwords(*, vault: bool, become: bool, connection: bool, files: Iterabl
     paths = tuple(Path(file).expanduser().absolute() for file in files)
     for path in paths:
         if not path.is_file():
-            why = "is a directory" if path.is_dir() else "there is no such file"
-            raise DeployError(f"--vault-password-file {path}: {why}", "name a file with the password")
+            why = "is a directory" if path.is_dir() else "no such file"
+            raise DeployError(f"--vault-password-file {path}: {why}", "pass a file with the password")
     return Passwords(
         vault=_ask("Vault password: ", "--ask-vault-pass") if vault or _is_set(ASK_VAULT) else "",
         connection=_ask("SSH password: ", "--ask-pass") if connection or _is_set(ASK_CONNECTION) else "",
@@ -84,10 +84,10 @@ def _ask(prompt: str, option: str) -> str:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
-        raise DeployError(f"{option}: there is no terminal to ask on", f"use {instead}") from None
+        raise DeployError(f"{option}: no terminal to prompt on", f"use {instead}") from None
     typed = getpass.getpass(prompt)
     if not typed:
-        raise DeployError(f"{option}: nothing was typed", f"type the password, or use {instead}")
+        raise DeployError(f"{option}: no password entered", f"enter the password, or use {instead}")
     return typed
 
 
@@ -104,7 +104,7 @@ def _identity(text: str) -> str:
     name, at, source = text.partition("@") if "@" in text else ("", "", text)
     if source in ("prompt", "prompt_ask_vault_pass"):
         raise DeployError(
-            f"{IDENTITIES}: {text}: would ask for a password on a terminal that Ansible does not have here",
+            f"{IDENTITIES}: {text}: would prompt on a terminal, which Ansible does not have here",
             "use --ask-vault-pass, or name a file there",
         )
     return f"{name}{at}{Path(source).expanduser().absolute()}" if source else text
@@ -120,11 +120,9 @@ def vault_problem(said: Iterable[str], places: Sequence[str] = ()) -> str:
     where = ", ".join(listed) or "the inventory"
     if WITHOUT in text:
         return (
-            f"{where}: encrypted by ansible-vault, and no password was given: "
+            f"{where}: encrypted by ansible-vault, but no password was given: "
             "add --ask-vault-pass or --vault-password-file FILE."
         )
     if WRONG in text:
-        return (
-            f"{where}: the vault password that was given does not open all of it: give the one it was encrypted with."
-        )
+        return f"{where}: the given vault password does not decrypt all of it: use the one it was encrypted with."
     return ""

@@ -42,7 +42,7 @@ def why_unreadable(error: Exception) -> str:
     return "has a value that cannot be read" + (f": {error}" if isinstance(error, UnclearError) else "")
 
 
-ROOT_REASON = "our plays become root where they need to be"
+ROOT_REASON = "Yunkube's plays become root where needed"
 PASSWORD = re.compile(r"ansible_(become|ssh|sudo)?_?pass(word)?")
 
 
@@ -151,7 +151,7 @@ def _proxy(variable: str) -> Callable[[Imported, str, Any, Json], None]:
 
 def _more_no_proxy(result: Imported, theirs: str, value: Any, variables: Json) -> None:
     if variables.get("no_proxy"):
-        result.left[theirs] = "no_proxy takes its place"
+        result.left[theirs] = "use no_proxy instead"
     else:
         _proxy("NO_PROXY")(result, theirs, value, variables)
 
@@ -163,7 +163,7 @@ def _proxies(result: Imported, theirs: str, value: Any, _: Json) -> None:
 
 def _prefix(result: Imported, theirs: str, value: Any, _: Json) -> None:
     if str(value) != "24":
-        result.left[theirs] = "every node takes a /24 of cluster_pod_cidr"
+        result.left[theirs] = "every node gets a /24 of cluster_pod_cidr"
 
 
 def _max_pods(value: Any) -> Json:
@@ -178,12 +178,12 @@ def _listed(value: Any) -> list[str] | None:
     return [str(one) for one in value] if isinstance(value, list) and value else None
 
 
-NETWORK = "the pods' network is flannel, which enforces no NetworkPolicy"
+NETWORK = "the pod network is flannel, which does not enforce NetworkPolicy"
 RUNTIME = "the runtime is containerd"
 DASHBOARD = {"true": "kube_web_view", "yes": "kube_web_view", "false": "none", "no": "none"}
-BALANCER = "no load balancer is made: where this one stays, name it in cluster_control_plane_endpoint"
-VIRTUAL = "nothing here announces a virtual address: have another program do so, or name a load balancer"
-IPVS = "kube-proxy works with iptables here, or nftables by master_kube_proxy_config"
+BALANCER = "no load balancer is created: to keep this one, set cluster_control_plane_endpoint to it"
+VIRTUAL = "Yunkube announces no virtual address: use another program for it, or a load balancer"
+IPVS = "kube-proxy uses iptables; for nftables, set master_kube_proxy_config"
 PROXY_MODES = {"iptables": None, "nftables": {"mode": "nftables"}}
 
 
@@ -203,7 +203,7 @@ def _spray_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
         listed = _mappings(entry.get("mirrors"))
         hosts = [str(mirror["host"]) for mirror in listed if mirror.get("host")]
         if not entry.get("prefix"):
-            result.left[f"{theirs}: entry {number}"] = "has no prefix, the registry that it is for"
+            result.left[f"{theirs}: entry {number}"] = "has no prefix: the registry that it mirrors"
         elif hosts:
             mirrors[str(entry["prefix"])] = hosts
         else:
@@ -211,7 +211,7 @@ def _spray_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
         for mirror in listed:
             for key in mirror:
                 if mirror[key] and key not in ("host", "capabilities"):
-                    result.left[f"{theirs}: {key}"] = "a mirror is its URL alone here"
+                    result.left[f"{theirs}: {key}"] = "only the URL of a mirror is supported"
     if mirrors:
         result.take("container_runtime_registry_mirrors", mirrors, theirs)
 
@@ -295,7 +295,9 @@ def _k3s_mirrors(result: Imported, theirs: str, value: Any, _: Json) -> None:
             mirrors[str(name)] = urls
         else:
             result.left[f"{theirs}: {name}"] = "has no list of URLs as its endpoint"
-        result.left.update({f"{theirs}: {key}": "a mirror is its URL alone here" for key in given if key != "endpoint"})
+        result.left.update(
+            {f"{theirs}: {key}": "only the URL of a mirror is supported" for key in given if key != "endpoint"}
+        )
     if mirrors:
         result.take("container_runtime_registry_mirrors", mirrors, theirs)
     result.left.update({f"{theirs}: {key}": "" for key in read if key != "mirrors"})
@@ -340,7 +342,7 @@ PEERS: Mapping[str, Peer] = {
             "etcd_member_name": elsewhere,
         },
         reasons={
-            "kubeadm_certificate_key": "kubeadm makes one for each run",
+            "kubeadm_certificate_key": "kubeadm creates one for each run",
             "kube_apiserver_port": "the API listens on 6443",
             "kube_vip_enabled": VIRTUAL,
             "kube_vip_address": VIRTUAL,
@@ -354,7 +356,7 @@ PEERS: Mapping[str, Peer] = {
             "etcd": "etcd runs on the masters",
             "ex_lb": BALANCER,
             "ex-lb": BALANCER,
-            "harbor": "name it in cluster_registry_address, or a host of the cluster in cluster_registry_host",
+            "harbor": "set cluster_registry_address to it, or cluster_registry_host to a host of the cluster",
             "chrony": "clocks are checked, not set",
         },
         settings={
@@ -395,8 +397,8 @@ PEERS: Mapping[str, Peer] = {
             "agent_config_yaml": elsewhere,
         },
         reasons={
-            "token": "each host that joins gets a token of its own",
-            "k3s_token": "each host that joins gets a token of its own",
+            "token": "each joining host gets its own token",
+            "k3s_token": "each joining host gets its own token",
             "kube_vip_tag_version": VIRTUAL,
         },
     ),

@@ -113,14 +113,14 @@ def check_space(state_dir: Path) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DeployError(
-            f"{state_dir} cannot be made: {error.strerror}: {error.filename}",
-            "is HOME right? Make it, or set cluster_state_dir to a place that is yours",
+            f"{state_dir} cannot be created: {error.strerror}: {error.filename}",
+            "is HOME correct? Create it, or set cluster_state_dir to a writable place",
         ) from error
     free = _free(state_dir)
     if free < SPACE:
         raise DeployError(
-            f"the disk of {state_dir} is full: {free >> 20} MiB are free, a run needs {SPACE >> 20}",
-            f"make room there, or set cluster_state_dir to another disk; see df -h {state_dir}",
+            f"the disk of {state_dir} is full: {free >> 20} MiB are free, but a run needs {SPACE >> 20}",
+            f"free space there, or set cluster_state_dir to another disk; see df -h {state_dir}",
             Exit.FAILED,
         )
 

@@ -50,11 +50,11 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     """Run the verb's playbook and show it; the exit code says how it ended."""
     verb = VERBS[request.verb]
     if not (root / verb.playbook).is_file():
-        raise DeployError(f"this checkout has no {verb.playbook}", "is it complete? git status")
+        raise DeployError(f"{verb.playbook} is missing from this checkout", "is it complete? git status")
     if verb.needs_cluster and not cluster.was_made:
         raise DeployError(
-            f"there is no cluster {cluster.name}",
-            f"make it: {command('up', request.inventory)}; if its state directory was lost: "
+            f"cluster {cluster.name} does not exist",
+            f"create it: {command('up', request.inventory)}; if its state directory was lost: "
             f"{command('reattach', request.inventory)}",
         )
     cluster.source.check([*cluster.variables, *request.extra_vars])
@@ -150,7 +150,7 @@ def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFil
         view.tick(progress.running)
         if stop.reason not in ("", "refused") and not told:
             told.append(stop.reason)
-            view.show(Message("notice", "Stopping; Ctrl-C again ends it at once."))
+            view.show(Message("notice", "Stopping; press Ctrl-C again to end immediately."))
 
     try:
         with stop.on_signals():
@@ -266,7 +266,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, clu
     if reason == "refused" and request.hosts:
         return unknown_hosts(progress.unknown_hosts, request.inventory, cluster.hosts)
     if reason == "refused":
-        return f"No host matches --limit {', '.join(progress.unknown_hosts)}; hosts are those of {request.inventory}."
+        return f"No host matches --limit {', '.join(progress.unknown_hosts)}; the inventory is {request.inventory}."
     if request.verb == "doctor" and progress.doctor.get("stopped"):
         return f"Stopped: {progress.doctor['stopped']}."
     if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
@@ -286,21 +286,24 @@ def said(progress: Progress) -> list[str]:
 def without_failure(request: Request, progress: Progress) -> str:
     """Say why a run in which no task failed is no success."""
     if not progress.finished:
-        text = "\n".join(progress.errors).removeprefix("[ERROR]: ") or "Ansible ended without a reason: see the log."
-        return f"Ansible cannot begin: {reason_of(text)}" if "Traceback (most" in text else text
+        text = (
+            "\n".join(progress.errors).removeprefix("[ERROR]: ")
+            or "Ansible failed without giving a reason: see the log."
+        )
+        return f"Ansible cannot start: {reason_of(text)}" if "Traceback (most" in text else text
     groups = ", ".join(dict.fromkeys(progress.unmatched)) or "masters"
     if progress.unmatched or not progress.hosts:
         return (
-            f"Nothing was looked at: no host matches {groups} in {request.inventory}.\n"
-            "Write the control plane hosts under the group masters there, the others under nodes."
+            f"Nothing was checked: no host matches {groups} in {request.inventory}.\n"
+            "List the control plane hosts in the group masters there, the others in nodes."
         )
-    return f"`{request.verb}` ended without its report, so nothing is known of the cluster: see the log."
+    return f"`{request.verb}` ended without a report, so the state of the cluster is unknown: see the log."
 
 
 def web_words(code: Exit, request: Request, progress: Progress) -> str:
     """Return the last words about web services, if there are any."""
     if removals(progress):
-        return "Nothing was changed. Declare in web_services what is to stay; --yes removes the rest."
+        return "Nothing was changed. Declare in web_services what to keep; --yes removes the rest."
     return after_rollback(request, progress) if request.verb == "web rollback" and code == Exit.OK else ""
 
 
@@ -314,7 +317,7 @@ def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) 
     lines = []
     for name in unknown:
         near = difflib.get_close_matches(name, known, 1)
-        meant = f"did you mean {near[0]}?" if near else f"write a line for it there first; it names {', '.join(known)}"
+        meant = f"did you mean {near[0]}?" if near else f"add it there first; the inventory contains {', '.join(known)}"
         lines.append(f"{name} is not in {inventory}: {meant}")
     return "\n".join(lines)
 
@@ -323,8 +326,8 @@ def after_removal(code: Exit, request: Request, made_by_cloud_up: bool) -> str:
     """Say what is left to do by hand."""
     hosts = ", ".join(request.hosts)
     if code == Exit.UNREACHABLE:
-        return "Nothing was changed. A host that is gone for good is removed with --dead."
-    text = f"Take {hosts} out of {request.inventory} now: the next `up` would add what it names."
+        return "Nothing was changed. To remove a permanently lost host, use --dead."
+    text = f"Take {hosts} out of {request.inventory} now; otherwise the next `up` adds them again."
     if made_by_cloud_up:
         text = f"`cloud up` releases the instances of {hosts} where fewer hosts are declared, and else adds them again."
     if request.extra_vars.get("node_leave_dead"):
@@ -338,10 +341,10 @@ def after_removal(code: Exit, request: Request, made_by_cloud_up: bool) -> str:
 
 def after_rollback(request: Request, progress: Progress) -> str:
     """Say that the inventory still declares what was taken back."""
-    image = next((str(row["image"]) for row in progress.table if row.get("image")), "the one before")
+    image = next((str(row["image"]) for row in progress.table if row.get("image")), "the previous one")
     return (
-        f"{request.inventory} still declares the other version: give {request.name} the image {image} in web_services, "
-        "or the next `up` brings that back."
+        f"{request.inventory} still declares the other version: set the image of {request.name} to {image} in "
+        "web_services, or the next `up` deploys it again."
     )
 
 

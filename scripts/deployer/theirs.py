@@ -42,12 +42,12 @@ class Theirs:
         if not file.exists():
             return {}
         if file.read_bytes().startswith(_ENCRYPTED):
-            self._left[shown(file)] = "is encrypted: none of its settings is taken"
+            self._left[shown(file)] = "is encrypted: none of its settings are imported"
             return {}
         content = read_yaml(file, shared("control.yaml_reader").Loader)
         if content is not None and not isinstance(content, dict):
             kind = "a list" if isinstance(content, list) else "text"
-            self._left[shown(file)] = f"is {kind}, not a dictionary: none of its settings is taken"
+            self._left[shown(file)] = f"is {kind}, not a dictionary: none of its settings are imported"
         return content if isinstance(content, dict) else {}
 
     def _known(self, host: str, given: Json) -> Json:
@@ -75,9 +75,9 @@ class Theirs:
         entry = self._entry(key, host)
         value = entry.value if entry else ""
         if moved := self._moved.get((host, key)):
-            reason = f"is made of {moved}, which is another one here"
+            reason = f"is made of {moved}, which differs here"
         elif shared("control.shapes").is_template(value):
-            reason = "is a template that needs facts, a lookup or what is encrypted"
+            reason = "is a template that needs facts, a lookup or an encrypted value"
         elif entry and value is shared("control.inventory_files").OPAQUE:
             reason = "is encrypted"
         elif entry and value is None:
@@ -88,7 +88,7 @@ class Theirs:
 
     def not_read(self) -> dict[str, str]:
         """Return the files that nothing was taken from, and what Ansible leaves out with a warning, with the reason."""
-        encrypted = {shown(file): "is encrypted: none of its settings is taken" for file in self._encrypted()}
+        encrypted = {shown(file): "is encrypted: none of its settings are imported" for file in self._encrypted()}
         return {**self._left, **encrypted, **self._refused()}
 
     def _refused(self) -> dict[str, str]:
@@ -115,7 +115,7 @@ class Theirs:
         """Return the error that it has no host in any of these groups."""
         said = f"{shown(self.file)}: has no host in {groups}"
         if reasons := [f"{place}: {reason}" for place, reason in self._refused().items()]:
-            return DeployError("\n".join([said, *reasons]), "correct that in a copy, and import the copy")
+            return DeployError("\n".join([said, *reasons]), "fix that in a copy, and import the copy")
         if encrypted := [shown(file) for file in self._encrypted()]:
             hint = "import a copy of the inventory that ansible-vault has decrypted"
             return DeployError(f"{said}, and {', '.join(encrypted)} is encrypted", hint)

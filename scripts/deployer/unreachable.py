@@ -44,7 +44,7 @@ def _changed_key(host: str, text: str) -> Explanation:
     file = offending["file"] if offending else "its known_hosts file"
     place = f"{file}:{offending['line']}" if offending else file
     return Explanation(
-        f"its host key is not the one known before ({place}): another machine answers, or it was reinstalled",
+        f"its host key differs from the known one ({place}): another machine answers, or it was reinstalled",
         f"if it was reinstalled, forget the old key: ssh-keygen -f {file} -R '{name}'; if not, do not connect",
     )
 
@@ -54,17 +54,17 @@ def _unknown_key(host: str, text: str) -> Explanation:
     if other := _OTHER_PORT.fullmatch(name):
         name = f"-p {other['port']} {other['host']}"
     return Explanation(
-        "its host key is not known here, and keys are never taken unseen",
-        f"compare the fingerprint at the host's console, then: ssh-keyscan {name} >> the inventory's known_hosts",
+        "its host key is unknown, and unknown keys are not accepted",
+        f"verify the fingerprint on the host's console, then: ssh-keyscan {name} >> the inventory's known_hosts",
     )
 
 
 def _wrong_key(host: str, text: str) -> Explanation:
     login = _first(_LOGIN, text, host)
     return Explanation(
-        f"it refused the key or password that was tried for {login} (Permission denied)",
+        f"it rejected the key or password for {login} (Permission denied)",
         "put the public key into that user's ~/.ssh/authorized_keys, "
-        "or name the right ansible_user and ansible_ssh_private_key_file in the inventory; "
+        "or correct ansible_user and ansible_ssh_private_key_file in the inventory; "
         "for a password, use --ask-pass, or ansible_password in a vaulted file",
         refused=True,
     )
@@ -72,14 +72,14 @@ def _wrong_key(host: str, text: str) -> Explanation:
 
 def _open_key(_host: str, text: str) -> Explanation:
     file = _first(_KEY_FILE, text, "the private key")
-    return Explanation(f"ssh ignores {file}: others may read it", f"chmod 600 {file}")
+    return Explanation(f"ssh ignores {file}: its permissions are too open", f"chmod 600 {file}")
 
 
 def _missing_key(_host: str, text: str) -> Explanation:
     file = _first(_KEY_FILE, text, "the private key")
     return Explanation(
-        f"the private key {file} is not there or cannot be read",
-        "correct ansible_ssh_private_key_file; for hosts that Yunkube made, `up` makes it again",
+        f"the private key {file} is missing or unreadable",
+        "correct ansible_ssh_private_key_file; for hosts that Yunkube created, `up` creates it again",
     )
 
 
@@ -94,21 +94,21 @@ def _refused(host: str, text: str) -> Explanation:
 def _no_route(host: str, text: str) -> Explanation:
     return Explanation(
         f"there is no route to {_first(_ADDRESS, text, host)} from this machine",
-        "see that the host is on and in the same network or VPN: ip route get ADDRESS",
+        "check that the host is on and in the same network or VPN: ip route get ADDRESS",
     )
 
 
 def _timed_out(host: str, text: str) -> Explanation:
     return Explanation(
         f"{_first(_ADDRESS, text, host)} did not answer in time",
-        "see that the host is on, and that no firewall or security group drops its SSH port",
+        "check that the host is on, and that no firewall or security group blocks its SSH port",
     )
 
 
 def _unknown_name(host: str, text: str) -> Explanation:
     return Explanation(
-        f"no address is known for the name {_first(_ADDRESS, text, host)}",
-        f"correct that name where the inventory has it, in ansible_host of {host} or as its jump host, or fix DNS",
+        f"cannot resolve the name {_first(_ADDRESS, text, host)}",
+        f"correct that name in the inventory, in ansible_host of {host} or its jump host, or fix DNS",
     )
 
 
@@ -116,14 +116,14 @@ def _cut(_host: str, _text: str) -> Explanation:
     return Explanation(
         "it closed the connection before a login was possible",
         "it may be starting up, or its sshd refuses this address (MaxStartups, hosts.deny): try again, "
-        "then look at `journalctl -u ssh` there; where ssh goes by a jump host (ProxyJump), try that one alone first",
+        "then check `journalctl -u ssh` there; with a jump host (ProxyJump), test that one on its own first",
     )
 
 
 def _no_room(_host: str, _text: str) -> Explanation:
     return Explanation(
-        "it is reached, but no file can be written in the login's home directory",
-        "free space there (df -h ~), or see that the file system is not read-only",
+        "it is reachable, but the home directory of the login is not writable",
+        "free space there (df -h ~), or check that the file system is not read-only",
     )
 
 
@@ -150,4 +150,4 @@ def _first(pattern: re.Pattern[str], text: str, otherwise: str) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "ssh gave no reason"
+    return lines[-1] if lines else "ssh reported no reason"

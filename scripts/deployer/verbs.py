@@ -34,18 +34,23 @@ VERBS = {
         Verb(
             "up",
             "site.yml",
-            "make the cluster, or bring it to what the inventory says",
+            "create the cluster, or update it to match the inventory",
             "kubectl -- get nodes",
             claims=True,
             needs_cluster=False,
         ),
         Verb(
-            "plan", "site.yml", "show what `up` would change, and change nothing", "up", check=True, needs_cluster=False
+            "plan",
+            "site.yml",
+            "show what `up` would change, without changing anything",
+            "up",
+            check=True,
+            needs_cluster=False,
         ),
         Verb(
             "verify",
             "playbooks/verify.yml",
-            "prove that the cluster works: nodes, DNS, network, Services",
+            "test that the cluster works: nodes, DNS, network, Services",
             "",
             report="table",
             limits=False,
@@ -53,7 +58,7 @@ VERBS = {
         Verb(
             "status",
             "playbooks/status.yml",
-            "tell how nodes, pods and certificates are, and whether hosts are as declared",
+            "show nodes, pods and certificates, and whether hosts are as declared",
             "",
             exclusive=False,
             reports=True,
@@ -63,7 +68,7 @@ VERBS = {
         Verb(
             "doctor",
             "playbooks/doctor.yml",
-            "find what is wrong with hosts and cluster, and repair it with --fix",
+            "diagnose hosts and cluster; --fix repairs what is safe",
             "",
             exclusive=False,
             reports=True,
@@ -74,21 +79,21 @@ VERBS = {
         Verb(
             "support-bundle",
             "playbooks/support-bundle.yml",
-            "gather logs and states of all hosts in one archive, without secrets",
+            "collect logs and state from all hosts in one archive, without secrets",
             "",
             exclusive=False,
         ),
         Verb(
             "add",
             "playbooks/add.yml",
-            "add hosts of the inventory to the cluster; nothing else is touched",
+            "add hosts listed in the inventory; other hosts are not touched",
             "status",
             claims=True,
         ),
         Verb(
             "remove",
             "playbooks/remove.yml",
-            "drain hosts, reset them, and take them out of the cluster",
+            "drain hosts, reset them, and remove them from the cluster",
             "status",
             limits=False,
             claims=True,
@@ -96,7 +101,7 @@ VERBS = {
         Verb(
             "cloud up",
             "playbooks/cloud_up.yml",
-            "create the hosts on Alibaba Cloud that are declared, and the cluster on them",
+            "create the declared hosts on Alibaba Cloud, and the cluster on them",
             "kubectl -- get nodes",
             limits=False,
             claims=True,
@@ -104,7 +109,7 @@ VERBS = {
         Verb(
             "cloud plan",
             "playbooks/cloud_hosts.yml",
-            "show which hosts `cloud up` would create and what they cost, and change nothing",
+            "show which hosts `cloud up` would create and their cost, without changing anything",
             "cloud up",
             check=True,
             limits=False,
@@ -112,7 +117,7 @@ VERBS = {
         Verb(
             "cloud status",
             "playbooks/cloud_status.yml",
-            "show what there is in the account for this cluster, and what it costs",
+            "show this cluster's resources in the account, and their cost",
             "",
             exclusive=False,
             report="table",
@@ -121,7 +126,7 @@ VERBS = {
         Verb(
             "cloud down",
             "playbooks/down.yml",
-            "remove the cluster and everything in the account that was created for it",
+            "remove the cluster and every resource created for it in the account",
             "cloud up",
             limits=False,
             claims=True,
@@ -129,14 +134,14 @@ VERBS = {
         Verb(
             "web apply",
             "playbooks/web_services.yml",
-            "bring the web services to what the inventory says",
+            "deploy the web services that the inventory declares, and prune the others",
             "",
             limits=False,
         ),
         Verb(
             "web rollback",
             "playbooks/web_rollback.yml",
-            "take a web service back to the version before",
+            "roll a web service back to its previous version",
             "",
             report="table",
             limits=False,
@@ -144,7 +149,7 @@ VERBS = {
         Verb(
             "reattach",
             "playbooks/reattach.yml",
-            "attach an inventory again to the cluster of its hosts, after its state directory was lost or it was moved",
+            "reattach an inventory to its cluster after it was moved or its state directory was lost",
             "up",
             limits=False,
             claims=True,
@@ -153,7 +158,7 @@ VERBS = {
         Verb(
             "down",
             "playbooks/down.yml",
-            "remove the cluster, without a trace on its hosts",
+            "remove the cluster and restore its hosts",
             "up",
             limits=False,
             claims=True,

@@ -101,7 +101,7 @@ def test_a_run_waits_for_modules_of_a_killed_one_and_other_control_machines_are_
             other = lab.deploy("up", "--limit", "master1", cluster_state_dir=str(elsewhere))
             assert other.code == 3, other.errors
             assert "`up` of " in other.faults
-            assert "has been working on this cluster since" in other.faults
+            assert "has been running on this cluster since" in other.faults
             assert "remove /run/yunkube/run.json on this host" in other.faults
         finally:
             kill(first)

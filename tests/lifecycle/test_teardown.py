@@ -289,7 +289,7 @@ def test_what_is_left_is_told_and_fails_the_run(lab: Lab) -> None:
     told = {failure["host"]: len(failure["faults"]) for failure in result.failures}
     assert told == {"master1": 1, "node1": 2, "node2": 1}
     assert sorted(set(result.faults.splitlines())) == [
-        f"audit: {line}; undo it, or accept it by a pattern in teardown_accept; then run the same again"
+        f"audit: {line}; undo it, or accept it by a pattern in teardown_accept; then run the same command again"
         for line in ("file /etc/left-over is left", "link left0 is left")
     ]
 

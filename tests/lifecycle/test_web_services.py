@@ -179,7 +179,7 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
     )
     lines = dict(line.split(": ", 1) for line in said.splitlines())
     assert set(lines) == {f"default/{name}" for name in ("image", "port", "path", "crash", "big", "taken")}
-    assert "localhost:1/nowhere/web:9 cannot be had" in lines["default/image"]
+    assert "localhost:1/nowhere/web:9 cannot be pulled" in lines["default/image"]
     assert "connection refused" in lines["default/image"]
     assert "nothing listens on port 9999" in lines["default/port"]
     assert "GET /nothing on port 8080 was answered with 404" in lines["default/path"]
@@ -206,7 +206,7 @@ def test_a_quota_is_told(lab: Lab) -> None:
 def test_what_others_made_is_not_touched(lab: Lab) -> None:
     lab.kubectl("create", "service", "clusterip", "mine", "--tcp=80")
     said = refused(lab, WEB, {**SMALL, "name": "mine", "image": f"{IMAGE}:1"})
-    assert "Service default/mine is there and was not made by Yunkube" in said
+    assert "Service default/mine exists and was not created by Yunkube" in said
     assert "kubectl label service/mine -n default" in said
     apply(lab, WEB)
     assert "Service default/mine" in objects(lab)
@@ -248,7 +248,7 @@ def test_a_password_stays_in_the_cluster(lab: Lab) -> None:
     lab.kubectl("create", "secret", "generic", "registry-login", "-n", "registry", *login)
     secretive = {"env": {"DB_PASSWORD": CANARY, "MODE": {"secret": "settings", "key": "mode"}}}
     said = refused(lab, WEB, {**SMALL, **secretive, "name": "web", "namespace": "pulls", "image": "localhost:2/web:1"})
-    assert "localhost:2/web:1 cannot be had" in said
+    assert "localhost:2/web:1 cannot be pulled" in said
     secret = json.loads(lab.kubectl("get", "secret", "registry-pull", "-n", "pulls", "-o", "json"))
     assert secret["type"] == "kubernetes.io/dockerconfigjson"
     pod = json.loads(lab.kubectl("get", "deployment", "web", "-n", "pulls", "-o", "json"))["spec"]["template"]["spec"]

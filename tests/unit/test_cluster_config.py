@@ -372,7 +372,7 @@ def test_a_plain_playbook_ends_in_the_faults_and_changes_nothing(tmp_path: Path)
         ),
         (
             [{"name": "web", "image": "a", "port": 70000, "replicas": -1}],
-            ["port 70000 is no port", "replicas -1 is less than none"],
+            ["port 70000 is not a valid port", "replicas -1 is negative"],
         ),
     ],
 )
@@ -394,7 +394,7 @@ def test_an_unknown_key_of_a_web_service_hides_no_other_fault(tmp_path: Path) ->
     faults = [str(fault) for fault in spec_check.faults_of(read([tmp_path]), options, given, tmp_path)]
     assert faults == [
         "group_vars/all/cluster.yml:1: web_services[0].nodeport: unknown key; did you mean node_port?",
-        "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is no port; write one from 1 to 65535",
+        "group_vars/all/cluster.yml:1: web_services: default/shop: port 0 is not a valid port; use one from 1 to 65535",
     ]
 
 

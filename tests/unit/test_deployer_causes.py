@@ -60,13 +60,13 @@ def test_an_interpreter_that_does_not_run_is_named_with_what_it_said(
     result = deploy(playbook, "up", "-e", f"ansible_python_interpreter={python}")
     assert result.returncode == 3
     assert re.search(r"  cause   (\S+: )?python: it broke\n", result.stderr), result.stderr
-    assert "  remedy  set ansible_python_interpreter to a Python that runs on this host" in result.stderr
+    assert "  remedy  set ansible_python_interpreter to a working Python on this host" in result.stderr
 
 
 def test_a_lookup_that_fails_says_so_once(deploy: Deploy) -> None:
     result = deploy("no_bundle", "up")
     assert result.returncode == 3
-    said = "there is no bundle at /nonexistent/manifest.json; run `up` (site.yml), which makes it"
+    said = "there is no bundle at /nonexistent/manifest.json; run `up` (site.yml) to build it"
     assert f"  cause   {said}\n" in result.stderr
     assert f"Look for the probe: {said}\n" in result.stdout
 
@@ -75,7 +75,7 @@ def test_a_hidden_result_of_an_unreachable_host_says_that_ssh_failed() -> None:
     printed = "[ERROR]: Task failed: Failed to connect to the host via ssh: <error censored due to no log>\r\nOrigin: x"
     failure = unreachable_of({"host": "a", "delegate": "m1", "res": CENSORED}, printed)
     assert (failure.host, failure.origin) == ("m1", "a")
-    assert failure.message == "ssh's reason is hidden by the task (no_log)"
+    assert failure.message == "ssh's error is hidden by the task (no_log)"
     assert "ssh -v" in failure.remedy
 
 
@@ -100,7 +100,7 @@ def test_words_of_a_pod_do_not_steer_the_terminal(deploy: Deploy, tmp_path: Path
             "no token: it is away",
         ),
         ("[ERROR]: Task failed: two\r\nlines\r\nfatal: [a]: FAILED! => {}", "two\nlines"),
-        ("fatal: [a]: FAILED! => {}", "the reason is hidden, for it may hold a secret (no_log)"),
+        ("fatal: [a]: FAILED! => {}", "the reason is hidden because it may contain a secret (no_log)"),
     ],
 )
 def test_the_reason_is_taken_from_what_was_printed(printed: str, reason: str) -> None:

@@ -78,11 +78,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: b\nc: [\n", r"more\.yml:3: is no YAML: "),
-        (b"a: 1\nb: 2026-02-30\n", r"more\.yml:2: is no YAML: 2026-02-30 is no timestamp"),
-        (b"a: 1\nb: x\x07y\n", r"more\.yml:2: is no YAML: holds a control character"),
-        (b"a: !mine 1\n", r"more\.yml:1: is no YAML: could not determine a constructor"),
-        (b"a: \xff\n", r"more\.yml: is no text in UTF-8"),
+        (b"a: b\nc: [\n", r"more\.yml:3: is not valid YAML: "),
+        (b"a: 1\nb: 2026-02-30\n", r"more\.yml:2: is not valid YAML: 2026-02-30 is no timestamp"),
+        (b"a: 1\nb: x\x07y\n", r"more\.yml:2: is not valid YAML: holds a control character"),
+        (b"a: !mine 1\n", r"more\.yml:1: is not valid YAML: could not determine a constructor"),
+        (b"a: \xff\n", r"more\.yml: is not UTF-8 text"),
         (b"- a\n", r"more\.yml:1: must be"),
     ],
 )
@@ -110,7 +110,7 @@ def test_two_inventories_of_one_name_share_no_state_directory(
     for verb in ("up", "plan", "down --yes", "kubectl", "status", "web apply", "image push x"):
         assert main([*verb.split(), "-i", str(second)]) == 2
         said = capsys.readouterr().err
-        for words in (str(first), str(second), "0123456789abcdef", "a cluster_name of its own"):
+        for words in (str(first), str(second), "0123456789abcdef", "a unique cluster_name"):
             assert words in said, verb
     moved = first.rename(tmp_path / "moved")
     with pytest.raises(DeployError) as error:
@@ -214,7 +214,7 @@ def test_the_log_of_a_watch_does_not_grow_without_end(tmp_path: Path) -> None:
     text = log.path.read_text()
     assert "look 199" in text
     assert "look 0 of" not in text
-    assert "is removed" in text.splitlines()[0]
+    assert "was removed" in text.splitlines()[0]
     log.close()
 
 
@@ -259,7 +259,7 @@ def test_an_inventory_of_the_shell_is_named_by_an_option(
     monkeypatch.setenv("ANSIBLE_INVENTORY", path)
     for argv in (["kubectl", "--", "get", "nodes"], ["plan"], ["web", "apply"], ["dashboard"]):
         assert main(argv) == 2
-        assert f"ANSIBLE_INVENTORY is set to {path}, and is not looked at" in capsys.readouterr().err
+        assert f"ANSIBLE_INVENTORY is set to {path}, but deploy.py ignores it" in capsys.readouterr().err
     assert main(["kubectl", "-i", path, "--", "get", "nodes"]) == 3, "there is no such cluster yet"
     assert main(["completion", "bash"]) == 0
     assert parse(["up", "-i", "inventory/docker"]).inventory == "inventory/docker"

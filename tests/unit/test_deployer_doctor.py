@@ -38,11 +38,11 @@ def test_options_become_the_roles_variables() -> None:
 def test_options_of_a_repair_need_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["doctor", *words])
-    assert "goes with --fix" in capsys.readouterr().err
+    assert "requires --fix" in capsys.readouterr().err
 
 
 def test_a_fault_that_nobody_knows_is_refused_with_a_suggestion() -> None:
-    with pytest.raises(DeployError, match="no fault subnet-env-mising") as caught:
+    with pytest.raises(DeployError, match="unknown fault: subnet-env-mising") as caught:
         parse(["doctor", "--fix", "--only", "subnet-env-mising"])
     assert "subnet-env-missing" in caught.value.hint
 
@@ -84,7 +84,7 @@ def test_a_finding_is_printed_with_evidence_chain_and_command(capsys: pytest.Cap
 
 
 def test_a_healthy_cluster_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No fault of the cluster was found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
+    assert "No cluster faults found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
 
 
 def test_repairs_are_told_as_done_or_as_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:

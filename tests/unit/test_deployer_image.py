@@ -18,9 +18,9 @@ from deployer.inventory import Source
     ("said", "words"),
     [
         ("Get https://r:5000/v2/: x509: certificate signed by unknown authority", "does not trust its certificate"),
-        ("Get https://r:5000/v2/: unauthorized: authentication required", "refused the login"),
+        ("Get https://r:5000/v2/: unauthorized: authentication required", "rejected the login"),
         ("denied: requested access to the resource is denied", "no such repository"),
-        ("unauthorized: project nosuch not found", "refused the login"),
+        ("unauthorized: project nosuch not found", "rejected the login"),
         ("name unknown: repository shop not found", "no such repository"),
         ("Get https://r:5000/v2/: dial tcp 10.0.0.1:5000: connect: connection refused", "does not answer"),
         ("Get https://r:5000/v2/: net/http: request canceled (Client.Timeout exceeded)", "does not answer"),
@@ -47,7 +47,7 @@ def test_what_is_not_known_is_passed_on() -> None:
 
 def test_a_missing_image_and_a_silent_engine_are_said() -> None:
     missing = explain("image", "Error: No such image: shop:1", "shop:1", "r:5000", "inventory/mine")
-    assert missing.message == "this machine's Docker engine has no image shop:1"
+    assert missing.message == "the local Docker engine has no image shop:1"
     assert missing.code == Exit.USAGE
     silent = explain(
         "image", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "shop:1", "r", "inventory/mine"
@@ -62,7 +62,7 @@ def test_a_name_has_a_tag(name: str, whole: str) -> None:
 
 @pytest.mark.parametrize("name", ["Shop", "shop:", "-x", "shop:1:2", "a b", "/shop"])
 def test_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises(DeployError, match="not the name of an image"):
+    with pytest.raises(DeployError, match="not an image name"):
         checked(name)
 
 

@@ -169,9 +169,9 @@ def test_kubespray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "master_certificate_names": ["192.0.2.9"],
     }
     said = capsys.readouterr().out
-    assert "kube_network_plugin: the pods' network is flannel" in said
-    assert "kube_network_node_prefix: every node takes a /24" in said
-    assert "kube_proxy_mode: kube-proxy works with iptables" in said
+    assert "kube_network_plugin: the pod network is flannel" in said
+    assert "kube_network_node_prefix: every node gets a /24" in said
+    assert "kube_proxy_mode: kube-proxy uses iptables" in said
     assert "host store1: in etcd: etcd runs on the masters" in said
     assert "ansible_become_password: put it into group_vars/all/vault.yml" in said
     assert "etcd_token, pods_base" in said
@@ -202,7 +202,7 @@ def test_kubeasz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
     said = capsys.readouterr().out
     assert "K8S_VER: 1.30.1 is not among the releases" in said
-    assert "host 192.0.2.8: in harbor: name it in cluster_registry_address" in said
+    assert "host 192.0.2.8: in harbor: set cluster_registry_address to it" in said
     assert "minio_root_password" in said
     assert "0123secret" not in said
 
@@ -232,7 +232,7 @@ def test_k3s_ansible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "container_runtime_registry_mirrors": {"docker.io": ["https://mirror.example.com"]},
     }
     said = capsys.readouterr().out
-    assert "token: each host that joins gets a token of its own" in said
+    assert "token: each joining host gets its own token" in said
     assert "mine: master master1; node pi.2\n" in said
     assert "k3s_version: 1.31.12 is not among the releases" in said
     assert "extra_server_args: disable" in said
@@ -287,8 +287,8 @@ def test_k3s_ansible_of_another_maker(tmp_path: Path, capsys: pytest.CaptureFixt
     assert cluster["cluster_control_plane_endpoint"] == "192.0.2.222:6443"
     assert cluster["container_runtime_environment"] == {"HTTPS_PROXY": "http://proxy.example:3128"}
     said = capsys.readouterr().out
-    assert "kube_vip_tag_version: nothing here announces a virtual address" in said
-    assert "extra_server_args: is a template that needs facts, a lookup or what is encrypted (" in said
+    assert "kube_vip_tag_version: Yunkube announces no virtual address" in said
+    assert "extra_server_args: is a template that needs facts, a lookup or an encrypted value (" in said
     assert "group_vars/all.yml:6)" in said
 
 
@@ -307,7 +307,7 @@ def test_what_cannot_be_imported_ends_with_2_and_writes_nothing(
         assert message in capsys.readouterr().err
     (theirs / "config.yml").write_text("a: b\nc: [\n")
     assert main(["import", "kubeasz", str(theirs), "-i", str(mine)]) == 2
-    assert "config.yml:3: is no YAML" in capsys.readouterr().err
+    assert "config.yml:3: is not valid YAML" in capsys.readouterr().err
     (theirs / "hosts").write_text("[kube_master\n")
     (theirs / "config.yml").unlink()
     assert main(["import", "kubeasz", str(theirs), "-i", str(mine)]) == 2

@@ -51,9 +51,9 @@ w2 ansible_become_user=admin ansible_port=2222 ansible_python_interpreter="{{ an
     }
     assert cluster["ansible_timeout"] == 30
     assert "ansible_ssh_private_key_file" not in cluster
-    template = "is a template that needs facts, a lookup or what is encrypted"
-    python = "is made of ansible_playbook_python, which is another one here"
-    folder = "is made of playbook_dir, which is another one here"
+    template = "is a template that needs facts, a lookup or an encrypted value"
+    python = "is made of ansible_playbook_python, which differs here"
+    folder = "is made of playbook_dir, which differs here"
     for line in (
         f"  ansible_host of cp1: {template} (inventory.ini:2)",
         f"  ip of cp1: {template} (inventory.ini:2)",
@@ -61,7 +61,7 @@ w2 ansible_become_user=admin ansible_port=2222 ansible_python_interpreter="{{ an
         f"  ansible_ssh_private_key_file: {folder} (group_vars/all/ssh.yml:1)",
         f"  ansible_python_interpreter of w2: {python} (inventory.ini:5)",
         "  ansible_ssh_retries: is encrypted (group_vars/all/ssh.yml:5)",
-        "  ansible_become_user: our plays become root where they need to be",
+        "  ansible_become_user: Yunkube's plays become root where needed",
     ):
         assert f"{line}\n" in said, (line, said)
     assert "ansible_winrm_scheme" in said
@@ -91,19 +91,19 @@ VAULT = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
                 "host_vars/m0/x": VAULT,
             },
             [
-                "group_vars/all/vault.yml: is encrypted: none of its settings is taken",
-                "host_vars/m0/x: is encrypted: none of its settings is taken",
+                "group_vars/all/vault.yml: is encrypted: none of its settings are imported",
+                "host_vars/m0/x: is encrypted: none of its settings are imported",
             ],
         ),
         (
             "kubeasz",
             {"hosts": "[kube_master]\nm0\n", "config.yml": "- MAX_PODS: 3\n"},
-            ["config.yml: is a list, not a dictionary: none of its settings is taken"],
+            ["config.yml: is a list, not a dictionary: none of its settings are imported"],
         ),
         (
             "kubeasz",
             {"hosts": "[kube_master]\nm0\n", "config.yml": VAULT},
-            ["config.yml: is encrypted: none of its settings is taken"],
+            ["config.yml: is encrypted: none of its settings are imported"],
         ),
     ],
 )
@@ -173,14 +173,14 @@ containerd_registries_mirrors:
         f"node_taints of n1: {taint} (inventory.ini:4)",
         f"node_taints of n2: {taint} (inventory.ini:5)",
         "node_labels of n2: has a label that is not key=value (inventory.ini:5)",
-        "node_labels of n3: is a template that needs facts, a lookup or what is encrypted (inventory.ini:6)",
-        "http_proxy: is set for n1, and what m0 has counts for the cluster",
-        "kubelet_max_pods of n3: what m0 has counts for the cluster",
-        "additional_no_proxy: no_proxy takes its place",
+        "node_labels of n3: is a template that needs facts, a lookup or an encrypted value (inventory.ini:6)",
+        "http_proxy: is set for n1, and the value of m0 applies to the cluster",
+        "kubelet_max_pods of n3: the value of m0 applies to the cluster",
+        "additional_no_proxy: use no_proxy instead",
         "kube_pods_subnet: has a value that cannot be read: a list, not text (group_vars/all.yml:4)",
         "loadbalancer_apiserver: has a value that cannot be read: text, not a dictionary (group_vars/all.yml:5)",
-        "containerd_registries_mirrors: entry 0: has no prefix, the registry that it is for",
-        "containerd_registries_mirrors: skip_verify: a mirror is its URL alone here",
+        "containerd_registries_mirrors: entry 0: has no prefix: the registry that it mirrors",
+        "containerd_registries_mirrors: skip_verify: only the URL of a mirror is supported",
         "containerd_registries_mirrors: ghcr.io: has no mirror with a host",
     ):
         assert f"  {line}\n" in said, (line, said)
@@ -213,7 +213,7 @@ k3s_cluster:
     }
     assert cluster["master_certificate_names"] == ["a.example"]
     unread = "has a value that cannot be read"
-    kubelets = "kubelets have the same settings on all hosts, in cluster_kubelet_config"
+    kubelets = "all kubelets share the settings in cluster_kubelet_config"
     for line in (
         f"server_config_yaml: {unread}: a list, not a dictionary (inventory.yml:14)",
         f"registries_config_yaml: {unread}: mirrors is a list, not a dictionary (inventory.yml:15)",
@@ -222,12 +222,12 @@ k3s_cluster:
         "extra_agent_args of a1: docker: has no counterpart (inventory.yml:10)",
         "agent_config_yaml of a1: node-label: has a label that is not key=value (inventory.yml:11)",
         "extra_agent_args of a2: node-ip: is not one address (inventory.yml:12)",
-        "agent_config_yaml of a2: is a template that needs facts, a lookup or what is encrypted (inventory.yml:12)",
-        "proxy_env: is set for a2, and what s1 has counts for the cluster",
+        "agent_config_yaml of a2: is a template that needs facts, a lookup or an encrypted value (inventory.yml:12)",
+        "proxy_env: is set for a2, and the value of s1 applies to the cluster",
     ):
         assert f"  {line}\n" in said, (line, said)
     assert "extra_server_args of s2: node-taint: has a taint that is not" in said
-    assert "extra_server_args of s2: disable: what the first server has counts" in said
+    assert "extra_server_args of s2: disable: the first server's value applies" in said
     assert "extra_server_args: secrets-encryption," in said
     assert "extra_server_args: stray, extra_server_args: v" in said
 
@@ -238,7 +238,7 @@ def test_what_only_the_second_server_of_k3s_has_is_named_as_such(
     inventory = "[server]\ns1\ns2 extra_server_args='--disable traefik --node-taint a=b:NoExecute'\n[agent]\n"
     hosts, _, said = report(tmp_path, capsys, "k3s-ansible", {"hosts.ini": inventory})
     assert hosts["s2"] == {"node_taints": [{"key": "a", "value": "b", "effect": "NoExecute"}]}
-    reason = "what the first server has counts for the cluster"
+    reason = "the first server's value applies to the cluster"
     assert f"  extra_server_args of s2: disable: {reason} (hosts.ini:3)\n" in said
     assert "empty" not in said
 

@@ -132,7 +132,7 @@ def test_an_inventory_script_is_asked_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hosts", "words"),
     [
-        ("all:\n  children:\n\tmasters:\n", r"hosts\.yml:3: YAML: a tab stands where YAML wants spaces"),
+        ("all:\n  children:\n\tmasters:\n", r"hosts\.yml:3: YAML: a tab where YAML requires spaces"),
         ("all: {children: {masters: {hosts: {1: {}}}}}\n", r'hosts\.yml:1: host 1: .* write it in quotes, "1"'),
         ("all: {children: {masters: {hosts: [master1]}}}\n", r"hosts\.yml:1: hosts: a list"),
     ],
@@ -170,14 +170,14 @@ def test_a_single_file_has_the_variables_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("$HOME/x", r"\$HOME/x: variables of the shell are not filled in"),
-        ("~/${USER}/x", r"variables of the shell are not filled in"),
+        ("$HOME/x", r"\$HOME/x: shell variables are not expanded"),
+        ("~/${USER}/x", r"shell variables are not expanded"),
         ("state/x", r"state/x: is not absolute"),
         ("./{{ cluster_name }}", r"\./prod: is not absolute"),
-        ("~nosuchuser4711/x", r"~nosuchuser4711/x: this machine does not know the user"),
-        ("INVENTORY/state", r"mine/state: is inside of the inventory"),
-        ("INVENTORY/group_vars/../x", r"is inside of the inventory"),
-        ("INVENTORY", r"is inside of the inventory"),
+        ("~nosuchuser4711/x", r"~nosuchuser4711/x: the user does not exist on this machine"),
+        ("INVENTORY/state", r"mine/state: is inside the inventory"),
+        ("INVENTORY/group_vars/../x", r"is inside the inventory"),
+        ("INVENTORY", r"is inside the inventory"),
     ],
 )
 def test_a_state_directory_that_means_another_place_is_refused(
@@ -199,7 +199,7 @@ def test_a_state_directory_beside_a_single_file_is_well_but_not_among_its_variab
     folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
     file = str(folder / "hosts.yml")
     assert find_cluster(file, {"cluster_state_dir": str(folder / "state")}).state_dir == folder / "state"
-    with pytest.raises(DeployError, match="is inside of the inventory"):
+    with pytest.raises(DeployError, match="is inside the inventory"):
         find_cluster(file, {"cluster_state_dir": str(folder / "group_vars/state")})
 
 
@@ -211,7 +211,7 @@ ENCRYPTED = f"!vault |\n  {VAULT.splitlines()[0]}\n  6162\n"
     [
         (
             f"cluster_name: {ENCRYPTED}",
-            r"a\.yml:1: cluster_name: is encrypted, and deploy.py needs it without a password",
+            r"a\.yml:1: cluster_name: is encrypted, but deploy.py reads it without a password",
         ),
         (f"{PRODUCTION}cluster_registry_ca: {ENCRYPTED}", r"a\.yml:3: cluster_registry_ca: is encrypted"),
         (f"cluster_name: '{{{{ x_a }}}}'\nx_a: {ENCRYPTED}", r"a\.yml:1: cluster_name: .*encrypted"),
@@ -232,7 +232,7 @@ def test_values_that_cannot_be_told_are_named(tmp_path: Path, settings: str, wor
 
 def test_a_name_in_an_encrypted_file_is_said_to_be_encrypted(tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", {**YAML, "group_vars/all/cluster.yml": VAULT})
-    with pytest.raises(DeployError, match=r"cluster\.yml: is encrypted, and deploy.py .*cluster_name") as error:
+    with pytest.raises(DeployError, match=r"cluster\.yml: is encrypted, but deploy.py .*cluster_name") as error:
         find_cluster(str(folder), {})
     assert "a file that is not encrypted" in error.value.hint
     with pytest.raises(DeployError, match="-e: cluster_name: has no value"):

@@ -39,12 +39,12 @@ def test_a_key_with_a_passphrase_is_named_until_the_agent_has_it(tmp_path: Path,
     files = inventory(tmp_path, str(path), scope)
     assert locked_key(files, "node1") == str(path)
     failure = unreachable_of(REFUSED, "", lambda host: refused_login(files, host, typed=False))
-    assert f"{path}, has a passphrase and is in no ssh-agent" in failure.message
+    assert f"{path} has a passphrase and is not in an ssh-agent" in failure.message
     assert failure.remedy.endswith(f"ssh-add {path}")
     ssh_agent.add(agent, path, PASSPHRASE, tmp_path)
     assert locked_key(files, "node1") == ""
     assert (
-        "refused the key or password"
+        "rejected the key or password"
         in unreachable_of(REFUSED, "", lambda host: refused_login(files, host, typed=False)).message
     )
 
@@ -77,7 +77,7 @@ def test_a_refused_password_is_named_by_its_place(tmp_path: Path) -> None:
         assert "wrong" not in failure.message
         return f"{failure.message}; {failure.remedy}"
 
-    assert f"refused the password that was given by {tmp_path}/hosts.yml:4" in said("node1", typed=False)
-    assert "refused the password that was given by --ask-pass" in said("node2", typed=True)
-    assert said("node2", typed=False).startswith("it refused the key or password")
+    assert f"rejected the password from {tmp_path}/hosts.yml:4" in said("node1", typed=False)
+    assert "rejected the password from --ask-pass" in said("node2", typed=True)
+    assert said("node2", typed=False).startswith("it rejected the key or password")
     assert "authorized_keys" not in said("node1", typed=False)

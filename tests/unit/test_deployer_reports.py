@@ -19,14 +19,14 @@ WHOLE = ("verify", "status", "doctor", "web apply", "web rollback shop")
 def test_without_a_host_to_ask_it_fails_and_says_where_hosts_belong(deploy: Deploy, verb: str) -> None:
     result = deploy("masters", *verb.split())
     assert result.returncode == 2
-    assert "Nothing was looked at: no host matches masters in inventory/docker." in result.stderr
+    assert "Nothing was checked: no host matches masters in inventory/docker." in result.stderr
 
 
 @pytest.mark.parametrize("verb", REPORTING)
 def test_a_report_that_is_missing_is_a_failure_and_one_that_is_there_a_success(deploy: Deploy, verb: str) -> None:
     empty = deploy("reports", verb, "-e", 'x_result={"nothing": 1}')
     assert empty.returncode == 3
-    assert f"`{verb}` ended without its report" in empty.stderr
+    assert f"`{verb}` ended without a report" in empty.stderr
     assert deploy("reports", verb).returncode == 0
 
 
@@ -35,7 +35,7 @@ def test_what_is_about_the_whole_cluster_takes_no_limit(verb: str, capsys: pytes
     with pytest.raises(SystemExit) as error:
         parse([*verb.split(), "--limit", "node1"])
     assert error.value.code == 2
-    assert "this command is about the whole cluster: leave out --limit" in capsys.readouterr().err
+    assert "this command always applies to the whole cluster: omit --limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

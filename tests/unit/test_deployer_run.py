@@ -40,7 +40,7 @@ def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Dep
     assert "\x1b" not in first.stdout
     again = deploy("works", "plan", "-e", f"x_file={file}")
     assert again.returncode == 0
-    assert "Nothing would change." in again.stdout
+    assert "No changes." in again.stdout
 
 
 def test_json_is_one_event_a_line_and_nothing_else(deploy: Deploy, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_down_asks_and_where_it_cannot_it_refuses(deploy: Deploy) -> None:
 def test_kubectl_becomes_the_clusters_own(deploy: Deploy, tmp_path: Path) -> None:
     early = deploy("works", "kubectl", "--", "get", "nodes")
     assert early.returncode == 3
-    assert "there is no cluster test yet" in early.stderr
+    assert "cluster test does not exist yet" in early.stderr
     assert "./scripts/deploy.py up" in early.stderr
     stub = tmp_path / "state" / "bin" / "kubectl"
     stub.parent.mkdir(parents=True)

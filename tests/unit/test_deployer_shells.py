@@ -69,7 +69,7 @@ def test_the_command_reads_the_inventory_in_any_shell(folder: Path, shell: dict[
     file = folder / "group_vars/all/cluster.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("cdir", "cidr"), encoding="utf-8")
     done = run(folder, shell, "kubectl", "--", "get", "nodes")
-    assert (done.returncode, "there is no cluster prod yet" in done.stderr) == (3, True), done.stderr
+    assert (done.returncode, "cluster prod does not exist yet" in done.stderr) == (3, True), done.stderr
 
 
 # Each broke a run, or let it do something else than this project's ansible.cfg says.

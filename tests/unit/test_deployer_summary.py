@@ -38,14 +38,14 @@ def test_a_plan_names_hosts_with_the_same_to_be_done_once(capsys: pytest.Capture
 
 
 def test_a_plan_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Nothing would change." in printed(capsys, verb="plan")
+    assert "No changes." in printed(capsys, verb="plan")
 
 
 def test_a_status_in_order_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, verb="status", status=STATUS, plan={"master1": (), "node1": ()})
     assert "API   https://10.0.0.1:6443, 1.37.2" in out
     assert "Pods  every pod is ready" in out
-    assert "Certs the first of 1 to end is /etc/kubernetes/pki/apiserver.crt, in 364 days" in out
+    assert "Certs the first of 1 to expire is /etc/kubernetes/pki/apiserver.crt, in 364 days" in out
     assert "Hosts master1, node1: as declared" in out
     assert "kube-proxy" not in out
 
@@ -61,7 +61,7 @@ def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> Non
     out = printed(capsys, verb="status", status=wrong, plan={"node1": ("write /etc/x", "restart kubelet"), "node2": ()})
     for text in (
         "not ready: KubeletNotReady", "1 of 2 pods are ready", "default/web", "ImagePullBackOff",
-        "Certs /etc/kubernetes/admin.conf ends in 3 days", "Hosts node1: would write /etc/x; would restart kubelet",
+        "Certs /etc/kubernetes/admin.conf expires in 3 days", "Hosts node1: would write /etc/x; would restart kubelet",
         "Hosts node2: as declared",
     ):  # fmt: skip
         assert text in out
@@ -86,8 +86,8 @@ def test_a_run_that_saw_nothing_does_not_say_why_hosts_were_not_compared(capsys:
 
 def test_faults_are_headed_by_their_task_and_each_names_its_host() -> None:
     fault = Fault("node1: address", "is the same as of master1", "give each host its own")
-    failure = Failure(host="master1", task="Refuse hosts with faults", path="", message="", faults=(fault,))
+    failure = Failure(host="master1", task="Fail if a host failed a check", path="", message="", faults=(fault,))
     assert failure_lines(failure) == [
-        "Refuse hosts with faults: 1 to fix",
+        "Fail if a host failed a check: 1 to fix",
         "  node1: address: is the same as of master1; give each host its own",
     ]

@@ -24,7 +24,7 @@ CASES = [
             "No ED25519 host key is known for [203.0.113.5]:2201 and you have requested strict checking.\n"
             "Host key verification failed."
         ),
-        "host key is not known",
+        "host key is unknown",
         "ssh-keyscan -p 2201 203.0.113.5 >>",
     ),
     (
@@ -37,14 +37,14 @@ CASES = [
             "ssh: Could not resolve hostname bastion.invalid: Name or service not known\r\n"
             "kex_exchange_identification: Connection closed by remote host"
         ),
-        "no address is known for the name bastion.invalid",
+        "cannot resolve the name bastion.invalid",
         "DNS",
     ),
     ("kex_exchange_identification: Connection closed by remote host", "closed the connection", "ProxyJump"),
-    ("root@10.77.0.21: Permission denied (publickey).", "refused the key", "--ask-pass"),
+    ("root@10.77.0.21: Permission denied (publickey).", "rejected the key", "--ask-pass"),
     (
         "root@10.77.0.21: Permission denied (publickey).",
-        "refused the key or password that was tried for root@10.77.0.21",
+        "rejected the key or password for root@10.77.0.21",
         "authorized_keys",
     ),
     (
@@ -57,17 +57,17 @@ CASES = [
             "No ED25519 host key is known for 10.77.0.21 and you have requested strict checking.\n"
             "Host key verification failed."
         ),
-        "host key is not known",
+        "host key is unknown",
         "ssh-keyscan 10.77.0.21",
     ),
     (
         "Host key verification failed.",
-        "host key is not known",
+        "host key is unknown",
         "ssh-keyscan node1",
     ),
     (
         OPEN,
-        "others may read it",
+        "its permissions are too open",
         "chmod 600 /root/key",
     ),
     (
@@ -75,7 +75,7 @@ CASES = [
             "Warning: Identity file /root/nokey not accessible: No such file or directory.\n"
             "root@n: Permission denied (publickey)."
         ),
-        "/root/nokey is not there",
+        "/root/nokey is missing",
         "ansible_ssh_private_key_file",
     ),
     (
@@ -95,7 +95,7 @@ CASES = [
     ),
     (
         "ssh: Could not resolve hostname nodeone: Name or service not known",
-        "no address is known for the name nodeone",
+        "cannot resolve the name nodeone",
         "ansible_host of node1",
     ),
     (
@@ -105,7 +105,7 @@ CASES = [
     ),
     (
         "Failed to create temporary directory. In some cases, you may have been able to authenticate",
-        "no file can be written",
+        "home directory of the login is not writable",
         "df -h",
     ),
     (
@@ -115,7 +115,7 @@ CASES = [
     ),
     (
         "",
-        "ssh gave no reason",
+        "ssh reported no reason",
         "ssh -v",
     ),
 ]

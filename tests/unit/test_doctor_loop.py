@@ -66,7 +66,7 @@ def test_repairs_follow_one_another_and_the_report_stands_once_at_the_end(tmp_pa
     claims = [line for line in told.split("TASK [troubleshoot : ") if "laim" in line.partition("]")[0]]
     assert [line.partition("]")[0] for line in claims if "ok: [a" in line] == [
         *["Claim the cluster for this run"] * 4,
-        "Give the claim back",
+        "Release the claim",
     ]
     assert told.count("changed: [a]") == 3
     assert "changed: [b]" not in told

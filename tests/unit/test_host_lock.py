@@ -131,7 +131,7 @@ def test_a_second_control_machine_is_told_who_works_on_the_cluster(folder: Path)
     with pytest.raises(host_lock.BusyError) as caught:
         host_lock.claim(BOB, folder)
     text = str(caught.value)
-    assert "`verify` of alice@laptop has been working on this cluster since 2026-11-28T12:00:00+00:00" in text
+    assert "`verify` of alice@laptop has been running on this cluster since 2026-11-28T12:00:00+00:00" in text
     assert f"remove {folder / 'run.json'} on this host" in text
     assert re.search(r"expires at 20\d\d-\d\d-\d\d [\d:]+ UTC, in 4(80|79) s", text), text
     host_lock.release(BOB, folder)  # gives up nothing but its own

@@ -187,8 +187,8 @@ def test_a_program_is_no_inventory_file(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("a: 1\nb: x\x07y\n", "2: YAML: holds a control character, U+0007; "),
-        ("a: 1\nb: &x [*x]\n", "2: YAML: an alias stands inside of what it names; "),
-        ("a: 1\nb: &x {c: [*x]}\n", "2: YAML: an alias stands inside of what it names; "),
+        ("a: 1\nb: &x [*x]\n", "2: YAML: an alias is inside the value that it refers to; "),
+        ("a: 1\nb: &x {c: [*x]}\n", "2: YAML: an alias is inside the value that it refers to; "),
         ("a: 1\nb: {<<: 5}\n", "2: YAML: expected a mapping or list of mappings for merging, but found scalar; "),
         ("a: 1\nb: 2026-02-30\n", "2: YAML: 2026-02-30 is no timestamp: day is out of range for month; "),
         ("a: 1\nb: !!timestamp x\n", "2: YAML: x is no timestamp: "),
@@ -222,7 +222,7 @@ def test_an_alias_beside_what_it_names_and_a_date_are_no_fault(tmp_path: Path) -
         ("group_vars/all/names.yml", b"x_names: {{ x }}\n", "1: YAML: is no text: a template"),
         ("host_vars/master1.yml", b"---\n- ansible_user: x\n", "2: YAML: is a list, and files of variables hold"),
         ("host_vars/master1.yml", b"just words\n", "1: YAML: is a value, and files"),
-        ("group_vars/all/cluster.yml", "a: 1\n# 集群\nb: 2\n".encode("gbk"), "2: YAML: is no text in UTF-8; save"),
+        ("group_vars/all/cluster.yml", "a: 1\n# 集群\nb: 2\n".encode("gbk"), "2: YAML: is not UTF-8 text; save"),
     ],
 )
 def test_a_file_of_variables_that_ansible_cannot_read_is_named_with_its_line(

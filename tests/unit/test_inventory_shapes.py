@@ -49,12 +49,12 @@ def said(folder: Path, files: dict[str, str]) -> list[str]:
         ),
         (
             "    nodes:\n      hosts:\n        node1: 192.0.2.21\n",
-            "hosts.yml:8: host node1: a value, where the host's variables stand; write node1: {ansible_host: ...}",
+            "hosts.yml:8: host node1: a value, where the host's variables belong; write node1: {ansible_host: ...}",
         ),
         (
             "    nodes: [node1]\n",
             (
-                "hosts.yml:6: group nodes: a list, where the group's hosts, children and vars stand; "
+                "hosts.yml:6: group nodes: a list, where the group's hosts, children and vars belong; "
                 "write `hosts:` below it"
             ),
         ),

@@ -321,7 +321,7 @@ def test_the_configuration_goes_through_memory_and_tokens_stay_out_of_the_output
 def test_a_kubeadm_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     with kubeadm.exclusive(1, tmp_path / "run") as lock:
         outcome = kubeadm.run([str(program(tmp_path, "exec sleep 60")), "init"], "", lock, 0.3, tmp_path / "run")
-    assert "had not ended" in kubeadm.cause(outcome)
+    assert "timed out" in kubeadm.cause(outcome)
     assert "run the same command again" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
     assert "master_init_timeout" in kubeadm.failure("init", outcome, "master_init_timeout")["remedy"]
 

@@ -29,7 +29,7 @@ def test_a_claim_keeps_others_out_until_it_is_given_back(call: Call) -> None:
     assert call(run=ALICE)["claimed"]
     refused = call(run=BOB)
     assert refused["failed"]
-    assert "`doctor` of alice@laptop has been working on this cluster since" in refused["msg"]
+    assert "`doctor` of alice@laptop has been running on this cluster since" in refused["msg"]
     call(run=BOB, state="absent")  # not its own
     assert call(run=BOB)["failed"]
     assert not call(run=ALICE, state="absent")["claimed"]

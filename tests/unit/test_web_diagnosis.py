@@ -63,7 +63,7 @@ def test_an_image_that_cannot_be_had_is_named_with_the_registrys_answer(answer: 
     events = [{"reason": "Failed", "message": text, "involvedObject": {"name": "a"}}]
     trouble = diagnose(Seen({}, [pod], events, {}), lambda *_: "")
     assert trouble is not None
-    assert trouble.message == f"the image r/web:9 cannot be had: {answer}"
+    assert trouble.message == f"the image r/web:9 cannot be pulled: {answer}"
     assert remedy in trouble.remedy
     assert trouble.lasting
 

@@ -36,8 +36,8 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         (None, "cannot be read: No such file"),
-        ("a: [", "web.yaml:2: is no YAML"),
-        ("a:\n\tb: c\n", "web.yaml:2: is no YAML"),
+        ("a: [", "web.yaml:2: is not valid YAML"),
+        ("a:\n\tb: c\n", "web.yaml:2: is not valid YAML"),
         ("kind: Pod\n", "web.yaml:1: is no manifest"),
         (f"{RC}---\n- a\n", "web.yaml:5: is no manifest"),
         ("---\n", "web.yaml: holds no manifest"),
@@ -46,16 +46,16 @@ def test_all_documents_of_all_files_are_read_in_order(tmp_path: Path) -> None:
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: 0}\n", "web.yaml:3: metadata.name 0 is no text"),
         ("apiVersion: v1\nkind: Pod  //one\nmetadata: {name: a}\n", 'web.yaml:2: kind is "Pod  //one"'),
         (f"{SERVICE}spec:\n  ports: [{{port: 1}}]\n  type: NodePort\n  ports: []\n", "web.yaml:7: ports is set twice"),
-        (f"{SERVICE}spec: &a [*a]\n", "web.yaml:4: an alias stands inside of what it names"),
+        (f"{SERVICE}spec: &a [*a]\n", "web.yaml:4: an alias is inside the value that it refers to"),
         (
             f"{SERVICE}spec: {{a: 2026-02-30}}\n",
-            "web.yaml:4: is no YAML: 2026-02-30 is no timestamp: day is out",
+            "web.yaml:4: is not valid YAML: 2026-02-30 is no timestamp: day is out",
         ),
-        (f"{SERVICE}spec: {{a: !!bool b}}\n", "web.yaml:4: is no YAML: b is no bool"),
-        (f"{SERVICE}spec: a\x07b\n", "web.yaml:4: is no YAML: holds a control character, U+0007"),
-        (f"{SERVICE}spec: {'[' * 3000}{']' * 3000}\n", "web.yaml: is no YAML: is nested too deep"),
+        (f"{SERVICE}spec: {{a: !!bool b}}\n", "web.yaml:4: is not valid YAML: b is no bool"),
+        (f"{SERVICE}spec: a\x07b\n", "web.yaml:4: is not valid YAML: holds a control character, U+0007"),
+        (f"{SERVICE}spec: {'[' * 3000}{']' * 3000}\n", "web.yaml: is not valid YAML: is nested too deep"),
         ("apiVersion: v1\nkind: List\nitems:\n  a: b\n", "web.yaml:4: is no manifest"),
-        (f"{SERVICE}spec: {{type: !mine x}}\n", "web.yaml:4: is no YAML: could not determine a constructor"),
+        (f"{SERVICE}spec: {{type: !mine x}}\n", "web.yaml:4: is not valid YAML: could not determine a constructor"),
     ],
 )
 def test_a_file_that_holds_none_is_named(tmp_path: Path, content: str | None, complaint: str) -> None:

@@ -23,7 +23,7 @@ def read_manifest(path: str) -> list[Entry]:
     try:
         return t.cast("list[Entry]", json.loads(Path(path).expanduser().read_text())["files"])
     except FileNotFoundError as error:
-        raise ManifestError(f"there is no bundle at {path}; run `up` (site.yml), which makes it") from error
+        raise ManifestError(f"there is no bundle at {path}; run `up` (site.yml) to build it") from error
 
 
 def select(

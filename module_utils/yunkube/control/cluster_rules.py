@@ -286,7 +286,7 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
         and not cluster.values.get("dashboard_headlamp_allow_tag")
     ):
         remedy = "write NAME@sha256:DIGEST as roles/dashboard/README.md says, or dashboard_provider: kube_web_view"
-        message = f"{image} names no digest, and whoever moves its tag gets the tokens of its users"
+        message = f"{image} names no digest, so anyone who moves its tag gets the tokens of its users"
         yield "dashboard_headlamp_image", message, f"{remedy}; dashboard_headlamp_allow_tag: true accepts it"
 
 
@@ -320,9 +320,9 @@ def web_services(cluster: Cluster) -> Iterator[Finding]:
         yield from ((key, f"{who}: {message}", remedy) for message, remedy in _environment(service))
         port, node_port, replicas = service.get("port", 8080), service.get("node_port"), service.get("replicas", 2)
         if isinstance(port, int) and not 1 <= port <= 65535:
-            yield key, f"{who}: port {port} is no port", "write one from 1 to 65535"
+            yield key, f"{who}: port {port} is not a valid port", "use one from 1 to 65535"
         if isinstance(replicas, int) and replicas < 0:
-            yield key, f"{who}: replicas {replicas} is less than none", "write 0 to rest it, or take the entry away"
+            yield key, f"{who}: replicas {replicas} is negative", "use 0 to scale to zero, or remove the entry"
         if not isinstance(node_port, int):
             continue
         if node_port not in cluster.node_ports:

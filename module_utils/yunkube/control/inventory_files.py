@@ -153,7 +153,7 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        _broken(file, line, ("is no text in UTF-8", "save the file as UTF-8"), inventory)
+        _broken(file, line, ("is not UTF-8 text", "save the file as UTF-8"), inventory)
         return None, None
     if text.startswith("$ANSIBLE_VAULT"):
         inventory.encrypted.append((file, 1))
@@ -167,7 +167,7 @@ def _compose(file: Path, inventory: Inventory) -> tuple[Any, Node | None]:
         _refuse(error, file, inventory, text)
         return None, None
     if inside is not None:
-        _broken(file, line_of(inside), ("an alias stands inside of what it names", "write it out"), inventory)
+        _broken(file, line_of(inside), ("an alias is inside the value that it refers to", "write it out"), inventory)
         return None, None
     return loader, root
 
@@ -332,7 +332,10 @@ def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inv
         elif section == "hosts":
             for pattern, line, variables in _pairs(loader, body, file, inventory):
                 if what := _kind(variables):
-                    problem = (f"{what}, where the host's variables stand", f"write {pattern}: {{ansible_host: ...}}")
+                    problem = (
+                        f"{what}, where the host's variables belong",
+                        f"write {pattern}: {{ansible_host: ...}}",
+                    )
                     inventory.problems.append(Entry(file, line, f"host {pattern}", problem, ""))
                 for host in ini_reader.hosts_of(pattern):
                     inventory.hosts.setdefault(host, (file, line))
@@ -340,7 +343,10 @@ def _read_group(loader: Any, name: str, place: tuple[Path, int], node: Node, inv
         elif section == "children":
             for child, line, group in _pairs(loader, body, file, inventory):
                 if what := _kind(group):
-                    problem = (f"{what}, where the group's hosts, children and vars stand", "write `hosts:` below it")
+                    problem = (
+                        f"{what}, where the group's hosts, children and vars belong",
+                        "write `hosts:` below it",
+                    )
                     inventory.problems.append(Entry(file, line, f"group {child}", problem, ""))
                 _read_group(loader, child, (file, line), group, inventory)
 

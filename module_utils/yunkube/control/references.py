@@ -68,7 +68,7 @@ def complaints(inventory: Inventory, known: Collection[str]) -> Iterator[Complai
                 try:
                     names = _names(text)
                 except TemplateSyntaxError as error:
-                    yield entry, f"is no template: {error.message}", "correct what stands in {{ }}"
+                    yield entry, f"is no template: {error.message}", "correct the expression in {{ }}"
                     continue
                 for name in sorted(names):
                     if name in entries and name not in looked:

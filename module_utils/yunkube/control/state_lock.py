@@ -42,7 +42,7 @@ def held(state_dir: Path, verb: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise HeldError(_holder(file.read()), "wait for it to end, or stop it with Ctrl-C") from None
+            raise HeldError(_holder(file.read()), "wait for it to finish, or stop it with Ctrl-C") from None
         run = describe(path, verb)
         file.seek(0)
         file.truncate()
@@ -79,6 +79,6 @@ def _holder(text: str) -> str:
     """Say who holds the lock, by what it wrote there."""
     try:
         holder = json.loads(text)
-        return f"`{holder['verb']}` (pid {holder['pid']}) has been working on this cluster since {holder['since']}"
+        return f"`{holder['verb']}` (pid {holder['pid']}) has been running on this cluster since {holder['since']}"
     except (ValueError, KeyError, TypeError):  # it has only just taken the lock
-        return "another run is working on this cluster"
+        return "another run is in progress on this cluster"

@@ -38,7 +38,7 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
             return [], [Broken(0, "is no file", "name each file")]
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        return [], [Broken(0, "is no text in UTF-8", "save it as UTF-8")]
+        return [], [Broken(0, "is not UTF-8 text", "save it as UTF-8")]
     except (OSError, ValueError) as error:  # ValueError: no system has such a path
         reason = getattr(error, "strerror", None) or error
         return [], [Broken(0, f"cannot be read: {reason}", "paths are relative to the inventory's directory")]
@@ -50,7 +50,7 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
             node = loader.get_node()
             inside = circular(node)
             if inside is not None:
-                broken.append(Broken(line_of(inside), "an alias stands inside of what it names", "write it out"))
+                broken.append(Broken(line_of(inside), "an alias is inside the value that it refers to", "write it out"))
                 continue
             broken += _twice(node, set())
             document = loader.construct_document(node)
@@ -59,7 +59,7 @@ def read(path: Path, node_ports: range = range(1, 65536)) -> tuple[list[t.Any], 
                 documents.append(value)
     except REFUSALS as error:
         line, problem = why(error, text)
-        broken.append(Broken(line, f"is no YAML: {problem}", "correct it there or just above"))
+        broken.append(Broken(line, f"is not valid YAML: {problem}", "correct it there or just above"))
     if not documents and not broken:
         broken.append(Broken(0, "holds no manifest", f"write one, with {_NEEDED}"))
     return documents, broken

@@ -49,7 +49,7 @@ def why(error: Exception, text: str) -> tuple[int, str]:
         problem = str(getattr(error, "problem", ""))
         line = "".join(text.splitlines()[mark.line : mark.line + 1])
         if "cannot start any token" in problem and line[mark.column : mark.column + 1] == "\t":
-            problem = "a tab stands where YAML wants spaces"
+            problem = "a tab where YAML requires spaces"
         if "found another document" in problem:
             problem = "a second document begins here, and Ansible reads one per file"
         return mark.line + 1, problem

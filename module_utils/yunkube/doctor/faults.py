@@ -13,9 +13,9 @@ from ansible.module_utils.yunkube.doctor.fault import Fault
 UNKNOWN = Fault(
     "unknown",
     "Not healthy, cause unknown",
-    "Something does not work, and none of the known faults explains it.",
+    "Something does not work, and no known fault explains it.",
     lambda _facts: (),
-    "the evidence is all that is known; look at the logs of what it names",
+    "check the logs of what the evidence names",
 )
 
 TABLE: tuple[Fault, ...] = (

@@ -99,7 +99,7 @@ def disabled(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         for unit, found in host.units.items():
             if host.joined and found.get("UnitFileState") in ("disabled", "masked") and host.runs(unit):
-                evidence = f"{unit} runs, but is {found['UnitFileState']}: it would not come back after a reboot"
+                evidence = f"{unit} runs, but is {found['UnitFileState']}: it does not start at boot"
                 yield Hit(host.host, [evidence], unit, {"unit": unit})
 
 
@@ -109,7 +109,7 @@ def _state(host: HostFacts, unit: str) -> str:
     if found.get("Result") not in ("success", "", None):
         words.append(f"last result {found['Result']}")
     if found.get("NRestarts") not in ("0", "", None):
-        words.append(f"started again {found['NRestarts']} times")
+        words.append(f"restarted {found['NRestarts']} times")
     return ", ".join(words)
 
 
@@ -118,7 +118,7 @@ def socket_gone(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         if host.joined and host.runs("containerd") and not host.socket and not host.crashes("containerd"):
             path = constants.CONTAINERD_SOCKET
-            there = "nobody answers on it" if path in host.modes else "is not there"
+            there = "nothing answers on it" if path in host.modes else "is not there"
             yield Hit(host.host, ["containerd runs", f"{path} {there}"], path, {"unit": "containerd", "again": True})
 
 
@@ -196,33 +196,33 @@ FAULTS = (
     Fault(
         "host-unreachable",
         "The host does not answer",
-        "Nothing can be found out about the host; its node turns NotReady after 40 seconds.",
+        "Nothing is known about the host; its node turns NotReady after 40 seconds.",
         unreachable,
-        "see that {host} is on, and try `ssh -v` to it with the inventory's user, key and address",
+        "check that {host} is on, and try `ssh -v` to it with the inventory's user, key and address",
         explains=(*CONTROL_PLANE, *NODE),
         link="https://kubernetes.io/docs/concepts/architecture/nodes/#condition",
     ),
     Fault(
         "clock-skew",
         "The host's clock is wrong",
-        "Certificates are refused as not yet valid or expired, and leases are lost.",
+        "Certificates are rejected as not yet valid or expired, and leases are lost.",
         clock_skew,
-        "set {host}'s clock and keep it set: timedatectl set-ntp true",
+        "synchronize the clock of {host}: timedatectl set-ntp true",
         explains=(*CONTROL_PLANE, *NODE),
     ),
     Fault(
         "duplicate-hostname",
-        "Two hosts have one name",
-        "Two kubelets fight over one node: its addresses and its pods jump back and forth.",
+        "Two hosts have the same name",
+        "Two kubelets fight over one node: its addresses and pods keep changing.",
         lambda facts: shared(facts, "hostname", "the hostname"),
-        "give {host} a name of its own: hostnamectl set-hostname NAME, then remove it and add it again",
+        "give {host} a unique name: hostnamectl set-hostname NAME, then remove it and add it again",
         explains=NODE,
         scope="all",
     ),
     Fault(
         "duplicate-machine-id",
-        "Two hosts have one machine-id",
-        "Networks and addresses are given to the wrong host; usually a copied disk.",
+        "Two hosts have the same machine-id",
+        "Networks and addresses are assigned to the wrong host; usually after cloning a disk.",
         lambda facts: shared(facts, "machine_id", "the machine-id"),
         "empty /etc/machine-id on {host}, run systemd-machine-id-setup, and reboot",
         severity="warning",
@@ -230,28 +230,28 @@ FAULTS = (
     Fault(
         "disk-full",
         "A file system is full",
-        "Pods are evicted or do not start, etcd stops, logs end in the middle of a line.",
+        "Pods are evicted or do not start, etcd stops, logs are truncated.",
         disk_full,
-        "make room on {host}: du -xh {target} | sort -h | tail; unused images go with `crictl rmi --prune`",
+        "free space on {host}: du -xh {target} | sort -h | tail; `crictl rmi --prune` removes unused images",
         severity="critical",
         explains=("containerd-config-broken", "containerd-stopped", *RUNTIME),
         link="https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
     ),
     Fault(
         "inodes-exhausted",
-        "A file system can take no more files",
+        "A file system is out of inodes",
         "`No space left on device` although df shows room.",
         inodes,
-        "find what makes so many files on {host}: du --inodes -x {target} | sort -n | tail",
+        "find what creates the files on {host}: du --inodes -x {target} | sort -n | tail",
         severity="critical",
         explains=("containerd-config-broken", "containerd-stopped", *RUNTIME),
     ),
     Fault(
         "swap-on",
         "Swap is on",
-        "The kubelet ends with `running with swap on is not supported`.",
+        "The kubelet exits with `running with swap on is not supported`.",
         swap_on,
-        "swapoff --all on {host}, and take swap out of /etc/fstab",
+        "swapoff --all on {host}, and remove swap from /etc/fstab",
         explains=("kubelet-crash-looping", *NODE),
         repair="turn_swap_off",
         safe=True,
@@ -259,8 +259,8 @@ FAULTS = (
     ),
     Fault(
         "bridge-filter-off",
-        "Packets on bridges pass the packet filter by",
-        "flanneld does not start, or Services answer from some pods and not from others.",
+        "Bridged packets bypass the packet filter",
+        "flanneld does not start, or Services answer some pods but not others.",
         lambda facts: sysctl(facts, "net.bridge.bridge-nf-call-iptables"),
         "modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1, on {host}",
         explains=(*FLANNEL, *PODS),
@@ -269,7 +269,7 @@ FAULTS = (
     ),
     Fault(
         "ip-forward-off",
-        "The host forwards no packets",
+        "The host does not forward packets",
         "Pods of the host reach nothing outside of it, and nothing reaches them.",
         lambda facts: sysctl(facts, "net.ipv4.ip_forward"),
         "sysctl -w net.ipv4.ip_forward=1 on {host}",
@@ -279,17 +279,17 @@ FAULTS = (
     ),
     Fault(
         "containerd-config-broken",
-        "containerd does not stay up",
-        "systemd starts it again and again; its journal says why.",
+        "containerd is failing",
+        "systemd keeps restarting it; its journal says why.",
         runtime_broken,
-        "{command} writes its configuration again; see `journalctl -u containerd` there",
+        "{command} rewrites its configuration; see `journalctl -u containerd` there",
         call="up --limit {host}",
         explains=RUNTIME,
     ),
     Fault(
         "containerd-stopped",
-        "containerd does not run",
-        "Running containers go on, but no pod starts or stops; the node turns NotReady.",
+        "containerd is not running",
+        "Running containers keep running, but no pod starts or stops; the node turns NotReady.",
         lambda facts: stopped(facts, "containerd"),
         "systemctl enable --now containerd on {host}",
         explains=RUNTIME,
@@ -299,19 +299,19 @@ FAULTS = (
     Fault(
         "containerd-socket-gone",
         "containerd runs, but its socket does not answer",
-        "The kubelet and crictl get no connection: `connection refused` or `no such file or directory`.",
+        "The kubelet and crictl cannot connect: `connection refused` or `no such file or directory`.",
         socket_gone,
-        "systemctl restart containerd on {host}; containers go on meanwhile",
+        "systemctl restart containerd on {host}; running containers are not affected",
         explains=KUBELET,
         repair="start_unit",
         safe=True,
     ),
     Fault(
         "cgroup-drivers-differ",
-        "The kubelet and containerd count on different cgroup drivers",
-        "Pods of a loaded host are killed at random, or the kubelet does not start.",
+        "The kubelet and containerd use different cgroup drivers",
+        "Pods on a loaded host are killed at random, or the kubelet does not start.",
         cgroup_drivers,
-        "make both the same on {host}: {command} writes containerd's; then restart both",
+        "use one driver on {host}: {command} writes containerd's; then restart both",
         call="up --limit {host}",
         explains=("kubelet-crash-looping", *NODE),
         repair="set_cgroup_driver",
@@ -319,10 +319,10 @@ FAULTS = (
     ),
     Fault(
         "sandbox-image-missing",
-        "The image of every pod's sandbox is missing",
+        "The pod sandbox (pause) image is missing",
         "New pods stay in ContainerCreating: `failed to get sandbox image`.",
         sandbox_image,
-        "{command} imports it again",
+        "{command} reimports it",
         call="up --limit {host}",
         explains=(*FLANNEL, *NODE),
         repair="images",
@@ -334,7 +334,7 @@ FAULTS = (
         "An image of the cluster's own pods is missing",
         "The pod waits in ErrImagePull or ErrImageNeverPull: images of the bundle are never pulled.",
         bundle_image,
-        "{command} imports it again",
+        "{command} reimports it",
         call="up --limit {host}",
         explains=(*PULLS, "kube-proxy-down", *CONTROL_PLANE, *FLANNEL, *NODE),
         repair="images",
@@ -343,8 +343,8 @@ FAULTS = (
     ),
     Fault(
         "kubelet-config-broken",
-        "The kubelet does not take its configuration",
-        "systemd starts the kubelet again and again; the node turns NotReady.",
+        "The kubelet rejects its configuration",
+        "systemd keeps restarting the kubelet; the node turns NotReady.",
         kubelet_config,
         "on {host}: kubeadm upgrade node phase kubelet-config --patches FOLDER (docs/kubeadm.md says how), then "
         "systemctl restart kubelet",
@@ -356,8 +356,8 @@ FAULTS = (
     ),
     Fault(
         "kubelet-stopped",
-        "The kubelet does not run",
-        "The node turns NotReady after 40 seconds; its containers go on meanwhile.",
+        "The kubelet is not running",
+        "The node turns NotReady after 40 seconds; its containers keep running.",
         lambda facts: stopped(facts, "kubelet"),
         "systemctl enable --now kubelet on {host}",
         explains=(*CONTROL_PLANE, *FLANNEL, "kube-proxy-down", *NODE),
@@ -366,8 +366,8 @@ FAULTS = (
     ),
     Fault(
         "unit-disabled",
-        "A service would not come back after a reboot",
-        "All is well until the host starts again.",
+        "A service is not enabled at boot",
+        "Nothing yet; the service will be down after a reboot.",
         disabled,
         "systemctl enable {target} on {host}",
         severity="warning",
@@ -377,8 +377,8 @@ FAULTS = (
     ),
     Fault(
         "kubelet-conf-missing",
-        "The node has lost its way to the API",
-        "The kubelet ends with `unable to load bootstrap kubeconfig`.",
+        "The node's kubeconfig is missing",
+        "The kubelet exits with `unable to load bootstrap kubeconfig`.",
         kubelet_conf,
         "{command}, then add it again; on a master, its old files deleted: kubeadm init phase kubeconfig kubelet "
         + BY_HAND,
@@ -388,7 +388,7 @@ FAULTS = (
     Fault(
         "node-certificate-expired",
         "The node's certificate has expired",
-        "The kubelet is refused as Unauthorized, and the node turns NotReady.",
+        "The API rejects the kubelet as Unauthorized, and the node turns NotReady.",
         node_certificate,
         "{command}, then add it again; on a master, its old files deleted: kubeadm init phase kubeconfig kubelet "
         + BY_HAND,
@@ -398,18 +398,18 @@ FAULTS = (
     ),
     Fault(
         "node-certificate-ending",
-        "The node's certificate ends soon and was not renewed",
-        "Nothing yet: the kubelet renews it by itself long before its end, and did not.",
+        "The node's certificate expires soon and was not renewed",
+        "Nothing yet: the kubelet normally renews it long before it expires, but has not.",
         node_certificate_soon,
         "see `journalctl -u kubelet | grep certificate` on {host}, and whether kube-controller-manager signs",
         severity="warning",
     ),
     Fault(
         "kubelet-crash-looping",
-        "The kubelet does not stay up",
-        "systemd starts it again and again; the node turns NotReady.",
+        "The kubelet is failing",
+        "systemd keeps restarting it; the node turns NotReady.",
         kubelet_crash,
-        "see what it says: journalctl -u kubelet on {host}",
+        "check its log: journalctl -u kubelet on {host}",
         explains=(*CONTROL_PLANE, *FLANNEL, "kube-proxy-down", *NODE),
     ),
 )

@@ -30,7 +30,7 @@ def firewall(facts: Facts) -> t.Iterator[Hit]:
             backend = facts.cluster.net_conf.get("Backend", {}).get("Type", "vxlan")
             if (drop["protocol"] == "udp" and backend != "vxlan") or not concerns(facts, host, drop.get("source", "")):
                 continue
-            yield Hit(host.host, [f"{place} is shut by: {drop['rule']}"], place, {"undo": drop["undo"]})
+            yield Hit(host.host, [f"{place} is blocked by: {drop['rule']}"], place, {"undo": drop["undo"]})
 
 
 def concerns(facts: Facts, host: HostFacts, source: str) -> bool:
@@ -95,7 +95,7 @@ def no_pod_cidr(facts: Facts) -> t.Iterator[Hit]:
 
 
 def flannel_not_ready(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts on which flanneld is not well."""
+    """Hosts on which flanneld is not healthy."""
     for host in facts.reached:
         for pod in facts.pods_on(host.name, "kube-flannel"):
             if troubled(pod):
@@ -142,7 +142,7 @@ def subnet_env_misspelled(facts: Facts) -> t.Iterator[Hit]:
         strange = [key for key in told if key not in (*KEYS, "FLANNEL_IPMASQ") and not key.startswith("FLANNEL_IPV6")]
         if host.subnet_env is not None and missing:
             evidence = [f"{SUBNET_ENV} has no {', '.join(missing)}"]
-            evidence += [f"it has {', '.join(strange)}, which nobody reads"] if strange else []
+            evidence += [f"it has {', '.join(strange)}, which nothing reads"] if strange else []
             yield Hit(host.host, evidence, SUBNET_ENV, {"truth": truth(facts, host)})
 
 
@@ -253,12 +253,12 @@ def proxy_down(facts: Facts) -> t.Iterator[Hit]:
         yield Hit(host.host, evidence + (found["last"][-2:] if found else []))
 
 
-FLANNEL_RESTART = "delete {host}'s pod of kube-flannel: at its start it writes what is missing"
+FLANNEL_RESTART = "delete {host}'s pod of kube-flannel: it writes the missing files at start"
 
 FAULTS = (
     Fault(
         "firewall-drops",
-        "A firewall keeps a port of the cluster shut",
+        "A firewall blocks a port of the cluster",
         "Nodes turn NotReady (6443), logs and exec time out (10250), pods of two nodes are cut off (8472/udp).",
         firewall,
         "on {host}: {undo}",
@@ -269,8 +269,8 @@ FAULTS = (
     ),
     Fault(
         "mtu-differs",
-        "The host's link carries less than that of the others",
-        "Small answers arrive, large ones vanish: TLS and downloads hang.",
+        "The host's MTU is smaller than that of the other hosts",
+        "Small packets pass, large ones are dropped: TLS and downloads hang.",
         mtu_differs,
         "ip link set dev {link} mtu {mtu} on {host}, and in its network configuration; or flannel_mtu for all",
         severity="warning",
@@ -279,8 +279,8 @@ FAULTS = (
     ),
     Fault(
         "net-conf-differs",
-        "flannel's network is not that of the nodes",
-        "flanneld ends with `subnet … does not belong to …` at its next start, and subnet.env stays away.",
+        "flannel's network differs from the cluster CIDR of the nodes",
+        "flanneld exits with `subnet … does not belong to …` at its next start, and subnet.env is not written.",
         net_conf,
         "set Network in ConfigMap kube-flannel/kube-flannel-cfg to kube-controller-manager's --cluster-cidr, {network}",
         severity="critical",
@@ -293,28 +293,28 @@ FAULTS = (
     ),
     Fault(
         "node-without-pod-cidr",
-        "The node was given no addresses for its pods",
-        "flanneld ends with `node … pod cidr not assigned`, and subnet.env stays away.",
+        "The node has no podCIDR",
+        "flanneld exits with `node … pod cidr not assigned`, and subnet.env is not written.",
         no_pod_cidr,
-        "see that kube-controller-manager runs with --allocate-node-cidrs=true and a --cluster-cidr with room",
+        "run kube-controller-manager with --allocate-node-cidrs=true and a --cluster-cidr with free ranges",
         explains=(*FLANNEL, "cloud-route-missing", *NODE),
     ),
     Fault(
         "kube-proxy-down",
-        "kube-proxy does not run",
-        "Services and node ports of the host do not answer, or lead to pods that are gone.",
+        "kube-proxy is not running",
+        "Services and node ports on the host do not answer, or route to deleted pods.",
         proxy_down,
-        "see DaemonSet kube-system/kube-proxy and its logs; where it is gone, on a master: kubeadm init phase addon "
+        "check DaemonSet kube-system/kube-proxy and its logs; if it was deleted, on a master: kubeadm init phase addon "
         f"kube-proxy {BY_HAND}",
         explains=(*FLANNEL, *PODS),
         link="https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
     ),
     Fault(
         "flannel-not-ready",
-        "flanneld is not well",
-        "The node's pods get no network.",
+        "flanneld is not healthy",
+        "The node's pods have no network.",
         flannel_not_ready,
-        "see its last words: {command}",
+        "check its last log: {command}",
         call="kubectl -- logs -n kube-flannel ds/kube-flannel-ds --all-pods",
         explains=(*FLANNEL[1:], *NODE),
         generic=True,
@@ -332,7 +332,7 @@ FAULTS = (
     ),
     Fault(
         "subnet-env-misspelled",
-        "/run/flannel/subnet.env lacks a key, or spells it wrongly",
+        "/run/flannel/subnet.env has a missing or misspelled key",
         "Pods stay in ContainerCreating: `failed to load flannel 'subnet.env' file`.",
         subnet_env_misspelled,
         FLANNEL_RESTART,
@@ -342,8 +342,8 @@ FAULTS = (
     ),
     Fault(
         "subnet-env-wrong",
-        "/run/flannel/subnet.env says something else than the cluster",
-        "New pods get addresses that nobody knows a way to, or lose large packets.",
+        "/run/flannel/subnet.env does not match the cluster",
+        "New pods get unroutable addresses, or lose large packets.",
         subnet_env_wrong,
         FLANNEL_RESTART,
         explains=("bridge-address-wrong", *PODS),
@@ -365,7 +365,7 @@ FAULTS = (
         "A CNI plugin is missing",
         "Pods stay in ContainerCreating: `failed to find plugin`.",
         cni_plugins,
-        "{command} installs it again",
+        "{command} reinstalls it",
         call="up --limit {host}",
         explains=NODE,
         repair="plugins",
@@ -374,7 +374,7 @@ FAULTS = (
     ),
     Fault(
         "cni-plugin-mode",
-        "A CNI plugin cannot be run",
+        "A CNI plugin is not executable",
         "Pods stay in ContainerCreating: `permission denied`.",
         cni_modes,
         "chmod 0755 {target} on {host}",
@@ -384,26 +384,26 @@ FAULTS = (
     ),
     Fault(
         "flannel-link-missing",
-        "flannel's link is gone",
-        "Pods of two nodes do not hear each other; those of one do.",
+        "flannel's link is missing",
+        "Pods on different nodes cannot reach each other; pods on the same node can.",
         link_missing,
-        "delete {host}'s pod of kube-flannel: it makes the link at its start",
+        "delete {host}'s pod of kube-flannel: it creates the link at start",
         explains=("pod-route-missing", *PODS),
         repair="restart_flannel",
         safe=True,
     ),
     Fault(
         "bridge-address-wrong",
-        "The bridge of the pods has an address of another range",
+        "The pod bridge has an address outside the node's range",
         "Pods stay in ContainerCreating: `cni0 already has an IP address different from …`.",
         bridge_address,
-        "on {host}: ip address flush dev cni0; ip address add {address} dev cni0; then delete pods of another range",
+        "on {host}: ip address flush dev cni0; ip address add {address} dev cni0; then delete pods outside its range",
         explains=PODS,
         repair="set_address",
     ),
     Fault(
         "flannel-lease-missing",
-        "The other nodes do not know where the node's pods are",
+        "The other nodes have no route to the node's pods",
         "Pods of the node are reached from the node alone, after it was deleted and registered again.",
         lease_missing,
         FLANNEL_RESTART,
@@ -414,10 +414,10 @@ FAULTS = (
     ),
     Fault(
         "pod-route-missing",
-        "The way to another node's pods is missing",
-        "Pods of these two nodes do not hear each other.",
+        "The route to another node's pods is missing",
+        "Pods on these two nodes cannot reach each other.",
         route_missing,
-        "delete {host}'s pod of kube-flannel: it adds the route at its start",
+        "delete {host}'s pod of kube-flannel: it adds the route at start",
         explains=PODS,
         repair="restart_flannel",
         safe=True,

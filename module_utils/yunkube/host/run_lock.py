@@ -143,9 +143,9 @@ def _holder(text: str, seconds: float) -> str:
     try:
         holder = json.loads(text)
         name = f"{holder['module']} of an earlier run (pid {holder['pid']}, since {holder['since']})"
-        remedy = f"run the same again when it has ended, or end it on this host: kill {holder['pid']}"
+        remedy = f"run the same command again when it has finished, or stop it on this host: kill {holder['pid']}"
     except (ValueError, KeyError, TypeError):  # it has only just taken the lock
-        name, remedy = "another module", "run the same again when it has ended"
+        name, remedy = "another module", "run the same command again when it has finished"
     return f"{name} still changes this host after {seconds:.0f} s; {remedy}"
 
 
@@ -160,7 +160,7 @@ def claim(run: Json, folder: Path | None = None) -> None:
             left = EXPIRY - idle
             until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + left))
             raise BusyError(
-                f"`{other['verb']}` of {other['owner']} has been working on this cluster since {other['since']}, "
+                f"`{other['verb']}` of {other['owner']} has been running on this cluster since {other['since']}, "
                 f"and was last seen here {idle:.0f} s ago; wait for it to end. If it no longer runs, its claim expires "
                 f"at {until}, in {left:.0f} s, or remove {path} on this host"
             )

@@ -137,7 +137,7 @@ def preflight_faults(output: str) -> list[Json]:
 def cause(outcome: Outcome) -> str:
     """Return the one line that says why kubeadm failed."""
     if outcome.rc == TIMED_OUT:
-        return f"it had not ended after {outcome.seconds:.0f} s and was stopped"
+        return f"timed out after {outcome.seconds:.0f} s"
     faults = preflight_faults(outcome.output)
     if faults:
         return "; ".join(f"{fault['check']}: {fault['message']}" for fault in faults)

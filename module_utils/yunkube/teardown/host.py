@@ -73,7 +73,7 @@ class Host:
 
     def fault(self) -> dict[str, str] | None:
         """Return why the host is not touched: it belongs to a cluster that Yunkube did not make, or to another one."""
-        remedy = "take it off by what made it, or add --adopt (teardown_adopt) to take it off all the same"
+        remedy = "remove it with the tool that created it, or add --adopt (teardown_adopt) to remove it anyway"
         ours = self.module.params["cluster"]
         if self.record is None and self.is_member:
             message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
@@ -94,7 +94,7 @@ class Host:
                 found.append({"check": "teardown_paths", "message": message, "remedy": remedy})
         for name, what in processes.other_users(self.run_quietly).items():
             message = f"containerd holds {what} in its namespace {name}, which are not of Kubernetes"
-            remedy = f"remove them first: nerdctl or ctr --namespace {name}; or stop the program that makes them"
+            remedy = f"remove them first: nerdctl or ctr --namespace {name}; or stop the program that creates them"
             found.append({"check": "foreign data", "message": message, "remedy": remedy})
         if self.images.size and not self.module.params["force"]:
             message = f"holds the registry's images: {self.images} in {host_state.FOLDER / paths.REGISTRY}"

@@ -414,7 +414,7 @@ def foreign(manifest: Json, found: Json) -> Trouble:
     where = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}{space}"
     label = f"{kube_objects.MANAGED_BY}={web_ownership.OWNER[kube_objects.MANAGED_BY]}"
     remedy = f"give the service another name, or hand it over: kubectl label {where} {label}"
-    return Trouble("foreign", f"{name} is there and was not made by Yunkube", remedy)
+    return Trouble("foreign", f"{name} exists and was not created by Yunkube", remedy)
 
 
 def is_leaving(found: Json) -> bool:

@@ -124,7 +124,7 @@ def _refused(message: str) -> Trouble:
         name, requested, used, limited = quota.groups()
         said = f"quota {name} has no room for a pod: it asks for {requested}, in use is {used} of {limited}"
         return Trouble("quota", said, "lower cpu, memory or replicas, or raise the quota", True)
-    return Trouble("refused", f"the cluster makes no pod: {message}", "change what it names", True)
+    return Trouble("refused", f"the cluster creates no pod: {message}", "change what it names", True)
 
 
 def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -170,7 +170,7 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
     answer = (failed[-1] if failed else message).strip()
     answer = re.sub(r'^(Back-off pulling image|Failed to pull image) "[^"]*":?\s*', "", answer) or message or reason
     answer = re.sub(r"^(ErrImagePull: )?(rpc error: code = \w+ desc = )?", "", answer)
-    said = f"the image {image} cannot be had: {answer}"
+    said = f"the image {image} cannot be pulled: {answer}"
     if reason == "InvalidImageName":
         return Trouble("image", f"{image} is no name of an image: {message}", "correct image", True)
     if reason == "ErrImageNeverPull":

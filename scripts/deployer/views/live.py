@@ -152,7 +152,7 @@ def stage_line(stage: StageEnded) -> Text:
     if stage.failed:
         line.append(f"  {stage.failed} failed", "red")
     if stage.cut_short:
-        line.append("  cut short", "yellow")
+        line.append("  interrupted", "yellow")
     return line
 
 

@@ -62,14 +62,14 @@ def print_failures(summary: Summary, advice: str) -> None:
 def failure_lines(failure: Failure) -> list[str]:
     """Return a failure as lines: where, why, what to do."""
     if failure.faults:
-        what = "would be removed" if failure.kind == "removals" else "to fix"
+        what = "to remove" if failure.kind == "removals" else "to fix"
         lines = [f"{failure.task}: {len(failure.faults)} {what}"]  # each names its own place; the task's host is any
         return lines + [
             f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
             for fault in failure.faults
         ]
     head = f"{failure.host} is unreachable" if failure.unreachable else f"{failure.host}: {failure.task} failed"
-    cause = failure.message.splitlines() or ["no reason was given"]
+    cause = failure.message.splitlines() or ["no reason given"]
     lines = [head, f"  at      {failure.path}", f"  cause   {cause[0]}"]
     if failure.origin:
         lines.insert(1, f"  for     {failure.origin}: {failure.task}")
@@ -122,7 +122,7 @@ def _print_plan(out: _Printer, summary: Summary) -> None:
             out.line(f"  would {word}")
     if summary.exit_code == Exit.OK:
         out.line("")
-        out.line("Nothing would change.")
+        out.line("No changes.")
 
 
 def _print_status(out: _Printer, summary: Summary) -> None:
@@ -159,7 +159,7 @@ def _print_doctor(out: _Printer, summary: Summary) -> None:
             out.line(f"{'would repair' if summary.dry_run else 'repaired'}  {key}")
     if doctor.get("healthy") and doctor.get("reached"):
         out.line("")
-        out.line("No fault of the cluster was found.")
+        out.line("No cluster faults found.")
 
 
 def doctor_lines(finding: Mapping[str, Any]) -> list[str]:
@@ -175,9 +175,9 @@ def doctor_lines(finding: Mapping[str, Any]) -> list[str]:
 def certificate_lines(status: Mapping[str, Any]) -> list[str]:
     """Say when the first certificate ends, or each that ends soon."""
     found = status["certificates"]
-    lines = [f"/{entry['name']} ends in {entry['days']} days" for entry in found if entry["days"] < SOON]
+    lines = [f"/{entry['name']} expires in {entry['days']} days" for entry in found if entry["days"] < SOON]
     if found and not lines:
-        lines = [f"the first of {len(found)} to end is /{found[0]['name']}, in {found[0]['days']} days"]
+        lines = [f"the first of {len(found)} to expire is /{found[0]['name']}, in {found[0]['days']} days"]
     return [*lines, status["certificates_problem"]] if "certificates_problem" in status else lines
 
 
@@ -187,7 +187,7 @@ def drift_lines(summary: Summary) -> list[str]:
         return (
             []
             if summary.failures or not summary.status
-            else ["not compared: what they should have is not in this machine's cache"]
+            else ["not compared: their bundle is not in this machine's cache"]
         )
     return [
         f"{enumerate_names(hosts)}: {'; '.join(f'would {word}' for word in words) or 'as declared'}"
@@ -198,7 +198,7 @@ def drift_lines(summary: Summary) -> list[str]:
 def print_watch_head(summary: Summary, interval: float) -> None:
     """Begin a new look: on an empty screen of a terminal, in a fresh block elsewhere."""
     clear = "\x1b[2J\x1b[H" if is_live_terminal(sys.stdout) else "\n"
-    print(f"{clear}{datetime.now().astimezone():%H:%M:%S}  {summary.verb}, every {interval:g} s; Ctrl-C ends it")
+    print(f"{clear}{datetime.now().astimezone():%H:%M:%S}  {summary.verb}, every {interval:g} s; press Ctrl-C to stop")
 
 
 def any_of(items: Iterable[Mapping[str, Any]], name: str) -> bool:
