@@ -53,6 +53,10 @@ options:
     type: bool
     default: false
   route_quota: {description: "With routed_pods, custom routes that a route table may hold", type: int, default: 200}
+  overlay_port:
+    description: The UDP port of flannel's backend between hosts, 0 for a backend without one.
+    type: int
+    default: 8472
   ports: {description: Further TCP ports that hosts and administrators reach, type: list, elements: int, default: []}
   node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
   eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
@@ -165,10 +169,11 @@ from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
 from ansible.module_utils.yunkube.cloud.listing import NOTHING, rows
 from ansible.module_utils.yunkube.cloud.removal import absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
+from ansible.module_utils.yunkube.constants import VXLAN_PORT
 
 SAME = (
     "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
-    "cluster_networks", "routed_pods", "route_quota", "node_ports", "eip", "eip_mbps", "nat", "spot",
+    "cluster_networks", "routed_pods", "route_quota", "overlay_port", "node_ports", "eip", "eip_mbps", "nat", "spot",
     "spot_price_limit",
     "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids", "admin_cidrs",
     "client_cidrs", "ports",
@@ -293,6 +298,7 @@ def spec() -> dict[str, dict[str, t.Any]]:
         "cluster_networks": {"type": "dict", "default": {}},
         "routed_pods": switch,
         "route_quota": {**number, "default": 200},
+        "overlay_port": {**number, "default": VXLAN_PORT},
         "ports": {"type": "list", "elements": "int", "default": []},
         "node_ports": {**text, "default": "30000-32767"},
         "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},

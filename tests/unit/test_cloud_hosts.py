@@ -327,6 +327,16 @@ def test_rules_follow_the_declaration_and_those_of_others_stay(account: Account)
     assert up(account, moved).changes == []
 
 
+@pytest.mark.parametrize(("port", "open_ports"), [(8472, {"8472/8472"}), (51820, {"51820/51820"}), (0, set())])
+def test_hosts_reach_each_other_on_the_port_of_flannels_backend(
+    account: Account, port: int, open_ports: set[str]
+) -> None:
+    up(account, replace(THREE, overlay_port=port))
+    for group in account.state["groups"].values():
+        udp = {rule["PortRange"] for rule in group["rules"] if rule["IpProtocol"].upper() == "UDP"}
+        assert udp - {"30000/32767"} == open_ports
+
+
 def test_user_data_reaches_its_host_alone(account: Account) -> None:
     started: list[str] = []
     account.start_host = lambda instance: started.append(f"{instance['InstanceName']} {instance['UserData']}")

@@ -16,6 +16,11 @@ from ansible.module_utils.yunkube.control.cluster_rules import Cluster
         ({"flannel_backend": "vxlan"}, []),
         ({"flannel_backend": "vpc", "alicloud_region": "cn-hangzhou"}, []),
         ({"flannel_backend": "vpc", "alicloud_region": ""}, ["set alicloud_region, or leave vxlan"]),
+        ({"flannel_backend": "host-gw", "cluster_provider": "existing"}, []),
+        (
+            {"flannel_backend": "host-gw", "cluster_provider": "alicloud"},
+            ["write vpc, which has a route in the VPC for each node, or vxlan"],
+        ),
     ],
 )
 def test_routes_in_a_vpc_want_its_region(values: dict[str, Any], complaints: list[str]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ansible.module_utils.yunkube.constants import VXLAN_PORT
+
 CLUSTER_TAG, ID_TAG, ROLE_TAG = "yunkube-cluster", "yunkube-id", "yunkube-role"
 ROLES: Final = ("master", "node")
 # From it come name servers, time, metadata and mirrors: https://www.alibabacloud.com/help/en/vpc/user-guide/plan-networks
@@ -103,6 +105,7 @@ class Declaration:
     cluster_networks: Mapping[str, str] = field(default_factory=dict)  # what the cluster uses inside, by its key
     routed_pods: bool = False
     route_quota: int = 200  # custom routes that a table may hold
+    overlay_port: int = VXLAN_PORT  # UDP, of flannel's backend between hosts; 0 for none
     ports: tuple[int, ...] = ()  # further TCP ports that hosts and administrators reach
     node_ports: str = "30000-32767"
     eip: str = "none"

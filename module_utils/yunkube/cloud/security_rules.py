@@ -16,7 +16,6 @@ TABLE = (
     ("master", "TCP", "6443/6443", (HOSTS, ADMINS), "the Kubernetes API"),
     ("master", "TCP", "2379/2380", ("master",), "etcd"),
     ("master node", "TCP", "10250/10250", (HOSTS,), "kubelet"),
-    ("master node", "UDP", "8472/8472", (HOSTS,), "vxlan of flannel"),
     ("master node", "ICMP", "-1/-1", (HOSTS, ADMINS), "reachability and path MTU"),
 )
 
@@ -44,6 +43,8 @@ class Rule:
 def table(wanted: Declaration) -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
     """Yield the rows that count for this declaration."""
     yield from TABLE
+    if port := wanted.overlay_port:
+        yield "master node", "UDP", f"{port}/{port}", (HOSTS,), "flannel, between hosts"
     node_ports = wanted.node_ports.replace("-", "/")
     for protocol in ("TCP", "UDP"):
         yield "master node", protocol, node_ports, (HOSTS, ADMINS, CLIENTS), "node ports"

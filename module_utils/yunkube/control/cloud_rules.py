@@ -22,6 +22,9 @@ def routes(cluster: Cluster) -> Iterator[Finding]:
     if cluster.text("flannel_backend") == "vpc" and not cluster.text("alicloud_region"):
         message = "vpc leaves the way between nodes to a VPC of Alibaba Cloud, and alicloud_region is not set"
         yield "flannel_backend", message, "set alicloud_region, or leave vxlan"
+    if cluster.text("flannel_backend") == "host-gw" and cluster.text("cluster_provider") == "alicloud":
+        message = "host-gw sends pods' packets to a node by its hardware address, and a VPC carries none but its own"
+        yield "flannel_backend", message, "write vpc, which has a route in the VPC for each node, or vxlan"
 
 
 def region(cluster: Cluster) -> Iterator[Finding]:
