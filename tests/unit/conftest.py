@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import shutil
 import typing as t
 import warnings
@@ -31,8 +32,16 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def _old_objects() -> None:
+    """Let collections of garbage pass over all modules and tests: looking through those takes longer than a test."""
+    importlib.import_module("footmark")  # else not imported before the first call
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def account(tmp_path: Path) -> t.Iterator[Account]:
+def account(tmp_path: Path, _old_objects: None) -> t.Iterator[Account]:
     """An account of a fake Alibaba Cloud, in which there is nothing yet."""
     cloud = FakeCloud(tmp_path)
     yield open_account(cloud, tmp_path)

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.cloud.errors import CloudError
 from fake_alicloud import KEY_ID, SECRET, FakeCloud, Json, RefusedError
 
 REGION = "cn-hangzhou"
-# The SDK makes a session for each call and closes none: the garbage collector does.
+# The SDK closes no session: the garbage collector does.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\.:DeprecationWarning")
 
 
@@ -173,6 +173,24 @@ def test_credentials_of_a_role_are_asked_for_again_when_they_end(cloud: FakeClou
     for _ in range(3):
         client.call("ecs", "DescribeRegions")
     assert len(asked) == 2
+
+
+def test_one_client_of_the_sdk_makes_all_calls_with_the_same_credentials(
+    cloud: FakeCloud, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aliyunsdkcore.client import AcsClient  # noqa: PLC0415 - slow
+
+    made, init = [], AcsClient.__init__
+
+    def count(self: object, **given: object) -> None:
+        made.append(given)
+        init(self, **given)
+
+    monkeypatch.setattr(AcsClient, "__init__", count)
+    cloud.actions |= dict.fromkeys(("DescribeRegions", "DescribeVpcs"), lambda _: {})
+    for product, action in (("ecs", "DescribeRegions"), ("vpc", "DescribeVpcs"), ("ecs", "DescribeRegions")):
+        client.call(product, action)
+    assert (len(made), client.calls) == (1, 3)
 
 
 def test_what_the_sdk_does_not_understand_is_an_error_like_others(cloud: FakeCloud, client: Client) -> None:

@@ -234,3 +234,13 @@ def test_the_reference_of_cluster_yml_is_up_to_date() -> None:
         [sys.executable, ROOT / "scripts/reference", "--check"], capture_output=True, text=True, check=False, timeout=30
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_what_ansible_lint_passes_over_holds_nothing_of_ansible() -> None:
+    text = (ROOT / ".ansible-lint").read_text(encoding="utf-8")
+    folders = re.findall(r"(?m)^  - (\S+)/$", text[text.index("# Python and texts alone") :])
+    assert "scripts" in folders
+    found = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".yml", ".yaml", ".j2")
+    ]
+    assert not found

@@ -1,7 +1,8 @@
 """Call the API of Alibaba Cloud, through footmark: the only place that knows it.
 
-Of footmark come the connections, the signature and the names of parameters. Its objects are left alone: their lists end
-at ten, and what reads them recurses on answers that are valid.
+Of footmark come the names of parameters, of the SDK below it the connections and the signature. Footmark's objects are
+left alone: their lists end at ten, and what reads them recurses on answers that are valid. So are its calls: each makes
+a client of the SDK, which reads a table of all regions first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Json = dict[str, Any]
 
 PRODUCTS: Final = {"ecs": "Ecs", "vpc": "Vpc"}  # as footmark and as the SDK's endpoints call them
 PATIENCE = 120.0  # seconds in which a call that is refused for a moment is made again
+ANSWER = 30.0  # seconds until a connection, or an answer
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
 PAGE = {"token": 100, "number": 50}  # the most that one answer holds
 
@@ -46,6 +48,7 @@ class Client:
         self._find, self._sleep = credentials, sleep
         self._found: Credentials | None = None
         self._connections: dict[str, Any] = {}
+        self._sdk: Any = None
         # Process-wide in the SDK, as are its endpoints: a module is a process of its own.
         from aliyunsdkcore import request  # noqa: PLC0415 - slow, and not on every control machine's path
         from aliyunsdkcore.profile import region_provider  # noqa: PLC0415
@@ -99,6 +102,7 @@ class Client:
         if self._found is None or not self._found.fresh:
             self._found = self._find()
             self._connections.clear()
+            self._sdk = self._make_sdk(self._found)
         if product not in self._connections:
             import footmark  # noqa: PLC0415
 
@@ -107,6 +111,25 @@ class Client:
                 self._found.key_id, self._found.secret, security_token=self._found.token or None, region=self.region
             )
         return self._connections[product]
+
+    def _make_sdk(self, found: Credentials) -> Any:
+        from aliyunsdkcore.auth.credentials import AccessKeyCredential, StsTokenCredential  # noqa: PLC0415
+        from aliyunsdkcore.client import AcsClient  # noqa: PLC0415
+
+        key: Any = AccessKeyCredential(found.key_id, found.secret)
+        if found.token:
+            key = StsTokenCredential(found.key_id, found.secret, found.token)
+        return AcsClient(region_id=self.region, credential=key)
+
+    def _send(self, product: str, action: str, built: Json) -> Any:
+        request = self._connection(product).import_request(action)
+        request.set_accept_format("json")
+        request.set_read_timeout(ANSWER)
+        request.set_connect_timeout(ANSWER)
+        for name, value in built.items():
+            if name != "Action":  # all others are named by the request's setters
+                getattr(request, name)(value)
+        return self._sdk.do_action_with_exception(request)
 
     def _has(self, product: str, action: str, parameter: str) -> bool:
         return hasattr(self._connection(product).import_request(action), f"set_{parameter}")
@@ -130,7 +153,7 @@ class Client:
 
         self.calls += 1
         try:
-            answer: Json = json.loads(self._connection(product).make_request_new(dict(built)))
+            answer: Json = json.loads(self._send(product, action, built))
         except ServerException as error:
             code, status = str(error.error_code), error.http_status
             final = CloudError(action, code, str(error.message), str(error.request_id or ""), product=product)
