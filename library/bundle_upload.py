@@ -25,7 +25,7 @@ attributes:
   diff_mode: {support: full}
 """
 EXAMPLES = r"""
-- name: Put the bundle into a bucket
+- name: Upload the bundle to a bucket
   bundle_upload:
     manifest: ~/.cache/yunkube/locks/0123456789abcdef/manifest.json
     url: oss://shop-bundles

@@ -22,7 +22,7 @@ each_module = pytest.mark.parametrize("file", MODULES, ids=lambda file: file.ste
 
 # Options that a task gives and the action plugin of the module's name takes, as the module would refuse them.
 TAKEN = {
-    "bundle_install": {"manifest", "purposes", "kinds", "distribution"},
+    "bundle_install": {"manifest", "purposes", "kinds", "distribution", "store"},
     "host_drift": {"manifest", "purposes", "distribution", "declared"},
     "web_services.services": {"manifests"},
 }
@@ -35,7 +35,7 @@ FAILURE = {"kind", "remedy", "status"}
 VERBS = {
     "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure", "Gather",
     "Give", "Install", "Join", "Keep", "List", "Look", "Merge", "Open", "Read", "Record", "Refuse", "Remove", "Restart",
-    "Return", "Revoke", "Run", "See", "Set", "Start", "Take", "Turn", "Update", "Verify", "Write",
+    "Return", "Revoke", "Run", "See", "Set", "Start", "Take", "Turn", "Update", "Upload", "Verify", "Write",
 }  # fmt: skip
 
 
