@@ -9,16 +9,15 @@ import base64
 import hashlib
 import hmac
 import json
-import ssl
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from fake_kube_api import copy_certificates
+from serving import HttpsServer
 
 Json = dict[str, Any]
 
@@ -42,7 +41,7 @@ class RefusedError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-class FakeCloud:
+class FakeCloud(HttpsServer):
     """The server: `actions` answer by their name, `log` holds what was asked."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,22 +60,7 @@ class FakeCloud:
         class Handler(_Handler):
             cloud = fake
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.crt", folder / "server.key")
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        """Where it listens, with the scheme."""
-        return f"https://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(folder, Handler)
 
     def answer(self, method: str, path: str) -> Json:
         """Return the answer to a request; RefusedError for an error."""

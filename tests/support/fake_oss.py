@@ -16,11 +16,10 @@ import gc
 import hashlib
 import hmac
 import re
-import ssl
 import threading
 import warnings
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -28,6 +27,7 @@ from xml.sax.saxutils import escape
 
 from fake_alicloud import KEY_ID, SECRET
 from fake_kube_api import copy_certificates
+from serving import HttpsServer
 
 CLOCK = timedelta(minutes=15)
 LISTING = {
@@ -49,7 +49,7 @@ class RefusedError(Exception):
         self.status, self.code, self.message, self.more = status, code, message, more
 
 
-class FakeOss:
+class FakeOss(HttpsServer):
     """The server: `buckets` hold objects by key, `log` is what was asked and allowed."""
 
     def __init__(self, folder: Path, region: str = "cn-hangzhou") -> None:
@@ -72,22 +72,11 @@ class FakeOss:
         class Handler(_Handler):
             oss = fake
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.crt", folder / "server.key")
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        """Where it listens, with the scheme."""
-        return f"https://127.0.0.1:{self._server.server_port}"
+        super().__init__(folder, Handler)
 
     def close(self) -> None:
         """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
+        super().close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # a socket that a client left when it did not trust us
             gc.collect()
