@@ -174,9 +174,8 @@ from ansible.module_utils.yunkube.constants import VXLAN_PORT
 SAME = (
     "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
     "cluster_networks", "routed_pods", "route_quota", "overlay_port", "node_ports", "eip", "eip_mbps", "nat", "spot",
-    "spot_price_limit",
-    "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids", "admin_cidrs",
-    "client_cidrs", "ports",
+    "spot_price_limit", "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids",
+    "admin_cidrs", "client_cidrs", "ports",
 )  # fmt: skip
 
 
@@ -265,7 +264,8 @@ def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     if removal.remains:
         left = "; ".join(removal.remains)
         module.fail_json(msg=f"still there, and what costs money still does: {left}", changes=removal.changes)
-    return {"changes": removal.changes}
+    row = {"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}
+    return {"changes": removal.changes, "table": [] if module.check_mode else [row]}
 
 
 def spec() -> dict[str, dict[str, t.Any]]:

@@ -337,6 +337,16 @@ def test_hosts_reach_each_other_on_the_port_of_flannels_backend(
         assert udp - {"30000/32767"} == open_ports
 
 
+def test_a_removal_that_is_accepted_and_does_not_happen_is_told(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(account, replace(THREE, eip="masters"))
+    monkeypatch.setitem(ACTIONS, "ReleaseEipAddress", replace(ACTIONS["ReleaseEipAddress"], run=lambda *_: {}))
+    [left] = down(account).remains
+    assert left.startswith("public address ")
+    assert "still listed" in left
+
+
 def test_user_data_reaches_its_host_alone(account: Account) -> None:
     started: list[str] = []
     account.start_host = lambda instance: started.append(f"{instance['InstanceName']} {instance['UserData']}")

@@ -35,7 +35,7 @@ def test_a_vault_without_a_password_is_one_line_and_ends_with_2(deploy: Deploy) 
     result = deploy("vaulted", "up")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("inventory/docker/group_vars/all/vault.yml:1: encrypted by ansible-vault, and no password")
+    assert line.startswith("inventory/docker/group_vars/all/vault.yml:1: encrypted by ansible-vault, but no password")
     assert line.endswith("add --ask-vault-pass or --vault-password-file FILE.")
 
 

@@ -27,8 +27,8 @@ MODULES = {
         "module.exit_json(changed=True)",
     ),
     "run_claim": (["run", "state", "cluster", "cluster_id"], "module.exit_json(changed=False)"),
-    "bundle_install": (["url", "port", "manifest", "purposes", "kinds"], "module.exit_json(changed=True)"),
-    "doctor_diagnose": (["hosts", "clusters", "masters", "fix", "only", "allow", "most", "state"], ROUNDS),
+    "bundle_install": (["url", "port", "store", "manifest", "purposes", "kinds"], "module.exit_json(changed=True)"),
+    "doctor_diagnose": (["hosts", "clusters", "masters", "cloud", "fix", "only", "allow", "most", "state"], ROUNDS),
 }
 PLAYBOOK = """
 - hosts: all
@@ -40,6 +40,7 @@ PLAYBOOK = """
     cluster_name: test
     cluster_control_plane_host: a
     cluster_run: {}
+    cluster_routed_pods: false
     cluster_id: "{{ 'a' * 32 }}"
   tasks:
     - ansible.builtin.import_role: {name: troubleshoot}

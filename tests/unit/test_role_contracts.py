@@ -93,6 +93,7 @@ CHECKED = {
     "dashboard_headlamp_image",
     "dashboard_headlamp_allow_tag",
     "flannel_backend",
+    "flannel_backend_options",
     "flannel_vpc_quota",
     "master_cluster_configuration",
 }

@@ -69,7 +69,7 @@ def test_one_playbook_at_a_time_and_a_killed_one_keeps_nobody_out(lab: Lab) -> N
             code, said = lab.run("playbooks/web_services.yml")
             assert code == 2, said
             since = r"since 20\d\d-\d\d-\d\d [\d:]+ UTC"
-            assert re.search(rf"`web_services` \(pid {first.pid}\) has been working on this cluster {since}", said)
+            assert re.search(rf"`web_services` \(pid {first.pid}\) has been running on this cluster {since}", said)
             assert "PLAY RECAP" not in said
             first.kill()
             first.wait(20)
@@ -100,7 +100,7 @@ def test_what_changes_something_is_refused_and_what_reads_goes_on(
 ) -> None:
     with state_lock.held(lab.state, "up"):
         code, said = lab.run(playbook, *options)
-    assert (f"`up` (pid {os.getpid()}) has been working on this cluster" in said) == refused, said
+    assert (f"`up` (pid {os.getpid()}) has been running on this cluster" in said) == refused, said
     assert code == 2 if refused else "PLAY" in said, said
 
 

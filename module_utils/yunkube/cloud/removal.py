@@ -51,7 +51,24 @@ def absent(
                 removal.remains.append(f"{words}: {reason}")
                 continue
         removal.changes.append(f"remove {words}")
+    if removal.changes and not removal.remains and not dry_run:
+        _look_again(work, removal)
     return removal
+
+
+def _look_again(work: Work, removal: Removal) -> None:
+    """Name what is still there, though its removal was accepted."""
+    owner, left = work.wanted.owner, list[str]()
+
+    def gone() -> Json | None:
+        there = look(work.client, owner)
+        left[:] = [f"host {host}" for host in there.hosts]
+        left.extend(f"NAT gateway {one['NatGatewayId']}" for one in nat.ours(there.nats, owner))
+        left.extend(words for words, _, _ in _rest(owner, there))
+        return None if left else {"gone": True}
+
+    if work.until(gone, PATIENCE) is None:
+        removal.remains += [f"{words}: its removal was accepted, and it is still listed" for words in left]
 
 
 def _rest(owner: Owner, there: Existing) -> list[tuple[str, tuple[str, str], Json]]:

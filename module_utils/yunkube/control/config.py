@@ -22,7 +22,8 @@ CLUSTER_WIDE = frozenset({
     "cluster_cache_dir", "cluster_control_plane_endpoint", "cluster_control_plane_host", "cluster_dns_domain",
     "cluster_kubernetes_version", "cluster_name", "cluster_pod_cidr", "cluster_provider", "cluster_region_profile",
     "cluster_registry_address", "cluster_registry_host", "cluster_service_cidr", "cluster_state_dir",
-    "dashboard_provider", "docker_hosts_subnet", "flannel_backend", "flannel_vpc_quota", "web_services",
+    "dashboard_provider", "docker_hosts_subnet", "flannel_backend", "flannel_backend_options", "flannel_vpc_quota",
+    "web_services",
 })  # fmt: skip
 # What other projects, and the shell, call what has another name here.
 _ELSEWHERE = dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "container_runtime_environment")
