@@ -98,7 +98,7 @@ def vaulted(tmp_path: Path) -> Lab:
 def test_a_vault_is_opened_with_what_is_typed(vaulted: Lab) -> None:
     code, everything = typed(vaulted, "Vault password: ", WRONG, "down", "--yes", "--ask-vault-pass")
     assert code == 2, everything[:4000]
-    assert "vault.yml:1: the vault password that was given does not open all of it" in everything
+    assert "vault.yml:1: the given vault password does not decrypt all of it" in everything
     assert WRONG not in everything
     code, everything = typed(vaulted, "Vault password: ", VAULT, "down", "--yes", "--ask-vault-pass")
     assert code == 0, everything[:4000]

@@ -136,7 +136,7 @@ def test_it_goes_back_and_says_what_is_still_declared(lab: Lab) -> None:
     result = lab.deploy("web rollback", "web")
     assert result.code == 0, result.errors
     assert answers("1")
-    assert f"give web the image {IMAGE}:1" in result.errors
+    assert f"set the image of web to {IMAGE}:1" in result.errors
     unknown = lab.deploy("web rollback", "wbe")
     assert unknown.code == 2
     assert "there are: default/web" in unknown.failures[0]["message"]
