@@ -303,7 +303,7 @@ def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("breaking", "words"),
     [
-        ("password", "refused the login"),
+        ("password", "rejected the login"),
         ("authority", "does not trust its certificate"),
         ("stopped", "does not answer"),
     ],

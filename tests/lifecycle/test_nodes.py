@@ -52,10 +52,11 @@ def mark(lab: Lab, host: str, text: str) -> None:
 
 
 def marks(lab: Lab, node: str) -> tuple[set[str], list[str]]:
-    """Return those of our labels that a node has, and its taints."""
+    """Return those of our labels that a node has, and its taints but for those of Kubernetes' own for a while."""
     found = json.loads(lab.kubectl("get", "node", node, "-o", "json"))
     taints = [f"{taint['key']}:{taint['effect']}" for taint in found["spec"].get("taints", [])]
-    return {"zone", WORKER} & set(found["metadata"]["labels"]), taints
+    lasting = [taint for taint in taints if not taint.startswith("node.kubernetes.io/")]
+    return {"zone", WORKER} & set(found["metadata"]["labels"]), lasting
 
 
 def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
