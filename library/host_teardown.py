@@ -122,7 +122,7 @@ def main() -> None:
     except (TeardownError, OSError) as error:
         module.fail_json(msg=f"{error}; {PAST}", changes=found)
     if differences:
-        remedy = "undo it, or accept it by a pattern in teardown_accept; then run the same again"
+        remedy = "undo it, or accept it by a pattern in teardown_accept; then run the same command again"
         module.fail_json(
             msg=f"{len(differences)} differences from what the host was: {'; '.join(differences)}; {remedy}",
             changes=found,
