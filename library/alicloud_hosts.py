@@ -163,8 +163,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials, host_keys, reach
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Fault, Owner, RefusedError
 from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.existing import of_other_ids
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
 from ansible.module_utils.yunkube.cloud.listing import NOTHING, rows
 from ansible.module_utils.yunkube.cloud.removal import absent
@@ -201,8 +202,23 @@ def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
         raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
 
 
+def refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
+    """Refuse to take for nothing, or to make again, what a machine with another id of the cluster made."""
+    found = of_other_ids(client, owner)
+    if not found:
+        return
+    words = "; ".join(f"{', '.join(things)} with {ID_TAG} {one}" for one, things in sorted(found.items()))
+    file = Path(folder).parent / "id" if folder else "cluster_state_dir/id"
+    message = f"the account has a cluster {owner.cluster} whose id this machine does not have: {words}"
+    remedy = f"copy the state directory of the machine that made it, or write its id into {file}; "
+    raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
+
+
 def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     """Make the hosts, and return the module's result."""
+    if not (Path(module.params["ssh_dir"]) / host_keys.FOLDER).exists():  # this machine made none yet
+        owner = Owner(module.params["cluster"], module.params["cluster_id"])
+        refuse_other_ids(client, owner, module.params["ssh_dir"])
     outcome = present(client, declaration(module.params, dry_run=module.check_mode), dry_run=module.check_mode)
     for warning in outcome.warnings:
         module.warn(warning)
@@ -248,17 +264,17 @@ def show(params: t.Mapping[str, t.Any], client: Client) -> dict[str, t.Any]:
     """Return what there is as a table; nothing is changed."""
     owner = Owner(params["cluster"], params["cluster_id"])
     same = {name: params[name] for name in ("disk_category", "disk_gb", "spot")}
-    table = rows(client, owner, Declaration(owner, 0, 0, {}, **same)) if owner.cluster_id else []
-    return {
-        "changes": [],
-        "table": table or [{"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}],
-    }
+    if owner.cluster_id:
+        return {"changes": [], "table": rows(client, owner, Declaration(owner, 0, 0, {}, **same))}
+    refuse_other_ids(client, owner, "")
+    return {"changes": [], "table": [{"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}]}
 
 
 def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     """Remove what is the cluster's, and return the module's result."""
     owner = Owner(module.params["cluster"], module.params["cluster_id"])
     if not owner.cluster_id:
+        refuse_other_ids(client, owner, "")
         return {"changes": []}
     removal = absent(client, owner, dry_run=module.check_mode)
     if removal.remains:

@@ -33,12 +33,14 @@ def _is_too_many(name: str, cluster: Cluster) -> bool:
 def without_surplus(request: Request, cluster: Cluster) -> tuple[Request, Exit]:
     """Let hosts that are too many leave, where that is agreed to; return the request that releases their instances."""
     agreed = replace(request, extra_vars={**request.extra_vars, AGREED: True})
-    names = [] if request.extra_vars.get(AGREED) else surplus(cluster)
+    names = surplus(cluster)
     if not names:
         return request, Exit.OK
     if request.verb == "cloud plan":
         return agreed, Exit.OK
     nodes = ask(cluster, "nodes")
+    if nodes is None and request.extra_vars.get(AGREED):
+        return request, Exit.OK
     if nodes is None:
         raise DeployError(
             f"{listed(names)}: more than declared, and it is not known whether they are in the cluster: its API does "

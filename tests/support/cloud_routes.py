@@ -16,7 +16,7 @@ def open_vpc(fake: FakeCloud, folder: Path) -> Account:
     """Open an account with a VPC, its route table, a vSwitch and instances; and another VPC with nothing in it."""
     account = open_account(fake, folder)
     for vpc in ("vpc-1", "vpc-2"):
-        account.state["vpcs"][vpc] = {"VpcId": vpc}
+        account.state["vpcs"][vpc] = {"VpcId": vpc, "Tags": {}, "ready_at": 0.0}
     add_switch(account, "vsw-1", "10.0.0.0/24")
     add_table(account, SYSTEM)
     place(account, *range(1, 6))

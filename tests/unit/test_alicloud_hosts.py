@@ -100,6 +100,29 @@ def test_it_plans_makes_and_removes(
 
 
 @pytest.mark.parametrize(
+    ("state", "cluster_id"),
+    [("listed", ""), ("absent", ""), ("present", "fedcba9876543210")],
+)
+def test_a_machine_without_the_clusters_id_takes_its_hosts_for_no_empty_account(
+    quick: Account,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    cluster_id: str,
+) -> None:
+    given = arguments(quick, tmp_path)
+    run(alicloud_hosts.main, given, monkeypatch, capsys)
+    before = quick.left()
+    other = {"state": state, "cluster_id": cluster_id, "ssh_dir": str(tmp_path / "other/ssh")}
+    for check in (True, False):
+        _, result = run(alicloud_hosts.main, {**given, **other, "_ansible_check_mode": check}, monkeypatch, capsys)
+        assert "the account has a cluster prod whose id this machine does not have: i-" in result["msg"]
+        assert "0123456789abcdef: copy the state directory" in result["msg"]
+    assert quick.left() == before
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"public_key_file": "/nowhere/id.pub"}, "/nowhere/id.pub cannot be read"),

@@ -155,6 +155,15 @@ def test_without_the_cluster_its_routes_go(account: Account, module: Module) -> 
     assert module({}, state="absent")["changed"] is False
 
 
+def test_routes_go_also_where_the_cloud_released_all_instances(account: Account, module: Module) -> None:
+    add_route(account, SYSTEM, "10.250.0.0/24", "i-5", f"yunkube-id={OTHER} pods of some node")
+    kept = hops_of(account, SYSTEM)
+    module(nodes(3))
+    account.state["instances"].clear()  # spot instances, or those with an hour of release
+    assert len(module({}, state="absent")["changes"]) == 3
+    assert hops_of(account, SYSTEM) == kept
+
+
 def test_no_nodes_are_no_reason_to_delete_all(account: Account, module: Module) -> None:
     module(nodes(2))
     assert "state absent does that" in module({})["msg"]

@@ -152,6 +152,16 @@ def test_public_addresses_go_with_their_hosts(account: Account) -> None:
     assert len(account.left()["eips"]) == 1
 
 
+def test_a_public_address_that_is_declared_no_more_stays_with_a_warning(account: Account) -> None:
+    up(account, replace(THREE, eip="all"))
+    kept = up(account, replace(THREE, eip="masters"))
+    assert kept.changes == []
+    assert len(account.left()["eips"]) == 3
+    assert [warning[:6] for warning in kept.warnings] == ["node-1", "node-2"]
+    assert "has the public address 198.51.100." in kept.warnings[0]
+    assert "none is declared for it" in kept.warnings[0]
+
+
 def test_a_stopped_host_is_started(account: Account) -> None:
     up(account)
     instance = next(one for one in account.state["instances"].values() if one["InstanceName"] == "prod-node-1")

@@ -120,10 +120,21 @@ def test_a_plan_tells_what_would_go_and_asks_nothing(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(("words", "nodes"), [(YES, 3), ((*YES, "-e", f"{surplus.AGREED}=true"), 1)])
-def test_where_all_is_declared_or_agreed_to_nothing_is_asked(
+def test_where_all_is_declared_or_agreed_to_without_a_cluster_nothing_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], nodes: int
 ) -> None:
     runs = Runs(monkeypatch)
     request = asked(*words)
     assert surplus.without_surplus(request, cluster_of(tmp_path, alicloud_hosts_nodes=nodes)) == (request, Exit.OK)
     assert runs.requests == []
+
+
+def test_hosts_of_a_cluster_that_answers_leave_it_though_their_release_is_agreed_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(monkeypatch, *HOSTS)
+    request, code = surplus.without_surplus(
+        asked(*YES, "-e", f"{surplus.AGREED}=true"), cluster_of(tmp_path, alicloud_hosts_nodes=1)
+    )
+    assert [(run.verb, run.hosts) for run in runs.requests] == [("remove", ("node-2", "node-3"))]
+    assert (request.extra_vars[surplus.AGREED], code) == (True, Exit.OK)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import PAGE, Client
-from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, ROLE_TAG, Owner
+from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, ROLE_TAG, Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 
 Json = dict[str, Any]
@@ -124,6 +124,26 @@ def eips(client: Client, owner: Owner) -> list[Json]:
 def nats(client: Client, owner: Owner) -> list[Json]:
     """Return the cluster's NAT gateways."""
     return list(_ours(client, owner, "vpc", "DescribeNatGateways", "NatGateways", "NatGateway"))
+
+
+def of_other_ids(client: Client, owner: Owner) -> dict[str, list[str]]:
+    """Return what costs money, carries the cluster's name and another id, by that id: hosts, gateways, addresses."""
+    kinds = (
+        ("ecs", "DescribeInstances", "Instances", "Instance", "InstanceId"),
+        ("vpc", "DescribeNatGateways", "NatGateways", "NatGateway", "NatGatewayId"),
+        ("vpc", "DescribeEipAddresses", "EipAddresses", "EipAddress", "AllocationId"),
+    )
+    tags = [{"Key": CLUSTER_TAG, "Value": owner.cluster}]
+    found: dict[str, list[str]] = {}
+    for product, action, outer, inner, key in kinds:
+        entries = list(client.pages(product, action, outer, inner, tags=tags))
+        if product == "ecs" and not entries:
+            may_list(client)
+        for entry in entries:
+            theirs = tags_of(entry)
+            if theirs.get(CLUSTER_TAG) == owner.cluster and theirs.get(ID_TAG) not in (None, owner.cluster_id):
+                found.setdefault(theirs[ID_TAG], []).append(str(entry[key]))
+    return found
 
 
 def may_list(client: Client) -> None:

@@ -48,6 +48,7 @@ def surplus(wanted: Declaration, there: Existing) -> list[Host]:
 
 def differences(wanted: Declaration, there: Existing) -> Iterator[str]:
     """Yield what of a host is another than declared: it stays, as only a new host can be different."""
+    bound = {str(eip.get("InstanceId")): str(eip["IpAddress"]) for eip in there.eips}
     for host in there.hosts:
         if host.name != f"{host.role}-{host.number}":
             words = f"{host}: carries the tags of this cluster and is none of its hosts"
@@ -56,6 +57,9 @@ def differences(wanted: Declaration, there: Existing) -> Iterator[str]:
         if role and host.type != wanted.types[role]:
             words = f"{host} is {host.type} and stays so, {wanted.types[role]} counts for new hosts"
             yield f"{words}: remove the host and add it again to change it"
+        if role and not wanted.has_eip(role) and (eip := bound.get(host.id)):
+            words = f"{host} has the public address {eip}, none is declared for it, and it costs money"
+            yield f"{words}: unbind it in the console of VPC, the next run releases it then"
 
 
 class Instances:
