@@ -116,6 +116,11 @@ def test_a_stream_that_ends_in_an_error_is_a_fault(engine: Docker) -> None:
         engine.post("/images/create", b"tar")
 
 
+def test_an_engine_that_answers_before_it_has_all_is_heard(engine: Docker) -> None:
+    with pytest.raises(DockerError, match="unexpected EOF"):
+        engine.post("/images/create", bytes(32 << 20))  # more than the socket holds: it is closed before
+
+
 def test_no_engine_is_said_with_its_socket(tmp_path: Path) -> None:
     with pytest.raises(DockerError, match=str(tmp_path)):
         Docker(str(tmp_path / "docker.sock"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -139,7 +140,8 @@ class Docker:
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = _SocketConnection(self._path, self._timeout)
         try:
-            connection.request(method, url, body, headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why, on a full disk
+                connection.request(method, url, body, headers)
             response = connection.getresponse()
             return response, response.read()
         except PermissionError as error:
