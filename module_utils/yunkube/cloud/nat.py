@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ansible.module_utils.yunkube.cloud import existing
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Fault, Owner
-from ansible.module_utils.yunkube.cloud.errors import IN_USE, CloudError
+from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Json, tags_of
 from ansible.module_utils.yunkube.cloud.network import Network
-from ansible.module_utils.yunkube.cloud.work import POLL, UNKNOWN, HostsError, Work
+from ansible.module_utils.yunkube.cloud.work import UNKNOWN, HostsError, Work
 
 GATEWAY_SECONDS = 300.0  # one to three minutes until it is made, by the page above
 CHANGE_SECONDS = 90.0  # in which an address is bound or free, and an entry made or gone
@@ -201,19 +201,7 @@ class Nat:
 
 def remove(work: Work, gateway: Json) -> str:
     """Remove a gateway of ours with its entries, and return why it stays, empty if it is gone."""
-    waited = 0.0
-    while True:
-        try:
-            return _take_away(work, gateway)
-        except CloudError as error:
-            if error.code.endswith("NotFound"):
-                return ""
-            if not error.code.startswith(IN_USE):
-                raise
-            if waited >= CHANGE_SECONDS:
-                return str(error)
-        work.sleep(POLL)
-        waited += POLL
+    return work.remove(lambda: _take_away(work, gateway), CHANGE_SECONDS)
 
 
 def _take_away(work: Work, gateway: Json) -> str:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from ansible.module_utils.yunkube.cloud import instances, nat
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner
-from ansible.module_utils.yunkube.cloud.errors import IN_USE, CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json, look, tags_of
-from ansible.module_utils.yunkube.cloud.work import POLL, Work
+from ansible.module_utils.yunkube.cloud.work import Work
 
 PATIENCE = 60.0  # seconds in which what uses a thing may go: network cards of instances outlive them a little
 
@@ -110,18 +109,9 @@ def _let_go(client: Client, groups: list[Json]) -> None:
 
 def _remove(work: Work, action: tuple[str, str], parameters: Json) -> str:
     """Remove one thing, and return why it is left, empty where it is gone."""
-    waited = 0.0
-    while True:
-        try:
-            work.client.call(*action, **parameters)
-        except CloudError as error:
-            if error.code.endswith("NotFound"):
-                return ""
-            if not error.code.startswith(IN_USE):
-                raise
-            if waited >= PATIENCE:
-                return str(error)
-        else:
-            return ""
-        work.sleep(POLL)
-        waited += POLL
+
+    def take() -> str:
+        work.client.call(*action, **parameters)
+        return ""
+
+    return work.remove(take, PATIENCE)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration
-from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.errors import IN_USE, CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json
 
 POLL = 3.0  # seconds between two looks
@@ -43,6 +43,22 @@ class Work:
                 return found
             if waited >= seconds:
                 return None
+            self.sleep(POLL)
+            waited += POLL
+
+    def remove(self, take: Callable[[], str], seconds: float) -> str:
+        """Take a thing away, and return why it is left, empty where it is gone; what uses it may go within the time."""
+        waited = 0.0
+        while True:
+            try:
+                return take()
+            except CloudError as error:
+                if error.code.endswith("NotFound"):
+                    return ""
+                if not error.code.startswith(IN_USE):
+                    raise
+                if waited >= seconds:
+                    return str(error)
             self.sleep(POLL)
             waited += POLL
 
