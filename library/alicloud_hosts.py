@@ -144,7 +144,7 @@ per_hour:
   type: float
 table:
   description: What there is in the account, a row for each thing - C(check), C(target), C(ok), C(detail).
-  returned: with state=listed
+  returned: with state=listed, and after a removal
   type: list
   elements: dict
 faults:
@@ -167,7 +167,7 @@ from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, 
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import of_other_ids
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
-from ansible.module_utils.yunkube.cloud.listing import NOTHING, rows
+from ansible.module_utils.yunkube.cloud.listing import nothing, rows
 from ansible.module_utils.yunkube.cloud.removal import absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
 from ansible.module_utils.yunkube.constants import VXLAN_PORT
@@ -267,7 +267,7 @@ def show(params: t.Mapping[str, t.Any], client: Client) -> dict[str, t.Any]:
     if owner.cluster_id:
         return {"changes": [], "table": rows(client, owner, Declaration(owner, 0, 0, {}, **same))}
     refuse_other_ids(client, owner, "")
-    return {"changes": [], "table": [{"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}]}
+    return {"changes": [], "table": nothing(owner)}
 
 
 def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
@@ -280,8 +280,7 @@ def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     if removal.remains:
         left = "; ".join(removal.remains)
         module.fail_json(msg=f"still there, and what costs money still does: {left}", changes=removal.changes)
-    row = {"check": "account", "target": owner.cluster, "ok": True, "detail": NOTHING}
-    return {"changes": removal.changes, "table": [] if module.check_mode else [row]}
+    return {"changes": removal.changes, "table": [] if module.check_mode else nothing(owner)}
 
 
 def spec() -> dict[str, dict[str, t.Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY
+from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY, GROUPS
 
 from deployer.errors import DeployError
 from deployer.examples import EXAMPLES, OVERVIEW
@@ -21,12 +21,6 @@ from deployer.verbs import VERBS, Verb
 FAULTS = Path(__file__).parents[2] / "docs/faults"
 PROJECTS = ("kubespray", "kubeasz", "k3s-ansible")
 SHELLS = ("bash", "zsh", "fish")
-
-# Verbs of two words, by their first.
-GROUPS = {
-    "cloud": "create and remove the hosts of a cluster on Alibaba Cloud",
-    "web": "deploy web services, or roll one back to its previous version",
-}
 
 # Options that are a role's variable: option -> variable, kind, help.
 FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {

@@ -59,7 +59,7 @@ def up(
 
 
 def down(account: Account, owner: Owner = OWNER, *, dry_run: bool = False, client: Client | None = None) -> Removal:
-    """Take them away again."""
+    """Remove them again."""
     return absent(client or client_of(account), owner, dry_run=dry_run, sleep=account.advance)
 
 

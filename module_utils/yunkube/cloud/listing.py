@@ -20,13 +20,18 @@ def rows(client: Client, owner: Owner, wanted: Declaration) -> list[Json]:
     there = look(client, owner)
     found = [*_hosts(there), *_rest(there)]
     if not found:
-        return [_row("account", owner.cluster, NOTHING)]
+        return nothing(owner)
     if there.hosts:
         _, words = market.cost(
             client, replace(wanted, nat=bool(there.nats)), Counter(host.type for host in there.hosts)
         )
         found.insert(0, _row("cost", f"{len(there.hosts)} hosts", words))
     return found
+
+
+def nothing(owner: Owner) -> list[Json]:
+    """Return the row of an account that has nothing for the cluster."""
+    return [_row("account", owner.cluster, NOTHING)]
 
 
 def _hosts(there: Existing) -> Iterator[Json]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import shlex
 
 DEFAULT_INVENTORY = "inventory/docker"
-GROUPS = ("cloud", "web")  # verbs of two words begin with these
+# Verbs of two words, by their first, and what all of them are for.
+GROUPS = {
+    "cloud": "create and remove the hosts of a cluster on Alibaba Cloud",
+    "web": "deploy web services, or roll one back to its previous version",
+}
 
 
 def command(words: str, inventory: str) -> str:
