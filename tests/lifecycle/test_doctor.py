@@ -22,7 +22,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from doctor_pairs import side_by_side
-from injections import INJECTIONS, PKI, Injection, kubectl, no_pod, on, pod, signed
+from injections import INJECTIONS, OTHER_SUBNET, PKI, SUBNET_LINE, Injection, kubectl, no_pod, on, pod, signed
 from laboratory import Lab, Result, docker
 
 LAB = ("doctor", "10.92.0", 1, 1)
@@ -180,7 +180,7 @@ def test_without_the_api_a_certificate_is_renewed_as_the_cluster_was_made(lab: L
 
 
 def test_what_a_repair_changes_is_kept(lab: Lab) -> None:
-    lab.run("node1", "sed -i 's/10.244.1.1/10.244.77.1/' /run/flannel/subnet.env")
+    lab.run("node1", f"sed -i 's|{SUBNET_LINE}|{OTHER_SUBNET}|' /run/flannel/subnet.env")
     assert lab.deploy("doctor", "--fix").code == 0
     kept = lab.run("node1", "cat $(find /var/lib/yunkube/doctor -name subnet.env | sort | tail -1)")
     assert "10.244.77.1" in kept

@@ -6,6 +6,7 @@ Each is a script on a host or a few calls of kubectl; what is not repaired by th
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,13 +147,18 @@ NODE_PORT = {
     "metadata": {"name": "taken"},
     "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31111}], "selector": {"app": "none"}},
 }
-NODE = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {"name": "node1"},
-    "spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]},
-}
+# Which range a node has depends on which of them the controller saw first.
+SUBNET_LINE, OTHER_SUBNET = "^FLANNEL_SUBNET=.*", "FLANNEL_SUBNET=10.244.77.1/24"
 LISTEN = "setsid python3 -m http.server 31111 >/dev/null 2>&1 & sleep 0.5"
+
+
+def same_node(lab: Lab) -> None:
+    """Register the node with the range of before: its pods have addresses of it."""
+    subnet = lab.run("node1", "sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")
+    pods = str(ipaddress.IPv4Interface(subnet).network)
+    spec = {"podCIDR": pods, "podCIDRs": [pods]}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}, "spec": spec}
+    lab.kubectl("create", "-f", "-", stdin=json.dumps(node))
 
 
 def small_disk(options: str, fill: str) -> Act:
@@ -168,7 +174,7 @@ def unreachable(lab: Lab) -> None:
 # The first six always run: subnet.env in all its ways.
 INJECTIONS = (
     Injection("subnet-env-missing", on("node1", "rm /run/flannel/subnet.env")),
-    Injection("subnet-env-wrong", on("node1", "sed -i 's/10.244.1.1/10.244.77.1/' /run/flannel/subnet.env")),
+    Injection("subnet-env-wrong", on("node1", f"sed -i 's|{SUBNET_LINE}|{OTHER_SUBNET}|' /run/flannel/subnet.env")),
     Injection("subnet-env-misspelled", on("node1", "sed -i 's/^FLANNEL_NET/FANNEL_NET/' /run/flannel/subnet.env")),
     Injection(
         "bundle-image-missing",
@@ -213,7 +219,7 @@ INJECTIONS = (
     Injection("sandbox-image-missing", on("node1", "ctr -n k8s.io images rm registry.k8s.io/pause:3.10.2")),
     Injection("flannel-link-missing", on("node1", "ip link set flannel.1 down")),
     Injection("flannel-lease-missing", kubectl("annotate", "node", "node1", "flannel.alpha.coreos.com/public-ip-")),
-    Injection("pod-route-missing", on("node1", "ip route delete 10.244.0.0/24")),
+    Injection("pod-route-missing", on("node1", "ip route delete $(ip route show dev flannel.1 | cut -d' ' -f1)")),
     Injection("dns-scaled-to-zero", kubectl("scale", "deploy", "coredns", "-n", "kube-system", "--replicas", "0")),
     Injection("kubeconfig-missing", on("master1", "rm /etc/kubernetes/admin.conf")),
     Injection("api-certificate-expired", signed("master1", f"{PKI}/apiserver.crt", -1)),
@@ -285,8 +291,7 @@ INJECTIONS = (
         ),
         both(
             put_back("node1", "/etc/kubernetes/kubelet.conf"),
-            # With the range of before: its pods have addresses of it.
-            lambda lab: lab.kubectl("create", "-f", "-", stdin=json.dumps(NODE)),
+            same_node,
             put_back("node1", "/var/lib/kubelet/config.yaml", "systemctl start kubelet"),
             kubectl("wait", "--for=condition=Ready", "node/node1", "--timeout=60s"),
             new_flannel_pod,
