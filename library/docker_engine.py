@@ -44,12 +44,16 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.build.system_packages import PackageError, install, missing
 from ansible.module_utils.yunkube.docker.engine import DEFAULT_SOCKET, Docker, DockerError, socket_path
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
+INSTALL_SECONDS = 600  # that another run may take to install the packages
 PROGRAM = {"dockerd": ["docker.io"]}
 
 # A machine that went down without systemd keeps them, and the engine takes any process of that
 # number for its own.
 PID_FILES = {"/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/containerd.pid": "containerd"}
+
+SYSTEMD = Path("/run/systemd/system")  # there where systemd is the first process
 
 
 class EngineError(Exception):
@@ -89,7 +93,7 @@ def start(module: AnsibleModule) -> None:
     """Start the engine and return when it answers."""
     daemon: subprocess.Popen[bytes] | None = None
     log_file = Path(module.params["log_file"])
-    if Path("/run/systemd/system").is_dir():
+    if SYSTEMD.is_dir():
         code, out, err = module.run_command(["systemctl", "start", "docker"])
         if code != 0:
             raise EngineError(
@@ -115,6 +119,19 @@ def start(module: AnsibleModule) -> None:
             if time.monotonic() > deadline:
                 raise EngineError(f"The Docker engine was started and does not answer: {error}") from error
             time.sleep(0.1)
+
+
+def provide(module: AnsibleModule) -> bool:
+    """Install and start the engine, False where another run did so meanwhile: of two engines, the second one fails."""
+    log_file = Path(module.params["log_file"])
+    with locked(log_file.with_suffix(".lock"), INSTALL_SECONDS + module.params["timeout_seconds"]):
+        try:
+            Docker(socket_path())
+        except DockerError:
+            install(module, PROGRAM)
+            start(module)
+            return True
+    return False
 
 
 def main() -> None:
@@ -147,9 +164,9 @@ def main() -> None:
     packages = [name for names in missing(PROGRAM).values() for name in names]
     if not module.check_mode:
         try:
-            install(module, PROGRAM)
-            start(module)
-        except (EngineError, PackageError, OSError) as error:
+            if not provide(module):
+                module.exit_json(changed=False, changes=[])
+        except (EngineError, LockError, PackageError, OSError) as error:
             module.fail_json(msg=str(error), kind="preflight")
     before = "Docker engine: not installed\n" if packages else "Docker engine: stopped\n"
     changes = [f"install the Docker engine ({', '.join(packages)})"] if packages else []

@@ -9,7 +9,9 @@ import socketserver
 import subprocess
 import sys
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import docker_engine
 import pytest
@@ -119,6 +121,46 @@ def test_a_stream_that_ends_in_an_error_is_a_fault(engine: Docker) -> None:
 def test_an_engine_that_answers_before_it_has_all_is_heard(engine: Docker) -> None:
     with pytest.raises(DockerError, match="unexpected EOF"):
         engine.post("/images/create", bytes(32 << 20))  # more than the socket holds: it is closed before
+
+
+# One of these at a time, as of the real one; it answers after a while.
+DAEMON = """#!{python}
+import http.server, os, socketserver, sys, time
+try:
+    os.close(os.open("{folder}/pid", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    sys.exit("failed to start daemon: another one is running")
+class Engine(http.server.BaseHTTPRequestHandler):
+    address_string = lambda self: "socket"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Api-Version", "1.41")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+time.sleep(0.5)
+server = socketserver.UnixStreamServer("{folder}/docker.sock", Engine)
+server.timeout = 5
+for _ in range(3):
+    server.handle_request()
+"""
+
+
+# An engine outlives the run that starts it.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function Popen:pytest.PytestUnraisableExceptionWarning")
+def test_two_runs_that_start_the_engine_at_once_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = tmp_path / "dockerd"
+    daemon.write_text(DAEMON.format(python=sys.executable, folder=tmp_path))
+    daemon.chmod(0o755)
+    monkeypatch.setattr(docker_engine, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setattr(docker_engine, "SYSTEMD", tmp_path / "none")
+    monkeypatch.setattr(docker_engine, "PID_FILES", {})
+    monkeypatch.setattr(docker_engine, "install", lambda *_: None)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    module = mock.Mock(params={"log_file": str(tmp_path / "dockerd.log"), "timeout_seconds": 10})
+    module.get_bin_path.return_value = str(daemon)
+    with ThreadPoolExecutor(2) as pool:
+        started = [*pool.map(lambda _: docker_engine.provide(module), range(2))]
+    assert sorted(started) == [False, True]
 
 
 def test_no_engine_is_said_with_its_socket(tmp_path: Path) -> None:
