@@ -57,8 +57,8 @@ class CloudLab:
     def deploy(self, verb: str, *options: str) -> Result:
         """Run a verb with the account's key, and watch for its secrets."""
         argv = [*self.lab.argv(verb), *options]
-        with self.canaries.watching(self.lab.state / "run"):
-            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=400, env=self.environment)
+        with self.canaries.watching(self.lab.state / "run"):  # for as long as a new machine builds the bundle
+            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=2400, env=self.environment)
         self.canaries.check(f"what {verb} wrote", done.stdout + done.stderr)
         return Result(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
 

@@ -26,7 +26,7 @@ from ansible.module_utils.yunkube.docker.machine import (
     network_spec,
 )
 from docker_machines import bounding_set
-from laboratory import docker
+from laboratory import docker, host_image
 
 Json = dict[str, Any]
 
@@ -44,6 +44,7 @@ class Machines:
         """Take a name for network and containers that no other lab has, and the vSwitch's addresses."""
         self.name, self.subnet = name, ipaddress.IPv4Network(subnet)
         self.router = str(self.subnet[-3])
+        self.image = host_image()  # and by it the engine
         self.engine = Docker(socket_path())
         self.keys: dict[str, str] = {}  # public keys by the name of a key pair
 
@@ -87,15 +88,13 @@ class Machines:
             self.engine.delete(f"/networks/{network['Id']}")
 
     def _machine(self, name: str, address: str, keys: tuple[bytes, bytes]) -> Machine:
-        images = [tag for one in self.engine.get("/images/json") for tag in one["RepoTags"] or []]
-        image = next(tag for tag in images if tag.startswith("yunkube-host:debian12-"))
         return Machine(
             cluster=self.name,
             cluster_id="fake-account",
             name=name,
             address=address,
             subnet=self.subnet,
-            image=image,
+            image=self.image,
             command=(ENTRY, self.router),
             keys=keys,
             restart_policy="no",
