@@ -64,6 +64,13 @@ def test_a_list_has_all_pages_by_token(cloud: FakeCloud, client: Client) -> None
     assert client.calls == len(cloud.log) == 3
 
 
+@pytest.mark.parametrize("answer", [{}, {"Instances": {}}, {"Instances": None}, {"Instances": []}, {"TotalCount": 0}])
+def test_an_answer_without_the_list_is_not_an_empty_list(cloud: FakeCloud, client: Client, answer: Json) -> None:
+    cloud.actions["DescribeInstances"] = lambda _: answer
+    with pytest.raises(CloudError, match=r"Instances\.Instance"):
+        list(client.pages("ecs", "DescribeInstances", "Instances", "Instance"))
+
+
 def test_a_list_has_all_pages_by_number(cloud: FakeCloud, client: Client) -> None:
     def describe(given: Json) -> Json:
         start = (int(given["PageNumber"]) - 1) * int(given["PageSize"])

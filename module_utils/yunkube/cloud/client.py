@@ -85,14 +85,14 @@ class Client:
             token: Json = {}
             while True:
                 answer = self.call(product, action, max_results=PAGE["token"], **token, **parameters)
-                yield from (answer.get(outer) or {}).get(inner) or []
+                yield from _entries(action, answer, outer, inner)
                 if not answer.get("NextToken"):
                     return
                 token = {"next_token": answer["NextToken"]}
         seen, number = 0, 1
         while True:
             answer = self.call(product, action, page_number=number, page_size=PAGE["number"], **parameters)
-            entries = (answer.get(outer) or {}).get(inner) or []
+            entries = _entries(action, answer, outer, inner)
             yield from entries
             seen, number = seen + len(entries), number + 1
             if not entries or seen >= int(answer.get("TotalCount") or 0):
@@ -170,7 +170,20 @@ class Client:
         except ValueError as error:
             message = "the answer is no JSON; something between this machine and the API answers in its place"
             raise CloudError(action, "InvalidAnswer", message, product=product) from error
+        if not isinstance(answer, dict):
+            raise CloudError(action, "InvalidAnswer", "the answer is no JSON object", product=product)
         return answer
+
+
+def _entries(action: str, answer: Json, outer: str, inner: str) -> list[Json]:
+    """Return a page's entries; CloudError where the answer has no list: that is not the same as an empty one."""
+    found = answer.get(outer)
+    entries = found.get(inner) if isinstance(found, dict) else None
+    if isinstance(entries, list):
+        return entries
+    raise CloudError(
+        action, "InvalidAnswer", f"the answer has no list {outer}.{inner}", str(answer.get("RequestId", ""))
+    )
 
 
 class _PassingError(Exception):
