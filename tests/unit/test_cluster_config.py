@@ -207,7 +207,7 @@ def test_a_cluster_that_is_right_has_no_findings() -> None:
             "the API's endpoint is localhost:6443, each host itself",
         ),
         ({"cluster_control_plane_endpoint": "10.0.0.1:99999"}, '"10.0.0.1:99999" is not host:port'),
-        ({"cluster_ignore_preflight_errors": ["all"]}, "all would hide the next fault too"),
+        ({"cluster_ignore_preflight_errors": ["all"]}, "all would hide the next fault, too"),
         ({"cluster_bundle_url": "ftp://x"}, "ftp://x is not a URL"),
     ],
 )
@@ -220,8 +220,8 @@ def test_values_that_cannot_be_are_refused(changed: dict[str, Any], complaint: s
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"cluster_registry_host": "node2"}, "node2 is neither in masters nor in nodes"),
-        ({"cluster_addons_host": "elsewhere"}, "elsewhere is neither in masters nor in nodes"),
+        ({"cluster_registry_host": "node2"}, "node2 is in neither masters nor nodes"),
+        ({"cluster_addons_host": "elsewhere"}, "elsewhere is in neither masters nor nodes"),
         ({"cluster_registry_address": "harbor.example"}, '"harbor.example" is not host:port'),
     ],
 )
@@ -252,7 +252,7 @@ def test_an_overlap_is_reported_where_there_is_a_line_to_edit() -> None:
 @pytest.mark.parametrize(
     ("hosts", "groups", "complaint"),
     [
-        ({}, {"nodes": ["node1"], "all": ["node1"]}, ("group masters", "no host in it")),
+        ({}, {"nodes": ["node1"], "all": ["node1"]}, ("group masters", "has no hosts")),
         ({}, {"masters": ["master1"], "nodes": ["master1"]}, ("host master1", "in masters and in nodes")),
         ({"a": "10.77.0.1"}, {"masters": ["a"]}, ("host a", "10.77.0.1 is this machine's own, the gateway")),
         ({"a": "10.77.0.255"}, {"masters": ["a"]}, ("host a", "10.77.0.255 is the network's")),
@@ -264,7 +264,7 @@ def test_an_overlap_is_reported_where_there_is_a_line_to_edit() -> None:
         (
             {"a": "10.244.3.4"},
             {"masters": ["a"]},
-            ("cluster_pod_cidr", "10.244.0.0/16 holds the address of host a, 10.244.3.4"),
+            ("cluster_pod_cidr", "10.244.0.0/16 contains the address of host a, 10.244.3.4"),
         ),
     ],
 )
@@ -312,7 +312,7 @@ def test_an_even_number_of_masters_and_a_host_without_a_role_are_warned_of() -> 
     given = cluster({"a": "10.77.0.2", "b": "10.77.0.3", "c": "10.77.0.4"}, {"masters": ["a", "b"], "nodes": []})
     assert [text.split(";")[0] for text in warnings(given)] == [
         "masters has 2 hosts",
-        "host c is neither in masters nor in nodes and is left alone",
+        "host c is in neither masters nor nodes and is ignored",
     ]
     workers = cluster({"a": "10.77.0.2", "c": "10.77.0.4"}, {"masters": ["a"], "workers": ["c"]})
     assert [text.partition("; ")[2] for text in warnings(workers)] == ['did you mean nodes by group "workers"?']

@@ -133,7 +133,7 @@ def test_a_name_that_nothing_sets_is_found_beside_it_too(mine: Path, verb: Verb)
     done = verb("plan")
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "node_labels: uses x_bb, which nothing sets; did you mean x_b?" in line
+    assert "node_labels: uses x_bb, which is not set anywhere; did you mean x_b?" in line
 
 
 def test_a_cluster_without_instances_says_how_they_are_tagged(cloud: FakeCloud, mine: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_cluster_without_instances_says_how_they_are_tagged(cloud: FakeCloud, 
         env=environment(mine.parent), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "group masters: no host in it; tag the control plane's instances" in done.stderr
+    assert "group masters: has no hosts; tag the control plane's instances" in done.stderr
     assert done.stderr.rstrip().endswith("yunkube-role=master")
 
 

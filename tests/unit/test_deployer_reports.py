@@ -86,10 +86,10 @@ def test_a_playbook_about_the_whole_cluster_refuses_a_limit_of_ansible_playbook(
 
 
 def test_a_warning_of_the_configuration_is_shown_and_is_an_event(deploy: Deploy) -> None:
-    told = 'x_result={"notices": ["host node1 is neither in masters nor in nodes and is left alone"]}'
+    told = 'x_result={"notices": ["host node1 is in neither masters nor nodes and is ignored"]}'
     result = deploy("reports", "up", "-e", told)
     assert result.returncode == 0
-    assert "host node1 is neither in masters" in result.stdout
+    assert "host node1 is in neither masters" in result.stdout
     events = [json.loads(line) for line in deploy("reports", "up", "--json", "-e", told).stdout.splitlines()]
     assert [event["level"] for event in events if event["type"] == "message"] == ["notice"]
 

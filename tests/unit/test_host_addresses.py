@@ -49,10 +49,10 @@ def test_a_host_that_is_reached_by_ipv6_needs_an_ipv4_address() -> None:
     [
         ({"master1": "10.1.0.11", "node1": "10.1.0.21"}, []),
         ({"master1": "{{ x }}", "node1": "{{ x }}"}, []),
-        ({"node1": "10.0.0.300"}, [("node1", "10.0.0.300 is no IPv4 address")]),
-        ({"node1": "2001:db8::1"}, [("node1", "2001:db8::1 is no IPv4 address")]),
+        ({"node1": "10.0.0.300"}, [("node1", "10.0.0.300 is not an IPv4 address")]),
+        ({"node1": "2001:db8::1"}, [("node1", "2001:db8::1 is not an IPv4 address")]),
         ({"master1": "127.0.0.1", "node1": "224.0.0.1"}, [("master1", "127.0.0.1 is no"), ("node1", "224.0.0.1 is")]),
-        ({"master1": "10.1.0.11", "node1": "10.1.0.11"}, [("node1", "10.1.0.11 is that of host master1, too")]),
+        ({"master1": "10.1.0.11", "node1": "10.1.0.11"}, [("node1", "10.1.0.11 is also that of host master1")]),
         ({"nfs": "nowhere"}, []),
     ],
 )

@@ -90,7 +90,7 @@ def test_names_in_quotes_are_text(tmp_path: Path) -> None:
 def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
     text = "all:\n  children:\n    masters:\n      hosts: [master1]\n"
     assert said(tmp_path, text) == [
-        "hosts.yml:3: group masters: no host in it; put the control plane's hosts into it",
+        "hosts.yml:3: group masters: has no hosts; add the control plane's hosts to it",
         "hosts.yml:4: hosts: a list, which Ansible does not read here; write each name as a key, such as `master1:`",
     ]
 
@@ -141,7 +141,7 @@ def test_no_playbook_goes_on_without_a_control_plane(tmp_path: Path, playbook: s
     written(tmp_path, "---\ncluster_provider: existing\n")
     done = play(tmp_path, f"{playbook}.yml")
     assert done.returncode == 2, done.stdout + done.stderr
-    where = f'{tmp_path}/hosts.yml:1: group masters: no host in it; did you mean that by group "master"?'
+    where = f'{tmp_path}/hosts.yml:1: group masters: has no hosts; did you mean that by group "master"?'
     assert "".join(where.split()) in "".join(done.stdout.split())  # Ansible breaks lines
 
 

@@ -27,14 +27,17 @@ def said(folder: Path, text: str, hosts: str = HOSTS, name: str = "cluster.yml")
     ("text", "wrong"),
     [
         ("x_ip: 192.0.2.11\n", []),
-        ("x_ips: 192.0.2.11\n", ["hosts.yml:1 ansible_host uses x_ip, which nothing sets; did you mean x_ips?"]),
-        ("x_ip: 1\ncluster_pod_cidr: '{{ x }}'\n", ["cluster.yml:2 cluster_pod_cidr uses x, which nothing sets"]),
-        ("x_ip: 1\nnode_labels: {a: ['{{ y }}']}\n", ["cluster.yml:2 node_labels uses y, which nothing sets"]),
-        ("x_ip: '{{ x_net }}.11'\n", ["cluster.yml:1 x_ip uses x_net, which nothing sets"]),
+        ("x_ips: 192.0.2.11\n", ["hosts.yml:1 ansible_host uses x_ip, which is not set anywhere; did you mean x_ips?"]),
+        (
+            "x_ip: 1\ncluster_pod_cidr: '{{ x }}'\n",
+            ["cluster.yml:2 cluster_pod_cidr uses x, which is not set anywhere"],
+        ),
+        ("x_ip: 1\nnode_labels: {a: ['{{ y }}']}\n", ["cluster.yml:2 node_labels uses y, which is not set anywhere"]),
+        ("x_ip: '{{ x_net }}.11'\n", ["cluster.yml:1 x_ip uses x_net, which is not set anywhere"]),
         ("x_ip: 1\nx_of_others: '{{ unknown }}'\n", []),
         ("x_ip: 1\ncluster_name: '{{ cluster_dns_domian }}'\n", ["did you mean cluster_dns_domain?"]),
-        ("x_ip: 1\ncluster_name: '{{ x_ip }'\n", ["cluster.yml:2 cluster_name is no template: "]),
-        ("x_ip: 1\ncluster_name: '{% if x_ip %}a'\n", ["cluster.yml:2 cluster_name is no template: "]),
+        ("x_ip: 1\ncluster_name: '{{ x_ip }'\n", ["cluster.yml:2 cluster_name is not a valid template: "]),
+        ("x_ip: 1\ncluster_name: '{% if x_ip %}a'\n", ["cluster.yml:2 cluster_name is not a valid template: "]),
         (
             # A default, a test, what Ansible defines, and names of the template itself.
             (
@@ -45,8 +48,11 @@ def said(folder: Path, text: str, hosts: str = HOSTS, name: str = "cluster.yml")
             [],
         ),
         ("x_ip: 1\ncluster_name: '{{ [1] | product([2]) | list | community.general.json_query(1) }}'\n", []),
-        ("x_ip: 1\ncluster_name: '{{ 10 | nosuch }}'\n", ["cluster_name is no template: there is no filter nosuch"]),
-        ("x_ip: 1\ncluster_name: '{{ 1 is sux }}'\n", ["cluster_name is no template: there is no test sux"]),
+        (
+            "x_ip: 1\ncluster_name: '{{ 10 | nosuch }}'\n",
+            ["cluster_name is not a valid template: there is no filter nosuch"],
+        ),
+        ("x_ip: 1\ncluster_name: '{{ 1 is sux }}'\n", ["cluster_name is not a valid template: there is no test sux"]),
         ("x_ip: 1\ncluster_name: \"{{ 'a' | b64encode is success or [] is superset([]) }}\"\n", []),
         ("x_ip: &a ['{{ x_ip }}']\n", []),
         ("x_ip: !unsafe '{{ x }}'\n", []),
@@ -58,7 +64,7 @@ def test_a_name_that_nothing_sets_is_named_with_its_line(tmp_path: Path, text: s
     assert all(part in line for part, line in zip(wrong, found, strict=True)), found
 
 
-ITSELF = "names itself, so nothing gives it a value; write the value, or take the line out"
+ITSELF = "names itself, so it has no value; set a value, or delete the line"
 TWO = "all: {children: {masters: {hosts: {m1: {x_b: '{{ cluster_name }}'}, m2: {x_b: b}}}}}\n"
 
 
@@ -73,22 +79,22 @@ TWO = "all: {children: {masters: {hosts: {m1: {x_b: '{{ cluster_name }}'}, m2: {
         (
             "",
             "cluster_name: '{{ x_b }}'\nx_b: \"{{ cluster_name ~ 'a' }}\"\n",
-            ["cluster.yml:1 cluster_name is made of x_b (cluster.yml:2), which is made of it again, so nothing gives"],
+            ["cluster.yml:1 cluster_name refers to x_b (cluster.yml:2), which refers back to it, so it has"],
         ),
         (
             "",
             "cluster_name: '{{ x_b }}'\nx_b: '{{ x_c.d[0] }}'\nx_c: {d: ['{{ x_b }}']}\n",
-            ["cluster.yml:2 x_b is made of x_c (cluster.yml:3), which is made of it again"],
+            ["cluster.yml:2 x_b refers to x_c (cluster.yml:3), which refers back to it"],
         ),
         (
             TWO,
             "cluster_name: '{{ x_b }}'\n",
-            ["cluster.yml:1 cluster_name is made of x_b (hosts.yml:1), which is made"],
+            ["cluster.yml:1 cluster_name refers to x_b (hosts.yml:1), which refers"],
         ),
         (
             "all: {children: {masters: {hosts: {a: , b: }, vars: {ansible_user: '{{ x_u }}'}}}}\n",
             "x_u: '{{ ansible_user }}'\n",
-            ["hosts.yml:1 ansible_user is made of x_u (cluster.yml:1), which is made of it again"],
+            ["hosts.yml:1 ansible_user refers to x_u (cluster.yml:1), which refers back to it"],
         ),
         (
             "all: {children: {masters: {hosts: {a: {ansible_host: '{{ ansible_host }}'}}}}}\n",
@@ -141,7 +147,7 @@ def test_a_loop_is_left_alone_where_what_cannot_be_read_may_end_it(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("\"{{ hostvars['master9'].x_ip }}\"", ["names the host master9, which there is not; did you mean master1?"]),
+        ("\"{{ hostvars['master9'].x_ip }}\"", ["names the host master9, which does not exist; did you mean master1?"]),
         ("\"{{ hostvars['master1'].x_ip ~ hostvars['localhost'].a ~ hostvars[x_ip] }}\"", []),
         ("\"{{ hostvars['master9'].x_ip | default('a') }}\"", []),
         ("\"{{ 'a' if true else hostvars['master9'].x_ip }}\"", []),
@@ -197,8 +203,8 @@ def test_the_command_refuses_all_of_them_at_once(tmp_path: Path) -> None:
         Source(tmp_path).check()
     lines = str(refused.value).splitlines()
     assert [line.partition("; ")[0].removeprefix(f"{tmp_path}/") for line in lines] == [
-        "group_vars/all/cluster.yml:1: cluster_pod_cidr: uses x, which nothing sets",
-        "hosts.yml:1: ansible_host: uses x_ip, which nothing sets",
+        "group_vars/all/cluster.yml:1: cluster_pod_cidr: uses x, which is not set anywhere",
+        "hosts.yml:1: ansible_host: uses x_ip, which is not set anywhere",
     ]
     Source(tmp_path).check(["x", "x_ip"])
 

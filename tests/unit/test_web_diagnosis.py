@@ -51,7 +51,7 @@ def waiting(reason: str, message: str = "") -> Json:
     ("answer", "remedy"),
     [
         ('failed to resolve reference "r/web:9": not found', "push it first"),
-        ("unexpected status from HEAD request: 401 Unauthorized", "another login"),
+        ("unexpected status from HEAD request: 401 Unauthorized", "refuses the login"),
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "certificate"),
         ("dial tcp 10.0.0.1:443: connect: connection refused", "can the nodes reach it"),
     ],
@@ -76,7 +76,7 @@ def test_a_crash_shows_exit_code_and_last_words() -> None:
     container = {**waiting("CrashLoopBackOff"), "lastState": {"terminated": ENDED}, "restartCount": 3}
     check, message, lasting = said(container, log="one\nno database\n")
     assert (check, lasting) == ("crash", True)
-    assert message == "the program ends with exit code 1, 3 restarts; its last words: one | no database"
+    assert message == "the program exits with code 1, 3 restarts; end of its log: one | no database"
     assert said({**container, "restartCount": 1})[2] is False
 
 
@@ -131,7 +131,7 @@ def test_a_quota_is_told_with_what_it_has() -> None:
     failed = {"type": "ReplicaFailure", "status": "True", "message": text}
     check, message, _ = said(owner=[failed])
     assert check == "quota"
-    assert message == "quota few has no room for a pod: it asks for pods=1, in use is pods=1 of pods=1"
+    assert message == "quota few has no room for a pod: it requests pods=1; pods=1 of pods=1 is used"
 
 
 def test_a_ready_pod_has_no_trouble_and_a_new_one_none_yet() -> None:

@@ -95,7 +95,7 @@ def test_what_the_api_says_of_an_object_has_its_file(tmp_path: Path) -> None:
     plugin = load_plugin("action/web_services")
     *_, origins = plugin.resolve([{"name": "web", "namespace": "shop", "manifests": ["a.yaml"]}], tmp_path)
     said = [
-        "ReplicationController shop/web: the API knows no kind",
+        "ReplicationController shop/web: the API server has no kind",
         "Service web: taken",
         "Pod web: is",
         "pod web-1 is",

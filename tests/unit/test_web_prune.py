@@ -138,7 +138,7 @@ def test_a_kind_that_no_definition_brings_is_told(fake: FakeKubeApi) -> None:
     ((service, trouble),) = deploy(fake, shop).faults
     assert (service, trouble.message) == (
         "default/shop",
-        "Region first: the API knows no kind Region in shop.example/v1",
+        "Region first: the API server has no kind Region in shop.example/v1",
     )
 
 
@@ -288,6 +288,6 @@ def test_a_kind_that_the_api_does_not_know_is_a_fault_of_its_service_alone(fake:
         run = deploy(fake, {"name": "old", "resources": [old]}, WEB, dry_run=dry_run)
         ((name, trouble),) = run.faults
         assert name == "default/old"
-        assert trouble.message == "Deployment old: the API knows no kind Deployment in extensions/v1beta1"
+        assert trouble.message == "Deployment old: the API server has no kind Deployment in extensions/v1beta1"
         assert "apps/v1" in trouble.remedy
     assert DEPLOYMENT in fake.objects

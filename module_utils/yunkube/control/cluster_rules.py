@@ -1,4 +1,4 @@
-"""What must hold between the values of one cluster, whatever file they came from.
+"""Conditions between the values of one cluster, whatever file they came from.
 
 Every rule yields (key, message, remedy); the caller finds the file and the line. A key that
 names a host begins with `host `.
@@ -26,7 +26,7 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 DASHBOARDS = ("headlamp", "kube_web_view")
 _PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
-# What other projects call the group of nodes.
+# Other projects' names for the group of nodes.
 NODE_GROUPS = ("workers", "worker", "node", "kube_node", "kube-node", "agents", "agent", "minions")
 _NODE_PREFIX = 24  # every node takes a /24 of the pods' range
 
@@ -80,7 +80,7 @@ def findings(cluster: Cluster) -> Iterator[Finding]:
 
 
 def warnings(cluster: Cluster) -> Iterator[str]:
-    """Yield what works and is probably not meant."""
+    """Yield what works but is probably not intended."""
     if cluster.masters and len(cluster.masters) % 2 == 0:
         count = len(cluster.masters)
         yield f"masters has {count} hosts; etcd survives no more losses with {count} members than with {count - 1}"
@@ -88,14 +88,14 @@ def warnings(cluster: Cluster) -> Iterator[str]:
         if host not in cluster.masters and host not in cluster.nodes:
             group = next((name for name in NODE_GROUPS if host in cluster.groups.get(name, ())), None)
             meant = f'; did you mean nodes by group "{group}"?' if group else ""
-            yield f"host {host} is neither in masters nor in nodes and is left alone{meant}"
+            yield f"host {host} is in neither masters nor nodes and is ignored{meant}"
 
 
 def names(cluster: Cluster) -> Iterator[Finding]:
-    """Names that become DNS names must be able to."""
+    """Names that become DNS names must be valid ones."""
     name = cluster.text("cluster_name")
     if not name:
-        yield "cluster_name", "has no value", "give it a name that no other of your clusters has, such as prod"
+        yield "cluster_name", "has no value", "give it a name that none of your other clusters has, such as prod"
     elif not _LABEL.fullmatch(name):
         yield (
             "cluster_name",
@@ -139,33 +139,33 @@ def ranges(cluster: Cluster) -> Iterator[Finding]:
 
 
 def overlaps(cluster: Cluster) -> Iterator[Finding]:
-    """No range may meet another one, or hold a host."""
+    """No range may overlap another one, or contain a host."""
     keys = ["cluster_pod_cidr", "cluster_service_cidr"]
     if cluster.text("cluster_provider") == "docker":
         keys.append("docker_hosts_subnet")
-    keys.sort(key=lambda key: key not in cluster.written)  # so that a fault is where there is a line to edit
+    keys.sort(key=lambda key: key not in cluster.written)  # so that a fault points to a line that can be edited
     taken = [(key, network) for key in keys if (network := cluster.network(key))]
     for (key, network), (other, its) in combinations(taken, 2):
         if network.overlaps(its):
-            yield key, f"{network} overlaps {other} {its}", "choose ranges that do not meet"
+            yield key, f"{network} overlaps {other} {its}", "choose ranges that do not overlap"
     for key, network in taken:
         if key == "docker_hosts_subnet":
             continue
         for host, address in cluster.hosts.items():
             if (ip := _address(address)) and ip in network:
-                yield key, f"{network} holds the address of host {host}, {address}", "choose a range that no host is in"
+                yield key, f"{network} contains the address of host {host}, {address}", "choose a range without hosts"
 
 
 def hosts(cluster: Cluster) -> Iterator[Finding]:
-    """There is a master, and nobody is two things or shares an address."""
+    """There is a master, and no host is in both groups or shares an address."""
     if not cluster.masters and not cluster.hosts_pending:
         meant = closest(
             "masters", [group for group in cluster.groups if group not in ("all", "ungrouped", "masters", "nodes")]
         )
-        hint = f'did you mean that by group "{meant}"?' if meant else "put the control plane's hosts into it"
+        hint = f'did you mean that by group "{meant}"?' if meant else "add the control plane's hosts to it"
         if cluster.tagged:
             hint = cloud_rules.TAG_THEM
-        yield "group masters", "no host in it", hint
+        yield "group masters", "has no hosts", hint
     for host in cluster.masters:
         if host in cluster.nodes:
             yield f"host {host}", "in masters and in nodes", "leave it in masters, with node_taints: [] for pods"
@@ -189,7 +189,7 @@ def hosts(cluster: Cluster) -> Iterator[Finding]:
 
 
 def node_addresses(cluster: Cluster) -> Iterator[Finding]:
-    """The address of a node among the others is IPv4, and its own."""
+    """A node's address is IPv4, and no other host's."""
     owners: dict[str, str] = {}
     for host in dict.fromkeys((*cluster.masters, *cluster.nodes)):
         text = cluster.node_ips.get(host, "")
@@ -197,16 +197,16 @@ def node_addresses(cluster: Cluster) -> Iterator[Finding]:
         if not text or shapes.is_template(text):
             continue
         if ip is None:
-            yield key, f"{text} is no IPv4 address", "write the one at which the other hosts reach it"
+            yield key, f"{text} is not an IPv4 address", "write the one at which the other hosts reach it"
         elif ip.is_loopback or ip.is_unspecified or ip.is_multicast:
-            yield key, f"{text} is no address of one host", "write the one at which the other hosts reach it"
+            yield key, f"{text} is not a host address", "write the one at which the other hosts reach it"
         elif text in owners:
-            yield key, f"{text} is that of host {owners[text]}, too", "give each host its own"
+            yield key, f"{text} is also that of host {owners[text]}", "give each host its own"
         owners.setdefault(text, host)
 
 
 def docker(cluster: Cluster) -> Iterator[Finding]:
-    """Docker hosts live in the network that is made for them."""
+    """Docker hosts are in the network that is created for them."""
     if cluster.text("cluster_provider") != "docker" or not cluster.text("docker_hosts_subnet"):
         return
     yield from _range("docker_hosts_subnet", cluster.text("docker_hosts_subnet"))
@@ -225,7 +225,7 @@ def docker(cluster: Cluster) -> Iterator[Finding]:
 
 
 def control_plane(cluster: Cluster) -> Iterator[Finding]:
-    """The API has an address, and the host that starts it is a master."""
+    """The API has an address, and the control plane host is a master."""
     host, endpoint = cluster.text("cluster_control_plane_host"), cluster.text("cluster_control_plane_endpoint")
     if host and cluster.masters and host not in cluster.masters:
         yield "cluster_control_plane_host", f"{host} is not in group masters", f"name {', '.join(cluster.masters)}"
@@ -259,21 +259,21 @@ def _port_range(configuration: Any) -> str:
 
 
 def addons(cluster: Cluster) -> Iterator[Finding]:
-    """What stands on one host stands on one that there is, at a port that there is."""
+    """Addons and the registry are on an existing host, at a valid port."""
     known = [*cluster.masters, *cluster.nodes]
     for key in ("cluster_registry_host", "cluster_addons_host"):
         host = cluster.text(key)
         if host and known and host not in known:
             meant = closest(host, known)
             remedy = f"did you mean {meant}?" if meant else f"name one of {', '.join(known)}"
-            yield key, f"{host} is neither in masters nor in nodes", remedy
+            yield key, f"{host} is in neither masters nor nodes", remedy
     address = cluster.text("cluster_registry_address")
     if address and not _is_endpoint(address):
         yield "cluster_registry_address", f'"{address}" is not host:port', "write one such as harbor.example.com:443"
 
 
 def dashboard(cluster: Cluster) -> Iterator[Finding]:
-    """A dashboard has a node port, and one that is given tokens of the cluster is exactly the one that was chosen."""
+    """A dashboard has a node port, and one that gets tokens of the cluster is pinned to the chosen image."""
     provider, port = cluster.text("dashboard_provider"), cluster.values.get("dashboard_node_port")
     if provider not in DASHBOARDS:
         return
@@ -286,22 +286,22 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
         and not cluster.values.get("dashboard_headlamp_allow_tag")
     ):
         remedy = "write NAME@sha256:DIGEST as roles/dashboard/README.md says, or dashboard_provider: kube_web_view"
-        message = f"{image} names no digest, so anyone who moves its tag gets the tokens of its users"
+        message = f"{image} names no digest, so whoever moves its tag gets its users' tokens"
         yield "dashboard_headlamp_image", message, f"{remedy}; dashboard_headlamp_allow_tag: true accepts it"
 
 
 def safety(cluster: Cluster) -> Iterator[Finding]:
-    """Values that would hide faults, or lead nowhere."""
+    """Values that would hide faults, or remove system folders."""
     if "all" in (cluster.values.get("cluster_ignore_preflight_errors") or []):
-        yield "cluster_ignore_preflight_errors", "all would hide the next fault too", "name the checks to ignore"
+        yield "cluster_ignore_preflight_errors", "all would hide the next fault, too", "name the checks to ignore"
     for path in cluster.values.get("teardown_paths") or []:
         if is_system(path):
             remedy = "name the folder that pods wrote to, such as /srv/data"
-            yield "teardown_paths", f"{path} is a folder of the system, which down would remove", remedy
+            yield "teardown_paths", f"{path} is a system folder, which down would remove", remedy
 
 
 def web_services(cluster: Cluster) -> Iterator[Finding]:
-    """Every web service has a name and a port of its own, and says either an image or files."""
+    """Every web service has a name and a port of its own, and either an image or files."""
     key, declared = "web_services", cluster.values.get("web_services") or []
     names: set[tuple[str, str]] = set()
     ports: dict[int, str] = {}
@@ -344,7 +344,7 @@ def _place(name: str, space: str) -> Iterator[tuple[str, str]]:
 
 
 def _environment(service: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with environment variables, without a value of one."""
+    """Yield what is wrong with environment variables, without showing a value."""
     env, sources = service.get("env") or {}, service.get("env_from") or []
     for name, value in env.items() if isinstance(env, Mapping) else ():
         if isinstance(value, Mapping):
@@ -415,7 +415,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_endpoint(text: str) -> bool:
-    """Say whether it is host:port, with a port that there is."""
+    """Say whether it is host:port, with a valid port."""
     return bool(_ENDPOINT.fullmatch(text)) and 1 <= int(text.rpartition(":")[2]) <= 65535
 
 
@@ -424,12 +424,12 @@ def _is_domain(text: str) -> bool:
 
 
 def as_domain(text: str, otherwise: str = "node1") -> str:
-    """Return a name that DNS can hold; another one where nothing of the text is left."""
+    """Return a valid DNS name; a default if nothing of the text is left."""
     return re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.") or otherwise
 
 
 def _free(name: str, taken: Collection[str]) -> str:
-    """Return the name, with a number where somebody else has it."""
+    """Return the name, with a number appended if it is taken."""
     numbered = (f"{name.rstrip('0123456789')}{number}" for number in range(1, len(taken) + 2))
     return name if name not in taken else next(one for one in numbered if one not in taken)
 

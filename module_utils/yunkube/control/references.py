@@ -1,4 +1,4 @@
-"""Find templates of an inventory that cannot be filled in: names that nothing defines, loops, and what is no template.
+"""Find templates of an inventory that cannot be evaluated: undefined names, loops, and invalid templates.
 
 Ansible finds that when a task needs the value, and names no file.
 """
@@ -36,7 +36,7 @@ Complaint = tuple[Entry, str, str]
 
 
 class Need(NamedTuple):
-    """What a template looks up however it goes on: a name, and a path inside of it."""
+    """What a template always looks up: a name, and a path inside of it."""
 
     name: str
     path: tuple[Any, ...]
@@ -68,7 +68,7 @@ def complaints(inventory: Inventory, known: Collection[str]) -> Iterator[Complai
                 try:
                     names = _names(text)
                 except TemplateSyntaxError as error:
-                    yield entry, f"is no template: {error.message}", "correct the expression in {{ }}"
+                    yield entry, f"is not a valid template: {error.message}", "correct the expression in {{ }}"
                     continue
                 for name in sorted(names):
                     if name in entries and name not in looked:
@@ -76,8 +76,8 @@ def complaints(inventory: Inventory, known: Collection[str]) -> Iterator[Complai
                         waiting.append(name)
                     if not (inventory.unread or name in entries or name in known or _is_special(name)):
                         meant = closest(name, {*entries, *known} - {entry.key})
-                        hint = f"did you mean {meant}?" if meant else f"set {name}, or write the value itself"
-                        yield entry, f"uses {name}, which nothing sets", hint
+                        hint = f"did you mean {meant}?" if meant else f"set {name}, or use the value itself"
+                        yield entry, f"uses {name}, which is not set anywhere", hint
                 if not inventory.unread:
                     yield from _absent(entry, text, entries, inventory)
     yield from _loops(inventory)
@@ -108,13 +108,13 @@ def _is_plugin(kind: str, name: str) -> bool:
 
 @functools.cache
 def _own(kind: str) -> frozenset[str]:
-    """Return the names of Ansible's filters or tests, as its sources map them; its loader is slow and global."""
+    """Return the names of Ansible's filters or tests, read from its sources; its loader is slow and global."""
     folder = Path(ansible.__file__).parent / "plugins" / kind
     return frozenset(name for file in folder.glob("*.py") for name in re.findall(r"['\"](\w+)['\"]:", file.read_text()))
 
 
 def _unknown(value: Any) -> Any:
-    """Stand for a filter or a test: nothing is filled in here."""
+    """Stand in for a filter or a test: nothing is evaluated here."""
     return value
 
 
@@ -201,7 +201,7 @@ def _path(node: nodes.Node) -> tuple[str, tuple[Any, ...]]:
 
 
 def _absent(entry: Entry, text: str, entries: Mapping[str, list[Entry]], inventory: Inventory) -> Iterator[Complaint]:
-    """Yield the constants of a template that name what there is not: a host, or a host's key of a dictionary."""
+    """Yield the constants of a template that name something missing: a host, or a host's key of a dictionary."""
     for name, path, guarded in _needs(text):
         if guarded or not path:
             continue
@@ -209,8 +209,8 @@ def _absent(entry: Entry, text: str, entries: Mapping[str, list[Entry]], invento
             hosts = {one for host in inventory.hosts for one in expanded(host)}
             if path[0] not in {*hosts, *_HERE}:
                 meant = closest(path[0], hosts)
-                hint = f"did you mean {meant}?" if meant else "write the name of a host in hosts.yml"
-                yield entry, f"names the host {path[0]}, which there is not", hint
+                hint = f"did you mean {meant}?" if meant else "use the name of a host in hosts.yml"
+                yield entry, f"names the host {path[0]}, which does not exist", hint
         source = entries.get(name, [])
         if path[0] is _HOST and len(source) == 1 and isinstance(source[0].value, Mapping):
             lacking = sorted(_hosts_of(entry, entries, inventory) - set(source[0].value))
@@ -220,7 +220,7 @@ def _absent(entry: Entry, text: str, entries: Mapping[str, list[Entry]], invento
 
 
 def _hosts_of(entry: Entry, entries: Mapping[str, list[Entry]], inventory: Inventory) -> set[str]:
-    """Return the hosts that surely take an entry: which groups a host is in is not known here."""
+    """Return the hosts that certainly get an entry: the groups of a host are not known here."""
     if entry.scope in inventory.hosts:
         return set(expanded(entry.scope))
     if entry.scope != "all" or not set(inventory.groups) <= {"all", "masters", "nodes"}:
@@ -280,7 +280,7 @@ def _views(inventory: Inventory) -> Iterator[tuple[str, dict[str, list[Entry]]]]
 
 
 def _ways(host: str, visible: Mapping[str, list[Entry]]) -> dict[Leaf, Leaf]:
-    """Return the templates that surely lead back to themselves or into a loop, each with the next one on its way."""
+    """Return the templates that certainly lead back to themselves or into a loop, each with the next on its path."""
     leaves = {
         Leaf(id(entry), path): _needs(text)
         for entries in visible.values()
@@ -320,9 +320,9 @@ def _loop(entries: list[Entry]) -> Complaint:
     """Return the complaint about a loop, at the first of its entries that is ours or Ansible's."""
     first = min(range(len(entries)), key=lambda one: _order(entries[one]))
     head, *rest = entries[first:] + entries[:first]
-    names = ", which is made of ".join(f"{one.key} ({_place(one)})" for one in rest)
-    what = f"is made of {names}, which is made of it again" if rest else "names itself"
-    return head, f"{what}, so nothing gives it a value", "write the value, or take the line out"
+    names = ", which refers to ".join(f"{one.key} ({_place(one)})" for one in rest)
+    what = f"refers to {names}, which refers back to it" if rest else "names itself"
+    return head, f"{what}, so it has no value", "set a value, or delete the line"
 
 
 def _order(entry: Entry) -> tuple[bool, str, int]:

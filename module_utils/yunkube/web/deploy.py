@@ -1,4 +1,4 @@
-"""All declared web services, brought into the cluster: applied, followed, recorded, and what is gone is removed.
+"""Deploys all declared web services: applies, follows and records them, and removes what is no longer declared.
 
 The record is a ConfigMap that names every object applied. It is written before the first of them is, so
 that a run that was cut short leaves nothing unknown. What is no longer declared and stays is still in it.
@@ -30,9 +30,9 @@ RECORD: Json = {
     "metadata": {"name": "yunkube-web-services", "namespace": "kube-system"},
 }
 RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
-# What every namespace has of itself, or what follows what it belongs to.
+# What every namespace has by default, or what is removed with its owner.
 INCIDENTAL = ("Event", "Endpoints", "EndpointSlice", "ControllerRevision", "Lease")
-GONE = 120  # seconds for what is removed to end: more than pods are given
+GONE = 120  # seconds for removed objects to end: more than pods' grace period
 KNOWN = 30  # seconds for the API to serve a kind whose definition was applied
 
 
@@ -56,7 +56,7 @@ def read_record(found: Json | None) -> list[Json]:
 
 
 class NotAgreedError(Exception):
-    """Objects would be removed, and nobody has agreed to that."""
+    """Objects would be removed, which nobody has confirmed."""
 
     def __init__(self, names: list[str]) -> None:
         """Name them."""
@@ -108,7 +108,7 @@ class Deploy:
             raise NotAgreedError(names)
 
     def _sort_out(self, manifest: Json, prune: str) -> None:
-        """Decide what becomes of an object that is no longer declared: removed, kept, or no longer ours."""
+        """Decide what happens to an object that is no longer declared: removed, kept, or no longer ours."""
         path = self._path(manifest)
         found = self.api.find(path) if path else None
         if found is None or not self._ownership.owns(found, manifest):
@@ -176,7 +176,7 @@ class Deploy:
         return {**manifest, "metadata": {**metadata, "namespace": service["namespace"]}}
 
     def _is_known(self, manifest: Json) -> bool:
-        """Say whether the API knows a manifest's kind, or will when the declared definitions are applied."""
+        """Say whether the API server knows a manifest's kind, or will once the declared definitions are applied."""
         return bool(self._path(manifest)) or (manifest["apiVersion"], manifest["kind"]) in self._scopes
 
     def _is_to_make(self, space: str) -> bool:
@@ -273,7 +273,7 @@ class Deploy:
             self._workloads.append(workload)
 
     def _wait_until_known(self, definition: Json) -> None:
-        """Wait until the API serves what a definition that was just applied brings."""
+        """Wait until the API server serves the kind of a definition that was just applied."""
         deadline = time.monotonic() + KNOWN
         scopes = web_service.scopes_of(definition)
         kinds = [as_manifest({"apiVersion": version, "kind": kind, "name": ""}) for version, kind in scopes]
@@ -281,7 +281,9 @@ class Deploy:
         while not all(map(self._path, kinds)):
             if time.monotonic() > deadline:
                 name = kube_objects.name_of(definition)
-                raise KubeError(f"{name}: the API does not serve it after {KNOWN} s; kubectl describe it", status=504)
+                raise KubeError(
+                    f"{name}: the API server does not serve it after {KNOWN} s; see kubectl describe", status=504
+                )
             time.sleep(web_rollout.PAUSE)
             self.api.forget_kinds()
 
@@ -319,7 +321,7 @@ class Deploy:
             self.faults.append((service, trouble))
 
     def _remove(self, manifest: Json) -> str:
-        """Remove an object that still is ours; return its path when it is to be waited for."""
+        """Remove an object that is still ours; return its path if its end must be awaited."""
         path = self._path(manifest)
         found = self.api.find(path) if path else None
         if found is None or not self._ownership.owns(found, manifest):
@@ -338,7 +340,9 @@ class Deploy:
         deadline = time.monotonic() + GONE
         while paths := [path for path in paths if self.api.find(path) is not None]:
             if time.monotonic() > deadline:
-                raise KubeError(f"not gone after {GONE} s: {joined(paths)}; is the node of its pods well?", status=504)
+                raise KubeError(
+                    f"not gone after {GONE} s: {joined(paths)}; is the node of its pods healthy?", status=504
+                )
             time.sleep(web_rollout.PAUSE)
 
     def _remove_namespace(self, manifest: Json) -> None:
@@ -423,7 +427,7 @@ def is_leaving(found: Json) -> bool:
 
 
 def spaces_of(manifests: list[Json]) -> list[str]:
-    """Return the namespaces that objects stand in and do not bring themselves."""
+    """Return the namespaces that objects are in and do not bring themselves."""
     brought = {one["metadata"]["name"] for one in manifests if one["kind"] == "Namespace"}
     wanted = dict.fromkeys(one["metadata"]["namespace"] for one in manifests if one["metadata"].get("namespace"))
     return [space for space in wanted if space not in brought]

@@ -1,4 +1,4 @@
-"""Why a workload's pods do not run, in one line with what to do; read from what the cluster says of them."""
+"""Why a workload's pods do not run, in one line with what to do; read from the cluster's objects and events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VERSIONS = {
 
 
 class Trouble(t.NamedTuple):
-    """What is wrong, what to do, and whether waiting is of no use."""
+    """What is wrong, what to do, and whether waiting is useless."""
 
     check: str
     message: str
@@ -37,7 +37,7 @@ class Trouble(t.NamedTuple):
 
 
 class Seen(t.NamedTuple):
-    """What the API says of a workload at one moment."""
+    """A workload's state in the API at one moment."""
 
     workload: Json
     pods: list[Json]
@@ -78,7 +78,7 @@ def owned(found: t.Iterable[Json], owner: Json) -> list[Json]:
 
 
 def log_of(api: KubeApi) -> Log:
-    """Return what reads the last lines of a container's log; a log that cannot be had has none."""
+    """Return a reader of the last lines of a container's log; a log that is not available has none."""
 
     def read(pod: Json, container: str, previous: bool) -> str:
         metadata = pod["metadata"]
@@ -122,9 +122,9 @@ def _refused(message: str) -> Trouble:
     )
     if quota:
         name, requested, used, limited = quota.groups()
-        said = f"quota {name} has no room for a pod: it asks for {requested}, in use is {used} of {limited}"
+        said = f"quota {name} has no room for a pod: it requests {requested}; {used} of {limited} is used"
         return Trouble("quota", said, "lower cpu, memory or replicas, or raise the quota", True)
-    return Trouble("refused", f"the cluster creates no pod: {message}", "change what it names", True)
+    return Trouble("refused", f"the cluster creates no pod: {message}", "correct what the message names", True)
 
 
 def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -150,18 +150,18 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
     lasting = container.get("restartCount", 0) >= RESTARTS
     if ended.get("reason") == "OOMKilled":
         limit = _spec_of(pod, container).get("resources", {}).get("limits", {}).get("memory", "its limit")
-        said = f"a pod was killed because it takes more memory than its limit of {limit}"
+        said = f"a pod was killed because it used more memory than its limit of {limit}"
         return Trouble("memory", said + _last(log(pod, container["name"], True)), "raise memory", lasting)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Trouble("container", f"a container cannot start: {message}", "change what it names", True)
+        return Trouble("container", f"a container cannot start: {message}", "correct what the message names", True)
     probe = _probe(pod, container, events, log)
     killed = any(event.get("reason") == "Killing" and "failed" in str(event.get("message")) for event in events)
     if ended and not killed:
-        # While it runs once more, the log before is the one that tells; it may be running by now.
-        said = f"the program ends with exit code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
+        # While it runs again, the previous log shows the cause; it may be running by now.
+        said = f"the program exits with code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
         again = "terminated" not in container.get("state", {})
         text = log(pod, container["name"], again) or log(pod, container["name"], not again)
-        return Trouble("crash", said + _last(text), "see its log; is its configuration (env) right?", lasting)
+        return Trouble("crash", said + _last(text), "see its log; is its configuration (env) correct?", lasting)
     return probe
 
 
@@ -172,17 +172,17 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
     answer = re.sub(r"^(ErrImagePull: )?(rpc error: code = \w+ desc = )?", "", answer)
     said = f"the image {image} cannot be pulled: {answer}"
     if reason == "InvalidImageName":
-        return Trouble("image", f"{image} is no name of an image: {message}", "correct image", True)
+        return Trouble("image", f"{image} is not a valid image name: {message}", "correct image", True)
     if reason == "ErrImageNeverPull":
-        remedy = "bring the image to the nodes, or take another pull_policy than Never"
+        remedy = "load the image on the nodes, or use a pull_policy other than Never"
     elif re.search(r"401|403|unauthorized|denied|authorization", answer, re.IGNORECASE):
-        remedy = "the registry wants another login: correct that, or the image's name"
+        remedy = "the registry refuses the login: correct it, or the image's name"
     elif re.search(r"x509|certificate", answer):
         remedy = "the node does not trust the registry's certificate"
     elif re.search(r"not found|manifest unknown", answer):
         remedy = "correct image, or push it first"
     else:
-        remedy = "is the registry's name right, and can the nodes reach it?"
+        remedy = "is the registry's name correct, and can the nodes reach it?"
     return Trouble("image", said, remedy, reason != "ErrImagePull")
 
 
@@ -200,13 +200,13 @@ def _probe(pod: Json, container: Json, events: list[Json], log: Log) -> Trouble 
     last = _last(log(pod, container["name"], False))
     if "connection refused" in message:
         said = f"the {kind} probe failed: nothing listens on port {port} of the pod"
-        return Trouble("probe", said + last, "set port to the one that the program listens at")
+        return Trouble("probe", said + last, "set port to the one that the program listens on")
     if code := re.search(r"statuscode: (\d+)", message):
         said = f"the {kind} probe failed: {what} was answered with {code[1]}"
         return Trouble("probe", said + last, "correct probe.path, or the program")
     if re.search(r"timeout|deadline exceeded|Client.Timeout", message):
         said = f"the {kind} probe failed: {what} got no answer in {asked.get('timeoutSeconds', 1)} s"
-        return Trouble("probe", said + last, "give it more cpu, or a probe.path that answers faster")
+        return Trouble("probe", said + last, "raise cpu, or use a probe.path that answers faster")
     return Trouble("probe", message + last, "correct port or probe")
 
 
@@ -216,11 +216,11 @@ def _spec_of(pod: Json, container: Json) -> Json:
 
 def _last(text: str) -> str:
     lines = " | ".join(line.strip() for line in text.splitlines()[-LINES:] if line.strip())
-    return f"; its last words: {lines[-400:]}" if lines else ""
+    return f"; end of its log: {lines[-400:]}" if lines else ""
 
 
 def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json]]) -> Trouble:
-    """Say why the API does not take an object."""
+    """Say why the API server rejects an object."""
     message = str(error)
     taken = re.search(r"nodePort: Invalid value: (\d+): provided port is already allocated", message)
     if taken:
@@ -230,11 +230,11 @@ def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json
         return Trouble("node_port", said, "choose another one")
     if bounds := re.search(r"nodePort: Invalid value: (\d+): .*valid ports is ([\d-]+)", message):
         said = f"node_port {bounds[1]} is out of the cluster's range, {bounds[2]}"
-        return Trouble("node_port", said, "choose one in it")
+        return Trouble("node_port", said, "choose one within it")
     if "exceeded quota" in message:
         return _refused(message)
     return Trouble(
-        "manifest", f"the API does not take {manifest['kind']} {manifest['metadata']['name']}: {message}", ""
+        "manifest", f"the API server rejects {manifest['kind']} {manifest['metadata']['name']}: {message}", ""
     )
 
 
@@ -254,5 +254,5 @@ def unknown_kind(manifest: Json) -> Trouble:
     remedy = (
         f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
     )
-    message = f"{name_of(manifest)}: the API knows no kind {kind} in {version}"
+    message = f"{name_of(manifest)}: the API server has no kind {kind} in {version}"
     return Trouble("manifest", message, remedy)
