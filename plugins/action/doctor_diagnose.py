@@ -1,4 +1,4 @@
-"""Reason over what all hosts and the API said: on the control machine, where unreachable hosts are known as well."""
+"""Diagnose the facts of all hosts and the API: on the control machine, where unreachable hosts are known, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write one archive of what all hosts said: without secrets, of a bounded size, with a page to begin at."""
+"""Write one archive with the reports of all hosts: without secrets, of a limited size, with an index page."""
 
 from __future__ import annotations
 

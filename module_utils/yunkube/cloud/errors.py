@@ -1,4 +1,4 @@
-"""What the API of Alibaba Cloud refuses, and what to do about it."""
+"""Errors of Alibaba Cloud's API, and what to do about them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REMEDIES = (
     ("Forbidden.RAM", "allow {permission} to this user in RAM, see docs/alicloud.md"),
     ("Forbidden.SubUser", "allow {permission} to this user in RAM, see docs/alicloud.md"),
     ("NoPermission", "allow {permission} to this user in RAM, see docs/alicloud.md"),
-    ("OperationDenied.NoStock", "this zone has no more of that instance type: choose another type or zone"),
+    ("OperationDenied.NoStock", "that instance type is out of stock in this zone: choose another type or zone"),
     ("InvalidResourceType.NotSupported", "this zone does not offer that instance type: choose another type or zone"),
-    ("Zone.NotOnSale", "this zone sells no more: choose another zone"),
+    ("Zone.NotOnSale", "this zone is sold out: choose another zone"),
     ("InvalidSpotPriceLimit", "raise the price limit of spot instances, or leave it out"),
     ("QuotaExceed", "raise the quota at https://quotas.console.aliyun.com, or use fewer"),
-    ("Account.Arrearage", "the account has a debt: settle it"),
-    ("InvalidAccountStatus.NotEnoughBalance", "the account's balance does not suffice: top it up"),
+    ("Account.Arrearage", "the account is in arrears: pay the outstanding balance"),
+    ("InvalidAccountStatus.NotEnoughBalance", "the account's balance is too low: top it up"),
     ("DependencyViolation", "something still uses it: remove that first"),
     # Of OSS: https://www.alibabacloud.com/help/en/oss/how-to-troubleshoot-403-status-code-when-you-access-oss
     ("NoSuchBucket", "create the bucket in this region, or name another one in cluster_bundle_url"),

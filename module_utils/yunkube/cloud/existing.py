@@ -1,4 +1,4 @@
-"""What the account has of one cluster, in few calls; only what carries the cluster's id counts."""
+"""The cluster's resources in the account, in few calls; only what carries the cluster's id counts."""
 
 from __future__ import annotations
 

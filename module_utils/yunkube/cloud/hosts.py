@@ -1,4 +1,4 @@
-"""Make a cluster's hosts on Alibaba Cloud what they are declared to be: look, refuse, then change, in this order."""
+"""Bring a cluster's hosts on Alibaba Cloud to their declaration: read, refuse, then change, in this order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible.module_utils.yunkube.cloud.work import POLL, Work
 
 @dataclass
 class Outcome:
-    """What was done, or would be, and what there is then."""
+    """What was done, or would be, and the resulting hosts."""
 
     hosts: list[Host] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The instances of a cluster on Alibaba Cloud: made one by one, waited for, taken away."""
+"""The instances of a cluster on Alibaba Cloud: created one by one, awaited, removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUTE_SECONDS = 60  # that a route which is gone may count
 
 
 def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
-    """Yield what is wrong with instances that are there."""
+    """Yield what is wrong with existing instances."""
     for name, hosts in there.by_name().items():
         if len(hosts) > 1:
             ids = ", ".join(host.id for host in hosts)
@@ -39,7 +39,7 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
 
 
 def surplus(wanted: Declaration, there: Existing) -> list[Host]:
-    """Return the hosts that are more than declared: those with the highest numbers."""
+    """Return the surplus hosts: those with the highest numbers."""
     extra = [
         host for host in there.hosts if host.name not in wanted.hosts and host.name == f"{host.role}-{host.number}"
     ]

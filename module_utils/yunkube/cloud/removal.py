@@ -1,4 +1,4 @@
-"""Take a cluster's hosts on Alibaba Cloud away, with all that was made for them, and say what is left."""
+"""Remove a cluster's hosts on Alibaba Cloud, with everything that was created for them, and report what is left."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def absent(
 
 
 def _look_again(work: Work, removal: Removal) -> None:
-    """Name what is still there, though its removal was accepted."""
+    """Name what is still listed although its removal was accepted."""
     owner, left = work.wanted.owner, list[str]()
 
     def gone() -> Json | None:

@@ -1,4 +1,4 @@
-"""What a host has of the bundle: programs, packages and images, compared with the manifest's entries."""
+"""Programs, packages and images on a host, compared with the bundle manifest's entries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTING = ("--show", "--showformat=${Package} ${db:Status-Status}\n")
 # States in which a package lies unpacked: dpkg has only to configure it. A half-installed one is installed again.
 UNFINISHED = ("unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 
-# How long a program may take that looks, that imports an image, that installs packages.
+# Seconds that a query, the import of an image and the installation of packages may take.
 LOOK_SECONDS = 30.0
 IMPORT_SECONDS = 600.0
 DPKG_SECONDS = 900.0
@@ -77,7 +77,7 @@ class Digests:
 
 
 def missing_programs(entries: list[Entry], digests: Digests) -> list[Entry]:
-    """Return the entries whose file on this host is not there or another."""
+    """Return the entries whose file on this host is missing or differs."""
     return [entry for entry in entries if digests.of(Path(entry["path"])) != entry["sha256"]]
 
 
@@ -94,7 +94,7 @@ def missing_packages(entries: list[Entry], listing: str) -> tuple[list[Entry], l
 
 
 def missing_images(entries: list[Entry], listing: str) -> list[Entry]:
-    """Return the images that are not there with the digest wanted; `listing` is ctr's."""
+    """Return the images that are missing or have another digest; `listing` is ctr's."""
     rows = re.finditer(r"^(\S+)\s+\S+\s+(sha256:[0-9a-f]{64})\s", listing, re.MULTILINE)
     present = {(row[1], row[2]) for row in rows}
     return [entry for entry in entries if (entry["reference"], entry["target"]) not in present]
@@ -153,7 +153,7 @@ def compare(files: list[Entry], digests: Digests, check_mode: bool) -> tuple[lis
 
 
 def in_words(missing: list[Entry], unfinished: list[str]) -> list[str]:
-    """Say what is missing as what is to be done, a line for each kind."""
+    """Describe what is missing as changes, a line for each kind."""
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     plugins = [entry["name"] for entry in programs if entry["kind"] == "cni"]
     named = [f"{entry['name']} {entry['version']}" for entry in programs if entry["kind"] != "cni"]

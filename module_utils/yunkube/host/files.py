@@ -28,7 +28,7 @@ FILES_SPEC: dict[str, t.Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What can be said of a file; `content` is None where there is none."""
+    """A file's content, owner, group and mode; `content` is None if it does not exist."""
 
     content: bytes | None = None
     mode: int = 0
@@ -41,7 +41,7 @@ class State:
 
 
 def read_state(path: Path) -> State:
-    """Return what is there now; anything but a regular file counts as absent, a folder is an error."""
+    """Return the file's current state; anything but a regular file counts as absent, a folder is an error."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -77,7 +77,7 @@ def differences(path: str, before: State, after: State, *, secret: bool = False)
 
 
 def secret_contents(entries: t.Iterable[t.Mapping[str, t.Any]]) -> set[str]:
-    """Return what must show nowhere."""
+    """Return the values that must not be shown anywhere."""
     return {entry["content"] for entry in entries if entry["secret"] and entry["content"]}
 
 

@@ -1,4 +1,4 @@
-"""A host's active firewall: compare its rules with what a cluster needs, and add what lacks."""
+"""A host's active firewall: compare its rules with what a cluster needs, and add missing ones."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def in_ufws_words(argv: list[str]) -> list[str]:
 
 
 def question(argv: list[str]) -> list[str]:
-    """Return what asks firewalld whether it has what a command removes."""
+    """Return the query for what a firewalld command removes."""
     return [*argv[:-1], argv[-1].replace("--remove-", "--query-", 1)]
 
 
@@ -147,7 +147,7 @@ class Firewall:
         return out
 
     def succeeds(self, argv: list[str]) -> bool:
-        """Tell whether a command that only asks says yes."""
+        """Return whether a query succeeds."""
         return self.module.run_command(argv)[0] == 0
 
     def open_ufw(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
@@ -172,7 +172,7 @@ class Firewall:
         ]
 
     def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
-        """Add what firewalld does not have, to what filters now and to what it reads at the next start."""
+        """Add what firewalld lacks, to its runtime and its permanent configuration."""
         added = []
         for zone, kind, value in firewalld_options(allowed, pod_cidr):
             for lasting in ([], ["--permanent"]):

@@ -1,4 +1,4 @@
-"""Whose a host is: the cluster's name and its random id, compared before anything changes."""
+"""Which cluster a host belongs to: its name and random id, compared before anything changes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> tuple[str, str
 
 
 def of_record(record: host_state.Json) -> tuple[str, str]:
-    """Return name and id of the cluster that a host's record is of."""
+    """Return name and id of the cluster in a host's record."""
     return str(record.get("cluster", "")), str(record.get("cluster_id", ""))
 
 

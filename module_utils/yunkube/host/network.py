@@ -34,7 +34,7 @@ def parse_listeners(text: str) -> dict[int, str]:
 
 
 def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[int, str]:
-    """Return who listens on which of the ports; processes are searched only when a port is taken."""
+    """Return which process listens on each of the ports; processes are searched only if a port is in use."""
     inodes = {
         inode: port
         for table in ("net/tcp", "net/tcp6")
@@ -63,7 +63,7 @@ def is_address(text: str) -> bool:
 
 
 def has_address(address: str) -> bool:
-    """Tell whether an address (no name) is this host's and no loopback: the kernel binds to its own alone."""
+    """Return whether an address (no name) is this host's and not loopback: the kernel binds only to its own."""
     try:
         parsed = ipaddress.ip_address(address)
         with socket.socket(socket.AF_INET if parsed.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:

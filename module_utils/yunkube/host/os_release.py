@@ -1,9 +1,9 @@
-"""What a host says of its distribution."""
+"""A host's distribution."""
 
 from __future__ import annotations
 
 
 def parse_os_release(text: str) -> dict[str, str]:
-    """Return what /etc/os-release says, by its own names (ID, VERSION_ID, ...)."""
+    """Return the values of /etc/os-release by their names (ID, VERSION_ID, ...)."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {name: value.strip("\"'") for name, value in pairs}

@@ -34,7 +34,7 @@ Json = dict[str, t.Any]
 
 
 class BusyError(Exception):
-    """Something else works on this host or on the cluster."""
+    """Another run or module is active on this host or in the cluster."""
 
 
 def take(module: AnsibleModule, *, last: bool = False) -> None:
@@ -168,7 +168,7 @@ def claim(run: Json, folder: Path | None = None) -> None:
 
 
 def renew(folder: Path | None = None) -> None:
-    """Show that the run that holds the claim goes on: its modules are the only ones that come here."""
+    """Renew the claim of the run that holds it: only its modules reach this point."""
     path = (folder or FOLDER) / "run.json"
     found = _read(path)
     if found:
@@ -176,21 +176,21 @@ def renew(folder: Path | None = None) -> None:
 
 
 def release(run: Json, folder: Path | None = None) -> None:
-    """Give the run's claim up."""
+    """Release the run's claim."""
     path = (folder or FOLDER) / "run.json"
     if _read(path).get("origin") == run["origin"]:
         path.unlink(missing_ok=True)
 
 
 def give_back(run: Json) -> None:
-    """Give the run's claim up, unless one of its modules still works here; then it expires."""
+    """Release the run's claim, unless one of its modules is still active here; then it expires."""
     if _read(FOLDER / "run.json").get("origin") == run["origin"]:  # else not even the lock is touched
         with contextlib.suppress(BusyError), held("release", 10):
             release(run)
 
 
 def _read(path: Path) -> Json:
-    """Return the claim; nothing where there is none that can be read."""
+    """Return the claim; None if there is none or it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {key: found[key] for key in ("origin", "owner", "verb", "since")} | {"seen": float(found["seen"])}

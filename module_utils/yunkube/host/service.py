@@ -80,7 +80,7 @@ def needed_actions(unit: t.Mapping[str, str], *, stale: bool, may_start: bool) -
 
 
 def in_words(written: t.Iterable[str], actions: t.Iterable[str], name: str) -> list[str]:
-    """Say which files are written and what is asked of systemd."""
+    """Describe which files are written and which actions systemd performs."""
     unit = name.removesuffix(".service")
     asked = ["make systemd read its changed units" if do == "daemon-reload" else f"{do} {unit}" for do in actions]
     return [f"write {path}" for path in written] + asked

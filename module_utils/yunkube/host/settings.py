@@ -89,7 +89,7 @@ def read_sysctl(path: Path) -> str | None:
 
 
 class Settings:
-    """Compares what is with what should be, changes it unless only asked, and remembers what it did."""
+    """Compares settings with their declaration, changes them unless in check mode, and records its changes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         """Work for one call of the module."""
@@ -159,7 +159,7 @@ class Settings:
 
 
 def apply(settings: Settings, params: dict[str, t.Any]) -> None:
-    """Bring everything to what was asked for, files first: a killed run then comes back right after a reboot."""
+    """Apply everything, files first: after a killed run, a reboot then brings the right settings."""
     loadable = Path("/proc/modules").exists()
     if params["modules"] and loadable:
         settings.write(Path(params["modules_file"]), modules_text(params["modules"]))

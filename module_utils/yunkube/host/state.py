@@ -86,7 +86,7 @@ KUBERNETES_SYSCTLS = (
 
 
 def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -> Json:
-    """Return what the host is now."""
+    """Return the host's current state."""
     return {
         "cluster": cluster,
         "cluster_id": cluster_id,
@@ -190,7 +190,7 @@ def routes(text: str) -> list[str]:
 
 
 def firewall(run: Run) -> list[str] | None:
-    """Return the rules of the packet filter without counters, a line each; None where no program tells them."""
+    """Return the rules of the packet filter without counters, a line each; None if no program can list them."""
     nft = run(["nft", "--json", "list", "ruleset"])
     legacy = [run([f"{name}-legacy-save"]) for name in ("iptables", "ip6tables")]
     if not nft and not any(legacy):
@@ -332,13 +332,13 @@ def _text(path: Path) -> str:
 
 
 def read_record(folder: Path | None = None) -> Json | None:
-    """Return the record of what the host was, None where there is none."""
+    """Return the record of the host's former state, None if there is none."""
     text = _text((folder or FOLDER) / RECORD)
     return json.loads(text) if text else None
 
 
 def write_record(record: Json, where: Path | None = None) -> int:
-    """Keep a record, for root alone; return its size."""
+    """Write a record, readable by root only; return its size."""
     folder = where or FOLDER
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     text = json.dumps(record, separators=(",", ":"))

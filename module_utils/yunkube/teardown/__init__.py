@@ -1,1 +1,1 @@
-"""What takes a cluster off a host that stays, and leaves what was there before."""
+"""Removes a cluster from a host and leaves what was there before."""

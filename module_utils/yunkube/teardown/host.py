@@ -1,4 +1,4 @@
-"""A host that a cluster is taken off: what there is of the cluster, and its removal."""
+"""A host from which a cluster is removed: what it has of the cluster, and the removal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNITS = Path("/etc/systemd/system")
 
 
 class TeardownError(Exception):
-    """Something would not go; the message says what."""
+    """Something could not be removed; the message says what."""
 
 
 def _matches(name: str, patterns: t.Iterable[str]) -> bool:
@@ -41,10 +41,10 @@ def _matches(name: str, patterns: t.Iterable[str]) -> bool:
 
 
 class Host:
-    """What there is of the cluster on this host."""
+    """The cluster's parts on this host."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        """Look at everything and change nothing."""
+        """Examine everything and change nothing."""
         self.module = module
         self.run_quietly = host_state.runner(module)
         params = module.params
@@ -72,7 +72,7 @@ class Host:
         self.images = paths.registry_images(registry) if str(registry) not in known.points else paths.Images(0, 0)
 
     def fault(self) -> dict[str, str] | None:
-        """Return why the host is not touched: it belongs to a cluster that Yunkube did not make, or to another one."""
+        """Return why the host is refused: it belongs to a cluster that Yunkube did not create, or to another one."""
         remedy = "remove it with the tool that created it, or add --adopt (teardown_adopt) to remove it anyway"
         ours = self.module.params["cluster"]
         if self.record is None and self.is_member:
@@ -81,7 +81,7 @@ class Host:
         return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
 
     def faults(self) -> list[dict[str, str]]:
-        """Return every reason for which the host is not touched."""
+        """Return every reason for which the host is refused."""
         fault = None if self.module.params["adopt"] and self.is_member else self.fault()
         found = [fault] if fault else []
         if not self._is_torn_down():
@@ -107,7 +107,7 @@ class Host:
         return self.record is not None or (self.module.params["adopt"] and self.is_member)
 
     def found(self) -> list[str]:
-        """Return what is to be done, a line each; nothing on a host that has no cluster of ours."""
+        """Return the changes, a line each; none on a host without a cluster of ours."""
         if not self._is_torn_down():
             return []
         lines = [f"undo: {shlex.join(in_ufws_words(argv))}" for argv in self.changes["undo"]]
@@ -165,7 +165,7 @@ class Host:
         self.module.run_command(["systemctl", "reset-failed", *self.services])
 
     def audit(self) -> list[str]:
-        """Return how the host differs from what it was."""
+        """Return how the host differs from its record."""
         if self.record is None:
             return []
         now = host_state.take(self.run_quietly, "")
