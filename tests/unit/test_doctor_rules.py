@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.doctor.rule import Rule, RulesError, in_order
 from ansible.module_utils.yunkube.doctor.table import AREAS, TABLE
 
-RULES = Path(__file__).resolve().parents[2] / "module_utils/yunkube/doctor/rules"
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "module_utils/yunkube/doctor/rules"
 FILES = {path.stem: ast.parse(path.read_text()) for path in RULES.glob("*.py")}
 
 
@@ -76,3 +80,25 @@ def test_every_rule_is_in_the_table() -> None:
     written = {ast.literal_eval(call.args[0]) for tree in FILES.values() for _, _, call in entries(tree)}
     assert written == {one.id for one in TABLE}
     assert {area.__name__.rpartition(".")[2] for area in AREAS} == {file for file in FILES if entries(FILES[file])}
+
+
+def packed(*modules: Path) -> dict[str, list[str]]:
+    """Return which files of ours Ansible packs with modules."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/support/payload.py", *modules], check=True, capture_output=True, text=True
+    )
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_ansible_packs_every_rule_for_who_needs_them_and_none_for_hosts(tmp_path: Path) -> None:
+    """Reasoning is the control machine's: what travels to each host of a cluster stays small."""
+    needs = tmp_path / "needs_rules.py"
+    needs.write_text("from ansible.module_utils.yunkube.doctor.table import TABLE\n")
+    names = ("doctor_host", "doctor_cluster", "doctor_repair", "support_collect")
+    found = packed(needs, *(ROOT / f"library/{name}.py" for name in names))
+    rules = {f"doctor/rules/{path.name}" for path in RULES.glob("*.py")}
+    assert rules < set(found["needs_rules"])
+    for name in names:
+        assert "doctor/__init__.py" in found[name]
+        assert not {file for file in found[name] if file.startswith("doctor/rule") or "table" in file}, name
