@@ -13,7 +13,9 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates
-from ansible.module_utils.yunkube.doctor.look import MASTER_PROBES, PROBES, SEARCH, SOCKET, answers, probe, subnet_env
+from ansible.module_utils.yunkube.doctor.containers import SOCKET, answers
+from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, probe
+from ansible.module_utils.yunkube.doctor.read_host import SEARCH, subnet_env
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
