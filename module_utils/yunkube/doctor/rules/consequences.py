@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-PODS = ("pod-not-ready", "user-pod-broken", "dns-not-ready", "workload-not-rolled-out")
+BROKEN = ("pod-not-ready", "user-pod-broken")
+PODS = (*BROKEN, "dns-not-ready", "workload-not-rolled-out")
 NODE = ("node-not-ready", *PODS)
 PULLS = ("image-name-wrong", "image-access-denied", "image-registry-tls", "image-registry-unreachable")
 

@@ -7,6 +7,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules.consequences import BROKEN
 from ansible.module_utils.yunkube.doctor.rules.pods import place, pod_hit
 
 PULLING = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
@@ -45,7 +46,7 @@ IMAGE_REGISTRY_TLS = Rule(
     looks="The image is not pulled: `x509: certificate signed by unknown authority`.",
     proof=lambda facts: pull_fails(facts, "tls"),
     remedy="put the registry's CA into /etc/containerd/certs.d/REGISTRY/hosts.toml on {host}; do not skip the check",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link="https://github.com/containerd/containerd/blob/main/docs/hosts.md",
 )
@@ -57,7 +58,7 @@ IMAGE_REGISTRY_UNREACHABLE = Rule(
     looks="The image is not pulled: `dial tcp`, `no such host` or `i/o timeout`.",
     proof=lambda facts: pull_fails(facts, "unreachable"),
     remedy="check from {host} that the registry answers; without internet, name a mirror or import the image with ctr",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link=PULL,
 )
@@ -69,7 +70,7 @@ IMAGE_ACCESS_DENIED = Rule(
     looks="The image is not pulled: `unauthorized` or `denied`.",
     proof=lambda facts: pull_fails(facts, "access"),
     remedy="give {target} an imagePullSecret for the registry",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link="https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/",
 )
@@ -81,7 +82,7 @@ IMAGE_NAME_WRONG = Rule(
     looks="The image is not pulled: `not found`, or its name is invalid.",
     proof=lambda facts: pull_fails(facts, "name"),
     remedy="correct the image of {target}: {image}",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link=PULL,
 )

@@ -6,6 +6,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, Json
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules.consequences import BROKEN
 
 RESERVED = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 BAD = ("CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RunContainerError")
@@ -49,7 +50,7 @@ POD_WITHOUT_ROOM = Rule(
     looks="The pod stays Pending: `Insufficient cpu` or `Insufficient memory`.",
     proof=no_room,
     remedy="add a host, or lower the requests of {target}",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link="https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/",
 )
@@ -72,7 +73,7 @@ NODE_TAINTED = Rule(
     looks="The pod stays Pending: `had untolerated taint`.",
     proof=tainted,
     remedy="remove the taint (kubectl taint nodes NODE KEY-), or add a toleration to {target}",
-    before=("pod-not-ready", "user-pod-broken"),
+    before=BROKEN,
     scope="target",
     link="https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
 )
