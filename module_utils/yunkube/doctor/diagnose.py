@@ -18,7 +18,6 @@ Typed = t.Callable[[str], str]
 class Proved(t.NamedTuple):
     """What one rule of the table found, at one place."""
 
-    rank: int
     rule: Rule
     hit: Hit
 
@@ -30,7 +29,7 @@ def for_any_inventory(words: str) -> str:
 
 def diagnose(facts: Facts, table: t.Sequence[Rule] = TABLE, typed: Typed = for_any_inventory) -> list[Finding]:
     """Return what is wrong, causes alone, the worst first."""
-    proved = [Proved(rank, rule, hit) for rank, rule in enumerate(table) for hit in rule.proof(facts)]
+    proved = [Proved(rule, hit) for rule in table for hit in rule.proof(facts)]
     causes: dict[int, int] = {}  # of each that is explained, the first that explains it
     for number, one in enumerate(proved):
         for before in range(number):
@@ -52,7 +51,7 @@ def diagnose(facts: Facts, table: t.Sequence[Rule] = TABLE, typed: Typed = for_a
 
 def explains(cause: Proved, effect: Proved) -> bool:
     """Say whether one thing follows from another."""
-    if effect.rule.id not in cause.rule.before or cause.rank >= effect.rank:
+    if effect.rule.id not in cause.rule.before:
         return False
     match cause.rule.scope:
         case "all":
@@ -116,7 +115,7 @@ def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Type
         chain = [one for _, links in pairs for one in links]
         severity = min((root.rule.severity for root, _ in pairs), key=SEVERITIES.index)
         hit = Hit(host, evidence, severity=severity)
-        one = finding(facts, Proved(0, UNKNOWN, hit), chain, typed)
+        one = finding(facts, Proved(UNKNOWN, hit), chain, typed)
         one.implied = [root.rule.id for root, _ in pairs] + one.implied
         found.append(one)
     return found
