@@ -25,14 +25,14 @@ facts: {description: C(ClusterFacts) of module_utils/yunkube/doctor/facts.py., r
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.doctor.ask import ask
+from ansible.module_utils.yunkube.doctor.collect_cluster import collect_cluster
 from ansible.module_utils.yunkube.doctor.facts import as_json
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={"host": {"type": "str", "required": True}}, supports_check_mode=True)
-    module.exit_json(changed=False, facts=as_json(ask(module.params["host"])))
+    module.exit_json(changed=False, facts=as_json(collect_cluster(module.params["host"])))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., retu
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.collect_host import collect_host
 from ansible.module_utils.yunkube.doctor.facts import as_json
-from ansible.module_utils.yunkube.doctor.look import look
 from ansible.module_utils.yunkube.host import identity
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     identity.refuse_another(module)
-    facts = look(module.params["host"], master=module.params["master"])
+    facts = collect_host(module.params["host"], master=module.params["master"])
     module.exit_json(changed=False, facts=as_json(facts))
 
 

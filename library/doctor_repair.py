@@ -49,7 +49,8 @@ backup: {description: Where the files are that were there before, returned: when
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
+from ansible.module_utils.yunkube.doctor.repairs import REPAIRS
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import KubeError

@@ -37,8 +37,8 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.doctor.ask import SYSTEM
-from ansible.module_utils.yunkube.doctor.look import run, text
+from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
+from ansible.module_utils.yunkube.doctor.read_host import run, text
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 
 JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--lines", "3000", "--unit")

@@ -41,8 +41,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
         from ansible.module_utils.yunkube.control.commands import command  # noqa: PLC0415 - needs that path
-        from ansible.module_utils.yunkube.doctor.plan import Wish, step, unhealthy  # noqa: PLC0415 - needs that path
-        from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose  # noqa: PLC0415
+        from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose  # noqa: PLC0415
+        from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair, unhealthy  # noqa: PLC0415
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
         _, given = self.validate_argument_spec(SPEC)
@@ -51,10 +51,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         facts.cloud = ask_cloud(given["cloud"], facts.cluster.nodes)
         inventory = inventory_of((task_vars or {}).get("ansible_inventory_sources") or [])
         findings = diagnose(facts, typed=lambda words: command(words, inventory))
-        wish = Wish(
+        options = Options(
             given["fix"], tuple(given["only"]), tuple(given["allow"]), bool(self._task.check_mode), given["most"]
         )
-        now = step(findings, wish, given["state"], time.time())
+        now = next_repair(findings, options, given["state"], time.time())
         if now.again and not now.next:
             time.sleep(PAUSE)
         found = [{**dataclasses.asdict(one), "key": one.key} for one in findings]

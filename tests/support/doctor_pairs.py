@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.yunkube.doctor.diagnose import diagnose
 from ansible.module_utils.yunkube.doctor.facts import Facts, as_json
-from ansible.module_utils.yunkube.doctor.reason import diagnose
 from doctor_changes import CHANGES
 from doctor_record import healthy, silent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import doctor_cluster
 import pytest
-from ansible.module_utils.yunkube.doctor import ask
+from ansible.module_utils.yunkube.doctor import collect_cluster
 from fake_kube_api import FakeKubeApi
 
 READY = [{"type": "Ready", "status": "True"}]
@@ -46,7 +46,7 @@ def fill(fake: FakeKubeApi) -> None:
 
 def test_the_api_tells_of_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Path) -> None:
     fill(fake)
-    facts = ask.ask("master1", tmp_path)
+    facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert facts.answers, facts.detail
     assert facts.node("node1")["pod_cidr"] == "10.244.1.0/24"
     assert facts.node("node1")["cordoned"]
@@ -61,25 +61,25 @@ def test_the_api_tells_of_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Pa
 
 def test_of_tokens_only_name_and_end_leave_the_host(fake: FakeKubeApi, tmp_path: Path) -> None:
     fill(fake)
-    facts = ask.ask("master1", tmp_path)
+    facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert facts.tokens == {"abcdef": "2026-11-25T00:00:00Z"}
     assert "0123456789abcdef" not in str(facts)
 
 
 def test_a_silent_api_says_why(fake: FakeKubeApi, tmp_path: Path) -> None:
     fake.close()
-    facts = ask.ask("master1", tmp_path)
+    facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert not facts.answers
     assert "does not answer" in facts.detail
 
 
 def test_without_a_kubeconfig_that_is_said(tmp_path: Path) -> None:
-    assert "no kubeconfig" in ask.ask("master1", tmp_path).detail
+    assert "no kubeconfig" in collect_cluster.collect_cluster("master1", tmp_path).detail
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"Backend": {}}'])
 def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
-    assert "does not parse" in ask.net_conf({"data": {"net-conf.json": text}})["problem"]
+    assert "does not parse" in collect_cluster.net_conf({"data": {"net-conf.json": text}})["problem"]
 
 
 def test_the_module_asks_as_the_host_that_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.doctor.reason import diagnose
+from ansible.module_utils.yunkube.doctor.diagnose import diagnose
 from cloud_inventory import KEYS, REGION, running
 from cloud_routes import ID, SYSTEM, open_vpc
 from doctor_record import RECORD, healthy

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
-from ansible.module_utils.yunkube.doctor.fault import Fault, Hit
-from ansible.module_utils.yunkube.doctor.faults import BY_ID, TABLE
-from ansible.module_utils.yunkube.doctor.plan import Wish, step
-from ansible.module_utils.yunkube.doctor.reason import as_lines, diagnose
+from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
+from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
+from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
 from deployer.arguments import parse
 from doctor_changes import CHANGES
 from doctor_pairs import HIDDEN, independent, named
@@ -31,7 +31,7 @@ def test_facts_go_through_json() -> None:
 
 
 def test_every_entry_but_symptoms_has_a_change_of_facts() -> None:
-    assert set(CHANGES) == {fault.id for fault in TABLE if not fault.generic}
+    assert set(CHANGES) == {fault.id for fault in TABLE if not fault.symptom}
     assert len(CHANGES) >= 30
 
 
@@ -91,7 +91,7 @@ def test_a_host_is_repaired_before_what_needs_its_pods(of_host: str) -> None:
     dns = diagnose(facts)
     facts = healthy()
     CHANGES[of_host](facts)
-    assert step([*dns, *diagnose(facts)], Wish(fix=True), {}, 0).next["id"] == of_host
+    assert next_repair([*dns, *diagnose(facts)], Options(fix=True), {}, 0).next["id"] == of_host
 
 
 def test_a_break_that_is_not_in_the_table_is_unknown() -> None:
@@ -117,37 +117,36 @@ def test_a_pod_that_just_starts_is_no_fault(reason: str, problem: str) -> None:
 
 
 def test_entries_explain_what_stands_after_them() -> None:
-    order = [fault.id for fault in TABLE]
+    order = [rule.id for rule in TABLE]
     assert len(order) == len(set(order))
-    for number, fault in enumerate(TABLE):
-        assert set(fault.explains) <= set(order), fault.id
-        assert not fault.explains or set(fault.explains) & set(order[number + 1 :]), fault.id
+    for number, rule in enumerate(TABLE):
+        assert set(rule.before) <= set(order[number + 1 :]), rule.id
 
 
-@pytest.mark.parametrize("fault", [fault for fault in BY_ID.values() if fault.call], ids=lambda fault: fault.id)
-def test_a_command_of_a_remedy_is_one_of_deploy_py_and_names_the_inventory(fault: Fault) -> None:
+@pytest.mark.parametrize("rule", [rule for rule in BY_ID.values() if rule.call], ids=lambda rule: rule.id)
+def test_a_command_of_a_remedy_is_one_of_deploy_py_and_names_the_inventory(rule: Rule) -> None:
     hit = Hit("node1", ["it is so"], target="kube-system/coredns-1")
-    fault = replace(fault, proof=lambda _: [hit], generic=False)
-    (found,) = diagnose(healthy(), [fault], lambda words: command(words, "inventory/mine"))
-    verb = fault.call.partition(" ")[0]
+    rule = replace(rule, proof=lambda _: [hit], symptom=False)
+    (found,) = diagnose(healthy(), [rule], lambda words: command(words, "inventory/mine"))
+    verb = rule.call.partition(" ")[0]
     assert f"./scripts/deploy.py {verb} -i inventory/mine" in found.remedy
     assert "{" not in found.remedy
-    _, *words = shlex.split(command(fault.call.format(host="node1", target="x"), "inventory/mine"))
+    _, *words = shlex.split(command(rule.call.format(host="node1", target="x"), "inventory/mine"))
     assert parse(words).verb == verb
 
 
-@pytest.mark.parametrize("fault", [fault for fault in TABLE if "kubeadm " in fault.remedy], ids=lambda fault: fault.id)
-def test_kubeadm_by_hand_gets_the_clusters_configuration(fault: Fault) -> None:
-    if "kubeadm upgrade" not in fault.remedy:  # which has no defaults to fall back to
-        assert "--config cluster.yaml" in fault.remedy
-    assert "docs/kubeadm.md" in fault.remedy
+@pytest.mark.parametrize("rule", [rule for rule in TABLE if "kubeadm " in rule.remedy], ids=lambda rule: rule.id)
+def test_kubeadm_by_hand_gets_the_clusters_configuration(rule: Rule) -> None:
+    if "kubeadm upgrade" not in rule.remedy:  # which has no defaults to fall back to
+        assert "--config cluster.yaml" in rule.remedy
+    assert "docs/kubeadm.md" in rule.remedy
 
 
 def test_every_entry_can_be_told() -> None:
-    for fault in BY_ID.values():
-        assert fault.title[0].isupper() or fault.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))
-        assert fault.remedy
-        assert "deploy.py" not in fault.remedy, f"{fault.id}: name the command as `call`, which knows the inventory"
-        assert ("{command}" in fault.remedy) == bool(fault.call), fault.id
-        assert fault.looks
-        assert not fault.safe or fault.repair
+    for rule in BY_ID.values():
+        assert rule.title[0].isupper() or rule.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))
+        assert rule.remedy
+        assert "deploy.py" not in rule.remedy, f"{rule.id}: name the command as `call`, which knows the inventory"
+        assert ("{command}" in rule.remedy) == bool(rule.call), rule.id
+        assert rule.looks
+        assert not rule.safe or rule.repair

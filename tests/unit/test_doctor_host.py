@@ -9,7 +9,7 @@ from pathlib import Path
 
 import doctor_host
 import pytest
-from ansible.module_utils.yunkube.doctor import look
+from ansible.module_utils.yunkube.doctor import collect_host, containers, probes, read_host
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
 
 OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
@@ -17,9 +17,9 @@ SHUT = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\
 
 
 def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "run", lambda *_argv: "")
-    monkeypatch.setattr(look, "probe", lambda _url: "Connection refused")
-    facts = look.look("node1", master=True, root=tmp_path)
+    monkeypatch.setattr(collect_host, "run", lambda *_argv: "")
+    monkeypatch.setattr(probes, "probe", lambda _url: "Connection refused")
+    facts = collect_host.collect_host("node1", master=True, root=tmp_path)
     assert (facts.host, facts.joined, facts.socket) == ("node1", False, False)
     assert facts.images is None
     assert facts.subnet_env is None
@@ -28,17 +28,17 @@ def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: py
 
 
 def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    monkeypatch.setattr(read_host, "PATIENCE", 0.2)
     began = time.monotonic()
-    assert look.run("sleep", "5") == ""
-    assert look.run("no-such-program") == ""
+    assert read_host.run("sleep", "5") == ""
+    assert read_host.run("no-such-program") == ""
     assert time.monotonic() - began < 2
 
 
 def test_nobody_who_answers_is_no_error() -> None:
-    assert "refused" in look.probe("http://127.0.0.1:1/healthz")
-    assert "refused" in look.reach("https://127.0.0.1:1")
-    assert look.reach("") == ""
+    assert "refused" in probes.probe("http://127.0.0.1:1/healthz")
+    assert "refused" in probes.reach("https://127.0.0.1:1")
+    assert probes.reach("") == ""
 
 
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:
@@ -54,22 +54,22 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    assert look.cni(tmp_path)["10-flannel.conflist"]["plugins"] == [
+    assert collect_host.cni(tmp_path)["10-flannel.conflist"]["plugins"] == [
         "loopback", "flannel", "portmap", "bridge", "host-local",
     ]  # fmt: skip
-    assert "is no CNI configuration" in look.cni(tmp_path)["20-broken.conf"]["problem"]
-    assert look.manifests(tmp_path) == {
+    assert "is no CNI configuration" in collect_host.cni(tmp_path)["20-broken.conf"]["problem"]
+    assert collect_host.manifests(tmp_path) == {
         "kube-apiserver": "does not parse: oops",
         "kube-controller-manager": "is not there",
         "kube-scheduler": "is empty",
         "etcd": "",
     }
-    assert look.runtime(tmp_path) == {"cgroupDriver": "systemd", "sandbox": "pause:1"}
-    assert look.subnet_env(tmp_path / "run/flannel/subnet.env") == {
+    assert collect_host.runtime(tmp_path) == {"cgroupDriver": "systemd", "sandbox": "pause:1"}
+    assert read_host.subnet_env(tmp_path / "run/flannel/subnet.env") == {
         "FANNEL_NETWORK": "10.244.0.0/16",
         "FLANNEL_MTU": "1450",
     }
-    assert look.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
+    assert collect_host.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
 
 
 def test_who_listens_for_everybody() -> None:
@@ -77,7 +77,7 @@ def test_who_listens_for_everybody() -> None:
         'LISTEN 0 4096 127.0.0.1:10248 0.0.0.0:* users:(("kubelet",pid=898,fd=23))\n'
         'LISTEN 0 5 0.0.0.0:31111 0.0.0.0:* users:(("python3",pid=9,fd=3))\nLISTEN 0 5 *:80 *:*\n'
     )
-    assert look.listeners(printed) == {"31111": "python3", "80": ""}
+    assert collect_host.listeners(printed) == {"31111": "python3", "80": ""}
 
 
 def test_the_newest_container_speaks(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_newest_container_speaks(tmp_path: Path) -> None:
         {"createdAt": str(number * 10**9), "labels": named, "state": state, "metadata": {"attempt": number}}
         for number, state in ((3, "CONTAINER_EXITED"), (2, "CONTAINER_RUNNING"))
     ]
-    (found,) = look.containers({"containers": listed}, tmp_path)
+    (found,) = containers.containers({"containers": listed}, tmp_path)
     assert (found["state"], found["attempt"], found["last"]) == ("exited", 3, ["unknown flag: --oops"])
 
 
@@ -126,8 +126,8 @@ def test_a_rule_is_undone_by_its_own_words() -> None:
 
 def test_the_journal_tells_errors_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = 'I1125 21:27:00.1 9 a.go:1] fine\nE1125 21:27:00.1 9 a.go:2] "bad"\nE1125 21:27:01.2 9 a.go:2] "bad"\n'
-    monkeypatch.setattr(look, "run", lambda *_argv: lines)
-    assert look.errors("kubelet") == ['a.go:2] "bad"']
+    monkeypatch.setattr(collect_host, "run", lambda *_argv: lines)
+    assert collect_host.errors("kubelet") == ['a.go:2] "bad"']
 
 
 def test_a_unit_that_says_much_does_not_hide_its_newest_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +138,8 @@ def test_a_unit_that_says_much_does_not_hide_its_newest_errors(monkeypatch: pyte
         limit = int(argv[argv.index("--lines") + 1])
         return "\n".join((journal[::-1] if "--reverse" in argv else journal)[:limit])
 
-    monkeypatch.setattr(look, "run", journalctl)
-    assert look.errors("kubelet") == [f'a.go:2] "bad {number}"' for number in range(988, 1000)]
+    monkeypatch.setattr(collect_host, "run", journalctl)
+    assert collect_host.errors("kubelet") == [f'a.go:2] "bad {number}"' for number in range(988, 1000)]
 
 
 def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import doctor_repair
 import pytest
 from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.faults import TABLE
-from ansible.module_utils.yunkube.doctor.repairs import REPAIRS, RepairError, Work
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
+from ansible.module_utils.yunkube.doctor.repairs import REPAIRS
+from ansible.module_utils.yunkube.doctor.table import TABLE
 from ansible.module_utils.yunkube.kube import kubelet_file
 from fake_kube_api import FakeKubeApi
 
@@ -43,7 +44,7 @@ class Module:
 
 @pytest.fixture(autouse=True)
 def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repairs, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr("ansible.module_utils.yunkube.doctor.repair_work.KEPT", tmp_path / "kept")
     monkeypatch.setattr(repairs, "SUBNET_ENV", tmp_path / "subnet.env")
     monkeypatch.setattr(kubelet_file, "CONFIG", tmp_path / "config.yaml")
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(tmp_path / "kubelet.conf"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.doctor import repairs
-from ansible.module_utils.yunkube.doctor.repairs import RepairError, Work
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 
 
@@ -38,7 +38,7 @@ PATCHES: list[dict[str, t.Any]] = [{"etcd": {"spec": {}}}, {"kubeletconfiguratio
 def writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Let kubeadm write what its patches say, into a file that is there, as it wants it; return how it was called."""
     exclusive, write_patches = kubeadm.exclusive, kubeadm.write_patches
-    monkeypatch.setattr(repairs, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr("ansible.module_utils.yunkube.doctor.repair_work.KEPT", tmp_path / "kept")
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(tmp_path / "kubelet.conf"))
     monkeypatch.setattr(repairs, "probe", lambda _url: "ok")
     monkeypatch.setattr(kubelet_file, "CONFIG", tmp_path / "config.yaml")

@@ -1,1 +1,1 @@
-"""The doctor: facts of hosts and of the API, a table of faults, and what follows from both."""
+"""The doctor: facts of hosts and of the API, rules that prove faults from them, and what is done about these."""

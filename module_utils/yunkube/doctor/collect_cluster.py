@@ -25,7 +25,7 @@ REMOVING = "yunkube/removing"
 LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld tells the others where it is
 
 
-def ask(host: str, root: Path = Path("/")) -> ClusterFacts:
+def collect_cluster(host: str, root: Path = Path("/")) -> ClusterFacts:
     """Return what the API says, or why it says nothing."""
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Json
-from ansible.module_utils.yunkube.doctor.fault import SEVERITIES, Finding
+from ansible.module_utils.yunkube.doctor.finding import Finding
+from ansible.module_utils.yunkube.doctor.rule import SEVERITIES
 
 HOLD = 30.0  # seconds in which what was repaired may still be reported by an API that lags behind
 SETTLE = 150.0  # seconds for what followed from it to be well again: a pod that failed waits before its next try
 
 
-class Wish(t.NamedTuple):
+class Options(t.NamedTuple):
     """What the user lets the doctor do."""
 
     fix: bool = False
@@ -35,43 +36,43 @@ def unhealthy(findings: t.Iterable[Finding]) -> list[Finding]:
     return [one for one in findings if one.severity != "workload"]
 
 
-def may_repair(one: Finding, wish: Wish) -> bool:
+def may_repair(one: Finding, options: Options) -> bool:
     """Say whether a finding is to be repaired."""
-    allowed = one.safe or one.id in wish.allow
-    chosen = not wish.only or one.id in wish.only
+    allowed = one.safe or one.id in options.allow
+    chosen = not options.only or one.id in options.only
     return bool(one.repair) and allowed and chosen and one.severity != "workload"
 
 
-def step(findings: list[Finding], wish: Wish, state: t.Mapping[str, t.Any], now: float) -> Step:
+def next_repair(findings: list[Finding], options: Options, state: t.Mapping[str, t.Any], now: float) -> Step:
     """Choose the lightest repair; go on only while the last one has helped."""
     tried: list[str] = list(state.get("tried", []))
     last = float(state.get("last", now))
     keys = [one.key for one in findings]
-    left = sorted((one for one in findings if may_repair(one, wish)), key=_least_first)
+    left = sorted((one for one in findings if may_repair(one, options)), key=_least_first)
     # What nobody may repair is there from the first look on, and is not waited for.
     alone: list[str] = list(state.get("alone", [one.key for one in findings if one not in left]))
     kept: Json = {"tried": tried, "last": last, "alone": alone}
-    if not wish.fix:
+    if not options.fix:
         return Step({}, again=False, stopped="", state=kept)
-    if tried and tried[-1] in keys and not wish.dry_run:
+    if tried and tried[-1] in keys and not options.dry_run:
         if now - last < HOLD:
             return Step({}, again=True, stopped="", state=kept)
         return Step({}, again=False, stopped=f"the repair of {tried[-1]} did not help", state=kept)
     fresh = [one for one in left if one.key not in tried]
-    if fresh and len(tried) >= wish.most:
+    if fresh and len(tried) >= options.most:
         return Step(
             {},
             again=False,
-            stopped=f"{wish.most} repairs were done, as many as troubleshoot_repairs_max allows",
+            stopped=f"{options.most} repairs were done, as many as troubleshoot_repairs_max allows",
             state=kept,
         )
     if fresh:
         chosen = fresh[0]
         kept.update(tried=[*tried, chosen.key], last=now)
         return Step({"id": chosen.id, "key": chosen.key, **chosen.repair}, again=True, stopped="", state=kept)
-    if left and not wish.dry_run:
+    if left and not options.dry_run:
         return Step({}, again=False, stopped=f"{left[0].key} came back after its repair", state=kept)
-    waits = tried and not wish.dry_run and any(one.key not in alone for one in unhealthy(findings))
+    waits = tried and not options.dry_run and any(one.key not in alone for one in unhealthy(findings))
     return Step({}, again=bool(waits and now - last < SETTLE), stopped="", state=kept)
 
 

@@ -7,28 +7,23 @@ quickly as a healthy one.
 from __future__ import annotations
 
 import concurrent.futures
-import datetime as dt
 import json
 import os
 import re
 import socket
-import ssl
-import subprocess
 import time
 import typing as t
-import urllib.request
 from pathlib import Path
 
-from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.doctor.containers import SOCKET, containers_and_images
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
+from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, etcd, probes, reach
+from ansible.module_utils.yunkube.doctor.read_host import run, subnet_env, text
 from ansible.module_utils.yunkube.kube.api import KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
-PATIENCE = 1.5  # seconds for any program or answer
-SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-SOCKET = constants.CONTAINERD_SOCKET.lstrip("/")
 RESOLVED = "run/systemd/resolve/resolv.conf"
 SYSCTLS = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
 MOUNTS = ("/", "/var", "/var/log", "/var/lib", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/run")
@@ -41,44 +36,11 @@ FILES = (
     "run/flannel/subnet.env",
     SOCKET,
 )
-# Who says that it is well, and where: with plain HTTP or, to a certificate of its own, TLS.
-PROBES = {
-    "kubelet": "http://127.0.0.1:10248/healthz",
-    "kube-proxy": "http://127.0.0.1:10256/healthz",
-    "flanneld": "http://127.0.0.1:8081/readyz",
-}
-MASTER_PROBES = {
-    "kube-apiserver": "https://127.0.0.1:6443/livez",
-    "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
-    "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
-    "etcd": "http://127.0.0.1:2381/health",
-}
 UNITS = ("kubelet", "containerd")
 PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ActiveEnterTimestampMonotonic"
-SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buckets that it counts in
 
 
-def run(*argv: str) -> str:
-    """Return what a program prints; nothing when it is not there, fails or takes too long."""
-    environment = {**os.environ, "PATH": SEARCH, "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            argv, check=False, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=environment
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def text(path: Path) -> str:
-    """Return a file's text, nothing when it cannot be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def look(host: str, *, master: bool, root: Path = Path("/")) -> HostFacts:
+def collect_host(host: str, *, master: bool, root: Path = Path("/")) -> HostFacts:
     """Return the facts of this host, which the inventory calls `host`."""
     began = time.monotonic()
     kubelet = top_level(text(root / "var/lib/kubelet/config.yaml"))
@@ -293,13 +255,6 @@ def cni(root: Path) -> dict[str, Json]:
     return found
 
 
-def subnet_env(path: Path) -> dict[str, str] | None:
-    """Return what flanneld left for the CNI plugin, None where there is no file."""
-    if not path.exists():
-        return None
-    return {key: value for key, equals, value in (line.partition("=") for line in text(path).splitlines()) if equals}
-
-
 def nameservers(root: Path, path: str) -> list[str]:
     """Return the servers that the kubelet hands to CoreDNS."""
     return re.findall(r"^nameserver\s+(\S+)", text(root / path.lstrip("/")), re.MULTILINE)
@@ -309,118 +264,3 @@ def server(path: Path) -> str:
     """Return where a kubeconfig finds the API."""
     found = re.search(r"^\s*server:\s*(\S+)", text(path), re.MULTILINE)
     return found[1] if found else ""
-
-
-def reach(url: str) -> str:
-    """Return whether a TCP connection to the API comes about: "ok", nothing where no place is known, or the reason."""
-    host, _, port = url.removeprefix("https://").rpartition(":")
-    if not host:
-        return ""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
-    except OSError as error:
-        return f"{url}: {error.strerror or error}"
-    return "ok"
-
-
-def probes(wanted: t.Mapping[str, str]) -> dict[str, str]:
-    """Ask each who can say that it is well; nothing secret is sent, so any certificate will do."""
-    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
-        return dict(zip(wanted, pool.map(probe, wanted.values()), strict=True))
-
-
-def probe(url: str) -> str:
-    """Return "ok", or what came instead."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    handlers: list[urllib.request.BaseHandler] = [
-        urllib.request.ProxyHandler({}),
-        urllib.request.HTTPSHandler(context=context),
-    ]
-    try:
-        with urllib.request.build_opener(*handlers).open(url, timeout=PATIENCE) as answer:
-            return "ok" if answer.status == 200 else f"HTTP status {answer.status}"
-    except urllib.error.HTTPError as error:
-        return f"HTTP status {error.code}: {' '.join(error.read(300).decode(errors='replace').split())}"
-    except OSError as error:
-        return str(getattr(error, "reason", error)) or type(error).__name__
-
-
-def etcd() -> Json:
-    """Return etcd's alarm and how often its disk kept it waiting, from the numbers that it gives away."""
-    handler = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    told = {}
-    for name in ("health", "metrics"):
-        try:
-            with handler.open(f"http://127.0.0.1:2381/{name}", timeout=PATIENCE) as answer:
-                told[name] = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            told[name] = error.read().decode(errors="replace")
-        except OSError:
-            told[name] = ""
-    number = r"\s+([\d.e+]+)$"
-    bucket = r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\}'
-    counts = dict(re.findall(bucket + number, told["metrics"], re.MULTILINE))
-    size = re.search("^etcd_mvcc_db_total_size_in_bytes" + number, told["metrics"], re.MULTILINE)
-    quota = re.search("^etcd_server_quota_backend_bytes" + number, told["metrics"], re.MULTILINE)
-    total, quick = float(counts.get("+Inf", 0)), float(counts.get(str(SLOW), 0))
-    return {
-        "health": told["health"].strip()[:200],
-        "fsyncs": total,
-        "slow": round((total - quick) / total, 4) if total else 0.0,
-        "size": float(size[1]) if size else 0,
-        "quota": float(quota[1]) if quota else 0,
-    }
-
-
-def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str] | None]:
-    """Return whether containerd answers, the latest container of each kind, and the images that are there."""
-    if not answers(root / SOCKET):
-        return False, None, None
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q")
-        endpoint = constants.CRI_ENDPOINT
-        printed = run("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
-        images = listing.result()
-    alive = bool(printed)
-    names = [name for name in images.split() if not name.startswith("sha256:")] if images else None
-    return alive, containers(json.loads(printed), root) if alive else None, names
-
-
-def answers(path: Path) -> bool:
-    """Say whether anybody listens on a socket of the file system."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True
-
-
-def containers(listed: Json, root: Path) -> list[Json]:
-    """Return the newest container of each name in each pod, with the last words of those that do not run."""
-    newest: dict[tuple[str, str, str], Json] = {}
-    for one in sorted(listed.get("containers") or [], key=lambda entry: int(entry["createdAt"])):
-        labels = one["labels"]
-        place = (
-            labels.get("io.kubernetes.pod.namespace", ""),
-            labels.get("io.kubernetes.pod.name", ""),
-            labels.get("io.kubernetes.container.name", ""),
-        )
-        made = dt.datetime.fromtimestamp(int(one["createdAt"]) / 1e9, dt.UTC).timestamp()
-        state = str(one["state"]).removeprefix("CONTAINER_").lower()
-        facts: Json = {"namespace": place[0], "pod": place[1], "name": place[2], "state": state}
-        facts |= {"attempt": one["metadata"].get("attempt", 0), "made": made, "last": []}
-        if state != "running":
-            uid = labels.get("io.kubernetes.pod.uid", "")
-            facts["last"] = last_words(root / f"var/log/pods/{place[0]}_{place[1]}_{uid}/{place[2]}")
-        newest[place] = facts
-    return list(newest.values())
-
-
-def last_words(folder: Path, lines: int = 3) -> list[str]:
-    """Return the end of a container's newest log."""
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    printed = text(logs[-1]).splitlines()[-lines:] if logs else []
-    return [re.sub(r"^\S+ std(?:out|err) [FP] ", "", line)[:300] for line in printed]

@@ -1,12 +1,13 @@
-"""From facts to findings: every entry of the table looks, and what follows from another becomes a link of its chain."""
+"""From facts to findings: every rule of the table looks, and what follows from another becomes a link of its chain."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts, Json
-from ansible.module_utils.yunkube.doctor.fault import SEVERITIES, Fault, Finding, Hit
-from ansible.module_utils.yunkube.doctor.faults import TABLE, UNKNOWN
+from ansible.module_utils.yunkube.doctor.finding import Finding
+from ansible.module_utils.yunkube.doctor.rule import SEVERITIES, Hit, Rule
+from ansible.module_utils.yunkube.doctor.table import TABLE, UNKNOWN
 
 DOCTOR = "doctor --fix"
 
@@ -15,10 +16,9 @@ Typed = t.Callable[[str], str]
 
 
 class Proved(t.NamedTuple):
-    """A fault of the table at one place."""
+    """What one rule of the table found, at one place."""
 
-    rank: int
-    fault: Fault
+    rule: Rule
     hit: Hit
 
 
@@ -27,9 +27,9 @@ def for_any_inventory(words: str) -> str:
     return f"./scripts/deploy.py {words}"
 
 
-def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE, typed: Typed = for_any_inventory) -> list[Finding]:
+def diagnose(facts: Facts, table: t.Sequence[Rule] = TABLE, typed: Typed = for_any_inventory) -> list[Finding]:
     """Return what is wrong, causes alone, the worst first."""
-    proved = [Proved(rank, fault, hit) for rank, fault in enumerate(table) for hit in fault.proof(facts)]
+    proved = [Proved(rule, hit) for rule in table for hit in rule.proof(facts)]
     causes: dict[int, int] = {}  # of each that is explained, the first that explains it
     for number, one in enumerate(proved):
         for before in range(number):
@@ -44,16 +44,16 @@ def diagnose(facts: Facts, table: t.Sequence[Fault] = TABLE, typed: Typed = for_
                 root = causes[root]
             follows[root].append(one)
     ranked = [(proved[root], chain) for root, chain in follows.items()]
-    findings = [finding(facts, root, chain, typed) for root, chain in ranked if not root.fault.generic]
-    findings += unknown(facts, [pair for pair in ranked if pair[0].fault.generic], typed)
+    findings = [finding(facts, root, chain, typed) for root, chain in ranked if not root.rule.symptom]
+    findings += unknown(facts, [pair for pair in ranked if pair[0].rule.symptom], typed)
     return sorted(findings, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def explains(cause: Proved, effect: Proved) -> bool:
     """Say whether one thing follows from another."""
-    if effect.fault.id not in cause.fault.explains or cause.rank >= effect.rank:
+    if effect.rule.id not in cause.rule.before:
         return False
-    match cause.fault.scope:
+    match cause.rule.scope:
         case "all":
             return True
         case "target":
@@ -64,30 +64,30 @@ def explains(cause: Proved, effect: Proved) -> bool:
 
 def finding(facts: Facts, root: Proved, chain: list[Proved], typed: Typed) -> Finding:
     """Return a cause as it is told."""
-    fault, hit = root.fault, root.hit
+    rule, hit = root.rule, root.hit
     master = next((host.host for host in facts.masters), "")
     repair: Json = {}
-    if fault.repair and (hit.host or master) and hit.arguments.get("undo") != "":
-        where = master if fault.on_master or not hit.host else hit.host
-        repair = {"name": fault.repair, "host": where, "target": hit.target, "arguments": dict(hit.arguments)}
-        repair["weight"] = fault.weight
+    if rule.repair and (hit.host or master) and hit.arguments.get("undo") != "":
+        where = master if rule.on_master or not hit.host else hit.host
+        repair = {"name": rule.repair, "host": where, "target": hit.target, "arguments": dict(hit.arguments)}
+        repair["weight"] = rule.weight
     places = _Blank({"host": hit.host or "the cluster", "target": hit.target, **hit.arguments})
-    places["command"] = typed(fault.call.format_map(places))
-    words = fault.remedy.format_map(places)
-    option = f"--only {fault.id}" if fault.safe else f"--allow {fault.id}"
+    places["command"] = typed(rule.call.format_map(places))
+    words = rule.remedy.format_map(places)
+    option = f"--only {rule.id}" if rule.safe else f"--allow {rule.id}"
     return Finding(
-        fault.id,
-        fault.title,
-        hit.severity or fault.severity,
+        rule.id,
+        rule.title,
+        hit.severity or rule.severity,
         hit.host,
         hit.target,
         hit.evidence,
         [in_words(one) for one in chain],
-        [one.fault.id for one in chain],
+        [one.rule.id for one in chain],
         words,
         typed(f"{DOCTOR} {option}") if repair else "",
-        f"docs/faults/{fault.id}.md",
-        fault.safe and bool(repair),
+        f"docs/faults/{rule.id}.md",
+        rule.safe and bool(repair),
         repair,
     )
 
@@ -100,8 +100,8 @@ class _Blank(dict[str, t.Any]):
 def in_words(one: Proved) -> str:
     """Return a link of a chain."""
     place = " of ".join(part for part in dict.fromkeys((one.hit.target, one.hit.host)) if part)
-    title = one.fault.title[:1].lower() + one.fault.title[1:]
-    return f"{one.fault.id}{f' ({place})' if place else ''}: {title}; {one.hit.evidence[0]}"
+    title = one.rule.title[:1].lower() + one.rule.title[1:]
+    return f"{one.rule.id}{f' ({place})' if place else ''}: {title}; {one.hit.evidence[0]}"
 
 
 def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Typed) -> list[Finding]:
@@ -113,10 +113,10 @@ def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Type
     for host, pairs in grouped.items():
         evidence = [line for root, _ in pairs for line in root.hit.evidence]
         chain = [one for _, links in pairs for one in links]
-        severity = min((root.fault.severity for root, _ in pairs), key=SEVERITIES.index)
+        severity = min((root.rule.severity for root, _ in pairs), key=SEVERITIES.index)
         hit = Hit(host, evidence, severity=severity)
-        one = finding(facts, Proved(0, UNKNOWN, hit), chain, typed)
-        one.implied = [root.fault.id for root, _ in pairs] + one.implied
+        one = finding(facts, Proved(UNKNOWN, hit), chain, typed)
+        one.implied = [root.rule.id for root, _ in pairs] + one.implied
         found.append(one)
     return found
 

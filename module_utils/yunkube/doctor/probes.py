@@ -1,0 +1,90 @@
+"""Ask the parts of a cluster that run on this host whether they are well."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import re
+import socket
+import ssl
+import typing as t
+import urllib.request
+
+from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.doctor.facts import Json
+from ansible.module_utils.yunkube.doctor.read_host import PATIENCE
+
+# Who says that it is well, and where: with plain HTTP or, to a certificate of its own, TLS.
+PROBES = {
+    "kubelet": "http://127.0.0.1:10248/healthz",
+    "kube-proxy": "http://127.0.0.1:10256/healthz",
+    "flanneld": "http://127.0.0.1:8081/readyz",
+}
+MASTER_PROBES = {
+    "kube-apiserver": "https://127.0.0.1:6443/livez",
+    "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
+    "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
+    "etcd": "http://127.0.0.1:2381/health",
+}
+SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buckets that it counts in
+
+
+def reach(url: str) -> str:
+    """Return whether a TCP connection to the API comes about: "ok", nothing where no place is known, or the reason."""
+    host, _, port = url.removeprefix("https://").rpartition(":")
+    if not host:
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except OSError as error:
+        return f"{url}: {error.strerror or error}"
+    return "ok"
+
+
+def probes(wanted: t.Mapping[str, str]) -> dict[str, str]:
+    """Ask each who can say that it is well; nothing secret is sent, so any certificate will do."""
+    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+        return dict(zip(wanted, pool.map(probe, wanted.values()), strict=True))
+
+
+def probe(url: str) -> str:
+    """Return "ok", or what came instead."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    handlers: list[urllib.request.BaseHandler] = [
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=context),
+    ]
+    try:
+        with urllib.request.build_opener(*handlers).open(url, timeout=PATIENCE) as answer:
+            return "ok" if answer.status == 200 else f"HTTP status {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP status {error.code}: {' '.join(error.read(300).decode(errors='replace').split())}"
+    except OSError as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def etcd() -> Json:
+    """Return etcd's alarm and how often its disk kept it waiting, from the numbers that it gives away."""
+    handler = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    told = {}
+    for name in ("health", "metrics"):
+        try:
+            with handler.open(f"http://127.0.0.1:2381/{name}", timeout=PATIENCE) as answer:
+                told[name] = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            told[name] = error.read().decode(errors="replace")
+        except OSError:
+            told[name] = ""
+    number = r"\s+([\d.e+]+)$"
+    bucket = r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\}'
+    counts = dict(re.findall(bucket + number, told["metrics"], re.MULTILINE))
+    size = re.search("^etcd_mvcc_db_total_size_in_bytes" + number, told["metrics"], re.MULTILINE)
+    quota = re.search("^etcd_server_quota_backend_bytes" + number, told["metrics"], re.MULTILINE)
+    total, quick = float(counts.get("+Inf", 0)), float(counts.get(str(SLOW), 0))
+    return {
+        "health": told["health"].strip()[:200],
+        "fsyncs": total,
+        "slow": round((total - quick) / total, 4) if total else 0.0,
+        "size": float(size[1]) if size else 0,
+        "quota": float(quota[1]) if quota else 0,
+    }

@@ -1,0 +1,32 @@
+"""The workloads that make a cluster of hosts: kube-proxy, CoreDNS, flannel."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.yunkube.doctor.facts import Facts
+from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules.consequences import PODS
+
+
+def workload_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Workloads of the cluster's own that somebody deleted."""
+    for name, found in facts.cluster.workloads.items():
+        if not found["there"]:
+            yield Hit("", [f"the API knows no {name}"], name)
+
+
+CLUSTER_WORKLOAD_MISSING = Rule(
+    "cluster-workload-missing",
+    title="A core component of the cluster was deleted",
+    looks="kube-proxy, CoreDNS or flannel is not among the cluster's workloads.",
+    proof=workload_missing,
+    remedy=(
+        "flannel: {command}; CoreDNS and kube-proxy: on a master, kubeadm init phase addon coredns or "
+        f"kube-proxy {BY_HAND}"
+    ),
+    call="up",
+    severity="critical",
+    before=("kube-proxy-down", "flannel-not-ready", "subnet-env-missing", "cni-config-missing", *PODS),
+    scope="all",
+)

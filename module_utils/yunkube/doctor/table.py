@@ -1,0 +1,58 @@
+"""The table of all rules: causes before what follows from them, symptoms last."""
+
+from __future__ import annotations
+
+from ansible.module_utils.yunkube.doctor.rule import Rule, in_order
+from ansible.module_utils.yunkube.doctor.rules import (
+    cloud,
+    cni,
+    containerd,
+    control_plane,
+    dns,
+    flannel,
+    host,
+    images,
+    join,
+    kubelet,
+    network,
+    node,
+    pod_network,
+    pods,
+    services,
+    symptoms,
+    units,
+    workload,
+)
+
+# Where neither follows from the other, what stands first here is told first, and explains what both explain.
+AREAS = (
+    join,
+    host,
+    containerd,
+    units,
+    kubelet,
+    control_plane,
+    workload,
+    network,
+    flannel,
+    cni,
+    pod_network,
+    cloud,
+    node,
+    pods,
+    images,
+    dns,
+    services,
+    symptoms,
+)
+TABLE = in_order(rule for area in AREAS for rule in vars(area).values() if isinstance(rule, Rule))
+
+# What is found where nothing else explains a symptom.
+UNKNOWN = Rule(
+    "unknown",
+    title="Not healthy, cause unknown",
+    looks="Something does not work, and no known fault explains it.",
+    proof=lambda _facts: (),
+    remedy="check the logs of what the evidence names",
+)
+BY_ID = {rule.id: rule for rule in (*TABLE, UNKNOWN)}
