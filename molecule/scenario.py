@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -41,6 +42,22 @@ class Cluster:
     def get(self, *arguments: str) -> Json:
         """Return objects of the API."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    @property
+    def authority(self) -> str:
+        """The cluster's CA, in PEM."""
+        path = "{.clusters[0].cluster.certificate-authority-data}"
+        return base64.b64decode(self.kubectl("config", "view", "--raw", "-o", f"jsonpath={path}")).decode()
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        """Return a Secret's values."""
+        data = self.get("secret", name, f"--namespace={namespace}")["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def wait_for(self, namespace: str, deployment: str) -> None:
+        """Wait until every pod of a Deployment is ready."""
+        asked = ("deployment", deployment, f"--namespace={namespace}")
+        eventually(lambda: self.get(*asked)["status"].get("readyReplicas"), 90, f"the pods of {deployment} are ready")
 
     def container(self, host: str) -> str:
         """Return the name of the container that a host is."""

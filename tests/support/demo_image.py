@@ -1,10 +1,11 @@
-"""The demo as two versions of an image, brought to hosts in Docker."""
+"""The demo as two versions of an image, brought to hosts in Docker: demo_image.py PROGRAM IMAGE CONTAINER..."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,9 +28,9 @@ def build(program: Path, tag: str, version: str, *, filler_mb: int = 0) -> None:
         _run("docker", "build", "--quiet", "--tag", tag, "--build-arg", f"VERSION={version}", name)
 
 
-def bring(program: Path, containers: Iterable[str]) -> None:
-    """Build IMAGE:1 and IMAGE:2 of the bundle's program, and import them on the hosts."""
-    tags = [f"{IMAGE}:{version}" for version in VERSIONS]
+def bring(program: Path, containers: Iterable[str], image: str = IMAGE) -> None:
+    """Build image:1 and image:2 of the bundle's program, and import them on the hosts."""
+    tags = [f"{image}:{version}" for version in VERSIONS]
     for version, tag in zip(VERSIONS, tags, strict=True):
         build(program, tag, version)
     saved = _run("docker", "save", *tags)
@@ -40,3 +41,7 @@ def bring(program: Path, containers: Iterable[str]) -> None:
 
 def _run(*argv: str, given: bytes = b"") -> bytes:
     return subprocess.run(argv, input=given, capture_output=True, check=True, timeout=120).stdout
+
+
+if __name__ == "__main__":
+    bring(Path(sys.argv[1]).expanduser(), sys.argv[3:], sys.argv[2])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -57,3 +59,33 @@ def test_hooks_before_a_commit_are_the_linters_of_the_environment() -> None:
         words = [word for word in shlex.split(hook["entry"]) if "=" not in word and word != "env"]
         program = words[0].removeprefix(".venv/bin/")
         assert (ROOT / ".venv/bin" / program).exists(), hook["id"]
+
+
+def test_hooks_before_a_commit_are_all_the_linters_of_the_suite() -> None:
+    [local] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [" ".join(word for word in shlex.split(hook["entry"])) for hook in local["hooks"]]
+    [lint] = runpy.run_path(str(ROOT / "tests/parts.py"))["PARTS"]["lint"]
+    for command in lint.commands:
+        wanted = " ".join(word for word in command if word not in {"env", "."})
+        assert any(wanted in hook.replace(".venv/bin/", "").removeprefix("env ") for hook in hooks), wanted
+
+
+def test_files_are_as_the_editor_is_told_to_write_them() -> None:
+    rules = (ROOT / ".editorconfig").read_text()
+    assert {"[{Makefile,*.go,go.mod,*.c}]", "end_of_line = lf", "trim_trailing_whitespace = true"} <= set(
+        rules.split("\n")
+    )
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = [ROOT / name for name in listed if not name.endswith(".png")]
+    wrong = []
+    for path in files:
+        if path.is_symlink() or not path.exists():
+            continue
+        text = path.read_bytes().decode()
+        tabs = path.suffix in {".go", ".c"} or path.name in {"Makefile", "go.mod"}
+        if (text and not text.endswith("\n")) or "\r\n" in text or re.search(r"(?m)[ \t]+$", text):
+            wrong.append(f"{path.relative_to(ROOT)}: its end, or that of a line")
+        if not tabs and re.search(r"(?m)^\t", text):
+            wrong.append(f"{path.relative_to(ROOT)}: a tab")
+    assert len(files) > 700
+    assert wrong == []
