@@ -12,6 +12,7 @@ from ansible.module_utils.yunkube.control.commands import command
 from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, TaggedLoader
 from ansible.module_utils.yunkube.host.identity import same_inventory
 
+from deployer.arguments import Request
 from deployer.errors import DeployError
 from deployer.inventory import FOLDERS, KEYS, Source, read_yaml, shown
 
@@ -142,6 +143,14 @@ def _without_name(source: Source, extra: Mapping[str, Any]) -> DeployError:
         f"{_place(source, 'cluster_name', extra)}: cluster_name: has no value",
         "set a name that none of your other clusters has, such as cluster_name: prod",
     )
+
+
+def cluster_of(request: Request, *, own: bool = True) -> Cluster:
+    """Return the cluster of a command line, whose state directory must be C(own)."""
+    cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)
+    if own:
+        check_inventory(cluster)
+    return cluster
 
 
 def check_inventory(cluster: Cluster) -> None:

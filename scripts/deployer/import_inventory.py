@@ -42,13 +42,17 @@ WIDTH = 118
 
 def import_inventory(request: Request) -> int:
     """Read theirs, write ours as a whole or not at all, and say what has no counterpart."""
-    source, target = Path(request.name).expanduser().absolute(), Path(request.inventory).expanduser().absolute()
+    project = request.options["action"]
+    source, target = (
+        Path(request.options["name"]).expanduser().absolute(),
+        Path(request.inventory).expanduser().absolute(),
+    )
     if request.inventory == DEFAULT_INVENTORY or target.exists():
         raise DeployError(f"{shown(target)} exists", "pass a new inventory, such as -i inventory/mine")
-    result = read(PEERS[request.action], request.action, source)
+    result = read(PEERS[project], project, source)
     result.settings["cluster_name"] = _as_domain(target.name).replace(".", "-")
-    _write(target, request.action, source, result)
-    print(printable("\n".join(_report(result, request.action, target))))
+    _write(target, project, source, result)
+    print(printable("\n".join(_report(result, project, target))))
     return Exit.OK
 
 
