@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deployer.commands.base import WHOLE, Play
 from deployer.commands.cloud_up import without_surplus
+from deployer.commands.plan import render
 
 EXAMPLES = """\
 examples:
@@ -18,6 +19,7 @@ COMMAND = Play(
     check=True,
     limits=False,
     no_limit=WHOLE,
-    next_on_changes="up",
+    next_on_changes="cloud up",
     before=without_surplus,
+    render=render,
 )
