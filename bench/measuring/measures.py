@@ -158,8 +158,8 @@ def _check(question: Result) -> float:
     """Return how long the check took, of a process that has read its code and nothing else."""
     script = """
 import json, sys, time
-from deployer.shared_code import shared
-shared("control.config")
+import deployer  # lays out module_utils
+from ansible.module_utils.yunkube.control import config
 import cluster_config
 question = json.load(sys.stdin)
 began = time.monotonic()

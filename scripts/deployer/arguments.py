@@ -1,59 +1,76 @@
-"""The command line: verbs, options, help."""
+"""The command line: what all verbs have, and the parser, made of what each verb's file declares."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY, GROUPS
+from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY
 
-from deployer.errors import DeployError
-from deployer.examples import EXAMPLES, OVERVIEW
-from deployer.extra import extra_vars
+from deployer.commands import COMMANDS, GROUPS, NAMES
+from deployer.commands.base import Command, Group, Option, Play, option, seconds
 from deployer.options import NoLimit, OneInventory, default_inventory
 from deployer.passwords import Passwords
-from deployer.verbs import VERBS, Verb
 
-FAULTS = Path(__file__).parents[2] / "docs/faults"
-PROJECTS = ("kubespray", "kubeasz", "k3s-ansible")
-SHELLS = ("bash", "zsh", "fish")
+OVERVIEW = """\
+examples:
+  ./scripts/deploy.py up                        create a cluster on Docker hosts on this machine
+  ./scripts/deploy.py up -i inventory/mine      the same on your own hosts
+  ./scripts/deploy.py plan                      show what `up` would change
+  ./scripts/deploy.py kubectl -- get nodes      kubectl in the cluster's own version
+  ./scripts/deploy.py COMMAND --help            options and more examples
 
-# Options that are a role's variable: option -> variable, kind, help.
-FLAGS: dict[str, dict[str, tuple[str, type, str]]] = {
-    "remove": {
-        "--force": (
-            "node_leave_force",
-            bool,
-            "delete unmanaged pods, ignore PodDisruptionBudgets, delete registry images",
-        ),
-        "--delete-emptydir-data": (
-            "node_leave_delete_emptydir_data",
-            bool,
-            "evict pods with data on the host: in emptyDir, hostPath or node-local volumes",
-        ),
-        "--dead": ("node_leave_dead", bool, "the hosts are permanently unreachable; nothing on them is cleaned up"),
-        "--drain-timeout": (
-            "node_drain_timeout_seconds",
-            int,
-            "how long to wait for a host's pods to be evicted (120)",
-        ),
-    },
-    "doctor": {
-        "--fix": ("troubleshoot_fix", bool, "apply safe repairs, one at a time"),
-        "--only": ("troubleshoot_only", list, "with --fix: repair only this fault; may be repeated"),
-        "--allow": ("troubleshoot_allow", list, "with --fix: also repair this fault, although its repair is not safe"),
-    },
-    "support-bundle": {"--output": ("troubleshoot_support_file", Path, "the archive to write, ending in .tar.gz")},
-    "down": {
-        "--adopt": ("teardown_adopt", bool, "also remove a cluster that Yunkube did not create"),
-        "--dead": ("teardown_dead", list, "this host is permanently unreachable; may be repeated"),
-        "--force": ("teardown_force", bool, "also delete the images in the cluster's registry"),
-    },
-}
+exit codes:
+  0 success     1 a bug in Yunkube     2 wrong usage or configuration     3 a task failed
+  4 a host is unreachable; nothing else failed     5 `plan` found changes, or `status` hosts not as declared
+  6 `status` or `doctor` found faults     124 timeout     130 interrupted
+"""
+
+INVENTORY = option(
+    "-i",
+    "--inventory",
+    metavar="PATH",
+    action=OneInventory,
+    completed_by="inventories",
+    help=f"inventory directory or file ({DEFAULT_INVENTORY})",
+)
+LIMIT = option(
+    "--limit", metavar="PATTERN", default="", help="limit the run to these hosts or groups, as in ansible-playbook"
+)
+# Of every verb that is a playbook.
+COMMON = (
+    option(
+        "-e",
+        dest="extra",
+        metavar="KEY=VALUE",
+        action="append",
+        help="set a variable for this run, or read several from @FILE; put secrets in a file",
+    ),
+    option("-J", "--ask-vault-pass", action="store_true", help="ask for the vault password"),
+    option(
+        "--vault-password-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        completed_by="files",
+        help="file with the vault password, or a program that prints it; may be repeated",
+    ),
+    option("-k", "--ask-pass", action="store_true", help="ask for the SSH password of the hosts"),
+    option("-K", "--ask-become-pass", action="store_true", help="ask for the sudo password of the hosts"),
+    option("--timeout", metavar="SECONDS", type=seconds, help="stop the run after this time"),
+    option("--json", action="store_true", help="print one JSON event per line on stdout (docs/events.md)"),
+    option(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="count",
+        default=0,
+        help="show every task; -vv and above: also Ansible's own verbose output",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -70,75 +87,52 @@ class Request:
     timeout: float | None = None
     extra_vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra_files: tuple[Path, ...] = ()
-    arguments: tuple[str, ...] = ()
-    shell: str = ""
     watch: bool = False
     fix: bool = False
     dry_run: bool = False
     interval: float | None = None
-    action: str = ""
-    image: str = ""
-    name: str = ""
-    print: bool = False
-    admin: bool = False
-    viewer: bool = False
     ask_vault_pass: bool = False
     ask_become_pass: bool = False
     ask_pass: bool = False
     vault_password_file: tuple[str, ...] = ()
     passwords: Passwords = field(default=Passwords(), repr=False)
+    # What the verb alone reads.
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SHARED = {known.name for known in fields(Request)} - {"options"}
 
 
 def parse(argv: Sequence[str]) -> Request:
     """Turn the command line into a Request; argparse itself ends on wrong usage, with exit code 2."""
     argv, passed_on = _split(list(argv))
-    parser = make_parser()
+    word = argv[0] if argv else ""
+    parser = make_parser(word if word in NAMES else "", overview=word in ("-h", "--help"))
     options = vars(parser.parse_args(argv))
-    if options.get("arguments") is not None:
+    if options["verb"] in GROUPS:
+        options["verb"] += f" {options.pop('action')}"
+    command = COMMANDS[options["verb"]]
+    if command.passes_on:
         options["arguments"] = (*options["arguments"], *passed_on)
     elif passed_on:
         parser.error(f"{options['verb']} takes no arguments after `--`")
-    if options.get("interval") and not options["watch"]:
-        parser.error("--interval requires --watch")
-    options["verb"] += f" {options['action']}" if options["verb"] in GROUPS else ""
-    if options["verb"] == "doctor":
-        _check_repairs(parser, options)
+    variables: dict[str, Any] = {}
+    files: tuple[Path, ...] = ()
+    if extra := options.pop("extra", None):
+        from deployer.extra import extra_vars  # noqa: PLC0415 - what it needs is slow to import
+
+        variables, files = extra_vars(extra)
+    try:
+        command.adapt(options, variables)
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
     if options.get("inventory", "") is None:
         options["inventory"] = default_inventory()
-    variables, files = extra_vars(options.pop("extra", None) or [])
-    for variable, kind, _ in FLAGS.get(options["verb"], {}).values():
-        if value := options.pop(variable):
-            whole = int(value) if kind is int else value  # the check wants a whole number of seconds
-            variables[variable] = str(Path(value).expanduser().absolute()) if kind is Path else whole
-    if hosts := tuple(dict.fromkeys(options.get("hosts") or ())):
-        options |= {"hosts": hosts, "limit": ",".join(hosts) if options["verb"] == "add" else ""}
-    if options["verb"] == "remove":
-        variables["node_leaving"] = list(hosts)
-    if options["verb"] == "web apply":
-        variables.setdefault("web_service_prune", "data" if options.pop("prune_data") else "services")
-        variables.setdefault("web_service_prune_ask", not options["yes"])
-    if options["verb"] == "web rollback":
-        variables["web_service_rollback_name"] = options["name"]
-        variables["web_service_rollback_namespace"] = options.pop("namespace")
-    return Request(**{**options, "extra_vars": variables, "extra_files": files})
-
-
-def _check_repairs(parser: argparse.ArgumentParser, options: dict[str, Any]) -> None:
-    """Refuse options of a repair without one, and faults that nobody knows."""
-    options["fix"] = options["troubleshoot_fix"]
-    for flag, name in (
-        ("--only", "troubleshoot_only"),
-        ("--allow", "troubleshoot_allow"),
-        ("--dry-run", "dry_run"),
-    ):
-        if options[name] and not options["fix"]:
-            parser.error(f"{flag} requires --fix")
-    known = sorted(page.stem for page in FAULTS.glob("*.md") if page.stem != "README")
-    for name in [*(options["troubleshoot_only"] or []), *(options["troubleshoot_allow"] or [])]:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "docs/faults lists all faults"
-            raise DeployError(f"unknown fault: {name}", hint)
+    for name in filter(None, (declared.variable for declared in command.options)):
+        if (value := options.pop(name)) is not None and value is not False:
+            variables[name] = value
+    own = {name: options.pop(name) for name in [*options] if name not in SHARED}
+    return Request(**options, extra_vars=variables, extra_files=files, options=own)
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -149,8 +143,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at + 1 :]
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser, one subparser a verb."""
+def make_parser(word: str = "", *, overview: bool = False) -> argparse.ArgumentParser:
+    """Make the parser, one subparser a verb: of all, or of those that begin with a word; an overview has no options."""
     parser = argparse.ArgumentParser(
         prog="deploy.py",
         description="Create, maintain and remove a Kubernetes cluster on Linux hosts.",
@@ -159,155 +153,53 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        group, _, word = name.rpartition(" ")
-        sub = (groups[group] if group else verbs).add_parser(
-            word,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=EXAMPLES[name],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        if name not in ("completion", *GROUPS):
-            inventory = sub.add_argument(
-                "-i",
-                "--inventory",
-                metavar="PATH",
-                action=OneInventory,
-                help=f"inventory directory or file ({DEFAULT_INVENTORY})",
-            )
-            completed_by(inventory, "inventories")
-        return sub
-
     groups: dict[str, Any] = {}
-    for verb in VERBS.values():
-        group = verb.name.partition(" ")[0]
-        if group in GROUPS and group not in groups:  # here, so that help lists it in its place
-            sub = add(group, GROUPS[group])
-            groups[group] = sub.add_subparsers(dest="action", metavar="COMMAND", required=True)
-        _add_options(add(verb.name, verb.help), verb)
-    _add_direct(add)
+    for full_name in NAMES:
+        name, _, second = full_name.partition(" ")
+        if word not in ("", name):
+            continue
+        if group := GROUPS.get(full_name):
+            sub = _add(verbs, name, group)
+            groups[name] = sub.add_subparsers(dest="action", metavar="COMMAND", required=True)
+        else:
+            command = COMMANDS[full_name]
+            sub = _add(groups[name] if second else verbs, second or name, command)
+            if not overview:
+                _add_options(sub, command)
     return parser
 
 
-def _add_limit(sub: argparse.ArgumentParser, verb: Verb) -> None:
-    if verb.limits:
-        text = "limit the run to these hosts or groups, as in ansible-playbook"
-        sub.add_argument("--limit", metavar="PATTERN", default="", help=text)
-    else:
-        sub.add_argument("--limit", nargs="?", action=NoLimit, default="", help=argparse.SUPPRESS)
+def _add(verbs: Any, word: str, declared: Command | Group) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = verbs.add_parser(
+        word,
+        help=declared.help,
+        description=declared.help[0].upper() + declared.help[1:] + ".",
+        epilog=declared.examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return added
 
 
-def _add_options(sub: argparse.ArgumentParser, verb: Verb) -> None:
-    """Add the options of a verb that is a playbook."""
-    if verb.name in ("add", "remove"):
-        sub.add_argument("hosts", metavar="HOST", nargs="+", help="host name in the inventory")
-    if verb.name != "add":  # its hosts are the limit
-        _add_limit(sub, verb)
-    sub.add_argument(
-        "-e",
-        dest="extra",
-        metavar="KEY=VALUE",
-        action="append",
-        help="set a variable for this run, or read several from @FILE; put secrets in a file",
-    )
-    sub.add_argument("-J", "--ask-vault-pass", action="store_true", help="ask for the vault password")
-    vault = sub.add_argument(
-        "--vault-password-file",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="file with the vault password, or a program that prints it; may be repeated",
-    )
-    completed_by(vault, "files")
-    sub.add_argument("-k", "--ask-pass", action="store_true", help="ask for the SSH password of the hosts")
-    sub.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the sudo password of the hosts")
-    sub.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=None, help="stop the run after this time")
-    sub.add_argument("--json", action="store_true", help="print one JSON event per line on stdout (docs/events.md)")
-    sub.add_argument(
-        "-v",
-        "--verbose",
-        dest="verbosity",
-        action="count",
-        default=0,
-        help="show every task; -vv and above: also Ansible's own verbose output",
-    )
-    if verb.name == "web rollback":
-        sub.add_argument("name", metavar="NAME", help="the web service")
-        sub.add_argument(
-            "-n", "--namespace", metavar="NAMESPACE", default="default", help="its namespace (%(default)s)"
+def _add_options(sub: argparse.ArgumentParser, command: Command) -> None:
+    """Add what all verbs have, then the verb's own."""
+    common = [INVENTORY] if command.inventory else []
+    if isinstance(command, Play):
+        refused = option(
+            "--limit", nargs="?", action=NoLimit, const=command.no_limit, default="", help=argparse.SUPPRESS
         )
-    if verb.name == "web apply":
-        sub.add_argument("--prune-data", action="store_true", help="also remove objects that hold data, and namespaces")
-    if verb.name in ("down", "cloud up", "cloud down", "remove", "web apply"):
-        sub.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    _add_flags(sub, verb)
-    if verb.name == "doctor":
-        sub.add_argument("--dry-run", action="store_true", help="with --fix: show the repairs without applying them")
-    if verb.name == "status":
-        sub.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
-        sub.add_argument(
-            "--interval",
-            metavar="SECONDS",
-            type=_seconds,
-            default=None,
-            help="with --watch: time between refreshes (5)",
-        )
+        common += [LIMIT] if command.limits else [refused] if command.no_limit else []
+        common += COMMON
+    alternatives: dict[str, Any] = {}
+    for declared in (*common, *command.options):
+        place: Any = sub
+        if word := declared.alternative:
+            place = alternatives[word] = alternatives.get(word) or sub.add_mutually_exclusive_group()
+        _completed_by(place.add_argument(*declared.names, **declared.settings), declared)
 
 
-def _add_flags(sub: argparse.ArgumentParser, verb: Verb) -> None:
-    """Add the options that are a role's variable."""
-    for flag, (variable, kind, text) in FLAGS.get(verb.name, {}).items():
-        if kind is bool:
-            sub.add_argument(flag, dest=variable, action="store_true", help=text)
-        elif kind is Path:
-            completed_by(sub.add_argument(flag, dest=variable, metavar="PATH", default=None, help=text), "files")
-        elif kind is list:
-            metavar = "HOST" if flag == "--dead" else "ID"
-            added = sub.add_argument(flag, dest=variable, metavar=metavar, action="append", default=None, help=text)
-            if metavar == "ID":
-                completed_by(added, "faults")
-        else:
-            sub.add_argument(flag, dest=variable, metavar="SECONDS", type=_seconds, default=None, help=text)
-
-
-def _add_direct(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """Add the commands that run no playbook."""
-    dashboard = add("dashboard", "show the dashboard's address and login, and open it in a browser")
-    dashboard.add_argument("--print", action="store_true", help="do not open a browser")
-    rights = dashboard.add_mutually_exclusive_group()
-    rights.add_argument("--admin", action="store_true", help="use a token with full access (Headlamp)")
-    rights.add_argument("--viewer", action="store_true", help="use a read-only token, the default (Headlamp)")
-    dashboard.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    image = add("image", "push an image from the local Docker engine to the cluster's registry")
-    image.add_argument("action", choices=["push"], help="what to do")
-    image.add_argument("image", metavar="NAME[:TAG]", help="an image in the local Docker engine")
-    image.add_argument("--json", action="store_true", help="print one JSON object on stdout, without progress")
-    theirs = add("import", "convert an inventory of Kubespray, kubeasz or k3s-ansible")
-    theirs.add_argument("action", choices=PROJECTS, metavar="PROJECT", help="%(choices)s")
-    completed_by(
-        theirs.add_argument("name", metavar="PATH", help="the inventory to convert: a directory or a file"), "files"
-    )
-    kubectl = add("kubectl", "run kubectl in the cluster's own version against the cluster")
-    passed_on = kubectl.add_argument("arguments", nargs="*", metavar="-- ARGS", help="arguments for kubectl")
-    completed_by(passed_on, "kubectl")
-    completion = add("completion", "print the completion script for a shell")
-    completion.add_argument("shell", choices=SHELLS)
-
-
-def completed_by(action: argparse.Action, function: str) -> None:
+def _completed_by(action: argparse.Action, declared: Option) -> None:
     """Name what completes an argument, a function of scripts/completion; shtab reads the attribute."""
-    name = f"_yunkube_{function}"
-    action.complete = {"bash": name, "zsh": name, "fish": f"({name})"}  # type: ignore[attr-defined]
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if seconds <= 0:
-        raise ValueError
-    return seconds
-
-
-_seconds.__name__ = "number of seconds"  # argparse says: invalid number of seconds value
+    if declared.completed_by:
+        name = f"_yunkube_{declared.completed_by}"
+        action.complete = {"bash": name, "zsh": name, "fish": f"({name})"}  # type: ignore[attr-defined]

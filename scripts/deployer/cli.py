@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from deployer.arguments import Request, parse
+from deployer.commands import DIRECT, PLAYS
 from deployer.errors import DeployError, Exit
 from deployer.settings import leave_out
 
@@ -37,35 +38,14 @@ def main(argv: Sequence[str]) -> int:
 
 def dispatch(request: Request) -> int:
     """Do one verb. Imports stand where they are needed: --help and kubectl are to answer at once."""
-    if request.verb == "completion":
-        from deployer.completion import script  # noqa: PLC0415
+    if direct := DIRECT.get(request.verb):
+        return direct.run(request)
+    command = PLAYS[request.verb]
 
-        sys.stdout.write(script(request.shell))
-        return Exit.OK
+    from deployer.cluster import cluster_of  # noqa: PLC0415
 
-    if request.verb == "import":
-        from deployer.import_inventory import import_inventory  # noqa: PLC0415
-
-        return import_inventory(request)
-
-    from deployer.cluster import check_inventory, find_cluster  # noqa: PLC0415
-
-    cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)
-    if request.verb != "reattach":
-        check_inventory(cluster)
-    if request.verb == "kubectl":
-        from deployer.kubectl import become_kubectl  # noqa: PLC0415
-
-        become_kubectl(cluster, request)
-    if request.verb == "dashboard":
-        from deployer.dashboard import show_dashboard  # noqa: PLC0415
-
-        return show_dashboard(cluster, request)
-    if request.verb == "image":
-        from deployer.image import push_image  # noqa: PLC0415
-
-        return push_image(cluster, request)
-    if request.verb in ("down", "cloud down", "remove") and not request.yes:
+    cluster = cluster_of(request, own=command.needs_inventory)
+    if command.asks and not request.yes:
         from deployer.confirm import confirmed  # noqa: PLC0415
         from deployer.session import with_passwords  # noqa: PLC0415
 
@@ -73,19 +53,14 @@ def dispatch(request: Request) -> int:
         if not confirmed(request, cluster):
             print("Nothing was changed.")
             return Exit.USAGE
-
-    if request.verb in ("cloud up", "cloud plan"):
-        from deployer.surplus import without_surplus  # noqa: PLC0415
-
-        request, left = without_surplus(request, cluster)
-        if left != Exit.OK:
-            return left
+    if command.before:
+        request, code = command.before(request, cluster)
+        if code != Exit.OK:
+            return code
 
     from deployer.session import run_verb  # noqa: PLC0415
 
     code = run_verb(request, cluster)
-    if request.verb in ("down", "cloud down") and code == Exit.OK:
-        from deployer.image import distrust  # noqa: PLC0415
-
-        distrust(cluster)
+    if command.after and code == Exit.OK:
+        command.after(cluster)
     return code

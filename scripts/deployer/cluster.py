@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, TaggedLoader
+from ansible.module_utils.yunkube.host.identity import same_inventory
 
+from deployer.arguments import Request
 from deployer.errors import DeployError
 from deployer.inventory import FOLDERS, KEYS, Source, read_yaml, shown
-from deployer.shared_code import shared
 
 ROOT = Path(__file__).absolute().parents[2]
 
@@ -77,8 +79,7 @@ def find_cluster(
     """Read the cluster's name and state directory; extra variables win over the inventory, as in Ansible."""
     source = Source(_find_inventory(inventory, root))
     extra = _merged(extra_files) | dict(extra_vars)
-    opaque = shared("control.inventory_files").OPAQUE
-    if hidden := [key for key in KEYS if extra.get(key) is opaque]:
+    if hidden := [key for key in KEYS if extra.get(key) is OPAQUE]:
         raise DeployError(
             f"-e: {hidden[0]}: is encrypted, but deploy.py reads it without a password", "store it as plain text"
         )
@@ -144,6 +145,14 @@ def _without_name(source: Source, extra: Mapping[str, Any]) -> DeployError:
     )
 
 
+def cluster_of(request: Request, *, own: bool = True) -> Cluster:
+    """Return the cluster of a command line, whose state directory must be C(own)."""
+    cluster = find_cluster(request.inventory, request.extra_vars, request.extra_files)
+    if own:
+        check_inventory(cluster)
+    return cluster
+
+
 def check_inventory(cluster: Cluster) -> None:
     """Refuse the state directory of another inventory: its keys and kubeconfig are those of another cluster."""
     try:
@@ -151,7 +160,7 @@ def check_inventory(cluster: Cluster) -> None:
     except OSError:
         return
     given = cluster.inventory.resolve()
-    if shared("host.identity").same_inventory(str(owner), str(given)):
+    if same_inventory(str(owner), str(given)):
         return
     raise DeployError(
         f"{cluster.state_dir} belongs to the inventory {owner} ({_id_of(cluster)}), not to {given}",
@@ -195,7 +204,7 @@ def _encrypted(file: Path) -> list[str]:
 
 def _load(file: Path) -> dict[str, Any]:
     """Return the pairs of a file that `-e @FILE` names."""
-    content = read_yaml(file, shared("control.inventory_files").TaggedLoader)
+    content = read_yaml(file, TaggedLoader)
     if isinstance(content, str) and content.startswith("$ANSIBLE_VAULT;"):
         return {}  # Ansible opens it; what is needed here stands elsewhere
     if content is None:

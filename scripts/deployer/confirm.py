@@ -10,12 +10,12 @@ from typing import Any
 
 from deployer.arguments import Request
 from deployer.cluster import ROOT, Cluster
+from deployer.commands import PLAYS
 from deployer.errors import DeployError, Exit
 from deployer.kubectl import environment_of
 from deployer.progress import Progress
 from deployer.run import Run, run_playbook
 from deployer.stop import Stop
-from deployer.verbs import VERBS
 
 SYSTEM = ("kube-system", "kube-flannel", "kube-public", "kube-node-lease")
 MOST = 12  # names in a line
@@ -79,7 +79,7 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
         project=ROOT,
         cluster=cluster.name,
         state_dir=cluster.state_dir,
-        playbook=ROOT / VERBS[request.verb].playbook,
+        playbook=ROOT / PLAYS[request.verb].playbook,
         inventory=cluster.inventory,
         typed=request.inventory,
         extra_vars=request.extra_vars,
@@ -103,7 +103,7 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
 
 def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, pods: Sequence[Any] | None) -> list[str]:
     """Return what is about to happen, in lines; None is what the API did not answer."""
-    if request.verb == "remove":
+    if request.hosts:
         lines = [f"This removes {listed(request.hosts)} from the cluster {cluster}, and Kubernetes from it."]
         running = [pod for pod in pods or [] if pod["spec"].get("nodeName") in request.hosts]
         what = "Pods to be evicted or deleted"

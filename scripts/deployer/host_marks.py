@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible.module_utils.yunkube.control.shapes import EFFECTS
+from ansible.module_utils.yunkube.host.network import is_address
+
 from deployer.peers import OF_HOST, UNREADABLE, Imported, Json, arguments, why_unreadable
-from deployer.shared_code import shared
 
 KUBELET = "all kubelets share the settings in cluster_kubelet_config"
 
 
 def _taint(text: Any) -> Json | None:
     match = re.fullmatch(r"([^=:,]+)(?:=([^=:,]*))?:(\w+)", str(text)) if isinstance(text, str) else None
-    if not match or match[3] not in shared("control.shapes").EFFECTS:
+    if not match or match[3] not in EFFECTS:
         return None
     return {"key": match[1], **({"value": match[2]} if match[2] else {}), "effect": match[3]}
 
@@ -56,7 +58,7 @@ class Marks:
         """Take what stands in a variable, or in an argument in it, as far as it is clear."""
         given = _split(values)
         if kind == "node-ip":
-            if len(given) == 1 and shared("host.network").is_address(str(given[0])):
+            if len(given) == 1 and is_address(str(given[0])):
                 self.address = given[0]
             else:
                 self.leave(key, argument, "is not one address")
@@ -67,7 +69,7 @@ class Marks:
             elif kind == "node-label" and (label := _label(one)):
                 self.labels[label[0]] = label[1]
             elif kind == "node-taint":
-                effects = ", ".join(shared("control.shapes").EFFECTS)
+                effects = ", ".join(EFFECTS)
                 self.leave(key, argument, f"has a taint that is not key=value:EFFECT, with an effect of {effects}")
             else:
                 self.leave(key, argument, "has a label that is not key=value")

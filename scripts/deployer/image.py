@@ -57,7 +57,7 @@ ANSWERS = (
 
 def push_image(cluster: Cluster, request: Request) -> int:
     """Log in, tag, push; the engine's own progress is shown. A tag that was not there before is removed again."""
-    name = checked(request.image)
+    name = checked(request.options["image"])
     secret = find(cluster, request.inventory, "secret", "registry", "registry-login")
     if secret is None:
         raise DeployError(

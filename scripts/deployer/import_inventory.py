@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.yunkube.control.cluster_rules import as_domain
 from ansible.module_utils.yunkube.control.commands import DEFAULT_INVENTORY, command
 from ansible.module_utils.yunkube.control.redact import Redactor, printable
+from ansible.module_utils.yunkube.host.network import is_address
+from ansible.module_utils.yunkube.words import counted
 
 from deployer.arguments import Request
 from deployer.errors import DeployError, Exit
@@ -31,7 +34,6 @@ from deployer.peers import (
     elsewhere,
     why_unreadable,
 )
-from deployer.shared_code import shared
 from deployer.theirs import Theirs
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -40,13 +42,17 @@ WIDTH = 118
 
 def import_inventory(request: Request) -> int:
     """Read theirs, write ours as a whole or not at all, and say what has no counterpart."""
-    source, target = Path(request.name).expanduser().absolute(), Path(request.inventory).expanduser().absolute()
+    project = request.options["action"]
+    source, target = (
+        Path(request.options["name"]).expanduser().absolute(),
+        Path(request.inventory).expanduser().absolute(),
+    )
     if request.inventory == DEFAULT_INVENTORY or target.exists():
         raise DeployError(f"{shown(target)} exists", "pass a new inventory, such as -i inventory/mine")
-    result = read(PEERS[request.action], request.action, source)
+    result = read(PEERS[project], project, source)
     result.settings["cluster_name"] = _as_domain(target.name).replace(".", "-")
-    _write(target, request.action, source, result)
-    print(printable("\n".join(_report(result, request.action, target))))
+    _write(target, project, source, result)
+    print(printable("\n".join(_report(result, project, target))))
     return Exit.OK
 
 
@@ -118,11 +124,11 @@ def _leave_unfilled(peer: Peer, theirs: Theirs, hosts: Sequence[str], result: Im
 
 
 def _host_name(host: str, given: str, instead: str) -> str:
-    return instead if shared("host.network").is_address(host) and not given else _as_domain(given or host)
+    return instead if is_address(host) and not given else _as_domain(given or host)
 
 
 def _as_domain(text: str) -> str:
-    return str(shared("control.cluster_rules").as_domain(text, "imported"))
+    return as_domain(text, "imported")
 
 
 def _is_ours_already(key: str, theirs: Theirs) -> bool:
@@ -213,7 +219,6 @@ def _cluster_file(name: str, source: Path, result: Imported) -> Iterator[str]:
 
 
 def _report(result: Imported, name: str, target: Path) -> Iterator[str]:
-    counted = shared("words").counted
     kinds = (("master", list(result.masters)), ("node", list(result.nodes)))
     hosts = "; ".join(counted(names, kind) for kind, names in kinds if names)
     yield f"{shown(target)}: {hosts}"

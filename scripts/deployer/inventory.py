@@ -12,15 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
+from ansible.module_utils.yunkube.control import inventory_files, yaml_reader
+from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory
 
 from deployer.bundle import cache
 from deployer.errors import DeployError
-from deployer.shared_code import shared
 from deployer.stop import tied
-
-if TYPE_CHECKING:
-    from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory
 
 ROOT = Path(__file__).absolute().parents[2]
 READER = Path(__file__).with_name("ansible_inventory.py")
@@ -67,8 +67,7 @@ class Source:
     @cached_property
     def files(self) -> Inventory:
         """What the files say, with file and line of each key."""
-        found: Inventory = shared("control.inventory_files").read([self.path])
-        return found
+        return inventory_files.read([self.path])
 
     def where(self, key: str) -> Entry | None:
         """Return where a key is set: for all hosts if it is, else for some."""
@@ -101,17 +100,22 @@ class Source:
 
     def _connection_faults(self) -> list[str]:
         """Return why Ansible could not connect, before any check of a play is reached."""
-        check = shared("control.config").check_connection
-        return [_fault(one, *found) for one in self.files.entries for found in check(one.key, one.value)]
+        from ansible.module_utils.yunkube.control.config import check_connection  # noqa: PLC0415 - only runs need it
+
+        return [_fault(one, *found) for one in self.files.entries for found in check_connection(one.key, one.value)]
 
     def _template_faults(self, known: set[str]) -> list[str]:
-        """Return what is wrong with templates. What that needs is slow to import, and most inventories have none."""
-        if not any(shared("control.shapes").is_template(str(entry.value)) for entry in self.files.entries):
+        """Return what is wrong with templates."""
+        from ansible.module_utils.yunkube.control.shapes import is_template  # noqa: PLC0415 - only runs need it
+
+        if not any(is_template(str(entry.value)) for entry in self.files.entries):
             return []
-        complaints = shared("control.references").complaints
+        # Slow to import, and most inventories have no template.
+        from ansible.module_utils.yunkube.control.references import complaints  # noqa: PLC0415
+
         if not any(complaints(self.files, known)):
             return []
-        options = shared("control.inventory_files").role_options(ROOT / "roles")
+        options = inventory_files.role_options(ROOT / "roles")
         return sorted(_fault(*found) for found in complaints(self.files, known | set(options)))
 
     def everything(self, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,9 +179,6 @@ def cache_folder() -> Path:
 
 def read_yaml(file: Path, loader: Any) -> Any:
     """Return what a YAML file holds, read by a loader of yaml_reader.py; what it refuses has file and line."""
-    import yaml  # noqa: PLC0415 - not every verb needs it
-
-    yaml_reader = shared("control.yaml_reader")
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

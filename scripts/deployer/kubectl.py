@@ -6,20 +6,20 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.control.commands import command
 
-from deployer.arguments import Request
 from deployer.cluster import Cluster
 from deployer.errors import DeployError, Exit
 
 
-def become_kubectl(cluster: Cluster, request: Request) -> NoReturn:
+def become_kubectl(cluster: Cluster, inventory: str, arguments: Sequence[str]) -> NoReturn:
     """Replace this process, so that signals, the terminal and the exit code are kubectl's own."""
-    environment = _environment(cluster, request.inventory)
-    os.execve(cluster.kubectl, ["kubectl", *request.arguments], environment)  # noqa: S606 - no shell is the point
+    environment = _environment(cluster, inventory)
+    os.execve(cluster.kubectl, ["kubectl", *arguments], environment)  # noqa: S606 - no shell is the point
 
 
 def ask(cluster: Cluster, inventory: str, *arguments: str) -> str:

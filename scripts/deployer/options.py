@@ -38,9 +38,4 @@ class NoLimit(argparse.Action):
     """Refuses `--limit` with the reason, where argparse would call it unknown."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        reasons = {
-            "down": "down removes the whole cluster; to remove a single host, use `deploy.py remove HOST`",
-            "remove": "name the hosts themselves, as in `deploy.py remove node3`",
-        }
-        whole = "this command always applies to the whole cluster: omit --limit"
-        parser.error(reasons.get(parser.prog.rpartition(" ")[2], whole))
+        parser.error(str(self.const))

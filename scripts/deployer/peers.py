@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-
-from deployer.shared_code import shared
+from ansible.module_utils.yunkube.control.values import merged
 
 Json = dict[str, Any]
 
@@ -62,7 +61,7 @@ class Imported:
 
     def take(self, key: str, value: Any, *origins: str) -> None:
         """Set a key of the cluster; dictionaries are laid over what is there."""
-        self.settings[key] = shared("control.values").merged(self.settings.get(key), value)
+        self.settings[key] = merged(self.settings.get(key), value)
         self.origins.setdefault(key, []).extend(origins)
 
     def named_elsewhere(self, key: str) -> list[str]:

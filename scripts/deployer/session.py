@@ -20,6 +20,8 @@ from ansible.module_utils.yunkube.control.redact import Redactor
 from deployer.arguments import Request
 from deployer.bundle import progress_file, read_progress
 from deployer.cluster import ROOT, Cluster
+from deployer.commands import PLAYS
+from deployer.commands.base import Play
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Failure, Message, RunStarted, Summary
 from deployer.inventory import reason_of
@@ -30,7 +32,6 @@ from deployer.passwords import Passwords, get_passwords, vault_problem
 from deployer.progress import Progress
 from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
-from deployer.verbs import VERBS, Verb
 from deployer.views import View, make_view
 
 # Seconds between two looks of --watch.
@@ -48,7 +49,7 @@ GO_ON = "Run the same command again: it continues where it stopped."
 
 def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     """Run the verb's playbook and show it; the exit code says how it ended."""
-    verb = VERBS[request.verb]
+    verb = PLAYS[request.verb]
     if not (root / verb.playbook).is_file():
         raise DeployError(f"{verb.playbook} is missing from this checkout", "is it complete? git status")
     if verb.needs_cluster and not cluster.was_made:
@@ -103,7 +104,7 @@ def with_passwords(request: Request) -> Request:
     return replace(request, passwords=passwords)
 
 
-def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
+def _watch(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFile) -> Exit:
     """Run it again and again until Ctrl-C; the exit code is that of the last whole run."""
     code = Exit.INTERRUPTED
     # Also where a shell started this in the background, with the signal ignored.
@@ -118,7 +119,7 @@ def _watch(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogF
     return code
 
 
-def _run(request: Request, cluster: Cluster, verb: Verb, root: Path, log: LogFile) -> Exit:
+def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFile) -> Exit:
     began = time.monotonic()
     redactor = Redactor((*request.passwords.values, *cluster.secrets))
     typed = bool(request.passwords.connection)
@@ -230,7 +231,7 @@ def _report(request: Request, view: View, summary: Summary, last_words: str) -> 
         print_failures(summary, last_words)
 
 
-def exit_code(status: str, reason: Reason, progress: Progress, verb: Verb) -> Exit:
+def exit_code(status: str, reason: Reason, progress: Progress, verb: Play) -> Exit:
     """Choose by what happened, not by Ansible's rc: 4 means two things there."""
     if reason:
         return {"timeout": Exit.TIMEOUT, "interrupted": Exit.INTERRUPTED}.get(reason, Exit.USAGE)
@@ -267,11 +268,7 @@ def advice(code: Exit, reason: Reason, request: Request, progress: Progress, clu
         return unknown_hosts(progress.unknown_hosts, request.inventory, cluster.hosts)
     if reason == "refused":
         return f"No host matches --limit {', '.join(progress.unknown_hosts)}; the inventory is {request.inventory}."
-    if request.verb == "doctor" and progress.doctor.get("stopped"):
-        return f"Stopped: {progress.doctor['stopped']}."
-    if request.verb == "remove" and code in (Exit.OK, Exit.UNREACHABLE):
-        return after_removal(code, request, cluster.variables.get("cluster_provider") == "alicloud")
-    if request.verb.startswith("web ") and (words := web_words(code, request, progress)):
+    if words := PLAYS[request.verb].advice(code, request, progress, cluster):
         return words
     if problem := vault_problem(said(progress), cluster.encrypted):
         return problem
@@ -300,13 +297,6 @@ def without_failure(request: Request, progress: Progress) -> str:
     return f"`{request.verb}` ended without a report, so the state of the cluster is unknown: see the log."
 
 
-def web_words(code: Exit, request: Request, progress: Progress) -> str:
-    """Return the last words about web services, if there are any."""
-    if removals(progress):
-        return "Nothing was changed. Declare in web_services what to keep; --yes removes the rest."
-    return after_rollback(request, progress) if request.verb == "web rollback" and code == Exit.OK else ""
-
-
 def removals(progress: Progress) -> list[str]:
     """Return what the run would have removed if it had been allowed to."""
     return [fault.where for failure in progress.failures if failure.kind == REMOVALS for fault in failure.faults]
@@ -322,35 +312,7 @@ def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) 
     return "\n".join(lines)
 
 
-def after_removal(code: Exit, request: Request, made_by_cloud_up: bool) -> str:
-    """Say what is left to do by hand."""
-    hosts = ", ".join(request.hosts)
-    if code == Exit.UNREACHABLE:
-        return "Nothing was changed. To remove a permanently lost host, use --dead."
-    text = f"Take {hosts} out of {request.inventory} now; otherwise the next `up` adds them again."
-    if made_by_cloud_up:
-        text = f"`cloud up` releases the instances of {hosts} where fewer hosts are declared, and else adds them again."
-    if request.extra_vars.get("node_leave_dead"):
-        text += (
-            f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods, which go on where a host only is cut "
-            "off, the node's certificate, and all data.\nIf it comes back: put its line back and remove it without "
-            "--dead, or reinstall it."
-        )
-    return text
-
-
-def after_rollback(request: Request, progress: Progress) -> str:
-    """Say that the inventory still declares what was taken back."""
-    image = next((str(row["image"]) for row in progress.table if row.get("image")), "the previous one")
-    return (
-        f"{request.inventory} still declares the other version: set the image of {request.name} to {image} in "
-        "web_services, or the next `up` deploys it again."
-    )
-
-
-def next_step(request: Request, verb: Verb, code: Exit) -> str:
+def next_step(request: Request, verb: Play, code: Exit) -> str:
     """Return the command to type next, with the inventory of this one."""
-    after = {Exit.OK: verb.next, Exit.CHANGES: "up"}.get(code, "")
-    if verb.check and code == Exit.OK:
-        after = ""
+    after = {Exit.OK: verb.next, Exit.CHANGES: verb.next_on_changes}.get(code, "")
     return command(after, request.inventory) if after else ""

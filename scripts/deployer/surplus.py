@@ -9,6 +9,8 @@ from typing import Any
 
 from deployer.arguments import Request
 from deployer.cluster import Cluster
+from deployer.commands import PLAYS
+from deployer.commands.remove import COMMAND as REMOVE
 from deployer.confirm import ask, confirmed, listed
 from deployer.errors import DeployError, Exit
 from deployer.session import run_verb, with_passwords
@@ -36,7 +38,7 @@ def without_surplus(request: Request, cluster: Cluster) -> tuple[Request, Exit]:
     names = surplus(cluster)
     if not names:
         return request, Exit.OK
-    if request.verb == "cloud plan":
+    if PLAYS[request.verb].check:
         return agreed, Exit.OK
     nodes = ask(cluster, "nodes")
     if nodes is None and request.extra_vars.get(AGREED):
@@ -58,7 +60,7 @@ def without_surplus(request: Request, cluster: Cluster) -> tuple[Request, Exit]:
         return agreed, Exit.OK
     agreed = with_passwords(agreed)
     removal = replace(
-        agreed, verb="remove", hosts=leaving, extra_vars={**agreed.extra_vars, "node_leaving": [*leaving]}
+        agreed, verb=REMOVE.name, hosts=leaving, extra_vars={**agreed.extra_vars, "node_leaving": [*leaving]}
     )
     if not request.yes and not confirmed(removal, cluster):
         print("Nothing was changed.")

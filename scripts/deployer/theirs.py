@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from ansible.module_utils.yunkube.control import yaml_reader
+from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, Entry
+from ansible.module_utils.yunkube.control.shapes import is_template
 
 from deployer.errors import DeployError
 from deployer.inventory import Source, read_yaml, shown
 from deployer.peers import ALIASES, Json
-from deployer.shared_code import shared
-
-if TYPE_CHECKING:
-    from ansible.module_utils.yunkube.control.inventory_files import Entry
 
 # What Ansible would give a value of this machine to; several levels, for templates that go up some.
 _ELSEWHERE = {name: f"/@{name}@" * 3 for name in ("playbook_dir", "ansible_playbook_python")}
@@ -44,7 +43,7 @@ class Theirs:
         if file.read_bytes().startswith(_ENCRYPTED):
             self._left[shown(file)] = "is encrypted: none of its settings are imported"
             return {}
-        content = read_yaml(file, shared("control.yaml_reader").Loader)
+        content = read_yaml(file, yaml_reader.Loader)
         if content is not None and not isinstance(content, dict):
             kind = "a list" if isinstance(content, list) else "text"
             self._left[shown(file)] = f"is {kind}, not a dictionary: none of its settings are imported"
@@ -76,9 +75,9 @@ class Theirs:
         value = entry.value if entry else ""
         if moved := self._moved.get((host, key)):
             reason = f"is made of {moved}, which differs here"
-        elif shared("control.shapes").is_template(value):
+        elif is_template(value):
             reason = "is a template that needs facts, a lookup or an encrypted value"
-        elif entry and value is shared("control.inventory_files").OPAQUE:
+        elif entry and value is OPAQUE:
             reason = "is encrypted"
         elif entry and value is None:
             reason = "is empty"

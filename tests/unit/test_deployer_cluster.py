@@ -17,10 +17,10 @@ from deployer import bundle
 from deployer.arguments import parse
 from deployer.cli import main
 from deployer.cluster import check_inventory, find_cluster
+from deployer.commands import PLAYS
 from deployer.errors import DeployError
 from deployer.happenings import Failure, Happening, HostCount, Summary
 from deployer.logfile import KEPT, LogFile
-from deployer.verbs import VERBS
 from deployer.views.jsonlines import type_name
 
 ROOT = Path(__file__).parents[2]
@@ -161,11 +161,11 @@ def test_a_whole_cluster_may_have_lost_hosts() -> None:
 
 def test_kubectl_gets_what_follows_the_dashes_word_for_word() -> None:
     request = parse(["kubectl", "-i", "inventory/mine", "--", "exec", "-it", "pod", "--", "sh", "-c", "a b"])
-    assert request.arguments == ("exec", "-it", "pod", "--", "sh", "-c", "a b")
+    assert request.options["arguments"] == ("exec", "-it", "pod", "--", "sh", "-c", "a b")
     assert request.inventory == "inventory/mine"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "kubectl", "completion"])
+@pytest.mark.parametrize("verb", [*PLAYS, "kubectl", "completion"])
 def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([*verb.split(), "--help"])
@@ -174,7 +174,7 @@ def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixt
 
 def test_a_rollback_names_its_service() -> None:
     request = parse(["web", "rollback", "shop", "-n", "shops", "-i", "inventory/mine"])
-    assert (request.verb, request.name, request.inventory) == ("web rollback", "shop", "inventory/mine")
+    assert (request.verb, request.options["name"], request.inventory) == ("web rollback", "shop", "inventory/mine")
     wanted = {"web_service_rollback_name": "shop", "web_service_rollback_namespace": "shops"}
     assert wanted.items() <= request.extra_vars.items()
     assert parse(["web", "apply"]).verb == "web apply"

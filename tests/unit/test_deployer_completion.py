@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deployer.arguments import SHELLS, make_parser
-from deployer.completion import script
-from deployer.verbs import VERBS
+from deployer.arguments import make_parser
+from deployer.commands import PLAYS
+from deployer.commands.completion import SHELLS, script
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = {page.stem for page in (ROOT / "docs/faults").glob("api-*.md")}
@@ -41,7 +41,7 @@ def completed(bash: Path, *words: str, folder: Path = ROOT) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("",), {name.split()[0] for name in VERBS} | {"dashboard", "image", "import", "kubectl", "completion"}),
+        (("",), {name.split()[0] for name in PLAYS} | {"dashboard", "image", "import", "kubectl", "completion"}),
         (("web", ""), {"apply", "rollback"}),
         (("cloud", "do"), {"down"}),
         (("web", "apply", "--pr"), {"--prune-data"}),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from deployer.arguments import parse
 from deployer.cluster import Cluster
-from deployer.dashboard import show_dashboard
+from deployer.commands.dashboard import show_dashboard
 from deployer.inventory import Source
 
 KUBECTL = """#!/bin/sh

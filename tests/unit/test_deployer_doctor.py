@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from deployer.arguments import parse
+from deployer.commands import PLAYS
 from deployer.errors import DeployError, Exit
 from deployer.happenings import Summary
 from deployer.progress import Progress
 from deployer.session import exit_code
-from deployer.verbs import VERBS
 from deployer.views.summary import print_summary
 
 FINDING = {
@@ -58,7 +58,7 @@ def test_a_fault_that_nobody_knows_is_refused_with_a_suggestion() -> None:
 def test_the_exit_code_is_what_was_found(doctor: dict[str, Any], code: Exit) -> None:
     progress = Progress()
     progress.doctor = doctor
-    assert exit_code("successful", "", progress, VERBS["doctor"]) == code
+    assert exit_code("successful", "", progress, PLAYS["doctor"]) == code
 
 
 def printed(capsys: pytest.CaptureFixture[str], doctor: dict[str, Any], *, dry_run: bool = False) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from checkout import PLAYBOOKS, ROOT, Deploy, environment
 from deployer.arguments import parse
+from deployer.commands import PLAYS
 from deployer.errors import DeployError
 from deployer.passwords import Passwords, get_passwords
-from deployer.verbs import VERBS
 from terminal import answered
 
 PASSWORD = "canary-0815"
@@ -94,7 +94,7 @@ def test_a_missing_file_is_refused_before_anything_runs() -> None:
         get_passwords(vault=False, become=False, connection=False, files=["/proc/nonexistent"])
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", PLAYS)
 def test_every_verb_takes_passwords(verb: str) -> None:
     names = {"add": ["node1"], "remove": ["node1"], "web rollback": ["shop"]}.get(verb, [])
     request = parse(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deployer.commands import PLAYS
 from deployer.errors import Exit
 from deployer.failures import failure_of
 from deployer.happenings import Diff, Failure, HostCount, Message, StageEnded, TaskEnded
 from deployer.progress import Progress
 from deployer.session import exit_code
-from deployer.verbs import VERBS
 
 RECORDED = Path(__file__).parents[1] / "support" / "playbooks" / "mixed.events.json"
 
@@ -104,7 +104,7 @@ def test_what_does_not_parse_is_kept_word_for_word() -> None:
     progress, happenings = fold([{"event": "verbose", "stdout": line} for line in lines])
     assert progress.errors == lines[:2]
     assert happenings[0] == Message("error", lines[0])
-    assert exit_code("failed", "", progress, VERBS["up"]) == Exit.USAGE
+    assert exit_code("failed", "", progress, PLAYS["up"]) == Exit.USAGE
 
 
 def test_a_diff_is_shown_without_the_heading_that_ansible_puts_before_the_first() -> None:
@@ -157,7 +157,7 @@ def test_the_kind_of_a_failure_decides_the_exit_code(kind: str, fault: dict[str,
     )
     failure = next(item for item in happenings if isinstance(item, Failure))
     assert (failure.faults[0].where, failure.faults[0].remedy) == (where, fault["remedy"])
-    assert exit_code("failed", "", progress, VERBS["up"]) == code
+    assert exit_code("failed", "", progress, PLAYS["up"]) == code
 
 
 def test_what_no_log_hides_stays_hidden() -> None:
@@ -174,14 +174,14 @@ def test_what_no_log_hides_stays_hidden() -> None:
     ],
 )
 def test_an_early_end_outweighs_what_ansible_says(reason: Any, status: str, code: Exit) -> None:
-    assert exit_code(status, reason, Progress(), VERBS["up"]) == code
+    assert exit_code(status, reason, Progress(), PLAYS["up"]) == code
 
 
 def test_only_plan_tells_by_its_exit_code_that_there_are_changes() -> None:
     stats = {"processed": {"a": 1}, "changed": {"a": 2}, "ok": {"a": 3}}
     progress, _ = fold([{"event": "playbook_on_stats", "event_data": stats}])
-    assert exit_code("successful", "", progress, VERBS["plan"]) == Exit.CHANGES
-    assert exit_code("successful", "", progress, VERBS["up"]) == Exit.OK
+    assert exit_code("successful", "", progress, PLAYS["plan"]) == Exit.CHANGES
+    assert exit_code("successful", "", progress, PLAYS["up"]) == Exit.OK
 
 
 def changed(host: str, task: str, **result: Any) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def test_a_status_ends_with_what_it_found(healthy: bool, drift: list[str], code:
         ]
     )
     assert progress.drift == {"a": tuple(drift)}
-    assert exit_code("successful", "", progress, VERBS["status"]) == code
+    assert exit_code("successful", "", progress, PLAYS["status"]) == code
 
 
 def test_every_object_that_stays_is_kept_for_the_summary() -> None:

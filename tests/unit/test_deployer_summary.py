@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.module_utils.yunkube.control.commands import command
+from deployer.arguments import Request
+from deployer.commands import PLAYS
+from deployer.errors import Exit
 from deployer.happenings import Failure, Fault, Summary
+from deployer.session import next_step
 from deployer.views.summary import failure_lines, print_summary
 
 STATUS = {
@@ -35,6 +40,14 @@ def test_a_plan_names_hosts_with_the_same_to_be_done_once(capsys: pytest.Capture
     )
     assert "master1\n  would run kubeadm init\n" in out
     assert "node1, node2\n  would install runc 1.4.3\n  would start containerd\n" in out
+
+
+def test_a_plan_of_cloud_hosts_says_what_would_be_made_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(
+        capsys, verb="cloud plan", exit_code=5, plan={"localhost": ("make host master-1", "cost 0.1 an hour")}
+    )
+    assert "localhost\n  would make host master-1\n  would cost 0.1 an hour\n" in out
+    assert next_step(Request("cloud plan", "i"), PLAYS["cloud plan"], Exit.CHANGES) == command("cloud up", "i")
 
 
 def test_a_plan_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.constants import MAGIC_VARIABLE_MAPPING
-from deployer.verbs import VERBS
+from deployer.commands import PLAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -172,7 +172,7 @@ def test_both_readmes_name_the_same_commands() -> None:
         )
 
     assert commands("README.md") == commands("README.zh-CN.md")
-    verbs = {name.partition(" ")[0] for name in VERBS} | {"kubectl", "dashboard", "image", "import"}
+    verbs = {name.partition(" ")[0] for name in PLAYS} | {"kubectl", "dashboard", "image", "import"}
     assert {line.split()[1] for line in commands("README.md") if line.startswith("./")} == verbs
 
 

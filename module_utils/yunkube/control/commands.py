@@ -5,11 +5,8 @@ from __future__ import annotations
 import shlex
 
 DEFAULT_INVENTORY = "inventory/docker"
-# Verbs of two words, by their first, and what all of them are for.
-GROUPS = {
-    "cloud": "create and remove the hosts of a cluster on Alibaba Cloud",
-    "web": "deploy web services, or roll one back to its previous version",
-}
+# The first of two words, in scripts/deployer/commands.
+GROUPS = ("cloud", "web")
 
 
 def command(words: str, inventory: str) -> str:

@@ -11,32 +11,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deployer.errors import Exit
+from deployer.commands import PLAYS
 from deployer.fates import DONE
 from deployer.happenings import Failure, HostCount, StageEnded, Summary
 from deployer.views import is_live_terminal
-from deployer.views.text import duration, enumerate_names, grouped
+from deployer.views.text import duration
 
 # Wide enough that nothing is cut where there is no terminal to ask.
 PLAIN_WIDTH = 200
-
-SOON = 30  # days before its end from which a certificate is worth a line, as in cluster_status
 
 Cell = tuple[str, str]  # text and style
 
 
 def print_summary(summary: Summary, stages_shown: bool) -> None:
     """Print tables; the stages only where the view did not leave them standing."""
-    out = _Printer(sys.stdout)
-    match summary.verb:
-        case "plan":
-            _print_plan(out, summary)
-        case "status":
-            _print_status(out, summary)
-        case "doctor":
-            _print_doctor(out, summary)
-        case _:
-            _print_run(out, summary, stages_shown)
+    out = Printer(sys.stdout)
+    if render := PLAYS[summary.verb].render:
+        render(out, summary)
+    else:
+        _print_run(out, summary, stages_shown)
     out.line("")
     out.pair("Time", duration(summary.seconds))
     out.pair("Log", summary.log)
@@ -52,7 +45,7 @@ def print_failures(summary: Summary, advice: str) -> None:
         console.print(Text("\n" + head, "bold red"))
         console.print(Text("\n".join(lines)))
     stopped = any(count.fate.startswith(("not tried", "stopped")) for count in summary.hosts.values())
-    unreachable = summary.verb not in ("status", "doctor") and any(failure.unreachable for failure in summary.failures)
+    unreachable = not PLAYS[summary.verb].reports and any(failure.unreachable for failure in summary.failures)
     if (stopped or unreachable) and (others := others_line(summary)):
         console.print(Text("\n" + others))
     if advice:
@@ -103,96 +96,15 @@ def _verify_rows(table: Iterable[Mapping[str, Any]]) -> list[list[Cell]]:
     return rows
 
 
-def _print_run(out: _Printer, summary: Summary, stages_shown: bool) -> None:
+def _print_run(out: Printer, summary: Summary, stages_shown: bool) -> None:
     out.rows(_verify_rows(summary.table), ["Check", "Target", "", "Time", "Detail"], right=(3,))
     if summary.stages and not stages_shown:
         out.rows(_stage_rows(summary.stages), ["Stage", "Time", "Changed"], right=(1, 2))
     if summary.hosts:
-        changed = "To change" if summary.verb == "plan" or summary.dry_run else "Changed"
+        changed = "To change" if summary.dry_run else "Changed"
         heads = ["Host", "Ok", changed, "Failed", "Unreachable"]
         heads += ["Outcome"] if any(count.fate for count in summary.hosts.values()) else []
         out.rows(_host_rows(summary.hosts), heads, right=(1, 2, 3, 4))
-
-
-def _print_plan(out: _Printer, summary: Summary) -> None:
-    for words, hosts in grouped(summary.plan).items():
-        out.line("")
-        out.line(", ".join(hosts))
-        for word in words:
-            out.line(f"  would {word}")
-    if summary.exit_code == Exit.OK:
-        out.line("")
-        out.line("No changes.")
-
-
-def _print_status(out: _Printer, summary: Summary) -> None:
-    if status := summary.status:
-        api = status["api"]
-        out.pair("API", f"{api['server']}, {api['version']}" if api["answers"] else f"does not answer: {api['detail']}")
-        out.table("Node", status["nodes"])
-        out.table("Workload", [entry for entry in status["workloads"] if not entry["ok"]])
-        out.table("Pod", status["pods"])
-        out.line("")
-        if api["answers"] and not status["pods"]:
-            out.pair("Pods", "every pod is ready")
-        for line in certificate_lines(status):
-            out.pair("Certs", line)
-    for line in drift_lines(summary):
-        out.pair("Hosts", line)
-
-
-SEVERITIES = {"critical": "bold red", "error": "red", "warning": "yellow", "workload": "cyan"}
-
-
-def _print_doctor(out: _Printer, summary: Summary) -> None:
-    doctor = summary.doctor
-    for finding in doctor.get("findings", []):
-        place = ", ".join(dict.fromkeys(part for part in (finding["host"], finding["target"]) if part))
-        out.line("")
-        severity = finding["severity"]
-        out.styled(f"{severity}  {finding['title']}{f' ({place})' if place else ''}", SEVERITIES[severity])
-        for line in doctor_lines(finding):
-            out.line(f"  {line}")
-    if repaired := doctor.get("repaired"):
-        out.line("")
-        for key in repaired:
-            out.line(f"{'would repair' if summary.dry_run else 'repaired'}  {key}")
-    if doctor.get("healthy") and doctor.get("reached"):
-        out.line("")
-        out.line("No cluster faults found.")
-
-
-def doctor_lines(finding: Mapping[str, Any]) -> list[str]:
-    """Return what there is to say of a finding, but for its head."""
-    lines = [f"evidence  {line}" for line in finding["evidence"]]
-    lines += [f"so        {line}" for line in finding["chain"]]
-    lines.append(f"remedy    {finding['command'] or finding['remedy']}")
-    if finding["command"]:
-        lines.append(f"by hand   {finding['remedy']}")
-    return [*lines, f"page      {finding['page']}"]
-
-
-def certificate_lines(status: Mapping[str, Any]) -> list[str]:
-    """Say when the first certificate ends, or each that ends soon."""
-    found = status["certificates"]
-    lines = [f"/{entry['name']} expires in {entry['days']} days" for entry in found if entry["days"] < SOON]
-    if found and not lines:
-        lines = [f"the first of {len(found)} to expire is /{found[0]['name']}, in {found[0]['days']} days"]
-    return [*lines, status["certificates_problem"]] if "certificates_problem" in status else lines
-
-
-def drift_lines(summary: Summary) -> list[str]:
-    """Say which hosts are as declared, and what would make the others so."""
-    if not summary.plan:
-        return (
-            []
-            if summary.failures or not summary.status
-            else ["not compared: their bundle is not in this machine's cache"]
-        )
-    return [
-        f"{enumerate_names(hosts)}: {'; '.join(f'would {word}' for word in words) or 'as declared'}"
-        for words, hosts in grouped(summary.plan).items()
-    ]
 
 
 def print_watch_head(summary: Summary, interval: float) -> None:
@@ -246,7 +158,7 @@ def _str(row: Mapping[str, Any], key: str) -> str:
     return "" if value is None else str(value)
 
 
-class _Printer:
+class Printer:
     """Prints tables with rich on a terminal, and the same without any ANSI elsewhere."""
 
     def __init__(self, out: TextIO) -> None:
