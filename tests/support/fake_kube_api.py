@@ -1,4 +1,6 @@
-"""A Kubernetes API of one's own: real TLS with client certificates, objects in memory.
+"""A Kubernetes API of one's own: real TLS with client certificates, objects in memory, answers of one's choice.
+
+What a sound API server answers is asked of a real one, `kube_api_server`.
 
 It knows what our modules use: discovery, get, list, create, server-side apply with dry run, delete, watch.
 """
