@@ -30,6 +30,9 @@ PATIENCE = 120  # seconds to start, on a machine that builds beside it; alone it
 
 # Etcd's keys of everything that the API keeps, https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/
 REGISTRY, REGISTRY_END = "/registry/", "/registry0"
+OWN_LEASE = (
+    "/registry/leases/kube-system/apiserver-"  # the server renews it; 39 bytes, so in base64 it is a prefix, too
+)
 POD = {"containers": [{"name": "main", "image": "none"}], "terminationGracePeriodSeconds": 0}
 
 
@@ -51,7 +54,12 @@ class Etcd:
     def keys(self) -> dict[str, tuple[str, str]]:
         """Return the value and the revision of each key of the API's, all in base64 as they come."""
         found = self._ask("range", {"key": _coded(REGISTRY), "range_end": _coded(REGISTRY_END)})
-        return {entry["key"]: (entry["value"], entry["mod_revision"]) for entry in found.get("kvs") or []}
+        own = _coded(OWN_LEASE)
+        return {
+            entry["key"]: (entry["value"], entry["mod_revision"])
+            for entry in found.get("kvs") or []
+            if not entry["key"].startswith(own)
+        }
 
     def restore(self, before: dict[str, tuple[str, str]]) -> None:
         """Bring back what the API kept at another time."""
@@ -183,6 +191,7 @@ def _wait(server: ApiServer, process: subprocess.Popen[bytes], log: Path) -> Non
     while True:
         try:
             server.api.get("/readyz")
+            server.get("/api/v1/namespaces/default/services/kubernetes")  # the last that it makes for itself
         except KubeError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the API server does not start: {error}\n{log.read_text()[-2000:]}") from error
