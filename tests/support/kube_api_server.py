@@ -129,8 +129,12 @@ class ApiServer:
             body["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
             made = self.api.request("PUT", path, body)
         if "status" in content and f"{plural}/status" in self._resources(root):
-            made = self.api.request("PUT", f"{path}/status", made | {"status": content["status"]})
+            made = self.set_status(path, content["status"])
         return made
+
+    def set_status(self, path: str, status: Json) -> Json:
+        """Report of an object, as its controller or kubelet does."""
+        return self.api.request("PUT", f"{path}/status", self.get(path) | {"status": status})
 
     def end_namespace(self, name: str) -> None:
         """Do what the controller does with a namespace that was deleted and is empty."""
