@@ -1,6 +1,8 @@
-"""A Kubernetes API of one's own: real TLS with client certificates, objects in memory.
+"""A Kubernetes API of one's own: real TLS with client certificates, objects in memory, answers of one's choice.
 
-It knows what our modules use: discovery, get, list, create, server-side apply with dry run, delete, watch.
+What a sound API server answers is asked of a real one, `kube_api_server`.
+
+It knows discovery, get, list, server-side apply with dry run, merge patches and delete.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     "apiextensions.k8s.io/v1": {"CustomResourceDefinition": ("customresourcedefinitions", False)},
     "coordination.k8s.io/v1": {"Lease": ("leases", True)},
     "discovery.k8s.io/v1": {"EndpointSlice": ("endpointslices", True)},
-    "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "apps/v1": {
         "DaemonSet": ("daemonsets", True),
         "Deployment": ("deployments", True),
@@ -110,7 +111,6 @@ class FakeKubeApi:
         self.connections = 0
         # Called after a change, as controllers hear of it; they may change more.
         self.changed: t.Callable[[FakeKubeApi, str], None] = lambda _api, _path: None
-        self.created: t.Callable[[FakeKubeApi, str, Json], None] = lambda _api, _path, _body: None
         self.establishing = 0  # how often it is asked for a new CustomResourceDefinition's kind before it knows it
         self._version = 0
         fake = self
@@ -205,9 +205,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._handle("GET")
 
-    def do_POST(self) -> None:
-        self._handle("POST")
-
     def do_PATCH(self) -> None:
         self._handle("PATCH")
 
@@ -272,27 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
         chosen = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
         return chosen.items() <= labels.items()
 
-    def _post(self, path: str, _query: dict[str, str], body: Json) -> tuple[int, Json]:
-        if path.endswith("/eviction"):
-            del self.api.objects[path.removesuffix("/eviction")]
-            return 201, {"kind": "Status", "status": "Success"}
-        target = f"{path}/{body['metadata']['name']}"
-        if target in self.api.objects:
-            return 409, {"kind": "Status", "message": "already exists", "reason": "AlreadyExists"}
-        made = self.api.put(target, **{key: value for key, value in body.items() if key not in ("kind", "apiVersion")})
-        self.api.created(self.api, target, made)
-        return 201, made
-
     def _patch(self, path: str, query: dict[str, str], body: Json) -> tuple[int, Json]:
-        if "apply-patch" in self.headers["Content-Type"] and not query.get("fieldManager"):
-            return 400, {"kind": "Status", "message": "fieldManager is required", "reason": "BadRequest"}
         space = path.partition("/namespaces/")[2].split("/")
         if len(space) > 1 and f"/api/v1/namespaces/{space[0]}" not in self.api.objects:
             return 404, {"kind": "Status", "message": f'namespaces "{space[0]}" not found', "reason": "NotFound"}
         before = self.api.objects.get(path)
-        version = (body.get("metadata") or {}).pop("resourceVersion", None)
-        if before and version not in (None, before["metadata"]["resourceVersion"]):
-            return 409, {"kind": "Status", "message": "the object has been modified", "reason": "Conflict"}
         after = merged(before or {}, body)
         if "merge-patch" in self.headers["Content-Type"]:
             after = without_nulls(after)

@@ -9,12 +9,14 @@ import typing as t
 import warnings
 from pathlib import Path
 
+import kube_api_server
 import pytest
 from checkout import PLAYBOOKS, Deploy, Result, make_checkout, run
 from fake_alicloud import FakeCloud
 from fake_alicloud_account import Account
 from fake_alicloud_instances import open_account
 from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +28,24 @@ def _state_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    """A Kubernetes API of the test's own, with nothing in it."""
+    """A Kubernetes API of the test's own, whose answers it chooses and whose requests it counts."""
     server = FakeKubeApi(tmp_path)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def _api_server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[ApiServer]:
+    with kube_api_server.running(tmp_path_factory.mktemp("api-server")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(_api_server: ApiServer) -> t.Iterator[ApiServer]:
+    """A real API server, with nothing in it but what one makes itself."""
+    before = _api_server.etcd.keys()
+    yield _api_server
+    _api_server.etcd.restore(before)
 
 
 @pytest.fixture(scope="session")

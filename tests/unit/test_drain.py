@@ -1,10 +1,12 @@
-"""What a drain refuses, how it calls kubectl, and what it says when pods do not leave."""
+"""What a drain refuses, what kubectl does for it at a real API, and what is said when pods do not leave."""
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 from pathlib import Path
 
+import kube_api_server
 import pytest
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.kube import drain as module
@@ -13,10 +15,14 @@ from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kube
 from ansible.module_utils.yunkube.kube.drain import Drain, DrainError, local_data, local_volumes, refusals, to_evict
 from ansible.module_utils.yunkube.teardown import paths
 from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 Pod = dict[str, t.Any]
 REPLICATED = {"ownerReferences": [{"kind": "ReplicaSet", "controller": True}], "labels": {"app": "web"}}
 POD = "/api/v1/namespaces/default/pods/web"
+NODE = "/api/v1/nodes/node1"
+BUDGET = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web-budget"
+CACHE: list[Pod] = [{"name": "cache", "emptyDir": {}}]
 
 # What kubectl 1.37.2 says, on a cluster.
 REFUSES = """\
@@ -55,24 +61,64 @@ class Kubectl:
         return code, "", said
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
-    server.put("/api/v1/nodes/node1", spec={})
-    server.put(POD, metadata=dict(REPLICATED), spec={"nodeName": "node1"}, status={"phase": "Running"})
-    yield server
-    server.close()
+class RealKubectl:
+    """The bundle's kubectl, and what it was called with."""
+
+    def __init__(self) -> None:
+        """Find it, built where it is not."""
+        self.ran: list[list[str]] = []
+        self._program = kube_api_server.programs("kubectl")["kubectl"]
+
+    def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+        """Run it."""
+        self.ran.append(argv)
+        done = subprocess.run([self._program, *argv], capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
-        yield api
+def server(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ApiServer:
+    """An API with a node on which nothing runs yet."""
+    (tmp_path / "admin.conf").write_text(server.kubeconfig)
+    monkeypatch.setattr(module, "ADMIN_CONF", str(tmp_path / "admin.conf"))
+    server.put(NODE, spec={})
+    return server
 
 
-def drain(api: KubeApi, kubectl: Kubectl, *, force: bool = False, data: bool = False) -> Drain:
+@pytest.fixture
+def kubectl() -> RealKubectl:
+    return RealKubectl()
+
+
+def start(server: ApiServer, name: str = "web", owner: str = "ReplicaSet", volumes: t.Sequence[Pod] = ()) -> None:
+    """Let a sound pod run on node1 for a controller, or for nobody."""
+    labels, owners = {"app": name}, []
+    if owner:
+        template = {"metadata": {"labels": labels}, "spec": kube_api_server.POD}
+        spec = {"selector": {"matchLabels": labels}, "template": template}
+        made = server.put(f"/apis/apps/v1/namespaces/default/{owner.lower()}s/{name}", spec=spec)
+        of = {"apiVersion": "apps/v1", "kind": owner, "name": name, "uid": made["metadata"]["uid"]}
+        owners = [{**of, "controller": True}]
+    # The API lets go a pod that is not ready, whatever its budget.
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    server.put(
+        f"/api/v1/namespaces/default/pods/{name}",
+        metadata={"labels": labels, "ownerReferences": owners},
+        spec={"nodeName": "node1", "volumes": list(volumes)},
+        status=ready,
+    )
+
+
+def keep(server: ApiServer) -> None:
+    """Keep the pod by a budget that allows no disruption."""
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    counts = {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}
+    server.put(BUDGET, spec=spec, status={"observedGeneration": 1, **counts})
+
+
+def drain(server: ApiServer, kubectl: module.Run, *, force: bool = False, data: bool = False) -> Drain:
     """Return the drain of node1."""
-    return Drain(api, kubectl, api.items("/api/v1/nodes"), force=force, data=data, seconds=3)
+    return Drain(server.api, kubectl, server.api.items("/api/v1/nodes"), force=force, data=data, seconds=1)
 
 
 def pod(name: str = "web", **spec: t.Any) -> Pod:
@@ -138,66 +184,84 @@ def test_what_kubectl_refuses_is_read_once() -> None:
     ]
 
 
-def test_all_that_would_be_lost_is_told_with_its_flag_and_nothing_is_changed(fake: FakeKubeApi, api: KubeApi) -> None:
-    spec = {"nodeName": "node1", "volumes": [{"name": "cache", "emptyDir": {}}]}
-    fake.put(POD, metadata=dict(REPLICATED), spec=spec)
-    kubectl = Kubectl((1, REFUSES))
-    found = drain(api, kubectl).faults()
-    assert [(one["host"], one["check"]) for one in found] == [("node1", "local data"), *[("node1", "drain")] * 2]
+def test_all_that_would_be_lost_is_told_with_its_flag_and_nothing_is_changed(
+    server: ApiServer, kubectl: RealKubectl
+) -> None:
+    start(server, volumes=CACHE)
+    start(server, "bare", "")
+    before = server.etcd.keys()
+    found = drain(server, kubectl).faults()
+    assert [(one["host"], one["check"]) for one in found] == [("node1", "local data"), ("node1", "drain")]
     assert "pod default/web (emptyDir cache)" in found[0]["message"]
     assert "--delete-emptydir-data" in found[0]["remedy"]
     assert "default/bare" in found[1]["message"]
     assert found[1]["remedy"].endswith("--force")
-    assert "--dry-run=client" in kubectl.ran[0]
-    assert not [line for line in fake.log if not line.startswith("GET")]
+    assert server.etcd.keys() == before
 
 
-def test_with_the_flag_local_data_is_no_fault(fake: FakeKubeApi, api: KubeApi) -> None:
-    fake.put(POD, metadata=dict(REPLICATED), spec={"nodeName": "node1", "volumes": [{"name": "c", "emptyDir": {}}]})
-    assert drain(api, Kubectl(), data=True).faults() == []
+def test_with_the_flags_nothing_is_a_fault(server: ApiServer, kubectl: RealKubectl) -> None:
+    start(server, "bare", "", volumes=CACHE)
+    assert drain(server, kubectl, data=True, force=True).faults() == []
 
 
-def test_what_kubectl_cannot_do_at_all_is_an_error(api: KubeApi) -> None:
-    with pytest.raises(DrainError, match="no such node"):
-        drain(api, Kubectl((1, "no such node"))).faults()
+def test_what_kubectl_cannot_do_at_all_is_an_error(server: ApiServer, kubectl: RealKubectl) -> None:
+    draining = drain(server, kubectl)
+    server.api.delete(NODE)
+    with pytest.raises(DrainError, match=r"node.*not found"):
+        draining.faults()
 
 
-def test_kubectl_drains_and_the_node_stays_cordoned(fake: FakeKubeApi, api: KubeApi) -> None:
-    kubectl = Kubectl()
-    drain(api, kubectl).run(["node1"])
-    argv = kubectl.ran[0]
-    assert argv[2:4] == ["drain", "node1"]
-    assert {"--ignore-daemonsets", module.DATA_FLAG, "--timeout=3s"} < set(argv)
-    assert not {"--force", "--disable-eviction"} & set(argv)
-    assert fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"] is True
+def test_pods_leave_and_the_node_stays_cordoned(server: ApiServer, kubectl: RealKubectl) -> None:
+    start(server, volumes=CACHE)
+    probe = kube_probe.pod_manifest("x", "node1", "probe")["metadata"]["labels"]
+    server.put("/api/v1/namespaces/default/pods/probe", metadata={"labels": probe}, spec={"nodeName": "node1"})
+    start(server, "agent", "DaemonSet")
+    drain(server, kubectl, data=True).run(["node1"])
+    assert server.names("/api/v1/pods") == ["agent", "probe"]
+    assert server.get(NODE)["spec"]["unschedulable"] is True
+    assert module.MARK in server.get(NODE)["metadata"]["annotations"]
+    assert not {"--force", "--disable-eviction"} & set(kubectl.ran[0])
 
 
-def test_a_budget_is_named_and_the_node_takes_pods_again(fake: FakeKubeApi, api: KubeApi) -> None:
-    budget = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/web-budget"
-    fake.put(budget, spec={"selector": {"matchLabels": {"app": "web"}}})
+def test_a_budget_is_named_and_the_node_takes_pods_again(server: ApiServer, kubectl: RealKubectl) -> None:
+    start(server)
+    keep(server)
     with pytest.raises(DrainError, match=r"default/web \(kept by the PodDisruptionBudget web-budget\).*--force"):
-        drain(api, Kubectl((1, LATE))).run(["node1"])
-    assert not fake.objects["/api/v1/nodes/node1"]["spec"].get("unschedulable")
+        drain(server, kubectl).run(["node1"])
+    assert server.names("/api/v1/pods") == ["web"]
+    assert not server.get(NODE)["spec"].get("unschedulable")
+    assert module.MARK not in server.get(NODE)["metadata"].get("annotations", {})
 
 
-def test_a_node_that_somebody_cordoned_stays_so(fake: FakeKubeApi, api: KubeApi) -> None:
-    fake.put("/api/v1/nodes/node1", spec={"unschedulable": True})
+def test_a_node_that_somebody_cordoned_stays_so(server: ApiServer) -> None:
+    server.put(NODE, spec={"unschedulable": True})
     with pytest.raises(DrainError, match="something else"):
-        drain(api, Kubectl((1, "something else"))).run(["node1"])
-    assert fake.objects["/api/v1/nodes/node1"]["spec"]["unschedulable"] is True
+        drain(server, Kubectl((1, "something else"))).run(["node1"])
+    assert server.get(NODE)["spec"]["unschedulable"] is True
 
 
-def test_with_force_what_a_budget_keeps_is_deleted_when_time_is_up(api: KubeApi) -> None:
-    kubectl = Kubectl((1, LATE))
-    drain(api, kubectl, force=True).run(["node1"])
-    assert "--force" in kubectl.ran[0]
-    assert {"--disable-eviction", f"--timeout={module.END}s"} < set(kubectl.ran[1])
+def test_with_force_what_a_budget_keeps_is_deleted_when_time_is_up(server: ApiServer, kubectl: RealKubectl) -> None:
+    start(server)
+    keep(server)
+    drain(server, kubectl, force=True).run(["node1"])
+    assert server.names("/api/v1/pods") == []
+    assert server.get(NODE)["spec"]["unschedulable"] is True
+
+
+def test_a_pod_that_does_not_end_at_all_says_that_its_node_may_hang(server: ApiServer) -> None:
+    start(server)
+    kubectl = Kubectl((1, LATE), (1, LATE))
     with pytest.raises(DrainError, match="default/web; the node may hang"):
-        drain(api, Kubectl((1, LATE), (1, LATE)), force=True).run(["node1"])
+        drain(server, kubectl, force=True).run(["node1"])
+    assert {"--disable-eviction", f"--timeout={module.END}s"} < set(kubectl.ran[1])
 
 
-def test_an_api_that_ends_meanwhile_leaves_no_node_cordoned(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_an_api_that_ends_meanwhile_leaves_no_node_cordoned(fake: FakeKubeApi) -> None:
+    fake.put(NODE, spec={})
+    fake.put(POD, metadata=dict(REPLICATED), spec={"nodeName": "node1"}, status={"phase": "Running"})
     fake.refuse[f"GET {POD}"] = (503, "starting")
-    with pytest.raises(KubeError):
-        drain(api, Kubectl((1, LATE))).run(["node1"])
-    assert not fake.objects["/api/v1/nodes/node1"]["spec"].get("unschedulable")
+    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+        draining = Drain(api, Kubectl((1, LATE)), api.items("/api/v1/nodes"), force=False, data=False, seconds=1)
+        with pytest.raises(KubeError):
+            draining.run(["node1"])
+    assert not fake.objects[NODE]["spec"].get("unschedulable")

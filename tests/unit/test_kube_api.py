@@ -1,4 +1,4 @@
-"""The client against a real TLS server."""
+"""The client against a real API server, and against one whose connections are counted and answers are chosen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig, read_kubeconfig
 from fake_kube_api import FakeKubeApi, kubeconfig, make_certificates
+from kube_api_server import ApiServer
 
 CONFIG_MAP = {
     "apiVersion": "v1",
@@ -15,55 +16,112 @@ CONFIG_MAP = {
     "metadata": {"name": "one", "namespace": "here"},
     "data": {"a": "1"},
 }
+PATH = "/api/v1/namespaces/here/configmaps/one"
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
-    server.put("/api/v1/namespaces/here")
-    yield server
-    server.close()
+    chosen = FakeKubeApi(tmp_path)
+    chosen.put("/api/v1/namespaces/here")
+    yield chosen
+    chosen.close()
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
-    client = KubeApi(parse_kubeconfig(fake.kubeconfig), timeout=5)
-    yield client
-    client.close()
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
+    server.put("/api/v1/namespaces/here")
+    with KubeApi(parse_kubeconfig(server.kubeconfig), timeout=5) as client:
+        yield client
 
 
-def test_many_requests_share_one_connection(fake: FakeKubeApi, api: KubeApi) -> None:
+@pytest.fixture
+def counted(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+    with KubeApi(parse_kubeconfig(fake.kubeconfig), timeout=5) as client:
+        yield client
+
+
+def test_many_requests_share_one_connection(fake: FakeKubeApi, counted: KubeApi) -> None:
     for _ in range(5):
-        api.get("/api/v1/namespaces/here")
+        counted.get("/api/v1/namespaces/here")
     assert fake.connections == 1
 
 
-def test_a_connection_that_the_other_side_closed_is_opened_again(fake: FakeKubeApi, api: KubeApi) -> None:
-    api.get("/api/v1/namespaces/here")
-    assert api._connection is not None
-    api._connection.sock.close()
-    assert api.get("/api/v1/namespaces/here")["metadata"]["name"] == "here"
+def test_a_connection_that_the_other_side_closed_is_opened_again(fake: FakeKubeApi, counted: KubeApi) -> None:
+    counted.get("/api/v1/namespaces/here")
+    assert counted._connection is not None
+    counted._connection.sock.close()
+    assert counted.get("/api/v1/namespaces/here")["metadata"]["name"] == "here"
     assert fake.connections == 2
 
 
-def test_an_apply_creates_then_changes_then_rests(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_an_apply_creates_then_changes_then_rests(api: KubeApi) -> None:
     made = api.apply(CONFIG_MAP)
     assert api.apply(CONFIG_MAP)["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
     changed = api.apply({**CONFIG_MAP, "data": {"a": "2"}})
     assert changed["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"]
-    assert any("fieldManager=yunkube&force=true" in line for line in fake.log)
+    (entry,) = changed["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("yunkube", "Apply")
 
 
-def test_a_dry_run_changes_nothing(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_a_field_that_is_not_applied_any_more_goes(api: KubeApi) -> None:
+    api.apply({**CONFIG_MAP, "data": {"a": "1", "b": "2"}})
+    api.patch(PATH, {"data": {"theirs": "3"}})
+    assert api.apply(CONFIG_MAP)["data"] == {"a": "1", "theirs": "3"}
+
+
+def test_a_dry_run_changes_nothing(api: KubeApi) -> None:
     assert api.apply(CONFIG_MAP, dry_run=True)["data"] == {"a": "1"}
-    assert "/api/v1/namespaces/here/configmaps/one" not in fake.objects
+    assert api.find(PATH) is None
 
 
-def test_kinds_are_asked_for_once(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_what_is_there_already_or_was_changed_meanwhile_is_a_conflict(api: KubeApi) -> None:
+    made = api.apply(CONFIG_MAP)
+    with pytest.raises(KubeError, match="already exists") as caught:
+        api.post("/api/v1/namespaces/here/configmaps", CONFIG_MAP)
+    assert (caught.value.status, caught.value.reason) == (409, "AlreadyExists")
+    api.apply({**CONFIG_MAP, "data": {"a": "2"}})
+    with pytest.raises(KubeError, match="has been modified") as caught:
+        api.patch(PATH, {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}, "data": {"a": "3"}})
+    assert (caught.value.status, caught.value.reason) == (409, "Conflict")
+
+
+def test_what_is_invalid_is_refused_with_the_field(api: KubeApi) -> None:
+    with pytest.raises(KubeError, match=r"metadata\.name: Invalid value") as caught:
+        api.apply({**CONFIG_MAP, "metadata": {"name": "Not_A_Name", "namespace": "here"}})
+    assert caught.value.status == 422
+
+
+def test_a_watch_yields_what_happens_while_it_lasts(api: KubeApi) -> None:
+    events = api.watch("/api/v1/namespaces/here/configmaps", 30, fieldSelector="metadata.name=one")
+    api.apply(CONFIG_MAP)
+    assert next(events)["type"] == "ADDED"
+    api.apply({**CONFIG_MAP, "data": {"a": "2"}})
+    changed = next(events)
+    assert (changed["type"], changed["object"]["data"]) == ("MODIFIED", {"a": "2"})
+    api.delete(PATH)
+    assert next(events)["type"] == "DELETED"
+    events.close()  # type: ignore[attr-defined]
+
+
+def test_what_a_finalizer_keeps_is_marked_and_goes_with_it(api: KubeApi) -> None:
+    metadata = {"name": "one", "namespace": "here", "finalizers": ["example.com/hold"]}
+    api.apply({**CONFIG_MAP, "metadata": metadata})
+    assert api.delete(PATH)
+    assert "deletionTimestamp" in api.get(PATH)["metadata"]
+    api.patch(PATH, {"metadata": {"finalizers": None}})
+    assert api.find(PATH) is None
+
+
+def test_kinds_are_found_by_the_api(api: KubeApi) -> None:
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"}}
     assert api.path_of(role) == "/apis/rbac.authorization.k8s.io/v1/clusterroles/x"
     assert api.path_of(CONFIG_MAP) == "/api/v1/namespaces/here/configmaps/one"
     assert api.path_of(CONFIG_MAP | {"metadata": {"name": "two"}}) == "/api/v1/namespaces/default/configmaps/two"
+
+
+def test_kinds_are_asked_for_once(fake: FakeKubeApi, counted: KubeApi) -> None:
+    for name in ("one", "two"):
+        counted.path_of(CONFIG_MAP | {"metadata": {"name": name}})
     assert sum(line == "GET /api/v1" for line in fake.log) == 1
 
 
@@ -73,10 +131,10 @@ def test_an_unknown_kind_is_named(api: KubeApi) -> None:
     assert caught.value.status == 404
 
 
-def test_a_refusal_carries_the_message_of_the_api(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_a_refusal_carries_the_message_of_the_api(fake: FakeKubeApi, counted: KubeApi) -> None:
     fake.refuse["GET /api/v1/nodes"] = (403, "nodes is forbidden")
     with pytest.raises(KubeError, match="nodes is forbidden") as caught:
-        api.get("/api/v1/nodes")
+        counted.get("/api/v1/nodes")
     assert caught.value.status == 403
     assert not caught.value.silent
 

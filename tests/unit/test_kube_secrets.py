@@ -19,7 +19,8 @@ from ansible.module_utils.yunkube.kube import secrets as kube_secrets
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.objects import read_data
 from ansible.module_utils.yunkube.kube.secrets import certificate, crypt, login, manifest_of
-from fake_kube_api import FakeKubeApi, copy_certificates, make_certificates
+from fake_kube_api import copy_certificates, make_certificates
+from kube_api_server import POD, ApiServer
 
 LOGIN: Json = {"kind": "login", "namespace": "shop", "name": "login", "username": "admin", "password": "", "more": {}}
 NAMES = ["10.77.0.11", "master1", "shop.example"]
@@ -36,7 +37,10 @@ DEPLOYMENT: Json = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
     "metadata": {"name": "web", "namespace": "shop"},
-    "spec": {"template": {"spec": {}}},
+    "spec": {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": POD["containers"]}},
+    },
 }
 
 
@@ -206,8 +210,8 @@ def test_a_host_that_cannot_sign_says_why(monkeypatch: pytest.MonkeyPatch, pki: 
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as client:
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
+    with KubeApi(parse_kubeconfig(server.kubeconfig)) as client:
         yield client
 
 
@@ -218,23 +222,24 @@ def change(api: KubeApi, state: str = "present", password: str = "", *, dry_run:
     return [one.name for one in kube_apply.change_all(api, manifests, state, dry_run=dry_run)]
 
 
-def annotation(fake: FakeKubeApi) -> str:
+def annotation(server: ApiServer) -> str:
     """What the Deployment's pods say of the secrets."""
-    web = fake.objects["/apis/apps/v1/namespaces/shop/deployments/web"]
+    web = server.get("/apis/apps/v1/namespaces/shop/deployments/web")
     return str(web["spec"]["template"]["metadata"]["annotations"][kube_apply.SECRETS])
 
 
-def test_secrets_come_between_namespaces_and_the_rest_and_once(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_secrets_come_between_namespaces_and_the_rest_and_once(server: ApiServer, api: KubeApi) -> None:
     names = ["Namespace shop", "Secret shop/login", "Secret shop/tls", "Deployment shop/web"]
+    before_all = server.etcd.keys()
     assert change(api, dry_run=True) == names
-    assert fake.objects == {}
+    assert server.etcd.keys() == before_all
     assert change(api) == names
     assert change(api) == []
     assert change(api, dry_run=True) == []
-    before = annotation(fake)
+    before = annotation(server)
     assert change(api, password="another", dry_run=True) == ["Secret shop/login", "Deployment shop/web"]
     assert change(api, password="another") == ["Secret shop/login", "Deployment shop/web"]
-    assert annotation(fake) != before
+    assert annotation(server) != before
     assert change(api, "absent") == names[::-1]
 
 

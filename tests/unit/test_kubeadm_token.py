@@ -11,7 +11,7 @@ import typing as t
 import kubeadm_token
 import pytest
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 
 def test_a_token_is_new_each_time_and_well_formed() -> None:
@@ -32,44 +32,44 @@ def test_the_secret_is_what_kubeadm_makes() -> None:
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
     """A client of an API whose cluster-info is signed for no token yet."""
-    fake.put(kubeadm_token.CLUSTER_INFO, data={"kubeconfig": "x"})
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as client:
+    server.put(kubeadm_token.CLUSTER_INFO, data={"kubeconfig": "x"})
+    with KubeApi(parse_kubeconfig(server.kubeconfig)) as client:
         yield client
 
 
-def tokens_in(fake: FakeKubeApi) -> list[str]:
+def tokens_in(server: ApiServer) -> list[str]:
     """Return the names of the token Secrets that are there."""
-    return [path.rpartition("/")[2] for path in fake.objects if path.startswith(f"{kubeadm_token.SECRETS}/")]
+    return server.names(kubeadm_token.SECRETS)
 
 
-def test_tokens_are_given_out_once_they_are_signed(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_tokens_are_given_out_once_they_are_signed(server: ApiServer, api: KubeApi) -> None:
     signed = {"kubeconfig": "x", "jws-kubeconfig-abcdef": "y", "jws-kubeconfig-ghijkl": "z"}
-    threading.Timer(0.3, lambda: fake.put(kubeadm_token.CLUSTER_INFO, data=signed)).start()
+    threading.Timer(0.3, lambda: server.put(kubeadm_token.CLUSTER_INFO, data=signed)).start()
     kubeadm_token.wait_for_signatures(api, ["abcdef", "ghijkl"], 10)
     with pytest.raises(KubeError, match="does not sign"):
         kubeadm_token.wait_for_signatures(api, ["abcdef", "zzzzzz"], 0.1)
 
 
-def test_every_host_gets_a_token_of_its_own(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_every_host_gets_a_token_of_its_own(server: ApiServer, api: KubeApi) -> None:
     hosts = [f"node{number}" for number in range(1, 41)]
     with kubeadm_token.minted(api, hosts, 900) as tokens:
         assert list(tokens) == hosts
         assert len({one["token"] for one in tokens.values()}) == 40
-        assert sorted(tokens_in(fake)) == sorted(f"bootstrap-token-{one['token_id']}" for one in tokens.values())
+        assert sorted(tokens_in(server)) == sorted(f"bootstrap-token-{one['token_id']}" for one in tokens.values())
 
 
-def test_what_was_minted_is_revoked_where_it_cannot_be_used(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_what_was_minted_is_revoked_where_it_cannot_be_used(server: ApiServer, api: KubeApi) -> None:
     with pytest.raises(KubeError), kubeadm_token.minted(api, ["node1", "node2"], 900) as tokens:
         kubeadm_token.wait_for_signatures(api, [one["token_id"] for one in tokens.values()], 0.1)
-    assert tokens_in(fake) == []
+    assert tokens_in(server) == []
 
 
-def test_a_token_that_a_killed_run_left_for_the_host_is_revoked(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_a_token_that_a_killed_run_left_for_the_host_is_revoked(server: ApiServer, api: KubeApi) -> None:
     for token, text in (("aaaaaa", "join of node1"), ("bbbbbb", "join of node11"), ("cccccc", "mine")):
         data = {"description": base64.b64encode(text.encode()).decode()}
-        fake.put(f"{kubeadm_token.SECRETS}/bootstrap-token-{token}", type=kubeadm_token.TYPE, data=data)
+        server.put(f"{kubeadm_token.SECRETS}/bootstrap-token-{token}", type=kubeadm_token.TYPE, data=data)
     with kubeadm_token.minted(api, ["node1", "node2"], 900) as tokens:
         new = [f"bootstrap-token-{one['token_id']}" for one in tokens.values()]
-        assert sorted(tokens_in(fake)) == sorted(["bootstrap-token-bbbbbb", "bootstrap-token-cccccc", *new])
+        assert sorted(tokens_in(server)) == sorted(["bootstrap-token-bbbbbb", "bootstrap-token-cccccc", *new])

@@ -8,17 +8,16 @@ import kubelet_configmap
 import pytest
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 CONFIGMAP = "maxPods: 110\n"
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
     """An API with the ConfigMap."""
-    fake.put("/api/v1/namespaces/kube-system")
-    fake.put(KUBELET_CONFIGMAP, data={"kubelet": CONFIGMAP})
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+    server.put(KUBELET_CONFIGMAP, data={"kubelet": CONFIGMAP})
+    with KubeApi(parse_kubeconfig(server.kubeconfig)) as api:
         yield api
 
 

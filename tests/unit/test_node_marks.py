@@ -8,7 +8,7 @@ import node_marks as module
 import pytest
 from ansible.module_utils.yunkube.kube import node_marks
 from ansible.module_utils.yunkube.kube.api import CONTROL_PLANE, KubeApi, KubeError, parse_kubeconfig
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 NODE = "/api/v1/nodes/node1"
 WEB = {"key": "dedicated", "value": "web", "effect": "NoSchedule"}
@@ -17,10 +17,10 @@ OTHERS = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule", "ti
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
     """An API with a node that somebody labelled and cordoned."""
-    fake.put(NODE, metadata={"labels": {"theirs": "a", "zone": "x"}}, spec={"taints": [OTHERS]})
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+    server.put(NODE, metadata={"labels": {"theirs": "a", "zone": "x"}}, spec={"taints": [OTHERS]})
+    with KubeApi(parse_kubeconfig(server.kubeconfig)) as api:
         yield api
 
 

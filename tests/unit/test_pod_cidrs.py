@@ -8,7 +8,7 @@ import typing as t
 import pod_cidrs as module
 import pytest
 from ansible.module_utils.yunkube.kube.api import KubeApi, parse_kubeconfig
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 
 def node(name: str, address: str, **spec: str) -> dict[str, t.Any]:
@@ -21,17 +21,17 @@ def node(name: str, address: str, **spec: str) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def api(fake: FakeKubeApi) -> t.Iterator[KubeApi]:
+def api(server: ApiServer) -> t.Iterator[KubeApi]:
     """An API with two nodes, one of which has just joined."""
-    fake.put("/api/v1/nodes/master-1", **node("master-1", "10.0.0.1", podCIDR="10.244.0.0/24"))
-    fake.put("/api/v1/nodes/node-1", **node("node-1", "10.0.0.2"))
-    with KubeApi(parse_kubeconfig(fake.kubeconfig)) as api:
+    server.put("/api/v1/nodes/master-1", **node("master-1", "10.0.0.1", podCIDR="10.244.0.0/24"))
+    server.put("/api/v1/nodes/node-1", **node("node-1", "10.0.0.2"))
+    with KubeApi(parse_kubeconfig(server.kubeconfig)) as api:
         yield api
 
 
-def test_a_node_that_has_just_joined_is_waited_for(fake: FakeKubeApi, api: KubeApi) -> None:
+def test_a_node_that_has_just_joined_is_waited_for(server: ApiServer, api: KubeApi) -> None:
     later = node("node-1", "10.0.0.2", podCIDR="10.244.1.0/24")
-    timer = threading.Timer(0.5, lambda: fake.put("/api/v1/nodes/node-1", **later))
+    timer = threading.Timer(0.5, lambda: server.put("/api/v1/nodes/node-1", **later))
     timer.start()
     assert module.read(api, (), 20) == {
         "master-1": {"cidr": "10.244.0.0/24", "address": "10.0.0.1"},

@@ -170,15 +170,6 @@ def test_one_service_that_fails_does_not_keep_the_others(fake: FakeKubeApi) -> N
     assert "/apis/apps/v1/namespaces/shops/deployments/shop" in fake.objects
 
 
-def test_a_taken_node_port_names_its_holder(fake: FakeKubeApi) -> None:
-    said = 'Service "web" is invalid: spec.ports[0].nodePort: Invalid value: 31111: provided port is already allocated'
-    fake.refuse[f"PATCH {SERVICE}"] = (422, said)
-    fake.put("/api/v1/namespaces/other/services/first", spec={"ports": [{"nodePort": 31111}]})
-    for dry_run in (True, False):
-        ((_, trouble),) = deploy(fake, WEB, dry_run=dry_run, timeout=0.1).faults
-        assert trouble.message == "node_port 31111 is taken by Service other/first"
-
-
 @pytest.mark.usefixtures("controllers")
 def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(fake: FakeKubeApi) -> None:
     words(fake, WEB)

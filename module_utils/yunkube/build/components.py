@@ -139,6 +139,12 @@ class Builder:
         packages = {name: built[f"packages-{name}"] for name in self.lock["packages"]}
         return {"programs": programs, "images": images, "packages": packages}
 
+    def programs(self, name: str) -> Path:
+        """Make one component alone; return the folder that holds its programs."""
+        part = next(part for part in self.lock["components"] if part["name"] == name)
+        self.go = str(self._toolchain() / "go/bin/go")
+        return self.component(part)
+
     @property
     def steps(self) -> int:
         """How many steps `build` takes."""

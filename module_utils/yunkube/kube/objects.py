@@ -109,12 +109,9 @@ def apply_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
         if dry_run and error.status == 404:  # its namespace or its kind would come first
             return Change(name_of(manifest), {}, content_of(manifest))
         raise KubeError(f"{name_of(manifest)}: {error}", error.status, error.reason) from error
-    if before is not None:
-        same_version = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
-        if same_version and not dry_run:
-            return None
-        if dry_run and content_of(before, hide=False) == content_of(after, hide=False):
-            return None
+    # Not the version: the second apply of a manifest without fields changes it, and nothing else.
+    if before is not None and content_of(before, hide=False) == content_of(after, hide=False):
+        return None
     return Change(name_of(manifest), content_of(before), content_of(after, beside=before))
 
 
