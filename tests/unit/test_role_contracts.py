@@ -75,6 +75,18 @@ def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
     assert all(entry.get("short_description") for entry in entry_points(role).values())
 
 
+@each_role
+def test_the_inventory_is_checked_once_and_what_a_caller_gives_at_each_call(role: Path) -> None:
+    """Ansible checks an entry point that is named like its file, on every host and in every play that calls it."""
+    files = {file.stem for file in role.glob("tasks/*.yml")} - {"main"}
+    assert set(entry_points(role)) <= files | {"check"}
+    assert not re.search(r"\brolespec_validate\b", text(role))
+
+
+def test_no_playbook_switches_a_check_off() -> None:
+    assert [file for file in ROOT.glob("playbooks/**/*.yml") if "rolespec_validate" in file.read_text()] == []
+
+
 # Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, kubeadm marks
 # nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster` has them; the
 # role `web_service` takes a list of services.
