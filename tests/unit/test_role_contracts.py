@@ -88,14 +88,16 @@ def test_no_playbook_switches_a_check_off() -> None:
 
 
 # Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, kubeadm marks
-# nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster` has them; the
-# role `web_service` takes a list of services.
+# and patches nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster`
+# has them; the role `web_service` takes a list of services.
 FEATURES = {
     "alicloud_ca",
     "alicloud_endpoints",
     "alicloud_region",
     "dashboard_provider",
+    "master_patches",
     "node_labels",
+    "node_patches",
     "node_taints",
     "web_services",
 }
@@ -149,8 +151,107 @@ def test_a_role_reads_no_other_roles_inputs(role: Path) -> None:
     words = set(re.findall(r"\b\w+\b", text(role)))
     for other in ROLES:
         if other.name not in ("cluster", role.name):
-            read = words & (set(options(other)) - FEATURES - (CHECKED if role.name == "cluster" else set()))
+            given = arguments_of_calls(role, other.name)
+            known = FEATURES | (CHECKED if role.name == "cluster" else set()) | given
+            read = words & (public(other) - known)
             assert not read, f"reads {sorted(read)}, of role {other.name}"
+
+
+def public(role: Path) -> set[str]:
+    """Return a role's inputs, what it derives for others and what its tasks register for them."""
+    names = {*options(role), *content(role / "vars/main.yml")}
+    for file in role.glob("tasks/*.yml"):
+        names |= {task["register"] for task in tasks_in(yaml.safe_load(file.read_text())) if "register" in task}
+    return {name for name in names if not name.startswith("__")}
+
+
+def calls_in(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the role, the entry point and the variables of every call of a role in a file."""
+    entries: Any = yaml.safe_load(file.read_text())
+    for entry in entries or []:
+        for task in tasks_in([entry, *entry.get("tasks", [])]):
+            called = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
+            if called:
+                for role in ROLES if "{{" in called["name"] else [ROOT / "roles" / called["name"]]:
+                    if re.fullmatch(re.sub(r"{{.*?}}", r"\\w+", called["name"]), role.name):
+                        yield role.name, called.get("tasks_from", "main.yml"), task.get("vars") or {}
+
+
+def arguments_of_calls(role: Path, other: str) -> set[str]:
+    """Return what a role gives to entry points of another one."""
+    calls = [call for file in role.glob("tasks/*.yml") for call in calls_in(file)]
+    return {name for called, _, given in calls if called == other for name in given}
+
+
+YAML_FILES = [
+    *ROOT.glob("roles/**/*.yml"),
+    *ROOT.glob("roles/**/*.j2"),
+    *ROOT.glob("playbooks/**/*.yml"),
+    ROOT / "site.yml",
+]
+each_file = pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+
+
+@each_file
+def test_nobody_reads_what_is_private_to_a_role(file: Path) -> None:
+    own = file.relative_to(ROOT / "roles").parts[0] if file.is_relative_to(ROOT / "roles") else ""
+    for role in ROLES:
+        longer = [other.name for other in ROLES if other.name.startswith(f"{role.name}_")]  # none today
+        assert not longer, "then a prefix is not enough to tell whose a name is"
+        read = set(re.findall(rf"\b__{role.name}(?:_\w+)?\b", file.read_text()))
+        assert role.name == own or not read, f"reads {sorted(read)}, private to role {role.name}"
+
+
+def test_a_call_gives_an_entry_point_what_its_spec_declares() -> None:
+    files = [file for file in YAML_FILES if file.suffix == ".yml" and file.parent.name in ("tasks", "playbooks")]
+    calls = [(file, *call) for file in files for call in calls_in(file)]
+    assert len(calls) > 40
+    for file, name, tasks_from, given in calls:
+        role = ROOT / "roles" / name
+        specs = entry_points(role)
+        entry = (specs.get(Path(tasks_from).stem) or {}).get("options") or {}
+        declared = set(entry) | set((specs.get("check") or {}).get("options") or {})
+        mine = {key for key in given if key.startswith(f"{name}_")}
+        assert mine <= declared, f"{file.relative_to(ROOT)}: {sorted(mine - declared)} in no spec of {name}"
+        needed = {key for key, option in entry.items() if option.get("required")}
+        assert needed <= set(given), f"{file.relative_to(ROOT)}: {name}, {tasks_from} needs {sorted(needed)}"
+
+
+@each_role
+def test_what_a_role_registers_for_others_stands_in_its_readme(role: Path) -> None:
+    for file in role.glob("tasks/*.yml"):
+        for task in tasks_in(yaml.safe_load(file.read_text())):
+            name = task.get("register", "__")
+            assert name.startswith("__") or f"`{name}`" in (role / "README.md").read_text(), name
+
+
+def test_no_task_file_is_empty() -> None:
+    files = [file for file in YAML_FILES if file.parent.name == "tasks"]
+    assert [file for file in files if not list(tasks_in(content(file)))] == []
+
+
+# What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
+OF_HOSTS = {
+    "ansible_host", "ansible_port", "cluster_node_ip", "cluster_control_plane_host", "flannel_backend",
+    "host_drift", "kubelet_configmap",
+    "prepare_host_preflight", "teardown_look", "teardown_off",
+}  # fmt: skip
+READS = re.compile(
+    r"hostvars(?:\[\w+\]\.(\w+)|, \[?'(\w+)'|\) \| map\(attribute='(\w+)|\) \| selectattr\('(\w+)'"
+    r"| \| default\({}\)\)\.get\((?:'localhost'|__masters \| first), {}\)\.(?:get\(')?(\w+))"
+)
+
+
+@each_file
+def test_of_another_host_only_what_is_listed_is_read(file: Path) -> None:
+    text = " ".join(re.sub(r"(?m)^\s*#.*$", "", file.read_text()).split()).replace("hostvars is defined", "")
+    # roles/node/tasks/leave.yml names the hosts once and takes their addresses from that.
+    text = text.replace("'extract', hostvars) }}\"", "'extract', hostvars) | map(attribute='ansible_host'")
+    names = [next(filter(None, found.groups())) for found in READS.finditer(text)]
+    assert len(names) == text.count("hostvars"), "hostvars in another way than those that READS knows"
+    own = file.relative_to(ROOT / "roles").parts[0] if file.is_relative_to(ROOT / "roles") else "no role"
+    strange = {name for name in names if name not in OF_HOSTS and not re.match(rf"__{own}(_|$)", name)}
+    assert not strange, f"reads {sorted(strange)} of other hosts"
 
 
 @each_role
