@@ -225,6 +225,29 @@ def test_what_a_role_registers_for_others_stands_in_its_readme(role: Path) -> No
             assert name.startswith("__") or f"`{name}`" in (role / "README.md").read_text(), name
 
 
+def test_what_is_compared_with_a_host_is_what_a_teardown_removes() -> None:
+    on_host = [content(role / "vars/main.yml").get(f"{role.name}_on_host") or {} for role in ROLES]
+    units = {unit for one in on_host for unit in one.get("units", [])}
+    paths = {path for one in on_host for kind in ("kernel", "configuration", "data") for path in one.get(kind, [])}
+    services = {name: content(ROOT / f"roles/{name}/vars/main.yml") for name in ("container_runtime", "kubelet")}
+    settings = content(ROOT / "roles/prepare_host/vars/main.yml")["__prepare_host_settings"]
+    compared = {settings["modules_file"], settings["sysctls_file"]}
+    named = " ".join(str(variables) for variables in services.values())
+    compared |= set(re.findall(r"(?<![\w{}])/(?:etc|opt|run|usr/libexec|var)/[\w./-]*\w", named))
+    assert len(compared) > 12
+    assert {name for name in compared if not any(f"{name}/".startswith(f"{path}/") for path in paths | units)} == set()
+    assert {variables[f"{name}_service"]["name"] for name, variables in services.items()} == units
+
+
+def test_a_teardown_reads_what_each_role_puts_on_a_host() -> None:
+    roles = {role.name for role in ROLES if f"{role.name}_on_host" in content(role / "vars/main.yml")}
+    variables = content(ROOT / "roles/teardown/vars/main.yml")
+    assert set(variables["__teardown_roles"]) == roles
+    assert re.findall(r"/(?:etc|run|usr|var)/", str(variables)) == []
+    for role in roles:
+        assert "{{" not in str(content(ROOT / f"roles/{role}/vars/main.yml")[f"{role}_on_host"])
+
+
 def test_no_task_file_is_empty() -> None:
     files = [file for file in YAML_FILES if file.parent.name == "tasks"]
     assert [file for file in files if not list(tasks_in(content(file)))] == []
