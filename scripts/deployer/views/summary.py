@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
+from ansible.module_utils.yunkube import constants
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +21,7 @@ from deployer.views.text import duration, enumerate_names, grouped
 # Wide enough that nothing is cut where there is no terminal to ask.
 PLAIN_WIDTH = 200
 
-SOON = 30  # days before its end from which a certificate is worth a line, as in cluster_status
+SOON = constants.EXPIRES_SOON_SECONDS // 86400  # days before its end from which a certificate is worth a line
 
 Cell = tuple[str, str]  # text and style
 
