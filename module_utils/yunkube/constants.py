@@ -1,4 +1,4 @@
-"""Values that several rooms share."""
+"""Values that several rooms share; roles read them by the lookup `constant`."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ EXPIRES_SOON_SECONDS = 30 * 86400  # a certificate that ends within it is worth 
 API_PORT, KUBELET_PORT, CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 6443, 10250, 10257, 10259
 ETCD_PORTS = (2379, 2380)  # clients, peers
 VXLAN_PORT, WIREGUARD_PORT = 8472, 51820
+REGISTRY_PORTS = (5000, 5001)  # of the cluster's own: pushes, pulls
 MASTER_PORTS = (*ETCD_PORTS, API_PORT, KUBELET_PORT, CONTROLLER_MANAGER_PORT, SCHEDULER_PORT)
 NODE_PORTS = (KUBELET_PORT,)

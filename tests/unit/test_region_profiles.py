@@ -18,9 +18,10 @@ PLAY = """
   connection: local
   gather_facts: false
   tasks:
-    - ansible.builtin.include_role: {name: cluster, tasks_from: main.yml, public: true, rolespec_validate: false}
-    - ansible.builtin.include_role:
-        {name: container_runtime, tasks_from: declared.yml, public: true, rolespec_validate: false}
+    - ansible.builtin.include_role: {name: cluster, public: true}
+    - ansible.builtin.import_role: {name: container_runtime}
+      tags: [never]
+      when: false
     - ansible.builtin.copy:
         dest: "{{ seen }}"
         content: "{{ found | to_json }}"

@@ -75,15 +75,29 @@ def test_every_entry_point_says_what_it_is_for(role: Path) -> None:
     assert all(entry.get("short_description") for entry in entry_points(role).values())
 
 
+@each_role
+def test_the_inventory_is_checked_once_and_what_a_caller_gives_at_each_call(role: Path) -> None:
+    """Ansible checks an entry point that is named like its file, on every host and in every play that calls it."""
+    files = {file.stem for file in role.glob("tasks/*.yml")} - {"main"}
+    assert set(entry_points(role)) <= files | {"check"}
+    assert not re.search(r"\brolespec_validate\b", text(role))
+
+
+def test_no_playbook_switches_a_check_off() -> None:
+    assert [file for file in ROOT.glob("playbooks/**/*.yml") if "rolespec_validate" in file.read_text()] == []
+
+
 # Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, kubeadm marks
-# nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster` has them; the
-# role `web_service` takes a list of services.
+# and patches nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster`
+# has them; the role `web_service` takes a list of services.
 FEATURES = {
     "alicloud_ca",
     "alicloud_endpoints",
     "alicloud_region",
     "dashboard_provider",
+    "master_patches",
     "node_labels",
+    "node_patches",
     "node_taints",
     "web_services",
 }
@@ -137,8 +151,130 @@ def test_a_role_reads_no_other_roles_inputs(role: Path) -> None:
     words = set(re.findall(r"\b\w+\b", text(role)))
     for other in ROLES:
         if other.name not in ("cluster", role.name):
-            read = words & (set(options(other)) - FEATURES - (CHECKED if role.name == "cluster" else set()))
+            given = arguments_of_calls(role, other.name)
+            known = FEATURES | (CHECKED if role.name == "cluster" else set()) | given
+            read = words & (public(other) - known)
             assert not read, f"reads {sorted(read)}, of role {other.name}"
+
+
+def public(role: Path) -> set[str]:
+    """Return a role's inputs, what it derives for others and what its tasks register for them."""
+    names = {*options(role), *content(role / "vars/main.yml")}
+    for file in role.glob("tasks/*.yml"):
+        names |= {task["register"] for task in tasks_in(yaml.safe_load(file.read_text())) if "register" in task}
+    return {name for name in names if not name.startswith("__")}
+
+
+def calls_in(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the role, the entry point and the variables of every call of a role in a file."""
+    entries: Any = yaml.safe_load(file.read_text())
+    for entry in entries or []:
+        for task in tasks_in([entry, *entry.get("tasks", [])]):
+            called = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
+            if called:
+                for role in ROLES if "{{" in called["name"] else [ROOT / "roles" / called["name"]]:
+                    if re.fullmatch(re.sub(r"{{.*?}}", r"\\w+", called["name"]), role.name):
+                        yield role.name, called.get("tasks_from", "main.yml"), task.get("vars") or {}
+
+
+def arguments_of_calls(role: Path, other: str) -> set[str]:
+    """Return what a role gives to entry points of another one."""
+    calls = [call for file in role.glob("tasks/*.yml") for call in calls_in(file)]
+    return {name for called, _, given in calls if called == other for name in given}
+
+
+YAML_FILES = [
+    *ROOT.glob("roles/**/*.yml"),
+    *ROOT.glob("roles/**/*.j2"),
+    *ROOT.glob("playbooks/**/*.yml"),
+    ROOT / "site.yml",
+]
+each_file = pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+
+
+@each_file
+def test_nobody_reads_what_is_private_to_a_role(file: Path) -> None:
+    own = file.relative_to(ROOT / "roles").parts[0] if file.is_relative_to(ROOT / "roles") else ""
+    for role in ROLES:
+        longer = [other.name for other in ROLES if other.name.startswith(f"{role.name}_")]  # none today
+        assert not longer, "then a prefix is not enough to tell whose a name is"
+        read = set(re.findall(rf"\b__{role.name}(?:_\w+)?\b", file.read_text()))
+        assert role.name == own or not read, f"reads {sorted(read)}, private to role {role.name}"
+
+
+def test_a_call_gives_an_entry_point_what_its_spec_declares() -> None:
+    files = [file for file in YAML_FILES if file.suffix == ".yml" and file.parent.name in ("tasks", "playbooks")]
+    calls = [(file, *call) for file in files for call in calls_in(file)]
+    assert len(calls) > 40
+    for file, name, tasks_from, given in calls:
+        role = ROOT / "roles" / name
+        specs = entry_points(role)
+        entry = (specs.get(Path(tasks_from).stem) or {}).get("options") or {}
+        declared = set(entry) | set((specs.get("check") or {}).get("options") or {})
+        mine = {key for key in given if key.startswith(f"{name}_")}
+        assert mine <= declared, f"{file.relative_to(ROOT)}: {sorted(mine - declared)} in no spec of {name}"
+        needed = {key for key, option in entry.items() if option.get("required")}
+        assert needed <= set(given), f"{file.relative_to(ROOT)}: {name}, {tasks_from} needs {sorted(needed)}"
+
+
+@each_role
+def test_what_a_role_registers_for_others_stands_in_its_readme(role: Path) -> None:
+    for file in role.glob("tasks/*.yml"):
+        for task in tasks_in(yaml.safe_load(file.read_text())):
+            name = task.get("register", "__")
+            assert name.startswith("__") or f"`{name}`" in (role / "README.md").read_text(), name
+
+
+def test_what_is_compared_with_a_host_is_what_a_teardown_removes() -> None:
+    on_host = [content(role / "vars/main.yml").get(f"{role.name}_on_host") or {} for role in ROLES]
+    units = {unit for one in on_host for unit in one.get("units", [])}
+    paths = {path for one in on_host for kind in ("kernel", "configuration", "data") for path in one.get(kind, [])}
+    services = {name: content(ROOT / f"roles/{name}/vars/main.yml") for name in ("container_runtime", "kubelet")}
+    settings = content(ROOT / "roles/prepare_host/vars/main.yml")["__prepare_host_settings"]
+    compared = {settings["modules_file"], settings["sysctls_file"]}
+    named = " ".join(str(variables) for variables in services.values())
+    compared |= set(re.findall(r"(?<![\w{}])/(?:etc|opt|run|usr/libexec|var)/[\w./-]*\w", named))
+    assert len(compared) > 12
+    assert {name for name in compared if not any(f"{name}/".startswith(f"{path}/") for path in paths | units)} == set()
+    assert {variables[f"{name}_service"]["name"] for name, variables in services.items()} == units
+
+
+def test_a_teardown_reads_what_each_role_puts_on_a_host() -> None:
+    roles = {role.name for role in ROLES if f"{role.name}_on_host" in content(role / "vars/main.yml")}
+    variables = content(ROOT / "roles/teardown/vars/main.yml")
+    assert set(variables["__teardown_roles"]) == roles
+    assert re.findall(r"/(?:etc|run|usr|var)/", str(variables)) == []
+    for role in roles:
+        assert "{{" not in str(content(ROOT / f"roles/{role}/vars/main.yml")[f"{role}_on_host"])
+
+
+def test_no_task_file_is_empty() -> None:
+    files = [file for file in YAML_FILES if file.parent.name == "tasks"]
+    assert [file for file in files if not list(tasks_in(content(file)))] == []
+
+
+# What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
+OF_HOSTS = {
+    "ansible_host", "ansible_port", "cluster_node_ip", "cluster_control_plane_host", "flannel_backend",
+    "host_drift", "kubelet_configmap",
+    "prepare_host_preflight", "teardown_look", "teardown_off",
+}  # fmt: skip
+READS = re.compile(
+    r"hostvars(?:\[\w+\]\.(\w+)|, \[?'(\w+)'|\) \| map\(attribute='(\w+)|\) \| selectattr\('(\w+)'"
+    r"| \| default\({}\)\)\.get\((?:'localhost'|__masters \| first), {}\)\.(?:get\(')?(\w+))"
+)
+
+
+@each_file
+def test_of_another_host_only_what_is_listed_is_read(file: Path) -> None:
+    text = " ".join(re.sub(r"(?m)^\s*#.*$", "", file.read_text()).split()).replace("hostvars is defined", "")
+    # roles/node/tasks/leave.yml names the hosts once and takes their addresses from that.
+    text = text.replace("'extract', hostvars) }}\"", "'extract', hostvars) | map(attribute='ansible_host'")
+    names = [next(filter(None, found.groups())) for found in READS.finditer(text)]
+    assert len(names) == text.count("hostvars"), "hostvars in another way than those that READS knows"
+    own = file.relative_to(ROOT / "roles").parts[0] if file.is_relative_to(ROOT / "roles") else "no role"
+    strange = {name for name in names if name not in OF_HOSTS and not re.match(rf"__{own}(_|$)", name)}
+    assert not strange, f"reads {sorted(strange)} of other hosts"
 
 
 @each_role

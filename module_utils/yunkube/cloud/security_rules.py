@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.cloud.declaration import ROLES, Declaration, network
 
 MARK = "yunkube: "  # begins the description of rules that are ours; others' are left alone
@@ -13,9 +14,9 @@ HOSTS, ADMINS, CLIENTS = "hosts", "admins", "clients"
 # (hosts that it reaches, protocol, ports, who, why). "-1/-1" is the API's way to say all ports.
 TABLE = (
     ("master node", "TCP", "22/22", (ADMINS,), "SSH"),
-    ("master", "TCP", "6443/6443", (HOSTS, ADMINS), "the Kubernetes API"),
-    ("master", "TCP", "2379/2380", ("master",), "etcd"),
-    ("master node", "TCP", "10250/10250", (HOSTS,), "kubelet"),
+    ("master", "TCP", f"{constants.API_PORT}/{constants.API_PORT}", (HOSTS, ADMINS), "the Kubernetes API"),
+    ("master", "TCP", "/".join(map(str, constants.ETCD_PORTS)), ("master",), "etcd"),
+    ("master node", "TCP", f"{constants.KUBELET_PORT}/{constants.KUBELET_PORT}", (HOSTS,), "kubelet"),
     ("master node", "ICMP", "-1/-1", (HOSTS, ADMINS), "reachability and path MTU"),
 )
 

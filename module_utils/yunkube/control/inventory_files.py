@@ -118,11 +118,12 @@ def load(file: Path) -> Any:
 
 
 def role_options(roles: Path) -> dict[str, Any]:
-    """Return the options of all roles and all their entry points."""
+    """Return the options of all roles and all their entry points, but what their callers must give."""
     options: dict[str, Any] = {}
     for file in sorted(roles.glob("*/meta/argument_specs.yml")):
         for entry_point in ((load(file) or {}).get("argument_specs") or {}).values():
-            options.update(entry_point.get("options") or {})
+            given = entry_point.get("options") or {}
+            options.update({name: option for name, option in given.items() if not option.get("required")})
     return options
 
 

@@ -20,7 +20,7 @@ PROBES = {
     "flanneld": "http://127.0.0.1:8081/readyz",
 }
 MASTER_PROBES = {
-    "kube-apiserver": "https://127.0.0.1:6443/livez",
+    "kube-apiserver": f"https://127.0.0.1:{constants.API_PORT}/livez",
     "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
     "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
     "etcd": "http://127.0.0.1:2381/health",

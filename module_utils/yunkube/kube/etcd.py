@@ -157,7 +157,7 @@ class Etcd:
             raise EtcdError(f"etcdctl {' '.join(words[:2])}: {(err or out).strip()[-300:]}")
         return out
 
-    def _argv(self, *words: str, endpoints: str = "https://127.0.0.1:2379") -> list[str]:
+    def _argv(self, *words: str, endpoints: str = f"https://127.0.0.1:{constants.ETCD_PORTS[0]}") -> list[str]:
         _, container, _ = self._run([*self._crictl, "ps", "--quiet", "--name", "^etcd$"])
         if not container.strip():
             raise EtcdError("no container of etcd runs on this host")

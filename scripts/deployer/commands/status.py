@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentError
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.yunkube import constants
+
 from deployer.commands.base import WHOLE, Play, option, seconds
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ Exit code 0: healthy, and hosts are as declared; 6: not healthy; 5: healthy, but
 With --watch, the exit code is that of the last refresh.
 """
 
-SOON = 30  # days before its end from which a certificate is worth a line, as in cluster_status
+SOON = constants.EXPIRES_SOON_SECONDS // 86400  # days before its end from which a certificate is worth a line
 
 
 def adapt(options: dict[str, Any], _variables: dict[str, Any]) -> None:
