@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from deployer.happenings import Failure, Fault, Summary
+from ansible.module_utils.yunkube.result import Fault
+from deployer.happenings import Failure, Summary
 from deployer.views.summary import failure_lines, print_summary
 
 STATUS = {

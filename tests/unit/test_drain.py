@@ -143,11 +143,11 @@ def test_all_that_would_be_lost_is_told_with_its_flag_and_nothing_is_changed(fak
     fake.put(POD, metadata=dict(REPLICATED), spec=spec)
     kubectl = Kubectl((1, REFUSES))
     found = drain(api, kubectl).faults()
-    assert [(one["host"], one["check"]) for one in found] == [("node1", "local data"), *[("node1", "drain")] * 2]
-    assert "pod default/web (emptyDir cache)" in found[0]["message"]
-    assert "--delete-emptydir-data" in found[0]["remedy"]
-    assert "default/bare" in found[1]["message"]
-    assert found[1]["remedy"].endswith("--force")
+    assert [(one.host, one.check) for one in found] == [("node1", "local data"), *[("node1", "drain")] * 2]
+    assert "pod default/web (emptyDir cache)" in found[0].message
+    assert "--delete-emptydir-data" in found[0].remedy
+    assert "default/bare" in found[1].message
+    assert found[1].remedy.endswith("--force")
     assert "--dry-run=client" in kubectl.ran[0]
     assert not [line for line in fake.log if not line.startswith("GET")]
 

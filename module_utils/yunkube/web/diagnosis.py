@@ -10,6 +10,7 @@ import typing as t
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition
 from ansible.module_utils.yunkube.kube.objects import name_of
+from ansible.module_utils.yunkube.result import Fault
 
 REVISION = "deployment.kubernetes.io/revision"
 LINES = 5  # of a log
@@ -28,11 +29,9 @@ VERSIONS = {
 
 
 class Trouble(t.NamedTuple):
-    """What is wrong, what to do, and whether waiting is of no use."""
+    """What is wrong with pods, and whether waiting is of no use."""
 
-    check: str
-    message: str
-    remedy: str
+    fault: Fault
     lasting: bool = False
 
 
@@ -123,8 +122,8 @@ def _refused(message: str) -> Trouble:
     if quota:
         name, requested, used, limited = quota.groups()
         said = f"quota {name} has no room for a pod: it asks for {requested}, in use is {used} of {limited}"
-        return Trouble("quota", said, "lower cpu, memory or replicas, or raise the quota", True)
-    return Trouble("refused", f"the cluster creates no pod: {message}", "change what it names", True)
+        return Trouble(Fault("quota", said, "lower cpu, memory or replicas, or raise the quota"), lasting=True)
+    return Trouble(Fault("refused", f"the cluster creates no pod: {message}", "change what it names"), lasting=True)
 
 
 def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -133,7 +132,7 @@ def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
         requests = pod["spec"]["containers"][0].get("resources", {}).get("requests", {})
         asked = ", ".join(f"{key} {value}" for key, value in requests.items())
         said = f"no node has room for a pod ({asked}): {scheduled.get('message', '')}"
-        return Trouble("nodes", said, "lower cpu or memory, or add a host", True)
+        return Trouble(Fault("nodes", said, "lower cpu or memory, or add a host"), lasting=True)
     for container in pod.get("status", {}).get("containerStatuses") or []:
         trouble = _of_container(pod, container, events, log)
         if trouble:
@@ -151,9 +150,11 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
     if ended.get("reason") == "OOMKilled":
         limit = _spec_of(pod, container).get("resources", {}).get("limits", {}).get("memory", "its limit")
         said = f"a pod was killed because it takes more memory than its limit of {limit}"
-        return Trouble("memory", said + _last(log(pod, container["name"], True)), "raise memory", lasting)
+        return Trouble(
+            Fault("memory", said + _last(log(pod, container["name"], True)), "raise memory"), lasting=lasting
+        )
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Trouble("container", f"a container cannot start: {message}", "change what it names", True)
+        return Trouble(Fault("container", f"a container cannot start: {message}", "change what it names"), lasting=True)
     probe = _probe(pod, container, events, log)
     killed = any(event.get("reason") == "Killing" and "failed" in str(event.get("message")) for event in events)
     if ended and not killed:
@@ -161,7 +162,9 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
         said = f"the program ends with exit code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
         again = "terminated" not in container.get("state", {})
         text = log(pod, container["name"], again) or log(pod, container["name"], not again)
-        return Trouble("crash", said + _last(text), "see its log; is its configuration (env) right?", lasting)
+        return Trouble(
+            Fault("crash", said + _last(text), "see its log; is its configuration (env) right?"), lasting=lasting
+        )
     return probe
 
 
@@ -172,7 +175,7 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
     answer = re.sub(r"^(ErrImagePull: )?(rpc error: code = \w+ desc = )?", "", answer)
     said = f"the image {image} cannot be pulled: {answer}"
     if reason == "InvalidImageName":
-        return Trouble("image", f"{image} is no name of an image: {message}", "correct image", True)
+        return Trouble(Fault("image", f"{image} is no name of an image: {message}", "correct image"), lasting=True)
     if reason == "ErrImageNeverPull":
         remedy = "bring the image to the nodes, or take another pull_policy than Never"
     elif re.search(r"401|403|unauthorized|denied|authorization", answer, re.IGNORECASE):
@@ -183,7 +186,7 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
         remedy = "correct image, or push it first"
     else:
         remedy = "is the registry's name right, and can the nodes reach it?"
-    return Trouble("image", said, remedy, reason != "ErrImagePull")
+    return Trouble(Fault("image", said, remedy), lasting=reason != "ErrImagePull")
 
 
 def _probe(pod: Json, container: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -200,14 +203,14 @@ def _probe(pod: Json, container: Json, events: list[Json], log: Log) -> Trouble 
     last = _last(log(pod, container["name"], False))
     if "connection refused" in message:
         said = f"the {kind} probe failed: nothing listens on port {port} of the pod"
-        return Trouble("probe", said + last, "set port to the one that the program listens at")
+        return Trouble(Fault("probe", said + last, "set port to the one that the program listens at"))
     if code := re.search(r"statuscode: (\d+)", message):
         said = f"the {kind} probe failed: {what} was answered with {code[1]}"
-        return Trouble("probe", said + last, "correct probe.path, or the program")
+        return Trouble(Fault("probe", said + last, "correct probe.path, or the program"))
     if re.search(r"timeout|deadline exceeded|Client.Timeout", message):
         said = f"the {kind} probe failed: {what} got no answer in {asked.get('timeoutSeconds', 1)} s"
-        return Trouble("probe", said + last, "give it more cpu, or a probe.path that answers faster")
-    return Trouble("probe", message + last, "correct port or probe")
+        return Trouble(Fault("probe", said + last, "give it more cpu, or a probe.path that answers faster"))
+    return Trouble(Fault("probe", message + last, "correct port or probe"))
 
 
 def _spec_of(pod: Json, container: Json) -> Json:
@@ -219,7 +222,7 @@ def _last(text: str) -> str:
     return f"; its last words: {lines[-400:]}" if lines else ""
 
 
-def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json]]) -> Trouble:
+def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json]]) -> Fault:
     """Say why the API does not take an object."""
     message = str(error)
     taken = re.search(r"nodePort: Invalid value: (\d+): provided port is already allocated", message)
@@ -227,15 +230,13 @@ def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json
         port = int(taken[1])
         holder = holder_of(port, services())
         said = f"node_port {port} is taken" + (f" by Service {holder}" if holder else "")
-        return Trouble("node_port", said, "choose another one")
+        return Fault("node_port", said, "choose another one")
     if bounds := re.search(r"nodePort: Invalid value: (\d+): .*valid ports is ([\d-]+)", message):
         said = f"node_port {bounds[1]} is out of the cluster's range, {bounds[2]}"
-        return Trouble("node_port", said, "choose one in it")
+        return Fault("node_port", said, "choose one in it")
     if "exceeded quota" in message:
-        return _refused(message)
-    return Trouble(
-        "manifest", f"the API does not take {manifest['kind']} {manifest['metadata']['name']}: {message}", ""
-    )
+        return _refused(message).fault
+    return Fault("manifest", f"the API does not take {manifest['kind']} {manifest['metadata']['name']}: {message}", "")
 
 
 def holder_of(port: int, services: t.Iterable[Json]) -> str:
@@ -247,7 +248,7 @@ def holder_of(port: int, services: t.Iterable[Json]) -> str:
     return ""
 
 
-def unknown_kind(manifest: Json) -> Trouble:
+def unknown_kind(manifest: Json) -> Fault:
     """Say that the API does not know a manifest's kind, and which version has the common ones."""
     kind, version = manifest["kind"], manifest["apiVersion"]
     known = next((found for found, kinds in VERSIONS.items() if kind in kinds), "")
@@ -255,4 +256,4 @@ def unknown_kind(manifest: Json) -> Trouble:
         f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
     )
     message = f"{name_of(manifest)}: the API knows no kind {kind} in {version}"
-    return Trouble("manifest", message, remedy)
+    return Fault("manifest", message, remedy)
