@@ -148,7 +148,7 @@ table:
   type: list
   elements: dict
 faults:
-  description: What is wrong, each with C(key), C(message) and C(remedy).
+  description: What is wrong, in the form that docs/events.md describes; C(check) is the option.
   returned: when the declaration is refused
   type: list
   elements: dict
@@ -163,7 +163,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials, host_keys, reach
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Fault, Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import of_other_ids
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
@@ -171,6 +171,7 @@ from ansible.module_utils.yunkube.cloud.listing import nothing, rows
 from ansible.module_utils.yunkube.cloud.removal import absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
 from ansible.module_utils.yunkube.constants import VXLAN_PORT
+from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 SAME = (
     "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
@@ -344,8 +345,7 @@ def main() -> None:
         else:
             result = make(module, client) if params["state"] == "present" else remove(module, client)
     except RefusedError as refused:
-        faults = [dataclasses.asdict(fault) for fault in refused.faults]
-        module.fail_json(msg=str(refused), kind="preflight", faults=faults)
+        module.fail_json(**refused.report.as_failure())
     except (CloudError, HostsError, credentials.CredentialsError, host_keys.HostKeyError) as error:
         module.fail_json(msg=str(error))
     changes = result.pop("changes")

@@ -56,12 +56,17 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 calls: {description: How many calls to the API were made., returned: success, type: int}
-faults: {description: Why the routes cannot be made., returned: failure, type: list, elements: dict}
+faults:
+  description: Why the routes cannot be made, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -116,8 +121,8 @@ def main() -> None:
     try:
         plan, found = bring(routes, params, dry_run=module.check_mode)
     except RoutesError as error:
-        kind = "" if routes.changes else "preflight"
-        module.fail_json(msg=str(error), kind=kind, faults=error.faults, changes=routes.changes)
+        report = replace(error.report, kind="") if routes.changes else error.report
+        module.fail_json(**report.as_failure(), changes=routes.changes)
     except (CloudError, credentials.CredentialsError) as error:
         module.fail_json(msg=str(error), changed=bool(routes.changes), changes=routes.changes)
     done = routes.changes

@@ -59,7 +59,7 @@ RETURN = r"""
 notices: {description: "Faults that are only warned of, with O(warn)", returned: success, type: list, elements: str}
 kind: {description: C(config) on failure, returned: failure, type: str}
 faults:
-  description: What is wrong, each with C(file), C(line), C(key), C(message) and C(remedy).
+  description: What is wrong, in the form that docs/events.md describes, with C(file), C(line) and C(check) (the key).
   returned: failure
   type: list
   elements: dict

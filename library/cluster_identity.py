@@ -59,7 +59,7 @@ RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 cluster_id: {description: "The id, empty where there is none yet", returned: success, type: str}
 faults:
-  description: Why the cluster is refused, each with C(message) and C(remedy).
+  description: Why the cluster is refused, in the form that docs/events.md describes.
   returned: failure
   type: list
   elements: dict

@@ -63,7 +63,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done to which host and why", returned: always, type: list, elements: str}
-faults: {description: "Why hosts are refused, each with a remedy", returned: failure, type: list, elements: dict}
+faults:
+  description: Why hosts are refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import ipaddress
@@ -82,7 +86,6 @@ from ansible.module_utils.yunkube.docker.machine import (
     CLUSTER_LABEL,
     HOST_LABEL,
     Described,
-    Fault,
     Machine,
     Step,
     address_faults,
@@ -105,20 +108,11 @@ from ansible.module_utils.yunkube.docker.machine import (
     subnet_clashes,
 )
 from ansible.module_utils.yunkube.docker.registry import registry_images
+from ansible.module_utils.yunkube.result import CONFIG, Fault, RefusedError
 from ansible.module_utils.yunkube.teardown.paths import Images
 
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
-
-
-class RefusedError(Exception):
-    """The hosts cannot be what they should be."""
-
-    def __init__(self, kind: str, faults: list[Fault]) -> None:
-        """Keep every fault, and say them in one line."""
-        super().__init__("; ".join(f"{fault['message']}: {fault['remedy']}" for fault in faults))
-        self.kind = kind
-        self.faults = faults
 
 
 class Lab:
@@ -144,7 +138,7 @@ class Lab:
         if self.network and id_of(self.network) not in ("", cluster_id):
             theirs[f"the network {self.network['Name']}"] = id_of(self.network)
         if theirs:
-            raise RefusedError("preflight", foreign(cluster, cluster_id, theirs))
+            raise RefusedError(foreign(cluster, cluster_id, theirs))
 
     def _is_ours(self, container: Described) -> bool:
         if id_of(container):
@@ -245,7 +239,7 @@ def wait(engine: Docker, machine: Machine, timeout_seconds: float) -> Fault | No
                     f"the SSH server of {machine.name} ({machine.address}) does not answer after {timeout_seconds} s"
                 )
             remedy = f"see why with `docker logs {name}` and `docker exec {name} journalctl --boot`"
-            return {"host": machine.name, "check": "boot", "message": message, "remedy": remedy}
+            return Fault("boot", message, remedy, machine.name)
         time.sleep(0.05)
     return None
 
@@ -292,13 +286,13 @@ def loss_faults(steps: t.Iterable[Step], others: t.Iterable[str], rebuild: str, 
     if rebuild:  # hosts that the inventory does not name go with their network
         lost.update(dict.fromkeys(others, rebuild))
     return [
-        {
-            "host": host,
-            "check": "replace",
-            "message": f"would have to be replaced by a new, empty host, {reason}",
-            "remedy": "undo that change in the inventory, or, to lose all that is on the host (etcd, images, volumes), "
+        Fault(
+            "replace",
+            f"would have to be replaced by a new, empty host, {reason}",
+            "undo that change in the inventory, or, to lose all that is on the host (etcd, images, volumes), "
             f"run `up` with -e docker_hosts_replace={host}, or true for every host",
-        }
+            host,
+        )
         for host, reason in lost.items()
         if not may_replace(allowed, host)
     ]
@@ -310,14 +304,14 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
     faults = name_clashes(lab.cluster, module.params["hosts"], lab.containers, lab.networks)
     faults += subnet_clashes(lab.cluster, subnet, lab.networks, table)
     if faults:
-        raise RefusedError("preflight", faults)
+        raise RefusedError(faults)
     info = lab.engine.get("/info")
     machines = wanted_machines(module.params, info)
     rebuild = lab.why_rebuild(subnet)
     steps = _in_parallel(lambda machine: lab.plan(machine, info, rebuild), machines)
     others = [name for name in lab.hosts if name not in module.params["hosts"]]
     if faults := loss_faults(steps, others, rebuild, module.params["replace"]):
-        raise RefusedError("preflight", faults)
+        raise RefusedError(faults)
     make_network = bool(rebuild) or lab.network is None
     if not module.check_mode:
         lab.remove(lab.hosts if rebuild else [step.host for step in steps if step.replace])
@@ -332,7 +326,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
 
         late = [fault for fault in _in_parallel(settle, zip(machines, steps, strict=True)) if fault]
         if late:
-            raise RefusedError("preflight", late)
+            raise RefusedError(late)
     if any(step.start for step in steps):
         further = sum(CLUSTER_LABEL in container["Labels"] for container in lab.containers) - len(lab.hosts)
         limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
@@ -346,7 +340,7 @@ def image_fault(host: str, images: Images) -> Fault:
     """Return why a host is not removed."""
     message = f"{host} holds the registry's images: {images}"
     remedy = "copy what is still needed to another registry, then delete them with `down --force` (`make down FORCE=1`)"
-    return {"host": host, "check": "registry", "message": message, "remedy": remedy}
+    return Fault("registry", message, remedy, host)
 
 
 def absent(module: AnsibleModule, lab: Lab) -> list[str]:
@@ -356,7 +350,7 @@ def absent(module: AnsibleModule, lab: Lab) -> list[str]:
     held = dict(zip(hosts, _in_parallel(lab.images, hosts), strict=True))
     faults = [image_fault(host, images) for host, images in held.items() if images.tags]
     if faults and not module.params["remove_images"]:
-        raise RefusedError("preflight", faults)
+        raise RefusedError(faults)
     if not module.check_mode:
         lab.remove(hosts)
         if only is None:
@@ -371,15 +365,11 @@ def checked_subnet(text: str, hosts: t.Mapping[str, str]) -> ipaddress.IPv4Netwo
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as error:
-        fault = {
-            "key": "docker_hosts_subnet",
-            "message": f"docker_hosts_subnet: {error}",
-            "remedy": "write it like 10.77.0.0/24",
-        }
-        raise RefusedError("config", [fault]) from error
+        fault = Fault("docker_hosts_subnet", str(error), "write it like 10.77.0.0/24")
+        raise RefusedError([fault], CONFIG) from error
     faults = address_faults(hosts, subnet)
     if faults:
-        raise RefusedError("config", faults)
+        raise RefusedError(faults, CONFIG)
     return subnet
 
 
@@ -428,7 +418,7 @@ def main() -> None:
     try:
         changes = run(module)
     except RefusedError as refused:
-        module.fail_json(msg=str(refused), kind=refused.kind, faults=refused.faults)
+        module.fail_json(**refused.report.as_failure())
     except DockerError as error:
         module.fail_json(msg=f"Docker: {error}", kind="preflight")
     diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}

@@ -32,6 +32,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 facts: {description: C(HostFacts) of module_utils/yunkube/doctor/facts.py., returned: always, type: dict}
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -46,6 +46,11 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 backup: {description: Where the files are that were there before, returned: when there are any, type: str}
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -63,7 +63,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 faults:
-  description: What is wrong, each a dictionary of C(check), C(message) and C(remedy).
+  description: What is wrong, in the form that docs/events.md describes.
   returned: always
   type: list
   elements: dict
@@ -97,6 +97,7 @@ from ansible.module_utils.yunkube.host.network import POD, find_listeners, has_a
 from ansible.module_utils.yunkube.host.os_release import parse_os_release
 from ansible.module_utils.yunkube.host.state import Json, read_record
 from ansible.module_utils.yunkube.kube.x509 import node_of
+from ansible.module_utils.yunkube.result import Fault, Report
 
 PORTS = {"node": constants.NODE_PORTS, "master": constants.MASTER_PORTS}
 # What may hold those ports: Kubernetes itself, half installed. The kernel keeps 15 letters of a name.
@@ -114,15 +115,6 @@ FAKE_UUIDS = (
     "03000200-0400-0500-0006-000700080009",
     "00020003-0004-0005-0006-000700080009",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong and what to do about it."""
-
-    check: str
-    message: str
-    remedy: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +254,7 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     if host.record is not None:
         wrong = identity.fault(host.record, needs["cluster"], needs["cluster_id"])
         if wrong:
-            yield Fault(**wrong)
+            yield wrong
         elif host.joined and host.joined != f"https://{needs['endpoint']}":
             message = f"has joined the cluster at {host.joined}, not the one at https://{needs['endpoint']}"
             endpoint = f"cluster_control_plane_endpoint: {host.joined.partition('//')[2]}"
@@ -411,12 +403,12 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     host = read_host(module)
-    faults = [dataclasses.asdict(fault) for fault in find_faults(host, module.params)]
+    faults = find_faults(host, module.params)
     if not faults and (busy := host_lock.fault(module)):
         faults = [busy]
     module.exit_json(
         changed=False,
-        faults=faults,
+        **Report(tuple(faults)).as_result(),
         hostname=host.hostname,
         machine_id=host.machine_id,
         product_uuid=host.product_uuid,

@@ -52,7 +52,7 @@ RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 bytes: {description: Size of a new record., returned: when it was written, type: int}
 faults:
-  description: Why the host is refused, with C(check), C(message) and C(remedy).
+  description: Why the host is refused, in the form that docs/events.md describes.
   returned: failure
   type: list
   elements: dict
@@ -66,6 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.result import PREFLIGHT, Report
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def main() -> None:
     if record is not None:
         wrong = identity.fault(record, cluster, cluster_id)
         if wrong and not module.check_mode:
-            module.fail_json(msg=f"the host {wrong['message']}; {wrong['remedy']}", kind="preflight", faults=[wrong])
+            module.fail_json(**Report((wrong,), PREFLIGHT).as_failure())
         module.exit_json(changed=False, changes=[], record=owner(record))
     changes = ["record what the host is now"]
     if module.check_mode:

@@ -68,7 +68,7 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 faults:
-  description: Why the host is refused, or how it differs from its record.
+  description: Why the host is refused, or how it differs from its record, in the form that docs/events.md describes.
   returned: in check mode, and on failure
   type: list
   elements: dict
@@ -77,6 +77,7 @@ audit: {description: "C(passed), or C(none) without a record", returned: success
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
 PAST = "fix that and run the same command again"
@@ -108,10 +109,11 @@ def main() -> None:
     audit = "none" if host.record is None else "passed"
     if module.check_mode:
         diff = {"before": "".join(f"{line}\n" for line in found), "after": ""}
-        module.exit_json(changed=bool(found), changes=found, audit=audit, faults=faults, diff=diff)
+        module.exit_json(
+            changed=bool(found), changes=found, audit=audit, diff=diff, **Report(tuple(faults)).as_result()
+        )
     if faults:
-        lines = [f"{fault['message']}; {fault['remedy']}" for fault in faults]
-        module.fail_json(msg="\n".join(lines), kind="preflight", faults=faults)
+        module.fail_json(**Report(tuple(faults), PREFLIGHT).as_failure())
     if not found:
         module.exit_json(changed=False, changes=[], audit=audit)
     try:
@@ -123,12 +125,9 @@ def main() -> None:
         module.fail_json(msg=f"{error}; {PAST}", changes=found)
     if differences:
         remedy = "undo it, or accept it by a pattern in teardown_accept; then run the same command again"
-        module.fail_json(
-            msg=f"{len(differences)} differences from what the host was: {'; '.join(differences)}; {remedy}",
-            changes=found,
-            kind="preflight",
-            faults=[{"check": "audit", "message": line, "remedy": remedy} for line in differences],
-        )
+        report = Report(tuple(Fault("audit", line, remedy) for line in differences), PREFLIGHT)
+        msg = f"{len(differences)} differences from what the host was: {'; '.join(differences)}; {remedy}"
+        module.fail_json(**report.as_failure(msg), changes=found)
     module.exit_json(changed=True, changes=found, audit=audit)
 
 

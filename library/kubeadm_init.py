@@ -84,7 +84,11 @@ missing: {description: What a partial control plane lacked, returned: always, ty
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
-faults: {description: "Why there may be no control plane here", returned: failure, type: list, elements: dict}
+faults:
+  description: Why there may be no control plane here, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int}
 kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
@@ -106,6 +110,7 @@ from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 from ansible.module_utils.yunkube.words import joined
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
@@ -164,7 +169,7 @@ def is_new(found: Found, root: Path) -> bool:
     return found.state == "absent" or (found.state == "partial" and not (root / "var/lib/etcd/member").exists())
 
 
-def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
+def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
     """Return why no new cluster must be made here, as a fault; `answers` says whether an API does at the endpoint."""
     endpoint, others = options["endpoint"], options["others"]
     holders = [host for host, holds in others.items() if holds]
@@ -174,27 +179,23 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Json | None:
         remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
         if not answers(endpoint):
             remedy += f"; before that, let a living master answer at {endpoint}, as no API does now"
-        return _fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
+        return Fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
     if options["recorded"]:
         message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
         keep = f"set cluster_control_plane_host to a master that has it, and cluster_control_plane_endpoint: {endpoint}"
         if answers(endpoint):
-            return _fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
+            return Fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
         lost = "`down` clears what is left, or `-e master_cluster_lost=true` creates a new one immediately"
-        return _fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
+        return Fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
     if answers(endpoint):
         message = (
             f"this host has no control plane, and an API answers at {endpoint}: of a master outside the inventory?"
         )
-        return _fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
+        return Fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
     if unseen:
         message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
-        return _fault("second cluster", message, "start it, or remove it from the inventory's masters for now")
+        return Fault("second cluster", message, "start it, or remove it from the inventory's masters for now")
     return None
-
-
-def _fault(check: str, message: str, remedy: str) -> Json:
-    return {"check": check, "message": message, "remedy": remedy}
 
 
 def api_answers(endpoint: str, seconds: float = 3) -> bool:
@@ -258,11 +259,8 @@ class Init:
             self.module.fail_json(msg=f"/etc/kubernetes/admin.conf: {error}")
         if found.state == "foreign":
             remedy = "correct the inventory, or take the host out of the other cluster first"
-            self.module.fail_json(
-                msg=f"{found.detail}; {remedy}",
-                kind="preflight",
-                faults=[_fault("other cluster", found.detail, remedy)],
-            )
+            fault = Fault("other cluster", found.detail, remedy)
+            self.module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
         return found
 
     def run(self) -> None:
@@ -273,7 +271,7 @@ class Init:
         if found.state == "complete":
             self._done(found, changed=False)
         if is_new(found, self.root) and (fault := objection(self.options, api_answers)):
-            self.module.fail_json(msg=f"{fault['message']}; {fault['remedy']}", kind="preflight", faults=[fault])
+            self.module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
         if self.module.check_mode:
             self._done(found, changed=True)
         try:

@@ -58,7 +58,11 @@ joined: {description: Whether the host is a node of the cluster now, returned: a
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
-faults: {description: "Why the host may not join", returned: failure, type: list, elements: dict}
+faults:
+  description: Why the host may not join, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int}
 kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
@@ -72,6 +76,7 @@ from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master, read_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"
@@ -173,11 +178,7 @@ class Join:
         return KubeApi.from_file(str(self.root / KUBELET_CONF), timeout=3).get(f"/api/v1/nodes/{self.options['node']}")
 
     def _refuse(self, detail: str, remedy: str = CORRECT) -> t.NoReturn:
-        self.module.fail_json(
-            msg=f"{detail}; {remedy}",
-            kind="preflight",
-            faults=[{"check": "other cluster", "message": detail, "remedy": remedy}],
-        )
+        self.module.fail_json(**Report((Fault("other cluster", detail, remedy),), PREFLIGHT).as_failure())
 
     def _keep_running(self, found: Found) -> t.NoReturn:
         stopped = not kubeadm.kubelet_active()

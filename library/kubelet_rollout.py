@@ -41,6 +41,11 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+faults:
+  description: Why the host is refused, or kubeadm writes no file, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import datetime as dt

@@ -47,7 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 nodes: {description: Names of the nodes that are there, returned: success, type: list, elements: str}
 faults:
-  description: Hosts that are refused, each with C(host), C(message) and C(remedy).
+  description: Hosts that are refused, in the form that docs/events.md describes.
   returned: failure
   type: list
   elements: dict
@@ -60,6 +60,7 @@ from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition
+from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Fault, Report
 
 SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
 RENEW = {
@@ -68,18 +69,14 @@ RENEW = {
 }
 
 
-def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Json]:
+def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Fault]:
     """Return a fault for each host that is a Ready node."""
     ready = {node["metadata"]["name"] for node in nodes if condition(node, "Ready").get("status") == "True"}
     remedy = "nothing is to be added; `up` brings it to what the inventory says"
-    return [
-        {"host": host, "check": "member", "message": f"is a node of {cluster} already", "remedy": remedy}
-        for host in hosts
-        if host.lower() in ready
-    ]
+    return [Fault("member", f"is a node of {cluster} already", remedy, host) for host in hosts if host.lower() in ready]
 
 
-def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Json]:
+def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Fault]:
     """Return a fault for each identity that a node of another name has as well."""
     faults = []
     for host, its in identities.items():
@@ -89,7 +86,7 @@ def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Json]:
                 value = its.get(key)
                 if value and name != host.lower() and str(info.get(theirs, "")).lower() == value:
                     message = f"has {word} {value}, as has the node {name}"
-                    faults.append({"host": host, "check": key, "message": message, "remedy": RENEW[key]})
+                    faults.append(Fault(key, message, RENEW[key], host))
     return faults
 
 
@@ -115,8 +112,7 @@ def main() -> None:
     identities = module.params["identities"]
     faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
     if faults:
-        lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]
-        module.fail_json(msg="\n".join(lines), kind="preflight" if identities else "config", faults=faults)
+        module.fail_json(**Report(tuple(faults), PREFLIGHT if identities else CONFIG).as_failure())
     module.exit_json(changed=False, nodes=[node["metadata"]["name"] for node in nodes])
 
 

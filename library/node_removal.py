@@ -66,7 +66,7 @@ RETURN = r"""
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
 snapshot: {description: Where the snapshot of etcd is., returned: when a member was removed, type: str}
 faults:
-  description: Why hosts cannot be removed, each with C(host), C(message) and C(remedy).
+  description: Why hosts cannot be removed, in the form that docs/events.md describes.
   returned: failure
   type: list
   elements: dict
@@ -84,6 +84,7 @@ from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master
 from ansible.module_utils.yunkube.kube.drain import Drain, DrainError, name_of
 from ansible.module_utils.yunkube.kube.health import address_of, condition
+from ansible.module_utils.yunkube.result import CONFIG, Fault, Report
 from ansible.module_utils.yunkube.words import counted, joined
 
 
@@ -92,39 +93,35 @@ def faults(
     nodes: t.Mapping[str, Json],
     answers: t.Callable[[str, int], bool],
     members: t.Mapping[str, etcd.Member],
-) -> list[Json]:
+) -> list[Fault]:
     """Return why hosts must not go, all of them at once; `nodes` are those of the API, by name, as are `members`."""
-    found: list[Json] = []
+    found: list[Fault] = []
     leaving = [host.lower() for host in options["hosts"]]
     there = {*nodes, *members}
     remaining = [name for name in nodes if is_master(nodes[name]) and name not in leaving]
     for host in options["hosts"]:
         if (is_master(nodes.get(host.lower(), {})) or host.lower() in members) and not remaining:
-            found.append(_fault(host, "last master", "is the last master", "remove the whole cluster: `down`"))
+            found.append(Fault("last master", "is the last master", "remove the whole cluster: `down`", host))
         elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
             message = f"holds the address that all hosts reach the API at, {options['endpoint']}"
             remedy = "it must stay as long as the cluster's endpoint is on it, and not on a load balancer"
-            found.append(_fault(host, "endpoint", message, remedy))
+            found.append(Fault("endpoint", message, remedy, host))
         elif host == options["control_plane_host"]:
             message = "is cluster_control_plane_host, through which this run works"
             remedy = f"name another master there: {', '.join(remaining)}"
-            found.append(_fault(host, "control plane host", message, remedy))
+            found.append(Fault("control plane host", message, remedy, host))
         elif host not in options["addresses"] and not options["dead"] and host.lower() in there:
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
-            found.append(_fault(host, "inventory", "is not in the inventory", remedy))
+            found.append(Fault("inventory", "is not in the inventory", remedy, host))
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
-            found.append(_fault(host, "no node", f"is no node of {options['cluster']}", f"there are: {names}"))
+            found.append(Fault("no node", f"is no node of {options['cluster']}", f"there are: {names}", host))
         elif options["dead"]:
             address, port = place_of(host, options, nodes.get(host.lower(), {}))
             if answers(address, port):
                 remedy = "remove it without --dead, so that nothing is left on it"
-                found.append(_fault(host, "alive", f"is not dead: it answers at {address}:{port}", remedy))
+                found.append(Fault("alive", f"is not dead: it answers at {address}:{port}", remedy, host))
     return found
-
-
-def _fault(host: str, check: str, message: str, remedy: str) -> Json:
-    return {"host": host, "check": check, "message": message, "remedy": remedy}
 
 
 def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
@@ -170,15 +167,14 @@ class Removal:
             return self._delete(names)
         members = self._members()
         theirs = self._theirs(members)
-        self._refuse(faults(self.options, self.nodes, answers, theirs), kind="config")
+        self._refuse(faults(self.options, self.nodes, answers, theirs), CONFIG)
         leaving = self._in_order(members, theirs)
         return self._drain([name for name in names if name in self.nodes]) + self._leave(leaving)
 
-    def _refuse(self, found: list[Json], **more: str) -> None:
+    def _refuse(self, found: list[Fault], kind: str = "") -> None:
         """End when there are faults, and tell all of them."""
         if found:
-            lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in found]
-            self.module.fail_json(msg="\n".join(lines), faults=found, **more)
+            self.module.fail_json(**Report(tuple(found), kind).as_failure())
 
     def _drain(self, names: list[str]) -> list[str]:
         if self.options["dead"]:
@@ -192,7 +188,7 @@ class Removal:
             data=options["delete_emptydir_data"],
             seconds=options["timeout"],
         )
-        found = [{"host": host, **fault} for host, against in options["objections"].items() for fault in against]
+        found = [Fault.of(one).on(host) for host, against in options["objections"].items() for one in against]
         self._refuse(found + drain.faults())
         # Where the kubelet is gone, no pod would ever say that it ended.
         ready = [name for name in names if condition(self.nodes[name], "Ready").get("status") == "True"]
@@ -232,7 +228,7 @@ class Removal:
         self.healthy = self.etcd.healthy(members)
         if message := etcd.objection(members, self.healthy, list(theirs.values())):
             remedy = "start the other masters again, or first remove those that are gone for good, with --dead"
-            self._refuse([_fault(joined(list(theirs)), "etcd's quorum", message, remedy)], kind="config")
+            self._refuse([Fault("etcd's quorum", message, remedy, joined(list(theirs)))], CONFIG)
         return etcd.in_removal_order(theirs.values(), self.healthy)
 
     def _leave(self, members: list[etcd.Member]) -> list[str]:

@@ -37,6 +37,11 @@ nodes:
   description: "By name of the node, C({cidr, address}); C(cidr) is empty for one that was given none."
   returned: success
   type: dict
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import time

@@ -44,6 +44,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 claimed: {description: Whether this run has the claim now., returned: always, type: bool}
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

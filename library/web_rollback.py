@@ -35,7 +35,7 @@ RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 table: {description: "The service, and the image that it has now", returned: success, type: list, elements: dict}
 faults:
-  description: Why the service does not run, with C(host) (namespace/name), C(check), C(message) and C(remedy).
+  description: Why the service does not run, in the form that docs/events.md describes; C(host) is namespace/name.
   returned: failure
   type: list
   elements: dict
@@ -49,11 +49,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.result import Fault, Report
 from ansible.module_utils.yunkube.web import deploy as web_deploy
 from ansible.module_utils.yunkube.web import ownership as web_ownership
 from ansible.module_utils.yunkube.web import rollout as web_rollout
 from ansible.module_utils.yunkube.web import service as web_service
-from ansible.module_utils.yunkube.web.diagnosis import REVISION, Trouble, owned
+from ansible.module_utils.yunkube.web.diagnosis import REVISION, owned
 
 PLACES = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
@@ -110,7 +111,7 @@ def with_template(found: Json, template: Json) -> Json:
     return {"apiVersion": found["apiVersion"], "kind": found["kind"], "metadata": metadata, "spec": spec}
 
 
-def roll_back(api: KubeApi, path: str, found: Json, timeout: float, *, dry_run: bool) -> tuple[Json, Trouble | None]:
+def roll_back(api: KubeApi, path: str, found: Json, timeout: float, *, dry_run: bool) -> tuple[Json, tuple[Fault, ...]]:
     """Apply the template before, and wait; return the workload's manifest and what is wrong in the end."""
     manifest = with_template(found, template_before(api, found))
     now, controller = manifest, None
@@ -119,10 +120,9 @@ def roll_back(api: KubeApi, path: str, found: Json, timeout: float, *, dry_run: 
         now = web_rollout.surging(manifest, web_rollout.pods_of(api, found))
     api.apply(now, dry_run=dry_run)
     if dry_run:
-        return manifest, None
+        return manifest, ()
     name = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
-    faults = web_rollout.follow(api, [web_rollout.Workload(name, path, controller)], timeout)
-    return manifest, faults[0].trouble if faults else None
+    return manifest, tuple(web_rollout.follow(api, [web_rollout.Workload(name, path, controller)], timeout))
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     try:
         with KubeApi.from_file(module.params["kubeconfig"]) as api:
             path, found = find(api, module.params["namespace"], module.params["name"])
-            manifest, trouble = roll_back(api, path, found, module.params["timeout"], dry_run=module.check_mode)
+            manifest, faults = roll_back(api, path, found, module.params["timeout"], dry_run=module.check_mode)
     except NothingBefore as error:
         module.fail_json(msg=str(error), kind="config")
     except KubeError as error:
@@ -153,9 +153,8 @@ def main() -> None:
     images = [", ".join(web_service.images_of(one)) for one in (found, manifest)]
     words = f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to what it was before, with {images[1]}"
     changes = [f"take web service {name} back {words}"]
-    if trouble:
-        fault = {"host": name, "check": trouble.check, "message": trouble.message, "remedy": trouble.remedy}
-        module.fail_json(msg=f"{name}: {trouble.message}", faults=[fault], changed=True, changes=changes)
+    if faults:
+        module.fail_json(**Report(faults).as_failure(), changed=True, changes=changes)
     row = {
         "check": "rollback",
         "target": name,

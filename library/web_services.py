@@ -132,11 +132,13 @@ kept:
 notices: {description: The same in a sentence that names the first ones., returned: success, type: list, elements: str}
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 faults:
-  description: Services that do not run, each with C(host) (namespace/name), C(check), C(message) and C(remedy).
+  description: Services that do not run, in the form that docs/events.md describes; C(host) is namespace/name.
   returned: failure
   type: list
   elements: dict
 """
+
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
@@ -144,6 +146,7 @@ from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.node_ports import NodePort
 from ansible.module_utils.yunkube.kube.objects import as_diff
+from ansible.module_utils.yunkube.result import REMOVALS, Fault, Report
 from ansible.module_utils.yunkube.web.deploy import Deploy, NotAgreedError, without_api
 from ansible.module_utils.yunkube.web.service import OPTIONS, secret_values
 from ansible.module_utils.yunkube.words import counted, joined
@@ -195,9 +198,9 @@ def main() -> None:
         changes, words, faults, kept = deploy.changes, deploy.in_words(), deploy.faults, deploy.kept
         refused = deploy.refused
     except NotAgreedError as error:
-        found = [{"host": name, "message": "no longer declared, and would be removed"} for name in error.names]
+        found = tuple(Fault("", "no longer declared, and would be removed", host=name) for name in error.names)
         msg = f"no longer declared, and would be removed: {', '.join(error.names)}"
-        module.fail_json(msg=msg, kind="removals", faults=found)
+        module.fail_json(**Report(found, REMOVALS).as_failure(msg))
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)
@@ -205,13 +208,9 @@ def main() -> None:
     notices = [*([kept_in_words(kept, params["prune"])] if kept else []), *refused_in_words(refused)]
     for notice in notices:
         module.warn(notice)
-    diff = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
+    diff: dict[str, t.Any] = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
     if faults:
-        found = [
-            {"host": name, "check": one.check, "message": one.message, "remedy": one.remedy} for name, one in faults
-        ]
-        lines = [f"{one['host']}: {one['message']}" + (f"; {one['remedy']}" if one["remedy"] else "") for one in found]
-        module.fail_json(msg="\n".join(lines), faults=found, changed=bool(words), changes=words, **diff)
+        module.fail_json(**Report(tuple(faults)).as_failure(), changed=bool(words), changes=words, **diff)
     module.exit_json(changed=bool(words), changes=words, kept=kept, notices=notices, **diff)
 
 

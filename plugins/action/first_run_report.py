@@ -16,10 +16,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 PROJECT = Path(__file__).resolve().parents[2]
-Report = t.Mapping[str, t.Any]
 
 
-def verdict(reports: t.Mapping[str, Report], host: str) -> tuple[bool, list[t.Any]]:
+def verdict(reports: t.Mapping[str, t.Mapping[str, t.Any]], host: str) -> tuple[bool, list[t.Any]]:
     """Return whether the reports say enough, and what differs; they do when `host` is new or any host could ask."""
     running = {name: report.get("running") or {} for name, report in reports.items()}
     found = [report["first_run"] for report in running.values() if report.get("state") == "found"]
@@ -65,15 +64,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return True, [list(difference) for difference in first_run.differences(declared, running)]
 
     def _failure(self, differences: list[t.Any], sources: list[str]) -> dict[str, t.Any]:
-        from ansible.module_utils.yunkube.control.config import Fault  # noqa: PLC0415 - after the paths that they need
-        from ansible.module_utils.yunkube.control.first_run import Difference, in_words  # noqa: PLC0415
+        from ansible.module_utils.yunkube.control.first_run import Difference, in_words  # noqa: PLC0415 - needs the path
         from ansible.module_utils.yunkube.control.inventory_files import read  # noqa: PLC0415
         from ansible.module_utils.yunkube.control.spec_check import failure, in_order, place  # noqa: PLC0415
+        from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415
 
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])
         inventory.extra = load_extra_vars(self._loader)
         faults = []
         for key, ours, theirs in differences:
-            where = place(key.partition(".")[0], inventory, PROJECT)
-            faults.append(Fault(*where, key, *in_words(Difference(key, ours, theirs))))
+            file, line = place(key.partition(".")[0], inventory, PROJECT)
+            faults.append(Fault(key, *in_words(Difference(key, ours, theirs)), file=file, line=line))
         return {"failed": True, "changed": False, **failure(in_order(faults))}

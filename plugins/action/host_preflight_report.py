@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import collections
 import typing as t
+from pathlib import Path
 
+import ansible.module_utils
 from ansible.plugins.action import ActionBase
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.yunkube.result import Fault
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 REMEDIES = {
     "hostname": "give each its own with hostnamectl set-hostname",
@@ -18,11 +25,11 @@ REMEDIES = {
 }
 NAMES = {"hostname": "hostname", "machine_id": "machine-id", "product_uuid": "product_uuid"}
 
-Fault = dict[str, str]
-
 
 def shared_identities(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Fault]:
     """Return a fault for each host that has a name or an id in common with another."""
+    from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415 - needs the path that run() adds
+
     faults = []
     for check, name in NAMES.items():
         holders = collections.defaultdict(list)
@@ -33,16 +40,18 @@ def shared_identities(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Fa
             for host in hosts if len(hosts) > 1 else ():
                 others = ", ".join(other for other in hosts if other != host)
                 message = f"has {name} {value}, as has {others}"
-                faults.append({"host": host, "check": check, "message": message, "remedy": REMEDIES[check]})
+                faults.append(Fault(check, message, REMEDIES[check], host))
     return faults
 
 
 def all_faults(reports: t.Mapping[str, t.Mapping[str, t.Any]], ignores: t.Container[str] = ()) -> list[Fault]:
     """Return what each host has found on itself and what shows between them, host by host."""
-    faults = [{"host": host, **fault} for host, report in reports.items() for fault in report["faults"]]
-    faults += [fault for fault in shared_identities(reports) if fault["check"] not in ignores]
+    from ansible.module_utils.yunkube.result import Report  # noqa: PLC0415 - needs the path that run() adds
+
+    faults = [fault.on(host) for host, report in reports.items() for fault in Report.of(report).faults]
+    faults += [fault for fault in shared_identities(reports) if fault.check not in ignores]
     order = list(reports)
-    return sorted(faults, key=lambda fault: order.index(fault["host"]))
+    return sorted(faults, key=lambda fault: order.index(fault.host))
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
@@ -53,10 +62,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Judge the reports given by the inventory names of their hosts."""
         super().run(tmp, task_vars)
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.result import PREFLIGHT, Report  # noqa: PLC0415 - needs that path
+
         spec = {"reports": {"type": "dict", "required": True}, "ignores": {"type": "list", "default": []}}
         _, arguments = self.validate_argument_spec(spec)
         faults = all_faults(arguments["reports"], arguments["ignores"])
         if not faults:
             return {"changed": False}
-        lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]
-        return {"failed": True, "kind": "preflight", "faults": faults, "msg": "\n".join(lines)}
+        return {"failed": True, **Report(tuple(faults), PREFLIGHT).as_failure()}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
+if t.TYPE_CHECKING:
+    from ansible.module_utils.yunkube.result import Fault
+
 PROJECT = Path(__file__).resolve().parents[2]
-Fault = dict[str, str]
 Origins = dict[tuple[str, str, str], Path]  # (service, kind, name) -> file
 # How the module names an object, kind namespace/name, where it says what is wrong with it.
 OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
@@ -20,6 +23,7 @@ OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
 def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault], Origins]:
     """Return the services with the content of their files, what is wrong, and the file of each object."""
     from ansible.module_utils.yunkube.control.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
+    from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415
 
     resolved, faults, origins = [], [], {}
     for service in services:
@@ -34,17 +38,16 @@ def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str
                 origins[where, str(one.get("kind")), str((one.get("metadata") or {}).get("name"))] = path
             for line, message, remedy in broken:
                 place = f"{path}:{line}" if line else str(path)
-                faults.append({"host": where, "check": "manifests", "message": f"{place}: {message}", "remedy": remedy})
+                faults.append(Fault("manifests", f"{place}: {message}", remedy, where))
         resolved.append({**rest, "resources": content} if paths else rest)
     return resolved, faults, origins
 
 
-def name_files(faults: list[Fault], origins: Origins) -> None:
+def with_file(fault: Fault, origins: Origins) -> Fault:
     """Put the file of an object in front of what the module says of it."""
-    for fault in faults:
-        found = OBJECT.match(fault["message"])
-        if found and (path := origins.get((fault["host"], found["kind"], found["name"]))):
-            fault["message"] = f"{path}: {fault['message']}"
+    found = OBJECT.match(fault.message)
+    path = origins.get((fault.host, found["kind"], found["name"])) if found else None
+    return replace(fault, message=f"{path}: {fault.message}") if path else fault
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
@@ -59,11 +62,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         args = json.loads(json.dumps(self._task.args))
         # Modules find these by Ansible's packing, plugins do not.
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.result import CONFIG, Report  # noqa: PLC0415 - needs that path
+
         services, faults, origins = resolve(args.pop("services"), Path((task_vars or {}).get("inventory_dir") or "."))
         if faults:
-            lines = [f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults]
-            return result | {"failed": True, "kind": "config", "faults": faults, "msg": "\n".join(lines)}
+            return result | {"failed": True} | Report(tuple(faults), CONFIG).as_failure()
         result |= self._execute_module(module_args=args | {"services": services}, task_vars=task_vars)
-        name_files(result.get("faults") or [], origins)
+        if faults := [with_file(fault, origins) for fault in Report.of(result).faults]:
+            result |= Report(tuple(faults)).as_result()
         result.pop("invocation", None)
         return result

@@ -91,9 +91,7 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
         status = run_playbook(run, handle, stop, lambda: None)
     if progress.failures or status != "successful":
         reasons = [
-            "\n".join(f"{fault.where}: {fault.message}; {fault.remedy}" for fault in failure.faults)
-            or f"{failure.host}: {failure.message}"
-            for failure in progress.failures
+            "\n".join(map(str, failure.faults)) or f"{failure.host}: {failure.message}" for failure in progress.failures
         ]
         unreachable = any(failure.unreachable for failure in progress.failures)
         message = "\n".join(reasons or progress.errors) or "the check of the hosts did not finish"

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deployer.happenings import Failure, Fault
+from ansible.module_utils.yunkube.result import Report
+
+from deployer.happenings import Failure
 from deployer.inventory import shown
 from deployer.unreachable import Explanation, explain_unreachable
 
@@ -38,14 +40,15 @@ def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
     result: Mapping[str, Any] = data.get("res") or {}
     faulty = _failed_item(result)
     message = _message(faulty, printed)
+    report = Report.of(faulty)
     return Failure(
         host=str(data.get("host", "")),
         task=str(data.get("task", "")),
         path=str(data.get("task_path", "")),
         message=message,
         remedy=str(faulty.get("remedy") or "") or _remedy(faulty, message, printed.replace("\r", "")),
-        kind=str(faulty.get("kind") or ""),
-        faults=tuple(_fault(fault) for fault in faulty.get("faults") or () if isinstance(fault, Mapping)),
+        kind=report.kind,
+        faults=report.faults,
     )
 
 
@@ -156,12 +159,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(str(item) for item in value)
     return str(value).strip() if value else ""
-
-
-def _fault(fault: Mapping[str, Any]) -> Fault:
-    if fault.get("file"):
-        parts = [f"{fault['file']}:{fault['line']}" if fault.get("line") else fault["file"], fault.get("key")]
-    else:
-        parts = [fault.get("host"), fault.get("check"), fault.get("key")]
-    where = ": ".join(str(part) for part in parts if part)
-    return Fault(where, _text(fault.get("message")), _text(fault.get("remedy")))

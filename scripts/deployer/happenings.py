@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ansible.module_utils.yunkube.result import Fault
+
 Outcome = Literal["ok", "changed", "skipped", "failed", "unreachable", "ignored"]
 
 
@@ -77,15 +79,6 @@ class Diff:
     host: str
     task: str
     text: str
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with the configuration or with a host: where, what, and what to do."""
-
-    where: str
-    message: str
-    remedy: str
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def test_a_route_of_others_for_the_same_addresses_is_a_fault_before_the_first_wr
         [fault] = failed["faults"]
         assert fault["host"] == "node-1"
         assert failed["msg"] == (
-            f"node-1: the route {cidr} to i-1 (i-1) in vtb-system is not the cluster's and takes its pods' "
+            f"node-1: routes: the route {cidr} to i-1 (i-1) in vtb-system is not the cluster's and takes its pods' "
             f"10.244.1.0/24; delete it ({identity}), or see who writes it"
         )
     assert written(account) == []
@@ -176,7 +176,7 @@ def test_the_quota_is_counted_before_the_first_write(account: Account, module: M
     add_route(account, SYSTEM, "10.244.99.0/24", "i-9", MINE)  # goes, and makes room
     account.quota["routes"] = 4
     failed = module(nodes(2), quota=4)
-    assert failed["msg"].startswith("vtb-system: would hold 5 custom routes, and 4 are allowed; raise that quota")
+    assert failed["msg"].startswith("vtb-system: routes: would hold 5 custom routes, and 4 are allowed; raise")
     assert written(account) == []
     assert len(module(nodes(1), quota=4)["changes"]) == 2
 
@@ -214,7 +214,7 @@ def test_what_keeps_routes_from_being_made_is_said_at_once(account: Account, mod
     assert "no instance of the cluster has its address 10.0.0.99" in failed["msg"]
     add_switch(account, "vsw-7", "10.244.0.0/20")
     failed = module(nodes(1))
-    assert failed["msg"].startswith("node-1: its pods' 10.244.1.0/24 meets the vSwitch vsw-7, 10.244.0.0/20; choose")
+    assert failed["msg"].startswith("node-1: routes: its pods' 10.244.1.0/24 meets the vSwitch vsw-7, 10.244.0.0/20; ")
     assert written(account) == []
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.cloud.declaration import Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import Owner
 from ansible.module_utils.yunkube.cloud.existing import hosts
+from ansible.module_utils.yunkube.result import RefusedError
 from cloud_hosts import KEY, NETWORKS, OWNER, THREE, client_of, down, up, writes
 from fake_alicloud import Json
 from fake_alicloud_account import ACTIONS, Account
@@ -240,7 +241,7 @@ def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Acco
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"public_key": "ssh-ed25519 AAAA me"}, "takes no ed25519 keys into key pairs: make another pair"),
+        ({"public_key": "ssh-ed25519 AAAA me"}, "takes no ed25519 keys into key pairs; make another pair"),
         ({"public_key": ""}, "no public key of type RSA or ECDSA"),
         ({"admin_cidrs": ()}, "no network may reach the hosts by SSH"),
         ({"vpc_cidr": "10.244.128.0/17"}, "meets 10.244.0.0/16 of cluster_pod_cidr"),
@@ -249,7 +250,7 @@ def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Acco
         ({"vpc_cidr": "10.20.0.0/24"}, "vSwitches of /20 do not fit in 10.20.0.0/24"),
         ({"image": "acs:alibaba_cloud_linux_3_2104_lts_x64"}, "is not supported: its Python is older than 3.9"),
         ({"image": "aliyun_3_x64_20G_alibase_20260601.vhd"}, "is not supported: its Python is older than 3.9"),
-        ({"image": "acs:alibaba_cloud_linux_4_lts_x64"}, "nothing was tried on Alibaba Cloud Linux 4 yet: choose one"),
+        ({"image": "acs:alibaba_cloud_linux_4_lts_x64"}, "nothing was tried on Alibaba Cloud Linux 4 yet; choose one"),
         ({"image": "ubuntu2204"}, "there is no image ubuntu2204 in this region"),
         ({"image": "m-unknown"}, "there is no image m-unknown in this region"),
         ({"vswitch_ids": ("vsw-1",)}, "vSwitches are named without their VPC"),
@@ -275,7 +276,7 @@ def test_all_faults_are_told_at_once(account: Account) -> None:
             account,
             replace(THREE, types={"master": "ecs.no", "node": "ecs.none"}, image="m-unknown", vpc_id="vpc-none"),
         )
-    assert {fault.key for fault in refused.value.faults} == {"type", "image", "vpc_id"}
+    assert {fault.check for fault in refused.value.faults} == {"type", "image", "vpc_id"}
     assert len(refused.value.faults) == 4
 
 
@@ -290,7 +291,7 @@ def test_a_network_that_is_there_must_fit(account: Account) -> None:
     text = str(refused.value)
     assert "meets 10.20.128.0/20 of cluster_service_cidr" in text
     assert f"{switch} is in cn-hangzhou-k, which zones does not name" in text
-    assert f"there is no vSwitch vsw-none in {vpc}: name vSwitches of that VPC: {switch}" in text
+    assert f"there is no vSwitch vsw-none in {vpc}; name vSwitches of that VPC: {switch}" in text
     assert account.left() == before
 
 

@@ -182,7 +182,7 @@ def test_two_hosts_of_one_name_are_refused_and_neither_is_touched(account: Accou
     (like, *_) = list(account.state["instances"].values())
     account.state["instances"]["i-copy"] = {**like, "InstanceId": "i-copy"}
     with pytest.raises(
-        Exception, match=r"several instances are master-1 of this cluster: i-\S+, i-\S+: release all but"
+        Exception, match=r"several instances are master-1 of this cluster: i-\S+, i-\S+; release all but"
     ):
         up(account)
     assert len(account.left()["instances"]) == 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible.module_utils.yunkube.cloud.declaration import RefusedError
 from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.result import RefusedError
 from cloud_hosts import OWNER, THREE, down, up, writes
 from fake_alicloud import RefusedError as Refused
 from fake_alicloud_account import Account

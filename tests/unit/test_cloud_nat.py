@@ -6,10 +6,11 @@ import os
 from dataclasses import replace
 
 import pytest
-from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.listing import rows
 from ansible.module_utils.yunkube.cloud.work import HostsError
+from ansible.module_utils.yunkube.result import RefusedError
 from cloud_hosts import OWNER, THREE, Interrupted, client_of, down, up, writes
 from fake_alicloud import RefusedError as Refusal
 from fake_alicloud_account import Account
@@ -131,8 +132,8 @@ def test_a_gateway_of_somebody_else_that_serves_others_is_refused_and_untouched(
     with pytest.raises(RefusedError) as refused:
         up(account, replace(WITH_NAT, vpc_id=vpc, zones=("cn-hangzhou-b",)))
     assert str(refused.value) == (
-        f"NAT gateway {gateway} of somebody else is the way out of {vpc}, and not for the vSwitch for cn-hangzhou-b: "
-        "add SNAT entries for them to it, or set nat to false"
+        f"nat: NAT gateway {gateway} of somebody else is the way out of {vpc}, and not for the vSwitch for "
+        "cn-hangzhou-b; add SNAT entries for them to it, or set nat to false"
     )
     assert account.left() == before
     (switch,) = before["vswitches"]

@@ -112,7 +112,7 @@ def test_hosts_that_disagree_are_named_and_nothing_is_taken(
         "master1": {"cluster": "prod", "cluster_id": ID},
         "node1": {"cluster": theirs[0], "cluster_id": theirs[1]},
     }
-    with pytest.raises(IdentityError, match="node1: belongs to the cluster"):
+    with pytest.raises(IdentityError, match="node1: identity: belongs to the cluster"):
         run(tmp_path, mine, reattach=True, hosts=hosts)
     assert not (tmp_path / "state").exists()
 
@@ -232,7 +232,7 @@ def test_a_module_that_acts_on_a_host_refuses_that_of_another_cluster() -> None:
     for check_mode in (True, False):
         refused = ended(Module(check_mode=check_mode, **ours), identity.refuse_another)
         assert refused["msg"].startswith(
-            f"{socket.gethostname()}: belongs to the cluster prod (id {'f' * 16}), not to prod (id {ID})"
+            f"{socket.gethostname()}: other cluster: belongs to the cluster prod (id {'f' * 16}), not to prod (id {ID})"
         )
         assert refused["faults"][0]["host"] == socket.gethostname()
     host_state.write_record(ours)

@@ -130,7 +130,7 @@ def test_rows_of_verify_and_the_status_are_kept_also_when_the_module_failed() ->
             {
                 "file": "cluster.yml",
                 "line": 3,
-                "key": "cluster_nam",
+                "check": "cluster_nam",
                 "message": "unknown key",
                 "remedy": "write cluster_name",
             },

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.result import Fault
 from deployer.arguments import Request
 from deployer.commands import PLAYS
 from deployer.errors import Exit
-from deployer.happenings import Failure, Fault, Summary
+from deployer.happenings import Failure, Summary
 from deployer.session import next_step
 from deployer.views.summary import failure_lines, print_summary
 

@@ -13,6 +13,7 @@ import docker_machines
 import pytest
 from ansible.module_utils.yunkube.docker import machine as machines
 from ansible.module_utils.yunkube.docker.registry import tags_in
+from ansible.module_utils.yunkube.result import RefusedError
 from ansible.module_utils.yunkube.teardown.paths import Images
 
 SUBNET = ipaddress.IPv4Network("10.77.0.0/24")
@@ -104,16 +105,16 @@ def test_a_host_with_something_on_it_is_replaced_only_where_that_is_allowed() ->
     steps = [machines.Step("node1", replace="as x", loses=True, create=True), machines.Step("node2", create=True)]
     for allowed in (False, "false", [], ["node2"], "node2"):
         (fault,) = docker_machines.loss_faults(steps, [], "", allowed)
-        assert fault["host"] == "node1"
-        assert fault["message"] == "would have to be replaced by a new, empty host, as x"
-        assert "docker_hosts_replace=node1" in fault["remedy"]
+        assert fault.host == "node1"
+        assert fault.message == "would have to be replaced by a new, empty host, as x"
+        assert "docker_hosts_replace=node1" in fault.remedy
     for allowed in (True, "true", ["node1"], "node2,node1"):
         assert docker_machines.loss_faults(steps, [], "", allowed) == []
 
 
 def test_hosts_that_the_inventory_does_not_name_go_with_no_network_unasked() -> None:
     (fault,) = docker_machines.loss_faults([], ["old"], "as docker_hosts_subnet changes", ["node1"])
-    assert fault["host"] == "old"
+    assert fault.host == "old"
     assert docker_machines.loss_faults([], ["old"], "", False) == []
 
 
@@ -188,8 +189,8 @@ def test_the_name_server_is_not_dockers_own() -> None:
 def test_an_address_that_cannot_be_is_refused_by_name(address: str, message: str) -> None:
     faults = machines.address_faults({"master1": "10.77.0.11", "node1": address}, SUBNET)
     assert len(faults) == 1
-    assert faults[0]["message"].startswith("node1 has ")
-    assert message in faults[0]["message"]
+    assert faults[0].message.startswith("node1 has ")
+    assert message in faults[0].message
 
 
 def test_good_addresses_have_no_faults() -> None:
@@ -208,7 +209,7 @@ def test_names_that_others_have_are_refused_and_ours_are_not() -> None:
     faults = machines.name_clashes(
         "docker", ["a", "b"], [ours, foreign, other], [network("yunkube-docker", "10.0.0.0/8")]
     )
-    assert [fault["message"].split(" exists")[0] for fault in faults] == [
+    assert [fault.message.split(" exists")[0] for fault in faults] == [
         "the container yunkube-docker-b",
         "the network yunkube-docker",
     ]
@@ -217,7 +218,7 @@ def test_names_that_others_have_are_refused_and_ours_are_not() -> None:
 def test_a_subnet_that_something_else_has_is_refused() -> None:
     others = [network("bridge", "172.17.0.0/16"), network("shop", "10.77.0.0/16")]
     faults = machines.subnet_clashes("docker", SUBNET, others, {ipaddress.IPv4Network("10.77.0.128/25"): "eth0"})
-    assert [fault["message"] for fault in faults] == [
+    assert [fault.message for fault in faults] == [
         "docker_hosts_subnet 10.77.0.0/24 meets 10.77.0.128/25, this machine's route over eth0",
         "docker_hosts_subnet 10.77.0.0/24 meets 10.77.0.0/16, the Docker network shop",
     ]
@@ -238,9 +239,9 @@ def test_routes_are_read_as_the_kernel_writes_them() -> None:
 
 
 def test_a_subnet_that_is_none_is_refused_with_an_example() -> None:
-    with pytest.raises(docker_machines.RefusedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         docker_machines.checked_subnet("10.77.0.3/24", {})
-    assert refused.value.kind == "config"
+    assert refused.value.report.kind == "config"
     assert "10.77.0.0/24" in str(refused.value)
 
 
@@ -302,20 +303,20 @@ def test_hosts_with_the_clusters_id_are_its_own(tmp_path: Path) -> None:
 def test_hosts_of_another_id_are_refused_with_both(tmp_path: Path, ours: str) -> None:
     net = {**network("yunkube-docker", str(SUBNET), "docker")}
     net["Labels"] = {**net["Labels"], machines.ID_LABEL: "f" * 16}
-    with pytest.raises(docker_machines.RefusedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         lab_of(Engine([host("node1", "f" * 16)], [net], AUTHORIZED), tmp_path, ours)
-    assert [fault["check"] for fault in refused.value.faults] == ["other cluster"] * 2
+    assert [fault.check for fault in refused.value.faults] == ["other cluster"] * 2
     for fault, what in zip(refused.value.faults, ("host node1", "network yunkube-docker"), strict=True):
-        assert what in fault["message"]
-        assert "docker (id ffffffffffffffff), not to docker (" in fault["message"]
-        assert (ours or "without an id") in fault["message"]
+        assert what in fault.message
+        assert "docker (id ffffffffffffffff), not to docker (" in fault.message
+        assert (ours or "without an id") in fault.message
 
 
 def test_hosts_of_before_there_were_ids_are_ours_when_they_let_us_in(tmp_path: Path) -> None:
     net = network("yunkube-docker", str(SUBNET), "docker")
     assert lab_of(Engine([host("node1", None)], [net], b"other\n" + AUTHORIZED), tmp_path).hosts == {"node1": "node1"}
     for key, name in ((b"other\n", "node1"), (AUTHORIZED, "node2"), (b"", "node2")):
-        with pytest.raises(docker_machines.RefusedError, match="without an id"):
+        with pytest.raises(RefusedError, match="without an id"):
             lab_of(Engine([host(name, None)], [net], key), tmp_path)
 
 
@@ -340,9 +341,9 @@ def test_a_host_with_images_of_the_registry_goes_only_where_that_is_allowed(
         module = types.SimpleNamespace(params=params, check_mode=check_mode)
         return docker_machines.absent(t.cast("t.Any", module), lab)
 
-    with pytest.raises(docker_machines.RefusedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         remove(images=False)
-    assert [fault["message"] for fault in refused.value.faults] == ["node1 holds the registry's images: 1 image"]
+    assert [fault.message for fault in refused.value.faults] == ["node1 holds the registry's images: 1 image"]
     assert gone == []
     assert remove(images=True) == ["remove host node1, with the registry's images: 1 image", "remove host node2"]
     assert gone == ([] if check_mode else ["node1", "node2"])

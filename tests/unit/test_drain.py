@@ -191,11 +191,11 @@ def test_all_that_would_be_lost_is_told_with_its_flag_and_nothing_is_changed(
     start(server, "bare", "")
     before = server.etcd.keys()
     found = drain(server, kubectl).faults()
-    assert [(one["host"], one["check"]) for one in found] == [("node1", "local data"), ("node1", "drain")]
-    assert "pod default/web (emptyDir cache)" in found[0]["message"]
-    assert "--delete-emptydir-data" in found[0]["remedy"]
-    assert "default/bare" in found[1]["message"]
-    assert found[1]["remedy"].endswith("--force")
+    assert [(one.host, one.check) for one in found] == [("node1", "local data"), ("node1", "drain")]
+    assert "pod default/web (emptyDir cache)" in found[0].message
+    assert "--delete-emptydir-data" in found[0].remedy
+    assert "default/bare" in found[1].message
+    assert found[1].remedy.endswith("--force")
     assert server.etcd.keys() == before
 
 

@@ -54,8 +54,9 @@ BOB = {"origin": "b", "owner": "bob@desk", "verb": "down", "since": "2026-11-28T
 HOLDER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from yunkube.host import run_lock as host_lock
+import ansible.module_utils
+ansible.module_utils.__path__.append(sys.argv[1])
+from ansible.module_utils.yunkube.host import run_lock as host_lock
 with host_lock.held("bundle_install", 5, Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

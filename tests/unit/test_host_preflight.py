@@ -19,6 +19,7 @@ import yaml
 from ansible.module_utils.yunkube.host.network import find_listeners, has_address, parse_listeners, parse_routes
 from ansible.module_utils.yunkube.host.os_release import parse_os_release
 from ansible.module_utils.yunkube.kube.x509 import node_of
+from ansible.module_utils.yunkube.result import Fault
 from host_preflight import Host, find_faults, foreign, joined
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,23 +271,23 @@ def report(**given: t.Any) -> dict[str, t.Any]:
     return {"faults": [], "hostname": "", "machine_id": "", "product_uuid": "", **given}
 
 
-def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
+def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[..., list[Fault]]) -> None:
     own = {"check": "memory", "message": "has 1 MB", "remedy": "more"}
     reports = {
         "a": report(machine_id="1", hostname="a"),
         "b": report(machine_id="2", hostname="b", faults=[own]),
         "c": report(machine_id="1", hostname="c"),
     }
-    found = [(fault["host"], fault["check"], fault["message"]) for fault in all_faults(reports)]
+    found = [(fault.host, fault.check, fault.message) for fault in all_faults(reports)]
     assert found == [
         ("a", "machine_id", "has machine-id 1, as has c"),
         ("b", "memory", "has 1 MB"),
         ("c", "machine_id", "has machine-id 1, as has a"),
     ]
-    assert [fault["host"] for fault in all_faults(reports, ["machine_id"])] == ["b"]
+    assert [fault.host for fault in all_faults(reports, ["machine_id"])] == ["b"]
 
 
-def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[dict[str, str]]]) -> None:
+def test_ids_that_are_not_there_are_not_the_same(all_faults: t.Callable[..., list[Fault]]) -> None:
     assert all_faults({"a": report(), "b": report()}) == []
 
 

@@ -363,7 +363,7 @@ def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def look(**params: Any) -> tuple[list[str], list[str]]:
     """Return the checks that refuse the host, and what would be done to it."""
     looked = host.Host(Module(**params))  # type: ignore[arg-type]
-    return [fault["check"] for fault in looked.faults()], looked.found()
+    return [fault.check for fault in looked.faults()], looked.found()
 
 
 def test_only_a_member_of_a_cluster_is_adopted(tmp_path: Path, member: Path) -> None:

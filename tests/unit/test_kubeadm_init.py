@@ -89,7 +89,7 @@ def objection(others: dict[str, bool | None], recorded: str = "", *, answers: bo
     """Return why no cluster is to be made, in a line."""
     options = {"endpoint": ENDPOINT, "others": others, "recorded": recorded}
     fault = kubeadm_init.objection(options, lambda endpoint: answers and endpoint == ENDPOINT)
-    return f"{fault['message']}; {fault['remedy']}" if fault else ""
+    return f"{fault.message}; {fault.remedy}" if fault else ""
 
 
 def test_a_first_cluster_is_made() -> None:

@@ -18,13 +18,13 @@ NODES = [
 
 def test_a_ready_node_is_there_already_and_half_a_join_goes_on() -> None:
     faults = members(["Node1", "node2", "node3"], NODES, "ours")
-    assert [fault["host"] for fault in faults] == ["Node1"]
-    assert "is a node of ours already" in faults[0]["message"]
-    assert "`up`" in faults[0]["remedy"]
+    assert [fault.host for fault in faults] == ["Node1"]
+    assert "is a node of ours already" in faults[0].message
+    assert "`up`" in faults[0].remedy
 
 
 def test_an_identity_of_another_node_is_refused_and_ones_own_is_not() -> None:
     same = {"machine_id": "aa", "product_uuid": "abc", "hostname": "x"}
-    assert [fault["check"] for fault in twins({"node3": same}, NODES)] == ["machine_id", "product_uuid"]
+    assert [fault.check for fault in twins({"node3": same}, NODES)] == ["machine_id", "product_uuid"]
     assert twins({"node1": same}, NODES) == []
     assert twins({"node3": {"machine_id": "", "product_uuid": "", "hostname": ""}}, NODES) == []

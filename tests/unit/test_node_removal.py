@@ -32,7 +32,7 @@ def judged(
     nodes: dict[str, dict[str, t.Any]] = {**dict.fromkeys(masters, MASTER), **dict.fromkeys(("n1", "n2", "gone"), NODE)}
     theirs = {name: Member("1", name, ("10.0.0.1",), ()) for name in members}
     found = faults(options, nodes, lambda address, port: up and (address, port) == ("10.0.0.1", 2222), theirs)
-    return [f"{fault['host']}: {fault['check']}" for fault in found]
+    return [f"{fault.host}: {fault.check}" for fault in found]
 
 
 def test_a_node_and_a_further_master_may_leave() -> None:

@@ -82,6 +82,8 @@ def test_a_file_imports_what_its_room_may(file: str) -> None:
         ("host/files.py", f"from {PREFIX}.kube import api"),
         ("kube/api.py", f"def f() -> None:\n    from {PREFIX}.control.yaml_reader import load"),
         ("words.py", f"from {PREFIX}.host import state"),
+        ("result.py", f"from {PREFIX}.control import shapes"),
+        ("result.py", "import yaml"),
         ("cloud/client.py", f"from {PREFIX}.kube.api import Api"),
     ],
 )

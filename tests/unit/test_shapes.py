@@ -65,7 +65,7 @@ def test_what_stands_inside_of_a_value_is_checked(tmp_path: Path, line: str, com
     faults = [
         str(one)
         for one in spec_check.faults_of(read([tmp_path]), options, Cluster({}), tmp_path)
-        if one.key in SHAPES or one.key.startswith("prepare_host")
+        if one.check in SHAPES or one.check.startswith("prepare_host")
     ]
     assert len(faults) == len(complaints), faults
     for fault, complaint in zip(faults, complaints, strict=True):

@@ -38,8 +38,8 @@ def said(
     noted = [{"reason": r, "message": m, "involvedObject": {"name": "web-1"}} for r, m in events]
     trouble = diagnose(Seen({"status": {}}, [pod], noted, {"status": {"conditions": list(owner)}}), lambda *_: log)
     assert trouble is not None
-    assert trouble.remedy
-    return trouble.check, trouble.message, trouble.lasting
+    assert trouble.fault.remedy
+    return trouble.fault.check, trouble.fault.message, trouble.lasting
 
 
 def waiting(reason: str, message: str = "") -> Json:
@@ -63,8 +63,8 @@ def test_an_image_that_cannot_be_had_is_named_with_the_registrys_answer(answer: 
     events = [{"reason": "Failed", "message": text, "involvedObject": {"name": "a"}}]
     trouble = diagnose(Seen({}, [pod], events, {}), lambda *_: "")
     assert trouble is not None
-    assert trouble.message == f"the image r/web:9 cannot be pulled: {answer}"
-    assert remedy in trouble.remedy
+    assert trouble.fault.message == f"the image r/web:9 cannot be pulled: {answer}"
+    assert remedy in trouble.fault.remedy
     assert trouble.lasting
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.yunkube.control import web_manifests
+from ansible.module_utils.yunkube.result import Fault
 from load_plugin import load_plugin
 
 RC = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web}\n"
@@ -62,8 +63,8 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path, content: str | None, co
     if content is not None:
         (tmp_path / "web.yaml").write_text(content)
     (fault,) = resolved(tmp_path, "web.yaml")[1]
-    assert fault["host"] == "default/web"
-    assert complaint in fault["message"]
+    assert fault.host == "default/web"
+    assert complaint in fault.message
 
 
 def test_a_node_port_out_of_the_range_is_named_with_its_line(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_a_node_port_out_of_the_range_is_named_with_its_line(tmp_path: Path) -> 
 )
 def test_a_path_that_no_file_has_is_named(tmp_path: Path, path: str, complaint: str) -> None:
     [fault] = resolved(tmp_path, path)[1]
-    assert complaint in fault["message"]
+    assert complaint in fault.message
 
 
 def test_what_the_api_says_of_an_object_has_its_file(tmp_path: Path) -> None:
@@ -100,10 +101,11 @@ def test_what_the_api_says_of_an_object_has_its_file(tmp_path: Path) -> None:
         "Pod web: is",
         "pod web-1 is",
     ]
-    faults = [{"host": "shop/web", "message": message} for message in said]
-    plugin.name_files([*faults, {"host": "default/web", "message": said[0]}], origins)
+    faults = [plugin.with_file(Fault("manifest", message, host="shop/web"), origins) for message in said]
     file = f"{tmp_path}/a.yaml: "
-    assert [fault["message"] for fault in faults] == [f"{file}{said[0]}", f"{file}{said[1]}", *said[2:]]
+    assert [fault.message for fault in faults] == [f"{file}{said[0]}", f"{file}{said[1]}", *said[2:]]
+    other = Fault("manifest", said[0], host="default/web")
+    assert plugin.with_file(other, origins) == other
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

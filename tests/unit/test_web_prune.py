@@ -135,8 +135,8 @@ def test_a_resource_goes_where_its_service_is_also_with_its_definition_in_the_sa
 
 def test_a_kind_that_no_definition_brings_is_told(fake: FakeKubeApi) -> None:
     shop = {"name": "shop", "resources": [definition("Order"), custom("Region")]}
-    ((service, trouble),) = deploy(fake, shop).faults
-    assert (service, trouble.message) == (
+    (fault,) = deploy(fake, shop).faults
+    assert (fault.host, fault.message) == (
         "default/shop",
         "Region first: the API server has no kind Region in shop.example/v1",
     )
@@ -212,8 +212,8 @@ def test_a_service_in_the_systems_place_is_refused_and_nothing_there_changes(fak
     before = json.dumps(fake.objects, sort_keys=True)
     for dry_run in (True, False):
         run = deploy(fake, service, dry_run=dry_run)
-        assert [trouble.check for _, trouble in run.faults] == ["reserved"]
-        assert "reserved" in run.faults[0][1].message
+        assert [fault.check for fault in run.faults] == ["reserved"]
+        assert "reserved" in run.faults[0].message
     fake.objects.pop(web_deploy.RECORD_PATH, None)
     assert json.dumps(fake.objects, sort_keys=True) == before
     deploy(fake, service)
@@ -231,9 +231,9 @@ def test_an_addons_object_is_nobodys_to_take_over_or_to_remove(fake: FakeKubeApi
         "metadata": {"name": "dashboard-viewer"},
         "rules": [{"verbs": ["*"]}],
     }
-    ((_, trouble),) = deploy(fake, {"name": "files", "resources": [role]}).faults
-    assert trouble.check == "foreign"
-    assert "kubectl label" not in trouble.remedy
+    (fault,) = deploy(fake, {"name": "files", "resources": [role]}).faults
+    assert fault.check == "foreign"
+    assert "kubectl label" not in fault.remedy
     deploy(fake, prune="data")
     assert fake.objects[path]["rules"] == []
 
@@ -286,8 +286,8 @@ def test_a_kind_that_the_api_does_not_know_is_a_fault_of_its_service_alone(fake:
     }
     for dry_run in (True, False):
         run = deploy(fake, {"name": "old", "resources": [old]}, WEB, dry_run=dry_run)
-        ((name, trouble),) = run.faults
-        assert name == "default/old"
-        assert trouble.message == "Deployment old: the API server has no kind Deployment in extensions/v1beta1"
-        assert "apps/v1" in trouble.remedy
+        (fault,) = run.faults
+        assert fault.host == "default/old"
+        assert fault.message == "Deployment old: the API server has no kind Deployment in extensions/v1beta1"
+        assert "apps/v1" in fault.remedy
     assert DEPLOYMENT in fake.objects

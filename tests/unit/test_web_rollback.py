@@ -59,8 +59,8 @@ def replica_set(fake: FakeKubeApi, revision: int, image: str) -> None:
 def go_back(api: KubeApi, *, dry_run: bool = False) -> Json:
     """Go back once; return the manifest."""
     path, found = web_rollback.find(api, "default", "web")
-    manifest, trouble = web_rollback.roll_back(api, path, found, 3, dry_run=dry_run)
-    assert trouble is None
+    manifest, faults = web_rollback.roll_back(api, path, found, 3, dry_run=dry_run)
+    assert faults == ()
     return manifest
 
 

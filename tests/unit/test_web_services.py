@@ -124,9 +124,9 @@ def test_a_namespace_that_was_there_is_neither_ours_nor_removed(fake: FakeKubeAp
 def test_an_object_of_others_is_neither_changed_nor_removed(fake: FakeKubeApi) -> None:
     theirs = dict(fake.put(SERVICE, spec={"ports": []}))
     run = deploy(fake, WEB)
-    ((name, trouble),) = run.faults
-    assert (name, trouble.check) == ("default/web", "foreign")
-    assert "kubectl label service/web -n default app.kubernetes.io/managed-by=yunkube-web-services" in trouble.remedy
+    (fault,) = run.faults
+    assert (fault.host, fault.check) == ("default/web", "foreign")
+    assert "kubectl label service/web -n default app.kubernetes.io/managed-by=yunkube-web-services" in fault.remedy
     assert DEPLOYMENT not in fake.objects
     words(fake)
     assert fake.objects[SERVICE] == theirs
@@ -144,7 +144,7 @@ def test_what_was_handed_over_is_ours_and_what_was_taken_away_is_not(fake: FakeK
 @pytest.mark.usefixtures("controllers")
 def test_a_run_that_was_cut_short_leaves_nothing_unknown(fake: FakeKubeApi) -> None:
     fake.refuse[f"PATCH {DEPLOYMENT}"] = (500, "etcd has no leader")
-    assert [trouble.check for _, trouble in deploy(fake, WEB).faults] == ["manifest"]
+    assert [fault.check for fault in deploy(fake, WEB).faults] == ["manifest"]
     record = json.loads(fake.objects[web_deploy.RECORD_PATH]["data"]["objects"])
     assert [entry["kind"] for entry in record] == ["Service", "Deployment"]
     assert words(fake) == ["remove Service default/web"]
@@ -166,7 +166,7 @@ def test_what_is_still_leaving_is_made_again_when_it_is_gone(fake: FakeKubeApi) 
 def test_one_service_that_fails_does_not_keep_the_others(fake: FakeKubeApi) -> None:
     fake.refuse[f"PATCH {DEPLOYMENT}"] = (422, "spec: Invalid value")
     run = deploy(fake, WEB, SHOP)
-    assert [name for name, _ in run.faults] == ["default/web"]
+    assert [fault.host for fault in run.faults] == ["default/web"]
     assert "/apis/apps/v1/namespaces/shops/deployments/shop" in fake.objects
 
 
@@ -254,8 +254,8 @@ def test_a_bad_version_leaves_the_old_pods_and_a_good_one_replaces_it(
 ) -> None:
     words(fake, RC)
     controllers.bad.add("web:bad")
-    ((name, trouble),) = deploy(fake, {**RC, "image": "web:bad"}, timeout=0.5).faults
-    assert (name, trouble.check) == ("default/web", "rollout")
+    (fault,) = deploy(fake, {**RC, "image": "web:bad"}, timeout=0.5).faults
+    assert (fault.host, fault.check) == ("default/web", "rollout")
     images = [pod["spec"]["containers"][0]["image"] for pod in controllers.pods(fake)]
     assert images.count("web:1") == 2
     words(fake, {**RC, "image": "web:3"})

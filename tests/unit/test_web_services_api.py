@@ -89,8 +89,8 @@ def test_a_taken_node_port_names_its_holder(server: ApiServer) -> None:
     spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31111}]}
     server.put("/api/v1/namespaces/other/services/first", spec=spec)
     for dry_run in (True, False):
-        ((_, trouble),) = deploy(server, WEB, dry_run=dry_run).faults
-        assert trouble.message == "node_port 31111 is taken by Service other/first"
+        (fault,) = deploy(server, WEB, dry_run=dry_run).faults
+        assert fault.message == "node_port 31111 is taken by Service other/first"
 
 
 def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(server: ApiServer) -> None:
@@ -106,16 +106,16 @@ def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(server: ApiSer
 def test_what_the_api_finds_invalid_is_told_in_its_words_and_others_go_on(server: ApiServer) -> None:
     bad = {"name": "bad", "resources": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Not_A_Name"}}]}
     run = deploy(server, bad, SHOP)
-    ((name, trouble),) = run.faults
-    assert (name, trouble.check) == ("default/bad", "manifest")
-    assert "metadata.name: Invalid value" in trouble.message
+    (fault,) = run.faults
+    assert (fault.host, fault.check) == ("default/bad", "manifest")
+    assert "metadata.name: Invalid value" in fault.message
     assert server.names("/apis/apps/v1/namespaces/shops/deployments") == ["shop"]
 
 
 def test_an_object_of_others_is_neither_changed_nor_removed(server: ApiServer) -> None:
     theirs = server.put(SERVICE, spec={"ports": [{"port": 80}]})
-    ((name, trouble),) = deploy(server, WEB).faults
-    assert (name, trouble.check) == ("default/web", "foreign")
+    (fault,) = deploy(server, WEB).faults
+    assert (fault.host, fault.check) == ("default/web", "foreign")
     words(server)
     assert server.get(SERVICE) == theirs
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ansible.module_utils.yunkube.constants import VXLAN_PORT
+from ansible.module_utils.yunkube.result import Fault
 
 CLUSTER_TAG, ID_TAG, ROLE_TAG = "yunkube-cluster", "yunkube-id", "yunkube-role"
 ROLES: Final = ("master", "node")
@@ -28,28 +29,6 @@ KEY_TYPES: Final = re.compile(r"(ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0
 # Version 3 has Python 3.6, and but for its container-optimized image boots with cgroup version 1; of 4 the image boots
 # with version 2: https://www.alibabacloud.com/help/en/ack/ack-managed-and-ack-dedicated/user-guide/migrate-nodes-to-cgroupv2
 ALIBABA_CLOUD_LINUX: Final = re.compile(r"(?:acs:)?(?:alibaba_cloud_linux|aliyun)_(\d+)")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong, and what to do about it."""
-
-    key: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return the line that an operator reads."""
-        return f"{self.message}: {self.remedy}"
-
-
-class RefusedError(Exception):
-    """The hosts cannot be made so; nothing was changed."""
-
-    def __init__(self, faults: list[Fault]) -> None:
-        """Keep every fault, and say them in one line."""
-        super().__init__("; ".join(map(str, faults)))
-        self.faults = faults
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from ansible.module_utils.yunkube.cloud import declaration, instances, market, network, routes
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault, RefusedError
+from ansible.module_utils.yunkube.cloud.declaration import Declaration
 from ansible.module_utils.yunkube.cloud.existing import Host, look
 from ansible.module_utils.yunkube.cloud.instances import Instances
 from ansible.module_utils.yunkube.cloud.nat import Nat
 from ansible.module_utils.yunkube.cloud.network import Network
 from ansible.module_utils.yunkube.cloud.work import POLL, Work
+from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 
 @dataclass

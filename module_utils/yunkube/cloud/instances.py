@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ansible.module_utils.yunkube.cloud import existing
-from ansible.module_utils.yunkube.cloud.declaration import Declaration, Fault
+from ansible.module_utils.yunkube.cloud.declaration import Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Host, Json
 from ansible.module_utils.yunkube.cloud.market import strategy
 from ansible.module_utils.yunkube.cloud.network import Network
 from ansible.module_utils.yunkube.cloud.work import POLL, HostsError, Work
+from ansible.module_utils.yunkube.result import Fault
 
 # Codes with which RunInstances says that another zone may well have it.
 SOLD_OUT = (

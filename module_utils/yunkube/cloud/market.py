@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import IMAGES, Declaration, Fault
+from ansible.module_utils.yunkube.cloud.declaration import IMAGES, Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.result import Fault
 
 # An account that gives no zones gets hosts in so many at most.
 ZONES = 3

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ansible.module_utils.yunkube.cloud import existing
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import Fault, Owner
+from ansible.module_utils.yunkube.cloud.declaration import Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Json, tags_of
 from ansible.module_utils.yunkube.cloud.network import Network
 from ansible.module_utils.yunkube.cloud.work import UNKNOWN, HostsError, Work
+from ansible.module_utils.yunkube.result import Fault
 
 GATEWAY_SECONDS = 300.0  # one to three minutes until it is made, by the page above
 CHANGE_SECONDS = 90.0  # in which an address is bound or free, and an entry made or gone

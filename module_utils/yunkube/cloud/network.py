@@ -6,10 +6,11 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from ansible.module_utils.yunkube.cloud import security_rules
-from ansible.module_utils.yunkube.cloud.declaration import ROLE_TAG, ROLES, Declaration, Fault, clashes
+from ansible.module_utils.yunkube.cloud.declaration import ROLE_TAG, ROLES, Declaration, clashes
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json, rules_of, tags_of, vswitches
 from ansible.module_utils.yunkube.cloud.work import UNKNOWN, HostsError, Work
+from ansible.module_utils.yunkube.result import Fault
 
 RULES_AT_ONCE = 100
 

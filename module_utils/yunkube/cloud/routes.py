@@ -14,9 +14,9 @@ from ipaddress import IPv4Network, ip_network
 
 from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, Declaration
-from ansible.module_utils.yunkube.cloud.declaration import Fault as Refusal
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
+from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 QUOTA = 200  # custom routes of a table, unless the account has more
 QUOTAS = "https://quotas.console.aliyun.com"
@@ -26,17 +26,11 @@ ROUNDS = 3  # plans, where another control machine writes at the same time
 PATIENCE, POLL = 60.0, 2.0  # seconds in which a route is there once it was accepted, and between two looks
 AVAILABLE = "Available"
 
-Fault = dict[str, str]
 _OTHER_RANGE = "choose another cluster_pod_cidr, which takes a new cluster, or use vxlan"
 
 
-class RoutesError(Exception):
+class RoutesError(RefusedError):
     """The routes cannot be what they should be; nothing was written."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        """Keep every fault, and say them in lines."""
-        super().__init__("\n".join(f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults))
-        self.faults = list(faults)
 
 
 @dataclass(frozen=True)
@@ -133,7 +127,7 @@ def plan(nodes: Sequence[Node], found: Found, cluster_id: str, quota: int = QUOT
 
 
 def _fault(host: str, message: str, remedy: str) -> Fault:
-    return {"host": host, "check": "routes", "message": message, "remedy": remedy}
+    return Fault("routes", message, remedy, host)
 
 
 def _node_faults(nodes: Sequence[Node], found: Found) -> Iterator[Fault]:
@@ -172,7 +166,7 @@ def absences(routes: Routes, nodes: Sequence[Node], quota: int = QUOTA) -> dict[
     return words
 
 
-def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: Iterable[str]) -> Iterator[Refusal]:
+def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: Iterable[str]) -> Iterator[Fault]:
     """Yield tables that have no room for a route to each of the hosts, before these are made."""
     owner, taken = wanted.owner, {"the route table": 0}
     if vpcs:
@@ -182,7 +176,7 @@ def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: It
         if count + len(wanted.hosts) > wanted.route_quota:
             message = f"{table} would hold {count + len(wanted.hosts)} custom routes, one for each host among them"
             remedy = f"{wanted.route_quota} are allowed: raise that quota at {QUOTAS}, or use vxlan"
-            yield Refusal("route_quota", message, remedy)
+            yield Fault("route_quota", message, remedy)
 
 
 class Routes:

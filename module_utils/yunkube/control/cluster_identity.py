@@ -12,21 +12,21 @@ from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, sock
 from ansible.module_utils.yunkube.docker.machine import CLUSTER_LABEL, HOST_LABEL, ID_LABEL
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.identity import ID, named, same_inventory
+from ansible.module_utils.yunkube.result import CONFIG, Fault, RefusedError
 
 Found = t.Mapping[str, tuple[str, str]]  # name and id of a cluster, by host
 
 
-class IdentityError(Exception):
+class IdentityError(RefusedError):
     """The state directory is not this inventory's, or the hosts are not one cluster's."""
 
-    def __init__(self, *faults: dict[str, str]) -> None:
+    def __init__(self, *faults: Fault) -> None:
         """Keep every fault, and say them in lines."""
-        super().__init__("\n".join(f"{fault['host']}: {fault['message']}; {fault['remedy']}" for fault in faults))
-        self.faults = list(faults)
+        super().__init__(faults, CONFIG)
 
 
-def _refused(message: str, remedy: str, host: str = "localhost") -> dict[str, str]:
-    return {"host": host, "check": "identity", "message": message, "remedy": remedy}
+def _refused(message: str, remedy: str, host: str = "localhost") -> Fault:
+    return Fault("identity", message, remedy, host)
 
 
 class State:
@@ -82,7 +82,7 @@ def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def wrong_inventory(state: State, cluster: str, given: str) -> dict[str, str] | None:
+def wrong_inventory(state: State, cluster: str, given: str) -> Fault | None:
     """Return the fault of an inventory that is not the one to which the state directory belongs."""
     if same_inventory(state.inventory, given):
         return None
@@ -189,4 +189,4 @@ SPEC: dict[str, dict[str, t.Any]] = {
 
 def failure(error: IdentityError) -> dict[str, t.Any]:
     """Return the result that holds the faults."""
-    return {"msg": str(error), "kind": "config", "faults": error.faults}
+    return error.report.as_failure()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.yunkube.control import shapes
 from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, Entry
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import closest
 
 _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
@@ -59,26 +59,6 @@ _PYTHON: dict[str, tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong, where, and what to write instead."""
-
-    file: str
-    line: int
-    key: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return the line that a user reads."""
-        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        return f"{place}{self.key}: {self.message}; {self.remedy}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what a program reads."""
-        return asdict(self)
-
-
 def display(file: Path, project: Path) -> str:
     """Return the path as one would type it in the project."""
     return str(file.relative_to(project)) if file.is_relative_to(project) else str(file)
@@ -91,19 +71,19 @@ def check_entry(entry: Entry, options: Mapping[str, Any], project: Path) -> Iter
         message = (
             "the file is encrypted by SOPS, which is not decrypted here, so its values are not what they should be"
         )
-        yield Fault(file, entry.line, entry.key, message, "encrypt it by ansible-vault")
+        yield Fault(entry.key, message, "encrypt it by ansible-vault", file=file, line=entry.line)
         return
     if entry.key.startswith(_OWN):
         for message, remedy in check_connection(entry.key, entry.value):
-            yield Fault(file, entry.line, entry.key, message, remedy)
+            yield Fault(entry.key, message, remedy, file=file, line=entry.line)
         return
     for key, message, remedy in (*check_pair(entry.key, entry.value, options), *check_shape(entry.key, entry.value)):
         typed = _in_ini(entry, options) if key == entry.key and message.startswith("wants ") else ""
-        yield Fault(file, entry.line, key, message, typed or remedy)
+        yield Fault(key, message, typed or remedy, file=file, line=entry.line)
     cluster_wide = entry.key in CLUSTER_WIDE or entry.key.startswith("alicloud_hosts_")
     if cluster_wide and entry.key in options and entry.scope != "all":
         message = f"is set for {entry.scope} alone, and counts for the whole cluster"
-        yield Fault(file, entry.line, entry.key, message, "move it to group_vars/all/cluster.yml")
+        yield Fault(entry.key, message, "move it to group_vars/all/cluster.yml", file=file, line=entry.line)
 
 
 def check_connection(key: str, value: Any) -> Iterator[tuple[str, str]]:

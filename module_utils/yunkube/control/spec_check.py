@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.yunkube.control import cluster_rules, web_manifests
-from ansible.module_utils.yunkube.control.config import (
-    Fault,
-    check_entry,
-    check_extra,
-    check_shape,
-    check_value,
-    display,
-)
+from ansible.module_utils.yunkube.control.config import check_entry, check_extra, check_shape, check_value, display
 from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory, load, read, role_options
+from ansible.module_utils.yunkube.result import CONFIG, Fault, Report
 from ansible.module_utils.yunkube.words import closest
 
 
@@ -69,7 +63,8 @@ def manifest_faults(
         for path in paths if isinstance(paths, list) else ():
             file = web_manifests.locate(hosts[0].parent, str(path))
             for line, message, remedy in web_manifests.read(file, cluster.node_ports)[1]:
-                yield Fault(display(file, project), line, f"web_services[{number}].manifests", message, remedy)
+                key = f"web_services[{number}].manifests"
+                yield Fault(key, message, remedy, file=display(file, project), line=line)
 
 
 def without(unusable: Collection[str], name: str, value: Any) -> Any:
@@ -88,28 +83,31 @@ def faults_of(
 ) -> Iterator[Fault]:
     """Yield the faults of the files, then those of the final values whose own type is right."""
     for problem in inventory.problems:
-        yield Fault(display(problem.file, project), problem.line, problem.key, *problem.value)
+        message, remedy = problem.value
+        yield Fault(problem.key, message, remedy, file=display(problem.file, project), line=problem.line)
     wrong: set[str] = set()
     unusable: set[str] = set()  # what is wrong somewhere inside of a value keeps no rule from the rest of it
     for entry in inventory.entries:
         for fault in check_entry(entry, options, project):
             wrong.add(entry.key)
-            unusable.add(fault.key)
+            unusable.add(fault.check)
             yield fault
     for key, value in inventory.extra.items():
         for name, message, remedy in (*check_extra(key, value, options), *check_shape(key, value)):
             wrong.add(key)
             unusable.add(name)
-            yield Fault("-e", 0, name, message, remedy)
+            yield Fault(name, message, remedy, file="-e")
     for key, value in cluster.values.items():
         for name, message, remedy in check_value(key, value, options.get(key, {})) if key not in wrong else ():
             unusable.add(name)
-            yield Fault(*place(key, inventory, project), name, message, remedy)
+            file, line = place(key, inventory, project)
+            yield Fault(name, message, remedy, file=file, line=line)
     values = {key: without(unusable, key, value) for key, value in cluster.values.items() if key not in unusable}
     cluster = replace(cluster, values=values)
     for key, message, remedy in cluster_rules.findings(cluster):
         if key not in unusable:
-            yield Fault(*place(key, inventory, project), key, message, remedy)
+            file, line = place(key, inventory, project)
+            yield Fault(key, message, remedy, file=file, line=line)
     yield from manifest_faults(values.get("web_services"), inventory, cluster, project)
 
 
@@ -157,12 +155,13 @@ def judge(params: Mapping[str, Any]) -> tuple[Sequence[Fault], Sequence[str]]:
         return faults, warnings
     unreadable = {(display(problem.file, project), problem.line) for problem in inventory.problems}
     fatal = [
-        fault for fault in faults if re.split(r"[.\[]", fault.key)[0] in only or (fault.file, fault.line) in unreadable
+        fault
+        for fault in faults
+        if re.split(r"[.\[]", fault.check)[0] in only or (fault.file, fault.line) in unreadable
     ]
     return fatal, [*(f"up would refuse {fault}" for fault in faults if fault not in fatal), *warnings] if warn else []
 
 
 def failure(faults: Sequence[Fault]) -> dict[str, Any]:
     """Return the result that holds the faults."""
-    lines = "\n".join(str(fault) for fault in faults)
-    return {"msg": lines, "kind": "config", "faults": [fault.as_dict() for fault in faults]}
+    return Report(tuple(faults), CONFIG).as_failure()

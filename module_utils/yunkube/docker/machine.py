@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible.module_utils.yunkube.host.identity import REATTACH, difference
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import joined
 
 CLUSTER_LABEL = "yunkube.cluster"
@@ -28,7 +29,6 @@ NEVER = "0001-01-01"
 INOTIFY_INSTANCES = 14
 
 Described = t.Mapping[str, t.Any]  # a container or network as the engine describes it
-Fault = dict[str, str]
 
 # By their numbers in the kernel. `--privileged` asks for all of them and fails where the engine itself
 # lacks one; so a host is given those that this machine has. The newest three are unknown to old engines.
@@ -281,7 +281,7 @@ def address_faults(hosts: t.Mapping[str, str], subnet: ipaddress.IPv4Network) ->
                 message = f"{name} has ansible_host {address}, and so has {seen[address]}"
         seen.setdefault(address, name)
         if message:
-            faults.append({"key": "ansible_host", "message": message, "remedy": example})
+            faults.append(Fault("ansible_host", message, example))
     return faults
 
 
@@ -375,4 +375,4 @@ def foreign(cluster: str, cluster_id: str, theirs: t.Mapping[str, str]) -> list[
 
 
 def _clash(check: str, message: str, remedy: str) -> Fault:
-    return {"host": "localhost", "check": check, "message": message, "remedy": remedy}
+    return Fault(check, message, remedy, "localhost")

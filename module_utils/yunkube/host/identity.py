@@ -8,6 +8,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -15,8 +16,6 @@ if t.TYPE_CHECKING:
 ID = re.compile(r"[0-9a-f]{16}")
 CHECK = "other cluster"
 REATTACH = "if this cluster's state directory was lost or moved, attach it again with `reattach`"
-
-Fault = dict[str, str]
 
 
 def named(cluster: str, cluster_id: str) -> str:
@@ -53,7 +52,7 @@ def of_record(record: host_state.Json) -> tuple[str, str]:
 def fault(record: host_state.Json, cluster: str, cluster_id: str) -> Fault | None:
     """Return why a host with this record is not the cluster's, if it is not."""
     found = difference(of_record(record), (cluster, cluster_id))
-    return {"check": CHECK, "message": found[0], "remedy": found[1]} if found else None
+    return Fault(CHECK, *found) if found else None
 
 
 # For modules that act on a host of the cluster, or through its control plane; see refuse_another.
@@ -73,10 +72,8 @@ def refuse_another(module: AnsibleModule) -> None:
             return
         message = f"has no record of the cluster {named(module.params['cluster'], module.params['cluster_id'])}"
         remedy = "correct its address in the inventory, or make the cluster first: `up`"
-        wrong: Fault | None = {"check": CHECK, "message": message, "remedy": remedy}
+        wrong: Fault | None = Fault(CHECK, message, remedy)
     else:
         wrong = fault(record, module.params["cluster"], module.params["cluster_id"])
     if wrong:
-        host = socket.gethostname()
-        said = f"{host}: {wrong['message']}; {wrong['remedy']}"
-        module.fail_json(msg=said, kind="preflight", faults=[{"host": host, **wrong}])
+        module.fail_json(**Report((wrong.on(socket.gethostname()),), PREFLIGHT).as_failure())

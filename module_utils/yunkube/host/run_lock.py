@@ -17,6 +17,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.result import Fault
+
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -36,6 +38,11 @@ Json = dict[str, t.Any]
 class BusyError(Exception):
     """Another run or module is active on this host or in the cluster."""
 
+    def __init__(self, message: str, remedy: str) -> None:
+        """Keep both apart for a fault."""
+        super().__init__(f"{message}; {remedy}")
+        self.message, self.remedy = message, remedy
+
 
 def take(module: AnsibleModule, *, last: bool = False) -> None:
     """Keep other modules from changing the host until this one ends; fail where that cannot be had.
@@ -48,14 +55,13 @@ def take(module: AnsibleModule, *, last: bool = False) -> None:
         module.fail_json(msg=str(error))
 
 
-def fault(module: AnsibleModule) -> dict[str, str]:
+def fault(module: AnsibleModule) -> Fault | None:
     """Do the same for a module that reports faults, and return one in place of failing."""
     try:
         _take(module)
     except BusyError as error:
-        message, _, remedy = str(error).partition("; ")
-        return {"check": "other run", "message": message, "remedy": remedy}
-    return {}
+        return Fault("other run", error.message, error.remedy)
+    return None
 
 
 def claim_only(module: AnsibleModule, *, last: bool = False) -> None:
@@ -136,17 +142,18 @@ def _acquire(path: Path, seconds: float) -> int:
                 os.close(descriptor)
                 continue
             os.close(descriptor)
-            raise BusyError(_holder(text, seconds)) from None
+            raise BusyError(*_holder(text, seconds)) from None
 
 
-def _holder(text: str, seconds: float) -> str:
+def _holder(text: str, seconds: float) -> tuple[str, str]:
+    """Return who holds the lock, and what to do about it."""
     try:
         holder = json.loads(text)
         name = f"{holder['module']} of an earlier run (pid {holder['pid']}, since {holder['since']})"
         remedy = f"run the same command again when it has finished, or stop it on this host: kill {holder['pid']}"
     except (ValueError, KeyError, TypeError):  # it has only just taken the lock
         name, remedy = "another module", "run the same command again when it has finished"
-    return f"{name} still changes this host after {seconds:.0f} s; {remedy}"
+    return f"{name} still changes this host after {seconds:.0f} s", remedy
 
 
 def claim(run: Json, folder: Path | None = None) -> None:
@@ -161,8 +168,9 @@ def claim(run: Json, folder: Path | None = None) -> None:
             until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + left))
             raise BusyError(
                 f"`{other['verb']}` of {other['owner']} has been running on this cluster since {other['since']}, "
-                f"and was last seen here {idle:.0f} s ago; wait for it to end. If it no longer runs, its claim expires "
-                f"at {until}, in {left:.0f} s, or remove {path} on this host"
+                f"and was last seen here {idle:.0f} s ago",
+                f"wait for it to end. If it no longer runs, its claim expires at {until}, in {left:.0f} s, "
+                f"or remove {path} on this host",
             )
     _write(path, {**{key: str(run[key]) for key in ("origin", "owner", "verb", "since")}, "seen": now})
 

@@ -9,6 +9,7 @@ import typing as t
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.kube import probe as kube_probe
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.teardown import paths
 from ansible.module_utils.yunkube.words import counted, joined
 
@@ -115,7 +116,7 @@ class Drain:
         self.nodes = {node["metadata"]["name"]: node for node in nodes}
         self.pods = {name: self._left(name) for name in self.nodes}
 
-    def faults(self) -> list[Json]:
+    def faults(self) -> list[Fault]:
         """Return which pods must not be evicted without a flag. Nothing is changed."""
         found = []
         volumes = self.api.items("/api/v1/persistentvolumes") if not self.data else []
@@ -129,12 +130,12 @@ class Drain:
                 ]
                 if kept:
                     message = f"data would be lost, which is on this host alone, of {counted(kept, 'pod')}"
-                    found.append(_fault(name, "local data", message, f"move what is needed, then: {DATA_FLAG}"))
+                    found.append(Fault("local data", message, f"move what is needed, then: {DATA_FLAG}", name))
             code, out, err = self._kubectl(name, "--dry-run=client")
             refused = refusals(err or out)
             for what, names, flag in refused:
                 message = f"kubectl drain refuses to delete {what}: {names}"
-                found.append(_fault(name, "drain", message, f"delete what is not needed, or allow it: {flag}"))
+                found.append(Fault("drain", message, f"delete what is not needed, or allow it: {flag}", name))
             if code != 0 and not refused:
                 raise DrainError(f"kubectl drain {name}: {(err or out).strip()[-300:]}")
         return found
@@ -200,7 +201,3 @@ class Drain:
     def _left(self, name: str) -> list[Json]:
         """Return the pods that are still to leave a node."""
         return to_evict(self.api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}"))
-
-
-def _fault(host: str, check: str, message: str, remedy: str) -> Json:
-    return {"host": host, "check": check, "message": message, "remedy": remedy}

@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
 RUN = Path("/run/yunkube")
 MANIFESTS = "etc/kubernetes/manifests"
@@ -122,14 +123,10 @@ def write_patches(patches: t.Sequence[Json], folder: Path = RUN) -> None:
             (place / f"{target}{number}+strategic.json").write_text(json.dumps(patch))
 
 
-def preflight_faults(output: str) -> list[Json]:
-    """Return kubeadm's failed checks, [{check, message, remedy}]."""
+def preflight_faults(output: str) -> list[Fault]:
+    """Return kubeadm's failed checks."""
     return [
-        {
-            "check": check,
-            "message": message.strip(),
-            "remedy": f"fix it, or accept it by adding {check} to cluster_ignore_preflight_errors",
-        }
+        Fault(check, message.strip(), f"fix it, or accept it by adding {check} to cluster_ignore_preflight_errors")
         for check, message in _CHECK.findall(output)
     ]
 
@@ -140,7 +137,7 @@ def cause(outcome: Outcome) -> str:
         return f"timed out after {outcome.seconds:.0f} s"
     faults = preflight_faults(outcome.output)
     if faults:
-        return "; ".join(f"{fault['check']}: {fault['message']}" for fault in faults)
+        return "; ".join(f"{fault.where}: {fault.message}" for fault in faults)
     lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
     errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
     return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
@@ -199,7 +196,7 @@ def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
         result["remedy"] = f"run the same command again: it continues where this one stopped{raised}"
     faults = preflight_faults(outcome.output)
     if faults:
-        result.update(kind="preflight", faults=faults)
+        result = {**Report(tuple(faults), PREFLIGHT).as_failure(), **result}
     elif not kubelet_active() or "kubelet is not" in outcome.output:
         result["kubelet_journal"] = kubelet_journal()
         why = kubelet_cause(result["kubelet_journal"])

@@ -16,6 +16,7 @@ from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.host.firewall import in_ufws_words, is_closed
 from ansible.module_utils.yunkube.host.settings import without_swap
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
 
 if t.TYPE_CHECKING:
@@ -71,16 +72,16 @@ class Host:
         registry = host_state.FOLDER / paths.REGISTRY
         self.images = paths.registry_images(registry) if str(registry) not in known.points else paths.Images(0, 0)
 
-    def fault(self) -> dict[str, str] | None:
+    def fault(self) -> Fault | None:
         """Return why the host is refused: it belongs to a cluster that Yunkube did not create, or to another one."""
         remedy = "remove it with the tool that created it, or add --adopt (teardown_adopt) to remove it anyway"
         ours = self.module.params["cluster"]
         if self.record is None and self.is_member:
             message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
-            return {"check": "other cluster", "message": message, "remedy": remedy}
+            return Fault("other cluster", message, remedy)
         return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
 
-    def faults(self) -> list[dict[str, str]]:
+    def faults(self) -> list[Fault]:
         """Return every reason for which the host is refused."""
         fault = None if self.module.params["adopt"] and self.is_member else self.fault()
         found = [fault] if fault else []
@@ -91,15 +92,15 @@ class Host:
             if paths.is_system(path) or paths.is_system(place):
                 message = f"{path} is a folder of the system and is not removed"
                 remedy = "name the folder of the cluster itself in teardown_paths"
-                found.append({"check": "teardown_paths", "message": message, "remedy": remedy})
+                found.append(Fault("teardown_paths", message, remedy))
         for name, what in processes.other_users(self.run_quietly).items():
             message = f"containerd holds {what} in its namespace {name}, which are not of Kubernetes"
             remedy = f"remove them first: nerdctl or ctr --namespace {name}; or stop the program that creates them"
-            found.append({"check": "foreign data", "message": message, "remedy": remedy})
+            found.append(Fault("foreign data", message, remedy))
         if self.images.size and not self.module.params["force"]:
             message = f"holds the registry's images: {self.images} in {host_state.FOLDER / paths.REGISTRY}"
             remedy = "copy what is still needed to another registry, then add --force (teardown_force) to delete them"
-            found.append({"check": "registry", "message": message, "remedy": remedy})
+            found.append(Fault("registry", message, remedy))
         return found
 
     def _is_torn_down(self) -> bool:

@@ -15,11 +15,11 @@ from ansible.module_utils.yunkube.kube import objects as kube_objects
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.node_ports import NodePort
 from ansible.module_utils.yunkube.kube.objects import Change
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.web import diagnosis as web_diagnosis
 from ansible.module_utils.yunkube.web import ownership as web_ownership
 from ansible.module_utils.yunkube.web import rollout as web_rollout
 from ansible.module_utils.yunkube.web import service as web_service
-from ansible.module_utils.yunkube.web.diagnosis import Trouble
 from ansible.module_utils.yunkube.web.ownership import DATA, key_of, reference
 from ansible.module_utils.yunkube.web.rollout import Workload
 from ansible.module_utils.yunkube.words import joined
@@ -86,7 +86,7 @@ class Deploy:
         self.changes: list[Change] = []
         self.kept: list[str] = []
         self.refused: list[NodePort] = []
-        self.faults: list[tuple[str, Trouble]] = []
+        self.faults: list[Fault] = []
         self._words: list[str] = []
         self._failed: set[str] = set()
         self._workloads: list[Workload] = []
@@ -141,7 +141,7 @@ class Deploy:
             if service["namespace"] in web_ownership.RESERVED or any(map(web_ownership.is_reserved, manifests)):
                 spaces = ", ".join(web_ownership.RESERVED)
                 remedy = f"choose another namespace; these are reserved: {spaces}"
-                self._fail(name, Trouble("reserved", "its namespace is reserved for Kubernetes and the addons", remedy))
+                self._fail(name, Fault("reserved", "its namespace is reserved for Kubernetes and the addons", remedy))
                 continue
             if unknown := next((one for one in manifests if not self._is_known(one)), None):
                 self._fail(name, web_diagnosis.unknown_kind(unknown))
@@ -209,7 +209,7 @@ class Deploy:
         if not self.dry_run:
             followed = [workload for workload in self._workloads if workload.service not in self._failed]
             for fault in web_rollout.follow(self.api, followed, timeout):
-                self._fail(fault.service, fault.trouble)
+                self._fail(fault.host, fault)
             self._wait_until_gone(leaving)
             self.refused = node_ports.wait(node_ports.of_services(self.api, self._to_answer()))
         for manifest in spaces:
@@ -234,13 +234,13 @@ class Deploy:
         try:
             self._try(item)
         except KubeError as error:
-            trouble = web_diagnosis.refusal(error, item.manifest, lambda: self.api.items("/api/v1/services"))
-            if trouble.check == "node_port" and not last and "taken" in trouble.message:
+            fault = web_diagnosis.refusal(error, item.manifest, lambda: self.api.items("/api/v1/services"))
+            if fault.check == "node_port" and not last and "taken" in fault.message:
                 if self.dry_run and self._will_be_free(item.manifest):
                     self._note(Change(kube_objects.name_of(item.manifest), {}, item.manifest))
                     return True
                 return False
-            self._fail(item.service, trouble)
+            self._fail(item.service, fault)
         return True
 
     def _try(self, item: Item) -> None:
@@ -314,11 +314,11 @@ class Deploy:
         else:
             self._words.append(f"change {change.name}")
 
-    def _fail(self, service: str, trouble: Trouble) -> None:
-        """Note the first trouble of a service; the rest follows from it."""
+    def _fail(self, service: str, fault: Fault) -> None:
+        """Note the first fault of a service; the rest follows from it."""
         if service not in self._failed:
             self._failed.add(service)
-            self.faults.append((service, trouble))
+            self.faults.append(fault.on(service))
 
     def _remove(self, manifest: Json) -> str:
         """Remove an object that is still ours; return its path if its end must be awaited."""
@@ -407,18 +407,16 @@ class Deploy:
             self._record = self.api.apply({**RECORD, "metadata": metadata, "data": {"objects": json.dumps(entries)}})
 
 
-def foreign(manifest: Json, found: Json) -> Trouble:
+def foreign(manifest: Json, found: Json) -> Fault:
     """Say that an object is another's, and how it may be handed over unless it is an addon's."""
     name = kube_objects.name_of(manifest)
     if web_ownership.label_of(found) == kube_objects.OURS[kube_objects.MANAGED_BY]:
-        return Trouble(
-            "foreign", f"{name} belongs to an addon of the cluster", "give the service's object another name"
-        )
+        return Fault("foreign", f"{name} belongs to an addon of the cluster", "give the service's object another name")
     space = f" -n {manifest['metadata']['namespace']}" if manifest["metadata"].get("namespace") else ""
     where = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}{space}"
     label = f"{kube_objects.MANAGED_BY}={web_ownership.OWNER[kube_objects.MANAGED_BY]}"
     remedy = f"give the service another name, or hand it over: kubectl label {where} {label}"
-    return Trouble("foreign", f"{name} exists and was not created by Yunkube", remedy)
+    return Fault("foreign", f"{name} exists and was not created by Yunkube", remedy)
 
 
 def is_leaving(found: Json) -> bool:

@@ -10,6 +10,7 @@ import typing as t
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition
 from ansible.module_utils.yunkube.kube.objects import name_of
+from ansible.module_utils.yunkube.result import Fault
 
 REVISION = "deployment.kubernetes.io/revision"
 LINES = 5  # of a log
@@ -28,11 +29,9 @@ VERSIONS = {
 
 
 class Trouble(t.NamedTuple):
-    """What is wrong, what to do, and whether waiting is useless."""
+    """What is wrong with pods, and whether waiting is useless."""
 
-    check: str
-    message: str
-    remedy: str
+    fault: Fault
     lasting: bool = False
 
 
@@ -123,8 +122,9 @@ def _refused(message: str) -> Trouble:
     if quota:
         name, requested, used, limited = quota.groups()
         said = f"quota {name} has no room for a pod: it requests {requested}; {used} of {limited} is used"
-        return Trouble("quota", said, "lower cpu, memory or replicas, or raise the quota", True)
-    return Trouble("refused", f"the cluster creates no pod: {message}", "correct what the message names", True)
+        return Trouble(Fault("quota", said, "lower cpu, memory or replicas, or raise the quota"), lasting=True)
+    fault = Fault("refused", f"the cluster creates no pod: {message}", "correct what the message names")
+    return Trouble(fault, lasting=True)
 
 
 def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -133,7 +133,7 @@ def _of_pod(pod: Json, events: list[Json], log: Log) -> Trouble | None:
         requests = pod["spec"]["containers"][0].get("resources", {}).get("requests", {})
         asked = ", ".join(f"{key} {value}" for key, value in requests.items())
         said = f"no node has room for a pod ({asked}): {scheduled.get('message', '')}"
-        return Trouble("nodes", said, "lower cpu or memory, or add a host", True)
+        return Trouble(Fault("nodes", said, "lower cpu or memory, or add a host"), lasting=True)
     for container in pod.get("status", {}).get("containerStatuses") or []:
         trouble = _of_container(pod, container, events, log)
         if trouble:
@@ -151,9 +151,11 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
     if ended.get("reason") == "OOMKilled":
         limit = _spec_of(pod, container).get("resources", {}).get("limits", {}).get("memory", "its limit")
         said = f"a pod was killed because it used more memory than its limit of {limit}"
-        return Trouble("memory", said + _last(log(pod, container["name"], True)), "raise memory", lasting)
+        fault = Fault("memory", said + _last(log(pod, container["name"], True)), "raise memory")
+        return Trouble(fault, lasting=lasting)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Trouble("container", f"a container cannot start: {message}", "correct what the message names", True)
+        fault = Fault("container", f"a container cannot start: {message}", "correct what the message names")
+        return Trouble(fault, lasting=True)
     probe = _probe(pod, container, events, log)
     killed = any(event.get("reason") == "Killing" and "failed" in str(event.get("message")) for event in events)
     if ended and not killed:
@@ -161,7 +163,8 @@ def _of_container(pod: Json, container: Json, events: list[Json], log: Log) -> T
         said = f"the program exits with code {ended.get('exitCode')}, {container.get('restartCount', 0)} restarts"
         again = "terminated" not in container.get("state", {})
         text = log(pod, container["name"], again) or log(pod, container["name"], not again)
-        return Trouble("crash", said + _last(text), "see its log; is its configuration (env) correct?", lasting)
+        fault = Fault("crash", said + _last(text), "see its log; is its configuration (env) correct?")
+        return Trouble(fault, lasting=lasting)
     return probe
 
 
@@ -172,7 +175,8 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
     answer = re.sub(r"^(ErrImagePull: )?(rpc error: code = \w+ desc = )?", "", answer)
     said = f"the image {image} cannot be pulled: {answer}"
     if reason == "InvalidImageName":
-        return Trouble("image", f"{image} is not a valid image name: {message}", "correct image", True)
+        fault = Fault("image", f"{image} is not a valid image name: {message}", "correct image")
+        return Trouble(fault, lasting=True)
     if reason == "ErrImageNeverPull":
         remedy = "load the image on the nodes, or use a pull_policy other than Never"
     elif re.search(r"401|403|unauthorized|denied|authorization", answer, re.IGNORECASE):
@@ -183,7 +187,7 @@ def _pull(image: str, reason: str, message: str, events: list[Json]) -> Trouble:
         remedy = "correct image, or push it first"
     else:
         remedy = "is the registry's name correct, and can the nodes reach it?"
-    return Trouble("image", said, remedy, reason != "ErrImagePull")
+    return Trouble(Fault("image", said, remedy), lasting=reason != "ErrImagePull")
 
 
 def _probe(pod: Json, container: Json, events: list[Json], log: Log) -> Trouble | None:
@@ -200,14 +204,14 @@ def _probe(pod: Json, container: Json, events: list[Json], log: Log) -> Trouble 
     last = _last(log(pod, container["name"], False))
     if "connection refused" in message:
         said = f"the {kind} probe failed: nothing listens on port {port} of the pod"
-        return Trouble("probe", said + last, "set port to the one that the program listens on")
+        return Trouble(Fault("probe", said + last, "set port to the one that the program listens on"))
     if code := re.search(r"statuscode: (\d+)", message):
         said = f"the {kind} probe failed: {what} was answered with {code[1]}"
-        return Trouble("probe", said + last, "correct probe.path, or the program")
+        return Trouble(Fault("probe", said + last, "correct probe.path, or the program"))
     if re.search(r"timeout|deadline exceeded|Client.Timeout", message):
         said = f"the {kind} probe failed: {what} got no answer in {asked.get('timeoutSeconds', 1)} s"
-        return Trouble("probe", said + last, "raise cpu, or use a probe.path that answers faster")
-    return Trouble("probe", message + last, "correct port or probe")
+        return Trouble(Fault("probe", said + last, "raise cpu, or use a probe.path that answers faster"))
+    return Trouble(Fault("probe", message + last, "correct port or probe"))
 
 
 def _spec_of(pod: Json, container: Json) -> Json:
@@ -219,7 +223,7 @@ def _last(text: str) -> str:
     return f"; end of its log: {lines[-400:]}" if lines else ""
 
 
-def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json]]) -> Trouble:
+def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json]]) -> Fault:
     """Say why the API server rejects an object."""
     message = str(error)
     taken = re.search(r"nodePort: Invalid value: (\d+): provided port is already allocated", message)
@@ -227,15 +231,14 @@ def refusal(error: KubeError, manifest: Json, services: t.Callable[[], list[Json
         port = int(taken[1])
         holder = holder_of(port, services())
         said = f"node_port {port} is taken" + (f" by Service {holder}" if holder else "")
-        return Trouble("node_port", said, "choose another one")
+        return Fault("node_port", said, "choose another one")
     if bounds := re.search(r"nodePort: Invalid value: (\d+): .*valid ports is ([\d-]+)", message):
         said = f"node_port {bounds[1]} is out of the cluster's range, {bounds[2]}"
-        return Trouble("node_port", said, "choose one within it")
+        return Fault("node_port", said, "choose one within it")
     if "exceeded quota" in message:
-        return _refused(message)
-    return Trouble(
-        "manifest", f"the API server rejects {manifest['kind']} {manifest['metadata']['name']}: {message}", ""
-    )
+        return _refused(message).fault
+    name = f"{manifest['kind']} {manifest['metadata']['name']}"
+    return Fault("manifest", f"the API server rejects {name}: {message}", "")
 
 
 def holder_of(port: int, services: t.Iterable[Json]) -> str:
@@ -247,7 +250,7 @@ def holder_of(port: int, services: t.Iterable[Json]) -> str:
     return ""
 
 
-def unknown_kind(manifest: Json) -> Trouble:
+def unknown_kind(manifest: Json) -> Fault:
     """Say that the API does not know a manifest's kind, and which version has the common ones."""
     kind, version = manifest["kind"], manifest["apiVersion"]
     known = next((found for found, kinds in VERSIONS.items() if kind in kinds), "")
@@ -255,4 +258,4 @@ def unknown_kind(manifest: Json) -> Trouble:
         f"write {known}" if known else "correct apiVersion and kind, or declare its CustomResourceDefinition as well"
     )
     message = f"{name_of(manifest)}: the API server has no kind {kind} in {version}"
-    return Trouble("manifest", message, remedy)
+    return Fault("manifest", message, remedy)

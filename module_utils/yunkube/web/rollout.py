@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition, workload_problem
+from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.web import diagnosis as web_diagnosis
 from ansible.module_utils.yunkube.web.diagnosis import Trouble
 from ansible.module_utils.yunkube.web.service import BEFORE, WORKLOADS, stamp_of
@@ -26,13 +27,6 @@ class Workload(t.NamedTuple):
     service: str
     path: str
     controller: Json | None = None
-
-
-class Fault(t.NamedTuple):
-    """What became of a service that does not run."""
-
-    service: str
-    trouble: Trouble
 
 
 def planned(manifest: Json, before: Json | None) -> Json:
@@ -149,15 +143,13 @@ class Follower:
 
     def fault(self, seconds: float) -> Fault:
         """Return what is wrong in the end."""
-        trouble = self.trouble or Trouble(
-            "rollout", f"{self.lacks} after {seconds:.0f} s", "give it more time, or see its pods"
-        )
-        return Fault(self.workload.service, trouble)
+        late = Fault("rollout", f"{self.lacks} after {seconds:.0f} s", "give it more time, or see its pods")
+        return (self.trouble.fault if self.trouble else late).on(self.workload.service)
 
     def _judge(self, found: Json) -> None:
         seen = web_diagnosis.see(self.api, found, stamp_of)
         trouble = web_diagnosis.diagnose(seen, web_diagnosis.log_of(self.api))
-        if trouble is None or self.trouble is None or trouble.check != self.trouble.check:
+        if trouble is None or self.trouble is None or trouble.fault.check != self.trouble.fault.check:
             self._since = time.monotonic()
         self.trouble = trouble
 

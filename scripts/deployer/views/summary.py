@@ -57,10 +57,7 @@ def failure_lines(failure: Failure) -> list[str]:
     if failure.faults:
         what = "to remove" if failure.kind == "removals" else "to fix"
         lines = [f"{failure.task}: {len(failure.faults)} {what}"]  # each names its own place; the task's host is any
-        return lines + [
-            f"  {fault.where}: {fault.message}" + (f"; {fault.remedy}" if fault.remedy else "")
-            for fault in failure.faults
-        ]
+        return lines + [f"  {fault}" for fault in failure.faults]
     head = f"{failure.host} is unreachable" if failure.unreachable else f"{failure.host}: {failure.task} failed"
     cause = failure.message.splitlines() or ["no reason given"]
     lines = [head, f"  at      {failure.path}", f"  cause   {cause[0]}"]

@@ -1,0 +1,131 @@
+"""One form for what is wrong: written by modules, read by the views, and there is no second one."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Fault, RefusedError, Report
+from deployer.failures import failure_of
+from deployer.views.summary import failure_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = Fault("cluster_nam", "unknown key", "did you mean cluster_name?", file="group_vars/all/cluster.yml", line=3)
+GIVEN = Fault("cluster_pod_cidr", "wants a string", "write it in quotes", file="-e")
+HOST = Fault("other cluster", "belongs to the cluster b", "correct its address", "node1")
+OBJECT = Fault("", "no longer declared, and would be removed", host="Service shop/web")
+BARE = Fault("Port-6443", "Port 6443 is in use", "fix it")
+ALL = Report((KEY, GIVEN, HOST, OBJECT, BARE), CONFIG)
+
+SNAPSHOT = """\
+group_vars/all/cluster.yml:3: cluster_nam: unknown key; did you mean cluster_name?
+-e: cluster_pod_cidr: wants a string; write it in quotes
+node1: other cluster: belongs to the cluster b; correct its address
+Service shop/web: no longer declared, and would be removed
+Port-6443: Port 6443 is in use; fix it"""
+
+SOURCES = [
+    path
+    for folder in ("module_utils/yunkube", "library", "plugins", "scripts")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def test_rendered_for_plain_ansible() -> None:
+    assert ALL.as_failure()["msg"] == SNAPSHOT
+    assert str(RefusedError(ALL.faults)) == SNAPSHOT
+
+
+def test_rendered_by_the_view_out_of_what_a_module_returned() -> None:
+    result = json.loads(json.dumps(ALL.as_failure()))
+    lines = failure_lines(failure_of({"host": "localhost", "task": "Check the inventory", "res": result}))
+    assert lines == ["Check the inventory: 5 to fix", *(f"  {line}" for line in SNAPSHOT.splitlines())]
+
+
+def test_what_is_returned_is_read_as_it_was() -> None:
+    assert Report.of(json.loads(json.dumps(ALL.as_failure()))) == ALL
+
+
+def test_every_fault_has_the_three_fields_that_readers_rely_on() -> None:
+    for fault in ALL.as_result()["faults"]:
+        assert {"where", "message", "remedy"} <= set(fault)
+    assert BARE.on("master1").as_dict()["where"] == "master1: Port-6443"
+    assert RefusedError([HOST]).report.kind == PREFLIGHT
+    assert ALL.as_failure("in other words")["msg"] == "in other words"
+    assert "kind" not in Report((BARE,)).as_failure()
+
+
+@pytest.mark.parametrize("faults", [None, "x", 3, {"a": 1}, ["x", None, 3]])
+def test_what_another_projects_module_calls_faults_is_no_fault(faults: Any) -> None:
+    assert Report.of({"faults": faults}).faults == ()
+    assert Report.of({"faults": [{"check": None, "line": "7"}]}).faults == (Fault("", ""),)
+
+
+def defined(source: str) -> Iterator[str]:
+    """Yield what a file defines at its top: classes, and aliases."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def test_there_is_one_fault_and_one_report() -> None:
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if {"Fault", "Report"} & set(defined(path.read_text()))}
+    assert found == {"module_utils/yunkube/result.py"}
+    assert list(defined("Fault = dict\nReport: type = int\nclass Fault: pass")) == ["Fault", "Report", "Fault"]
+
+
+def written_by_hand(source: str) -> Iterator[int]:
+    """Yield the lines where faults are returned that no Report made: a key or keyword of that name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if "faults" in keys or {"message", "remedy"} <= keys:
+                yield node.lineno
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("fail_json", "exit_json"):
+            yield from (node.lineno for keyword in node.keywords if keyword.arg == "faults")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if path.name != "result.py"],
+    ids=lambda path: path.stem,
+)
+def test_faults_are_returned_by_a_report_alone(path: Path) -> None:
+    assert list(written_by_hand(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["x = {'faults': []}", "x = {'message': a, 'remedy': b}", "module.fail_json(msg='', faults=found)"]
+)
+def test_a_fault_that_is_written_by_hand_is_found(source: str) -> None:
+    assert len(list(written_by_hand(source))) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "library").glob("*.py")),
+    ids=lambda path: path.stem,
+)
+def test_a_module_that_reports_faults_documents_the_key(path: Path) -> None:
+    names = {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Name, ast.Attribute))
+    }
+    if not names & {"Report", "as_failure", "failure", "refuse_another"}:
+        return
+    (text,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "RETURN"
+    )
+    assert "docs/events.md" in yaml.safe_load(text)["faults"]["description"]
