@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Two commands do everything: `make up` brings a cluster up, `make test` proves the project.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

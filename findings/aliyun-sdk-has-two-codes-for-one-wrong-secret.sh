@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # aliyun-python-sdk-core 2.16.1, seen 2026-11-29.
 # Most people expect the error_code of a ServerException to be the Code that the service answered.
 # Where a SignatureDoesNotMatch quotes the very text that the client has signed, an RpcRequest ends with the code

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # aliyun-python-sdk-core 2.16.1 with -ecs 4.24.83 and -vpc 3.0.48, seen 2026-11-29.
 # Most people expect a call that creates something to be sent once, or to be repeated with one ClientToken: the SDK lists
 # RunInstances under RetryableAPIsWithClientToken, and has code that sets a token which the caller left out.

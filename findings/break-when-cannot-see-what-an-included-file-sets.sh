@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect `loop_control.break_when` on a looped include_tasks to stop the loop once the included tasks have
 # set what it asks for, as it does on a looped module by what the module returned.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect `ansible-config validate` to check the ansible.cfg that ansible-playbook reads, and to accept the
 # sections that the documentation names.

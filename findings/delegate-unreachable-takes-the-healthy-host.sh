@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect of a task that is delegated to a host that is down: the task fails for the host that delegates,
 # `rescue` handles it and `always` cleans up.

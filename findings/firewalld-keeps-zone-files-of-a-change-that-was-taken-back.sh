@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Debian's firewalld and python3-firewall 1.3.3-1~deb12u2, seen 2026-11-29.
 # Most people expect --remove-source to undo --add-source in the permanent configuration, so that /etc/firewalld is what
 # it was before.

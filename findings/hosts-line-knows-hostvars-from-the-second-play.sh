@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect that a template in `hosts:` sees the same variables in every play, and that --list-hosts names the
 # hosts that a run then takes.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
 # Most people expect `-i DIRECTORY` to read the files of that directory, with its group_vars, and a copy of last year's
 # inventory in a folder below it to be out of the way.

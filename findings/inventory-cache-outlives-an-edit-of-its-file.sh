@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
 # Most people expect the cache of an inventory plugin to belong to what its file asks for, so that an edit of the file asks again.
 # BaseInventoryPlugin.get_cache_key knows the plugin's name and the file's path only, so after an edit of the region, filter

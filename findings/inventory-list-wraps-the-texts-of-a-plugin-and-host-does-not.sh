@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
 # Most people expect the three outputs of ansible-inventory to give a host's variable the same value.
 # For an inventory plugin of Python, `--list` writes each text that the plugin set as an object, {"__ansible_unsafe": "..."},

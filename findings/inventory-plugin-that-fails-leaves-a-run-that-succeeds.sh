@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
 # Most people expect a run to fail where the inventory plugin fails that asks a cloud for the hosts.
 # An AnsibleParserError of the plugin is a warning, and so are the words of the readers that are tried next (of INI last);

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Jinja2 3.1.6, seen 2026-11-29.
 # `jinja2.meta.find_undeclared_variables` is the documented way to learn what a template needs without rendering it. Most
 # people expect it to need the syntax tree alone, as it looks for names and calls nothing.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
 # `-i DIRECTORY` reads every YAML file of the directory. Most people expect a Kubernetes manifest that lies there to be
 # refused as no inventory, as its top level holds text where groups should be.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # oss2 2.19.1 (seen 2026-11-29)
 # Expected: an address with a signature of version 4 for longer than 604,800 s is refused where it is made, because that
 # is the longest that OSS takes (https://help.aliyun.com/en/oss/user-guide/0002-00000232).

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect of `ignore_unreachable: true` that the play goes on where a host is unreachable, as the output
 # says ("...ignoring"), also for a task that `run_once` delegates to that host.

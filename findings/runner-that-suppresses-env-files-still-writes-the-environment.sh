@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # ansible-runner 2.4.3 with ansible-core 2.19.14, seen 2026-11-29.
 # Most people expect `suppress_env_files=True`, "disable the writing of files into env which may store sensitive
 # information", to keep what a run is given off the disk.

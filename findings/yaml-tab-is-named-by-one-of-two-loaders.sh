@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # PyYAML 6.0.3, seen 2026-11-29.
 # `SafeLoader` and `CSafeLoader` are two builds of one reader, and programs take the quick one where it is there. Most
 # people expect them to differ in speed, and an error to have the same `problem` from both.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Routes of a VPC to the pods of each node."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Make the bundle of a lock, or see that it is there."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Bring a host's programs, packages and images to what the bundle's manifest says."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Put the bundle into a bucket of OSS, from which hosts fetch it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Check a cluster's inventory as a whole, before anything changes."""
 
 from __future__ import annotations

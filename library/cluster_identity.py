@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Keep the id of a cluster on the control machine."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Read what the running cluster was created with."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Prove that the cluster works."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: the image of hosts that Docker runs."""
 
 from __future__ import annotations

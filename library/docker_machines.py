@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: the hosts of one cluster, as containers of the Docker engine."""
 
 from __future__ import annotations

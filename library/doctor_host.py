@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Look at a host for the doctor."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Repair one fault on one host."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Say in which ways a host is not as it is declared."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Gather the few facts that the roles read."""
 
 from __future__ import annotations

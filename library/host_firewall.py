@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Let a cluster's traffic through a host's active firewall."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Look at a host and say what would keep a cluster from running on it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Keep what a host is before its first change."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Write the files of a systemd service, and have it enabled and running what they say."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Set what Kubernetes needs of the kernel, now and at every boot."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: take the cluster off a host that stays."""
 
 from __future__ import annotations

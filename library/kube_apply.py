@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Apply manifests on the API server's side."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Make this host a node of the cluster."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Mint short-lived tokens with which hosts can join, and revoke them."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Bring the kubeconfig of one cluster to a file."""
 
 from __future__ import annotations

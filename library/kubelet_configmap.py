@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Write the kubelet configuration of the whole cluster."""
 
 from __future__ import annotations

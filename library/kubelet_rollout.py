@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Bring the cluster's kubelet configuration to this host."""
 
 from __future__ import annotations

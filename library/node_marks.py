@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Give nodes the labels and taints that are declared for them."""
 
 from __future__ import annotations

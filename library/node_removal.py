@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Take nodes out of the cluster: pods first, then etcd's members, then the nodes."""
 
 from __future__ import annotations

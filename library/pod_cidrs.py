@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """The addresses of each node and of its pods, as the API server has them."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Claim the cluster for a run, or give the claim back."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Gather what a person who helps from afar wants to see of a host."""
 
 from __future__ import annotations

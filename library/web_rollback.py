@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Take a web service back to the version before."""
 
 from __future__ import annotations

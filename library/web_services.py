@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Bring web services to what is declared, and remove those that are not declared any more."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a test can ask for: the scenario's cluster, its bundle, and the host at hand."""
 
 from __future__ import annotations

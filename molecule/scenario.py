@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of all scenarios share: the scenario's cluster, and waiting for it."""
 
 from __future__ import annotations

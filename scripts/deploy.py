@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Yunkube's command: `./scripts/deploy.py --help`.
 
 Works on a fresh checkout: when the virtual environment is missing or of another lock file,

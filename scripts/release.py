@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Release a version: `scripts/release.py 0.2.0`, or `make release VERSION=0.2.0`.
 
 Writes the version into pyproject.toml, names the changelog's unreleased section after it, commits both, and tags the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Let tests import what Ansible would put beside a module: `ansible.module_utils.yunkube`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the parts of the test suite, those that do not disturb each other side by side; `tests/run --help`."""
 
 from __future__ import annotations

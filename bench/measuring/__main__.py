@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: `bench/run [NAME...] [--repeat N]`."""
 
 from __future__ import annotations

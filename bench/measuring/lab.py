@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster to measure: hosts of its own beside every other cluster, and deploy.py run on it."""
 
 from __future__ import annotations

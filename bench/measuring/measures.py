@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured. Each function does one measurement and returns its result."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/numbers.md, written from the results."""
 
 from __future__ import annotations

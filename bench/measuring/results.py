@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where results go: one file a day, with what one must know of the machine."""
 
 from __future__ import annotations

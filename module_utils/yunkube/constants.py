@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values that several rooms share; roles read them by the lookup `constant`."""
 
 from __future__ import annotations

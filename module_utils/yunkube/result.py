@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong and what to do about it: the one form in which modules return it and in which everybody reads it.
 
 docs/events.md describes the form as data. As text a fault is one line, in the `msg` of plain Ansible and in deploy.py.

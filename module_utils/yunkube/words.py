@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of things, as a person says them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Let the module of this name know the run that it works for, and the hosts that will fetch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pick a host's entries out of the bundle's manifest, and hand them to the module of this name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the cluster's id in Ansible's own process: the module of this name would be a process more in every run."""
 
 from __future__ import annotations

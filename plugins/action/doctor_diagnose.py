@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Diagnose the facts of all hosts and the API: on the control machine, where unreachable hosts are known, too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refuse values that a running cluster cannot take, before anything is changed.
 
 An action, as the comparison needs a YAML parser and the inventory's files, which are on the control machine. What the

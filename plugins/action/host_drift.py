@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pick a host's entries out of the bundle's manifest, hand them to the module of this name, and compare the values of
 the running cluster that it found with those that are declared.
 """

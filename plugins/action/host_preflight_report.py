@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tell the faults of all hosts at once, on the control machine and without a module's cost.
 
 An action, for two reasons: faults that show only between hosts (two with one machine-id) need what

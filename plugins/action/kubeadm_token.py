@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the module of this name on the control plane host, and let no host pay for it when that one gives nothing.
 
 A task that is delegated to an unreachable host takes the host that delegates out of the play, and without its `always`;

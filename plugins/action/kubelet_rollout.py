@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the module of this name, and let a configuration that a kubelet does not take go no further.
 
 The task has a `throttle` of 1, so its hosts come one after the other, each in a process of its own. `serial` would end

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write one archive with the reports of all hosts: without secrets, of a limited size, with an index page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the manifests that services name by path, and hand their content to the module of this name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the modules that Ansible packed for the hosts from one run to the next.
 
 Ansible packs every module with the code that it imports, once a run, into a folder of the run's own; on a run with

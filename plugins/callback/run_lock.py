@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hold the cluster's lock for a playbook that changes something, as deploy.py does for its verbs.
 
 It is the same lock, the file `lock` of the state directory, and it is held by the process of ansible-playbook itself:

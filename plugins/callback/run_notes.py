@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Note what ansible-runner's events leave out: the hosts of each play, and which host a delegated task could not reach.
 
 When a task of node1 that is delegated to master1 cannot connect, Ansible marks node1 unreachable, which is well, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inventory plugin: the hosts of a cluster on Alibaba Cloud, by their tags."""
 
 from __future__ import annotations

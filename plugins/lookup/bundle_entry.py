@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find one thing of the bundle: where a program stands on hosts, how an image is called."""
 
 from __future__ import annotations

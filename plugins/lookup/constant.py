@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Give templates the values that the project's Python has, so that each stands once."""
 
 from __future__ import annotations

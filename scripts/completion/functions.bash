@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 _yunkube_root() {
   dirname -- "$(dirname -- "$(readlink -f -- "${COMP_WORDS[0]}")")"
 }

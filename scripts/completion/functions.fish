@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 function _yunkube_root
   set -l words (commandline -opc)
   path dirname (path dirname (path resolve $words[1]))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 _yunkube_inventories() {
   _alternative 'inventories:inventory:(inventory/*(N/))' 'files:file:_files'
 }

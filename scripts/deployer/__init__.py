@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command over Yunkube's playbooks: it runs them, shows what happens, and says what went wrong."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Ansible itself reads in an inventory, as JSON: `python ansible_inventory.py INVENTORY DESCRIPTOR`.
 
 The question is on stdin, and the answer goes to the descriptor: what Ansible prints is none.

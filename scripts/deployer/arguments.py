@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: what all verbs have, and the parser, made of what each verb's file declares."""
 
 from __future__ import annotations

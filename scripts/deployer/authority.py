@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificate authorities, as files for engines and browsers to trust."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far the bundle's builder is, by the file that it keeps while it works."""
 
 from __future__ import annotations

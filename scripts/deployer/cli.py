@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse, dispatch, and turn what a user can act on into two lines and an exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cluster an inventory means: its name and state directory."""
 
 from __future__ import annotations

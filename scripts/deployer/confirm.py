@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ask before something is destroyed, and say what that is."""
 
 from __future__ import annotations

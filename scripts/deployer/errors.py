@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user can act on, and the exit codes that say what kind it was."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Variables of the command line, read as the types that their keys have."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a failed result: which line to show, and what to do."""
 
 from __future__ import annotations

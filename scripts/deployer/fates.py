@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of every host of a run that did not end well, also of those that Ansible's own recap leaves out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run tells its views, in the order it happens. docs/events.md documents the same for --json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a peer's inventory sets for a host alone: labels, taints, the address among hosts."""
 
 from __future__ import annotations

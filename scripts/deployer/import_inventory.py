@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write an inventory of ours from one of Kubespray, kubeasz or k3s-ansible."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an inventory says of the cluster: asked of Ansible, and kept for as long as the files are the same."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a host refused a login: ssh itself says only that it did."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Become the cluster's kubectl, or ask it something."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--limit as ansible-playbook reads it, with the control machine always in it."""
 
 from __future__ import annotations

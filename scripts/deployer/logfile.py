@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The full log of a run: all that Ansible printed, with times, without secrets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Add to ansible-runner's events what they leave out and our callback plugin `run_notes` has noted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options that argparse alone would take without a word, or refuse without the reason."""
 
 from __future__ import annotations

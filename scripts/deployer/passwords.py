@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passwords that Ansible wants: asked for here, for it runs without a terminal, and handed on in files for it alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the inventories of Kubespray, kubeasz and k3s-ansible mean in ours.
 
 A setting that has a counterpart is taken, whatever its value. All others are named, without their values, as some are

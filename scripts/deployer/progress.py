@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happened so far: a pure fold over ansible-runner's events."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a playbook. The only file that knows ansible-runner."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run from the lock to the summary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of Ansible that this project's ansible.cfg alone decides, whatever the shell has set for other projects."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """End a run early: politely first, by force when asked twice or when it takes too long."""
 
 from __future__ import annotations

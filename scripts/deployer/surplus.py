@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer hosts on Alibaba Cloud than there are: those that are too many leave the cluster, then are released."""
 
 from __future__ import annotations

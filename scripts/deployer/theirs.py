@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What another project's inventory says, as Ansible reads it, and what of it cannot be read."""
 
 from __future__ import annotations

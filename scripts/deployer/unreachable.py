@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Say in words why SSH did not get to a host, and what to do about it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One cluster's hosts for all faults, and how long each took."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fault in cluster.yml is told with its line and its remedy, before anything is made."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with hosts, or with the way to them, is reported for every host at once; strangers are left alone."""
 
 from __future__ import annotations

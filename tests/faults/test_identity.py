@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts of another cluster are left alone, and hosts in Docker keep what is on them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever cuts an install short, the next `up` goes on and ends with a healthy cluster.
 
 The tests follow each other on the same two hosts, from bare to Ready.

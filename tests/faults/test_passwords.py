@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passwords of sudo on hosts and of vaulted files: asked for once, used where needed, and nowhere afterwards."""
 
 from __future__ import annotations

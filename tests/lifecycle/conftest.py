@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster of its own for each module, on bare hosts that Docker makes, and how long each test took."""
 
 from __future__ import annotations

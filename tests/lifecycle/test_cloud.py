@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an access key to a cluster and back, by the real footmark, in a cloud whose instances are hosts of the lab.
 
 The VPC routes pods' addresses: its router, a host of the lab as well, follows the entries of the route table. The tests

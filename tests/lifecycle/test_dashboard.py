@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a person opens in a browser: the dashboard, and a web service out of the cluster's own registry.
 
 The tests follow each other on the same two hosts. Passwords are canaries: in the end they are looked for everywhere.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor on a real cluster that is broken again and again: each cause is found first, repaired, and gone.
 
 The subnet.env faults always run, others are chosen by a fixed seed, or by YUNKUBE_SEED; YUNKUBE_FULL=1 runs all. Pairs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masters come and go, and the cluster keeps its etcd: from one to three, and back to one."""
 
 from __future__ import annotations

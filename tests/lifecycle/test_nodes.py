@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts come into a cluster and leave it, and the others do not notice."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan says in words what would be done to each host, and does nothing: on bare, half-installed and live hosts.
 
 The tests follow each other on the same two hosts.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever stops an `up`, and whenever, the next one ends with the cluster that an undisturbed one makes.
 
 How many times is set by YUNKUBE_DISTURBANCES, 4 without it and 8 with YUNKUBE_FULL. What happens is drawn from a fixed

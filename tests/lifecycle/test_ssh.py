@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts are reached by SSH as people have it: passwords, passphrases, agents, jump hosts, ports, one address."""
 
 from __future__ import annotations

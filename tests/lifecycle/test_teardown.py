@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster is taken off hosts that stay, and nothing of it is left; what was there before is there after.
 
 node1 is occupied: it has what podman, nerdctl and an etcd leave, and files of its own where the cluster writes.

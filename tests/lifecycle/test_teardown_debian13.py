@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole cluster on Debian 13 comes and goes, and leaves its hosts as they were."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Web services as a user declares them: deployed, changed under load, taken back, removed; and told why not."""
 
 from __future__ import annotations

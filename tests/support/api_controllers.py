@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The little of controllers that web services wait for, at a real API: Deployments come up and end, namespaces end."""
 
 from __future__ import annotations

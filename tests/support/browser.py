@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real browser: Debian's Chromium, driven by Playwright; both are installed where they are missing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets that are looked for everywhere: in files, journals, arguments of processes, and in what an API was asked."""
 
 from __future__ import annotations

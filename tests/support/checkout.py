@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkout of the test's own, in which deploy.py runs as a person runs it."""
 
 from __future__ import annotations

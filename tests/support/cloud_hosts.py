@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A declaration of three hosts on the fake Alibaba Cloud, and runs that make them."""
 
 from __future__ import annotations

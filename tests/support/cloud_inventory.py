@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inventories that ask a cloud of the test's own."""
 
 from __future__ import annotations

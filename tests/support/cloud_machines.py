@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instances of the fake Alibaba Cloud that are real: each is a host in Docker, with the address, key and user data that
 RunInstances was called with; and the VPC's router, which follows the route table.
 

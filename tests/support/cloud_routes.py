@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A VPC of the fake Alibaba Cloud with five instances in it, to whose pods routes can lead."""
 
 from __future__ import annotations

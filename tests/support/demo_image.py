@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as two versions of an image, brought to hosts in Docker: demo_image.py PROGRAM IMAGE CONTAINER..."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For every fault of the doctor's table, how the facts of a healthy cluster look when it is there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which two faults of the doctor's table can be told side by side, by the facts that each of them changes."""
 
 from __future__ import annotations

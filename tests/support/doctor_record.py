@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A healthy cluster's facts, as the modules recorded them on one master and one node, and ways to spoil them."""
 
 from __future__ import annotations

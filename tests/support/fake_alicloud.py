@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An Alibaba Cloud of one's own: HTTPS, the RPC signature, and answers of the test's choice.
 
 The protocol: https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism (signature version 1.0).

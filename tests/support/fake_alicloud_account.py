@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a fake Alibaba Cloud knows of one account: resources, quotas, permissions, client tokens; on disk, as JSON.
 
 Actions register themselves with the parameters that they take (fake_alicloud_network, fake_alicloud_instances), each

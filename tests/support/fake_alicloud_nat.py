@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NAT gateways and SNAT entries of the fake Alibaba Cloud; their addresses are in fake_alicloud_network.
 
 From https://www.alibabacloud.com/help/en/nat-gateway/developer-reference/api-vpc-2016-04-28-createnatgateway-natgws

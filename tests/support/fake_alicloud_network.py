@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VPCs, vSwitches, elastic addresses, security groups and key pairs of the fake Alibaba Cloud.
 
 From https://www.alibabacloud.com/help/en/vpc/developer-reference/api-vpc-2016-04-28-createvpc and its siblings, and

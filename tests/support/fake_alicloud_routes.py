@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Route tables of the fake Alibaba Cloud: a VPC has one of its own, entries lead to instances of the account.
 
 A page that is named is https://www.alibabacloud.com/help/en/vpc/developer-reference/api-vpc-2016-04-28-PAGE.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Controllers for the fake API: workloads come to what they say at once, and pods are ready when they are made."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Kubernetes API of one's own: real TLS with client certificates, objects in memory, answers of one's choice.
 
 What a sound API server answers is asked of a real one, `kube_api_server`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An OSS of one's own: HTTPS, buckets by path as with an IP address, version 4 of the signature, and faults on demand.
 
 Of the reference, each check with its page under https://www.alibabacloud.com/help/en/oss/:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print all that a host is, as JSON: the tests' own witness of what a run left or changed.
 
 Runs on the host, from standard input, and shares no code with what it is a witness of.

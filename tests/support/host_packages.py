@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's own packages on a host of a lab; the control machine fetches them once for each image of hosts."""
 
 from __future__ import annotations

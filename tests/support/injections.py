@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ways to break a real cluster, one for each fault of the doctor's table that a laboratory can have.
 
 Each is a script on a host or a few calls of kubectl; what is not repaired by the doctor is fixed the same way.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle's own etcd and kube-apiserver on the loopback: what modules ask is answered as on a cluster.
 
 There are no controllers and no kubelets: pods do not start, namespaces do not end by themselves. Admission that needs

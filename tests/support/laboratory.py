@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cluster that things are done to: hosts in Docker, deploy.py as a user runs it, and ways to break both."""
 
 from __future__ import annotations

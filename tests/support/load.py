@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bounded load on a web service: so many requests a second for so many seconds, each on a connection of its own.
 
 python tests/support/load.py http://10.77.0.21:31111/ --rate 50 --seconds 30

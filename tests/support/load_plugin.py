@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load a plugin as Ansible does: by its path."""
 
 from __future__ import annotations

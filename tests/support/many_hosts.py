@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many hosts that are one: each an sshd of its own on a lab's host, whose kubeadm only notes what it was given."""
 
 from __future__ import annotations

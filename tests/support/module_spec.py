@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a module asks AnsibleModule for, without running it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print, as JSON, the files of ours that Ansible packs with modules: {module: files}.
 
 In a process of its own: Ansible's loader changes how Python imports. Arguments are files of modules.

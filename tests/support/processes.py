@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of this machine, and waiting for what they do."""
 
 from __future__ import annotations

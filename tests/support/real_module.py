@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a module as a host does, with Ansible's own AnsibleModule, and catch what it writes to the journal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Variables that roles derive, as Ansible works them out."""
 
 from __future__ import annotations

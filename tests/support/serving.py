@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Servers of a test's own, for as long as it asks them."""
 
 from __future__ import annotations

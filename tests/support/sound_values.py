@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Final values of a cluster on which no rule has anything to say."""
 
 from __future__ import annotations

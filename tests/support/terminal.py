@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A terminal on which a program asks, and somebody who answers."""
 
 from __future__ import annotations

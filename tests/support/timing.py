@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fixture for tests on real clusters: how long each took. Whoever imports it has it."""
 
 from __future__ import annotations

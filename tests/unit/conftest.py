@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of a host and an API of the test's own."""
 
 from __future__ import annotations

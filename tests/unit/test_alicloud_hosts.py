@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The module that makes hosts on Alibaba Cloud, and the role that calls it."""
 
 from __future__ import annotations

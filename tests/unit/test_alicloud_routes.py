@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes of a VPC to the nodes' pods, by the real footmark."""
 
 from __future__ import annotations

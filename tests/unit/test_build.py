@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A build makes the same bytes of the same lock, and takes of the packages what is needed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bundle is whole, or says which of its files is not."""
 
 from __future__ import annotations

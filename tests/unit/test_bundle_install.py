@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a host lacks is found, fetched and verified; what is damaged is never installed."""
 
 from __future__ import annotations

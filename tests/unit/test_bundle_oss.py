@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts fetch the bundle from a bucket by addresses that last for an hour, and that nobody else gets to see."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server gives files of bundles by their digest, to whoever asks, nothing else, and while a run needs it."""
 
 from __future__ import annotations

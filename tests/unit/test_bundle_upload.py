@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle gets into a bucket once, whole, and beside everything else that is there."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls to Alibaba Cloud, by the real footmark to a server that checks its signatures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where credentials of Alibaba Cloud come from, and what is said where there are none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Host keys of new instances, as the real ssh-keygen reads them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts on Alibaba Cloud, by the real footmark in an account of one's own: made, grown, shrunk, taken away."""
 
 from __future__ import annotations

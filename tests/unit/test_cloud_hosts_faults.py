@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts on Alibaba Cloud when things go wrong: each fault ends in one line, and a second run ends well."""
 
 from __future__ import annotations

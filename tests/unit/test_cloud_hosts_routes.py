@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts on Alibaba Cloud to whose pods a VPC's routes lead: room for them, and what they keep from being removed."""
 
 from __future__ import annotations

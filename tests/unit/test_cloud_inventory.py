@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inventory of a cluster on Alibaba Cloud, by the real ansible-inventory and the real footmark."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NAT gateway of hosts on Alibaba Cloud, by the real footmark: made once, completed, removed, never another's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user hears about a wrong inventory, before anything changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The id of a cluster is made once, belongs to one inventory, and is what hosts are compared with."""
 
 from __future__ import annotations

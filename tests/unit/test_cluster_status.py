@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What status says of a well, an unhealthy and a silent cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host that has joined tells what its cluster was created with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What verify asks, how it sums up, and that it leaves nothing behind."""
 
 from __future__ import annotations

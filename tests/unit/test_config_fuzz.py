@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inventories as they come out of haste: whatever is changed in a good one, the check ends in words.
 
 Fixed seeds; YUNKUBE_FULL=1 draws others, and prints the one that failed.

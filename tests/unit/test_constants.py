@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ports, sockets and terms that several rooms and roles share stand in one file."""
 
 from __future__ import annotations

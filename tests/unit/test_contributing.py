@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What CONTRIBUTING.md and the files for other people's tools say is so."""
 
 from __future__ import annotations

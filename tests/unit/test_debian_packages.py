@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts and images get the packages that are pinned, or what Debian signs today, and never what nobody signed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every failure has a cause, also where its result is hidden."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command with an inventory that asks a cloud."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cluster an inventory means, what the command line asks for, and the small promises around a run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A verb is a file: it declares everything that is the verb's own, and nothing else of the command names it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completion scripts are made from the parser; bash runs its own here."""
 
 from __future__ import annotations

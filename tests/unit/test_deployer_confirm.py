@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said and asked before something is destroyed."""
 
 from __future__ import annotations

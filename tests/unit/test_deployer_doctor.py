@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor on the command line: its options, its exit codes, and what it prints."""
 
 from __future__ import annotations

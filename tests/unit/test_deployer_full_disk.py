@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A full disk under the state directory hides nothing of what happens, and foreign names there are left alone."""
 
 from __future__ import annotations

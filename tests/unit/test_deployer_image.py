@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the engine and a registry say, in words of ours."""
 
 from __future__ import annotations

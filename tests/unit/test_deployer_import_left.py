@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an import cannot take over is named, with its place: nothing of another project's inventory vanishes."""
 
 from __future__ import annotations

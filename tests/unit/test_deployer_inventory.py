@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command reads in an inventory is what Ansible reads, wherever it stands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A refused login is explained by the key with a passphrase or the password, for ssh itself does not."""
 
 from __future__ import annotations

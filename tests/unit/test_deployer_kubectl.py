@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kubectl reaches the cluster's API, whatever this shell is set up for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is named by a path is looked for where the command was typed, and not in the checkout."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Of every host of a run one is told what became of it, whatever became of the others."""
 
 from __future__ import annotations

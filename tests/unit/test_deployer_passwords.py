@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Vaulted files and passwords: asked for on a terminal, handed on in files, and in no argument, variable or log."""
 
 from __future__ import annotations

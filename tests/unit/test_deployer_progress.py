@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fold over events that a real run left: what is shown, counted, and held against whom."""
 
 from __future__ import annotations

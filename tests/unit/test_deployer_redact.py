@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No secret gets to a screen, a log or a pipe, whatever its shape."""
 
 from __future__ import annotations

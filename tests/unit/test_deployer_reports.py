@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command that is to say how a cluster is never succeeds without having looked at it."""
 
 from __future__ import annotations

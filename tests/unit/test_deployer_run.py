@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """deploy.py as a person runs it: a checkout of its own, real playbooks on this machine."""
 
 from __future__ import annotations

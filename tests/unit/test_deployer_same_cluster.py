@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A play works on the cluster whose lock and state directory deploy.py has taken, or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command works in whatever shell it is started: time zone, locale, mask, user, proxy, Ansible's settings."""
 
 from __future__ import annotations

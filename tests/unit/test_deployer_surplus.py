@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer hosts on Alibaba Cloud than there are: what is asked, and in which order hosts go."""
 
 from __future__ import annotations

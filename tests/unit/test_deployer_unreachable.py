@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ssh says, and what a person is told: one case per message that ssh is known for."""
 
 from __future__ import annotations

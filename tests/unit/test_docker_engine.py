@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When an engine can be had and what is said when not."""
 
 from __future__ import annotations

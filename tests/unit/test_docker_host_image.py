@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the image of a host is named, where it comes from, and what is laid over it."""
 
 from __future__ import annotations

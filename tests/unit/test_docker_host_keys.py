@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of keys: made once, kept, and what is in it known."""
 
 from __future__ import annotations

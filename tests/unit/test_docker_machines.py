@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a Docker host is, what makes one of what is there, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor learns from the API, and what it says when there is none."""
 
 from __future__ import annotations

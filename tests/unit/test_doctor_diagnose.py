@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reasoning on the control machine, unreachable hosts and all."""
 
 from __future__ import annotations

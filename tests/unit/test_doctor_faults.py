@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every fault of the table is found first in facts of a real cluster that are changed as the fault changes them."""
 
 from __future__ import annotations

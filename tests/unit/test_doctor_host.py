@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The look at a host: it ends soon and says what it can, on a host where nothing is there."""
 
 from __future__ import annotations

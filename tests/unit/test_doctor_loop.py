@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The role's rounds of repairs, with modules that only count: each repair once, and one report at the end."""
 
 from __future__ import annotations

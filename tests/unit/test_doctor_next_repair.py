@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which repair comes next, and when the doctor stops."""
 
 from __future__ import annotations

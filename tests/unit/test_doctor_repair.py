@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Repairs change as little as helps, keep what was there, and say what they did."""
 
 from __future__ import annotations

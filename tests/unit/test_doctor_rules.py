@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A rule is one block, proof above and entry below, and the order of rules is a declared relation."""
 
 from __future__ import annotations

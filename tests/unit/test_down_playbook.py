@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `down` and `remove` refuse before any host is changed; the kubeconfig is the sign that nothing was."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a drain refuses, what kubectl does for it at a real API, and what is said when pods do not leave."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The environment of kubelet and containerd: what a proxy must not be asked for is named."""
 
 from __future__ import annotations

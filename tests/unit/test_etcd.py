@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which members may leave etcd, and what is done on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The execution environment of AWX and ansible-navigator has the packages of the lock, and no others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Variables of the command line are read as their keys' types, and checked like those of the inventory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What writes the small files of a host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What firewalld writes for openings is as it was, once they are taken back, unless somebody has changed it, too."""
 
 from __future__ import annotations

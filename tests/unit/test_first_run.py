@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is decided at the first run is compared with what the running cluster says of itself."""
 
 from __future__ import annotations

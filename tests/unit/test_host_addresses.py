@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """At which addresses hosts may be reached."""
 
 from __future__ import annotations

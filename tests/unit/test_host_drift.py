@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host is compared with what is declared in one call, which changes nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The facts that the roles read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A firewall lets in what a cluster needs, and no more to those who are not its hosts."""
 
 from __future__ import annotations

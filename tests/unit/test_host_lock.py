@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One module at a time on a host, one run at a time on a cluster; with real processes and real locks."""
 
 from __future__ import annotations

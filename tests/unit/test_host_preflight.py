@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host's faults are all found at once, each with its remedy; a fit host and a member have none."""
 
 from __future__ import annotations

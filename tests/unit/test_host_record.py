@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept of a host, and in which words a difference is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A service runs what its files say, whoever changed them and whatever was killed in between."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings are written for the boot and made now, once, and only shown in check mode."""
 
 from __future__ import annotations

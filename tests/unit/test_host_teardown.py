@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a teardown removes of a host, and what it leaves: what was there before, and what is others'."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules that are told whose a host is compare that before anything else, and every task tells it to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An INI inventory is read as Ansible reads it, and what Ansible refuses is named with its line."""
 
 from __future__ import annotations

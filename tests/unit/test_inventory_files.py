@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inventory that Ansible refuses or that has no control plane is refused in one line, by every playbook."""
 
 from __future__ import annotations

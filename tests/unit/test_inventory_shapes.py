@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shapes that people write inventories in: what Ansible reads is read alike, and what it skips has a line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client against a real API server, and against one whose connections are counted and answers are chosen."""
 
 from __future__ import annotations

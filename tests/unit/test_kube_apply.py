@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Applying manifests: create, change and delete; each plain, repeated and in check mode."""
 
 from __future__ import annotations

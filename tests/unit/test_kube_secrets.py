@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets that are made once and kept: what is kept, what is made again, and that a real TLS client takes it."""
 
 from __future__ import annotations

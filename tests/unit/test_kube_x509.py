@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our reading of certificates against openssl's."""
 
 from __future__ import annotations

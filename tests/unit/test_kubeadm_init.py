@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What kubeadm_init makes of what it finds, and how it runs kubeadm."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What kubeadm_join makes of what it finds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens as kubeadm makes them."""
 
 from __future__ import annotations

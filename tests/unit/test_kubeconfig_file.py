@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One cluster comes into a kubeconfig and leaves it again; folders and other clusters stay as they are."""
 
 from __future__ import annotations

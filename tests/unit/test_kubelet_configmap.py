@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kubelet configuration of the cluster is written once, with a record of what was declared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor writes a kubelet's configuration as `up` does: kubeadm does it, with the patches of the host.
 
 kubeadm is the test's own; files and lock are real.

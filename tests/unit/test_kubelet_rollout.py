@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host gets the cluster's kubelet configuration, and keeps the former one where the kubelet does not start with it.
 
 kubeadm and systemd are the test's own; files, lock and API client are real.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cluster_kubelet_config comes to a running cluster: what differs, in the ConfigMap and in each host's own file."""
 
 from __future__ import annotations

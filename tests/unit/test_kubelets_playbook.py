@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The play that brings a kubelet configuration to one host after the other, with a module that only notes the hosts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labs run side by side, so each has a network and a name of its own."""
 
 from __future__ import annotations

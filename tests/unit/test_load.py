@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load that updates are tried under counts what it should."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a host gets of the bundle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `ansible-doc` shows of every module: its options and results as they are, and examples that it accepts."""
 
 from __future__ import annotations

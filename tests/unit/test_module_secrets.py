@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What modules are given and must not tell: neither in the journal nor in a diff, secrets not in a message."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels and taints of nodes follow the inventory, and those of others stay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node ports of services, of the dashboard and of the firewall are those that kube-apiserver is told to give."""
 
 from __future__ import annotations

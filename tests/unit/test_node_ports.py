@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node ports are waited for where they are refused, on real sockets."""
 
 from __future__ import annotations

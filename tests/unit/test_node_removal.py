@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which hosts may leave, and in which order etcd's members do."""
 
 from __future__ import annotations

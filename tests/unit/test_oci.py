@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An image is a layout that any tool reads, and its bytes are those of its content."""
 
 from __future__ import annotations

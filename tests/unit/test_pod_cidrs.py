@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which node has which addresses for its pods, by the API."""
 
 from __future__ import annotations

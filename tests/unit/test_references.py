@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Templates of an inventory that cannot be filled in are found before a run, with file and line."""
 
 from __future__ import annotations

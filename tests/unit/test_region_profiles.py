@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where hosts and builds get things from, by the profile of the region, as Ansible makes it of the roles' variables."""
 
 from __future__ import annotations

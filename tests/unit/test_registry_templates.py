@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hosts and the registry's pods are configured with."""
 
 from __future__ import annotations

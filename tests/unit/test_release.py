@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A release is one commit and one tag, and nothing where something is wrong."""
 
 from __future__ import annotations

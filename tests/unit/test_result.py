@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One form for what is wrong: written by modules, read by the views, and there is no second one."""
 
 from __future__ import annotations

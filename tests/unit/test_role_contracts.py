@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every role and every module of the project keeps to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folders of module_utils say where code runs, and so what it may import."""
 
 from __future__ import annotations

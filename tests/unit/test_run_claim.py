@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A claim of its own, for runs whose modules on the control plane host do not take it."""
 
 from __future__ import annotations

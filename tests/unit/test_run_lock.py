@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lock that plain ansible-playbook takes; with real runs of the project's playbooks."""
 
 from __future__ import annotations

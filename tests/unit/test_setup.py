@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing gets into the virtual environment whose hash is not in the lock, build tools included."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands inside of the inventory's dictionaries and lists, where an argument spec ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every file of ours that can hold a remark says its licence in one of its first three lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A result is there whole or not at all, and is made once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A support bundle holds what helps, nothing secret, and not too much."""
 
 from __future__ import annotations

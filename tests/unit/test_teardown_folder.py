@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a teardown leaves of its own folder: a disk that is mounted there, with all that is on it."""
 
 from __future__ import annotations

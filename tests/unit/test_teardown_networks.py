@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network namespaces and packet filters of others: what looks like a pod's or a cluster's, and stays."""
 
 from __future__ import annotations

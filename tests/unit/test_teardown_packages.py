@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a teardown removes packages: not while another program installs some."""
 
 from __future__ import annotations

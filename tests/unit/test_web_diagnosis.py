@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why pods do not run, from what a real cluster says of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files with plain manifests, read on the control machine."""
 
 from __future__ import annotations

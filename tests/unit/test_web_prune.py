@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is no longer declared: data stays, a removal is asked for, and nothing of the addons is ever a web service's."""
 
 from __future__ import annotations

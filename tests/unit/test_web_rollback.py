@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Going back: to which template, with what kept, and what is said when there is none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a declaration to manifests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Web services against an API: applied, recorded, rolled, removed; and what is not ours stays."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Web services at a real API: what it fills in, refuses and deletes is understood as it says it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build what a lock names, from Go modules, C and Debian packages, into a store.
 
 Every step is a result of the store under a digest of all its inputs: nothing is built twice, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages of Debian for hosts and images: the versions that a file beside the lock pins by sha256.
 
 Archives drop versions, Debian's security archive with every update. Where a pinned version is gone, the set is

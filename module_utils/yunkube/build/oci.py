@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write container images as OCI archives whose bytes depend on their content alone.
 
 Format: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An HTTP server that gives the cache's bundles to hosts for as long as a run needs them.
 
 One process serves an address and port for every run of the same cache. Runs are files in a folder of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A content-addressed store: results named by a digest of what they were made from.
 
 A result is a folder that appears under its final name only when whole, so a killed build leaves

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs and files that the control machine needs, from its distribution's packages."""
 
 from __future__ import annotations

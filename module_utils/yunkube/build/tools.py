@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the tools that a build needs, with an environment that the caller's shell has no part in."""
 
 from __future__ import annotations

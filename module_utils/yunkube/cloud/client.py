@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Call the API of Alibaba Cloud, through footmark: the only place that knows it.
 
 Of footmark come the names of parameters, of the SDK below it the connections and the signature. Footmark's objects are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the credentials of Alibaba Cloud where its own tools look for them, and nowhere else.
 
 In this order: the environment, the profile file of the `aliyun` command, the RAM role of the ECS instance on which this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a cluster's hosts on Alibaba Cloud should be, and what is wrong with that before anybody is asked."""
 
 from __future__ import annotations

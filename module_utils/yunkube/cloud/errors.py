@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of Alibaba Cloud's API, and what to do about them."""
 
 from __future__ import annotations

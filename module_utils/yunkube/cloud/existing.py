@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster's resources in the account, in few calls; only what carries the cluster's id counts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SSH host keys of new instances: made here, given to the instance by its user data, and known before it starts.
 
 The other way is to read the fingerprints that cloud-init prints, from GetInstanceConsoleOutput; but that output is what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bring a cluster's hosts on Alibaba Cloud to their declaration: read, refuse, then change, in this order."""
 
 from __future__ import annotations

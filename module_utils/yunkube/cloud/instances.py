@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The instances of a cluster on Alibaba Cloud: created one by one, awaited, removed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hosts of a cluster, as Alibaba Cloud knows them by their tags."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an account has for a cluster, in rows for a person: what it is, whether it is as it should be, what it costs."""
 
 from __future__ import annotations

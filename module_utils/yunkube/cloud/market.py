@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be bought on Alibaba Cloud: images, instance types by zone, and what an hour costs."""
 
 from __future__ import annotations

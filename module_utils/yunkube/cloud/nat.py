@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way out for hosts without a public address: a NAT gateway, its address, and an SNAT entry for each vSwitch.
 
 From https://www.alibabacloud.com/help/en/nat-gateway/developer-reference/api-vpc-2016-04-28-createnatgateway-natgws

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network that a cluster's hosts on Alibaba Cloud are in: VPC, vSwitches, security groups, key pair."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the files of a bundle in a bucket of OSS, through oss2: the only place that knows it.
 
 An object is named by the sha256 of its content, so that all clusters of an account may share a bucket. It is there only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether hosts answer over SSH, asked from the control machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Remove a cluster's hosts on Alibaba Cloud, with everything that was created for them, and report what is left."""
 
 from __future__ import annotations

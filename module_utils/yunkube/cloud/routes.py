@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes of a VPC to the pods of each node: planned as a whole, then written one after the other.
 
 A route is ours when its description has the cluster's id; others are neither changed nor deleted. API:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which traffic reaches a cluster's hosts on Alibaba Cloud: one table, compared with what the groups let in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all parts of making a cluster's hosts share: the client, what there is, what was done."""
 
 from __future__ import annotations

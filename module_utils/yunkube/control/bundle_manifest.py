@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bundle's manifest, read on the control machine.
 
 Not in a template: Jinja takes a tenth of a second for it, for every host and every task.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check what a cluster's values say of a cloud."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep the id of a cluster on the control machine, and which inventory it belongs to."""
 
 from __future__ import annotations

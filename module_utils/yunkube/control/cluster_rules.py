@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conditions between the values of one cluster, whatever file they came from.
 
 Every rule yields (key, message, remedy); the caller finds the file and the line. A key that

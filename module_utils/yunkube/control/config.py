@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check what a user wrote against what the roles take: names, types, choices."""
 
 from __future__ import annotations

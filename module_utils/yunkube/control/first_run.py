@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is decided at the first run: kubeadm takes these values once and ignores a later change of them.
 
 The one list of such keys: the generated page marks them, and a run that would apply one that differs from the running

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inventory in INI, read as Ansible reads it, with the line of everything; what Ansible refuses is named.
 
 Ansible's own words for it have no line, and stand beside those of its other readers, which cannot read the file either.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read an inventory's files as a person sees them: every key with its file and line.
 
 Ansible merges these files and forgets where a value came from; a fault must say where.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Merge one cluster into a kubeconfig that holds others, as `kubectl config` does, and take it out again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bring the kubeconfig of one cluster to a file: under kubectl's lock, in one step, the former one kept beside it."""
 
 from __future__ import annotations

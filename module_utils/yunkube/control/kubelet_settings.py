@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bring cluster_kubelet_config to a running cluster: first ConfigMap kubelet-config, then each kubelet's own file.
 
 Runs on the control machine, which has a YAML parser, with the texts that `cluster_values` found on the hosts.

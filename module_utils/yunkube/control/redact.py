@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Take secrets out of everything that is shown or kept."""
 
 from __future__ import annotations

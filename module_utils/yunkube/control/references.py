@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find templates of an inventory that cannot be evaluated: undefined names, loops, and invalid templates.
 
 Ansible finds that when a task needs the value, and names no file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an argument spec cannot say of a value: the shape of what stands inside a dictionary or a list.
 
 Each function yields (message, remedy) for the value of one key, whose own type is right.

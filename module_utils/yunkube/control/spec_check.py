@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check an inventory as a whole: its files, entry by entry, and what must hold between the final values."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run per cluster at a time, on this control machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare settings as their readers do: nested fields one by one, 24h equal to 24h0m0s, a list of names as a set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files with manifests that web services name, read on the control machine: every fault with its line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML that people wrote, read by PyYAML: whatever it refuses has a line and a reason, and is no traceback."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Docker engine's HTTP API over its Unix socket, with nothing but the standard library."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a container is that behaves like a machine, and what differs between that and one that is there.
 
 Only thinking: nothing here speaks to an engine.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The images that a container holds as the host of a cluster's registry, running or not."""
 
 from __future__ import annotations

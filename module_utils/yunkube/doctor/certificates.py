@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the cluster's certificates are to be like, and whether those that kubeadm made are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ask the API for everything that the doctor wants to know of the cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look at a host: everything the doctor wants to know of it, at once and without changing anything.
 
 Every look stands alone and is given up after a moment, so that a host on which nothing works is reported as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What containerd has on this host: containers and images."""
 
 from __future__ import annotations

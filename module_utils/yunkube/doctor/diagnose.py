@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From facts to findings: every rule of the table looks, and what follows from another becomes a link of its chain."""
 
 from __future__ import annotations

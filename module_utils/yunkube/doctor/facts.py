@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor knows: of each host, and of the cluster through its API. Plain JSON both ways."""
 
 from __future__ import annotations

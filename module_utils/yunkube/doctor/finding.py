@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the doctor says of a cause, on its way to the user and to the repair."""
 
 from __future__ import annotations

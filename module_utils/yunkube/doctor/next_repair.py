@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which repair comes next, and when to stop: a pure step from one diagnosis to the next."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which rules of a host's packet filter keep the cluster's ports shut."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ask the parts of a cluster that run on this host whether they are well."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a host on which nothing may work: programs and files, without an error and without waiting long."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every repair does alike: say what it changes, keep what was there, run programs, wait."""
 
 from __future__ import annotations

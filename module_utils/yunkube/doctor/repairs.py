@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The repairs, one small function each: change as little as helps, keep what was there, wait until it has worked."""
 
 from __future__ import annotations

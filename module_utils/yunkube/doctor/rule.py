@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a rule of the doctor is, what its proof finds, and the order in which rules are looked at."""
 
 from __future__ import annotations

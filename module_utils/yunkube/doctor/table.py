@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of all rules: causes before what follows from them, symptoms last."""
 
 from __future__ import annotations

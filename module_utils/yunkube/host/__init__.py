@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs on hosts: the standard library alone, of Python 3.9."""

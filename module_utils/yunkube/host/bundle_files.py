@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs, packages and images on a host, compared with the bundle manifest's entries."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Take turns with whatever else installs packages on a host: unattended-upgrades on a fresh machine, or a person."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locks that the kernel frees when their holder dies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small files of a host: compare with what is there, write only what differs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host's active firewall: compare its rules with what a cluster needs, and add missing ones."""
 
 from __future__ import annotations

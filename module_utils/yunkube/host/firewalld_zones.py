@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that firewalld writes when it is told something lasting: a zone's own one, and a copy of how that was before.
 
 Once all is taken back, a zone says what it said. Its file is then made what it was, byte for byte; one in which

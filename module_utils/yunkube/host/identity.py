@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cluster a host belongs to: its name and random id, compared before anything changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host's network: routes, addresses, and who listens on which port.
 
 What reads the kernel's tables takes the text or the folder.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of the host that a cluster overwrites: the first version is kept, and put back when the cluster goes.
 
 Only what the host's record names is the host's; everything else was written by the cluster itself.

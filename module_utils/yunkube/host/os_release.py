@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host's distribution."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One module at a time changes a host, and one run at a time changes a cluster.
 
 A module goes on after its run was stopped or lost its connection, so a module that changes a host holds a lock there,

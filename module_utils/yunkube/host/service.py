@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A systemd service of a host: compare its files and its process with what is declared, and change them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernel modules, sysctl values and swap of a host: compare with what is declared, and change it."""
 
 from __future__ import annotations

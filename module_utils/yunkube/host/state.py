@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a host is, in a form small enough to keep: taken before the first change, compared after the last.
 
 Everything that Kubernetes or Yunkube can leave on a host is looked at. File contents count in /etc alone;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small client of the Kubernetes API: HTTPS and JSON with the standard library alone.
 
 Modules use it on a host of the control plane, with a kubeconfig that kubeadm wrote. One connection is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read what the running cluster was created with and what its kubelets are to run with, as text.
 
 Any host that has joined may ask: kubeadm lets nodes read C(kubeadm-config) and C(kubelet-config). The text is YAML,

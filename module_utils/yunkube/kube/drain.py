@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drain nodes with kubectl, and name beforehand what would be lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The etcd of the control plane, asked through the etcdctl of its own container on this host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a cluster is not healthy, read from the API and said in words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run kubeadm so that nothing is lost when whoever started it is killed, and say why it failed.
 
 kubeadm gets a session of its own and holds the lock itself: a module that comes after a killed one waits

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write a host's kubelet configuration, as kubeadm does when a host joins: the cluster's, with the host's patches."""
 
 from __future__ import annotations

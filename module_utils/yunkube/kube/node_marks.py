@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels and taints that the inventory declares for a node, compared with those that it has.
 
 An annotation on the node holds what was declared last: what is in it and declared no longer goes. Labels and taints

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether node ports answer: that a pod is ready, kube-proxy learns on each node in its own time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects of the cluster: applied and deleted one by one, compared, and shown without what is secret."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prove a cluster's network with a pod on every node: what each pod can look up and reach."""
 
 from __future__ import annotations

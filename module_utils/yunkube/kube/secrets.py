@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Secrets of the cluster that are made once and kept: logins, certificates of servers, and an authority for browsers.
 
 What a Secret holds never leaves this host: it is made here, on a master, and written to the API from here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The little of X.509 that the standard library does not read: a public key's pin, a certificate's end and names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster's part of the packet filter: chains, rules that jump to them, and tables that iptables made for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host from which a cluster is removed: what it has of the cluster, and the removal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which files of a host go with the cluster: nothing that was there before, nothing of another file system."""
 
 from __future__ import annotations

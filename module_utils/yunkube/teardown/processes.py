@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs for the cluster on a host: pods, their shims, and what else uses the same containerd."""
 
 from __future__ import annotations

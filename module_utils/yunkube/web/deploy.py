@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deploys all declared web services: applies, follows and records them, and removes what is no longer declared.
 
 The record is a ConfigMap that names every object applied. It is written before the first of them is, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a workload's pods do not run, in one line with what to do; read from the cluster's objects and events."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which objects are a web service's, which are the addons', and which hold data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way of workloads to their declared pods: a ReplicationController is rolled pod by pod, others roll by themselves.
 
 All are followed at once. What waiting does not heal ends the wait for that one after a while.

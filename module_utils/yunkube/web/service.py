@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A web service's declaration, and the manifests that it stands for."""
 
 from __future__ import annotations

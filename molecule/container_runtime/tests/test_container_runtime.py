@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container runtime on a host that is in no cluster."""
 
 from __future__ import annotations

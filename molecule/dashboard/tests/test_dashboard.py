@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dashboard: what who may see, and over which connection."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan says what an install would do, and does none of it."""
 
 from __future__ import annotations

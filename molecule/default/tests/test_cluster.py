@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user has on the control machine, and what the cluster says of itself."""
 
 from __future__ import annotations

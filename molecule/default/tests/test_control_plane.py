@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may ask the control plane, and how."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every host of a cluster is like."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pod network is what the cluster says it is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes down comes back by itself, as the node that it was."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Debian 13 host that is ready to join a cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster's own registry: who may push, who may pull, and that a host really can."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was broken before the doctor came is repaired, and who only looks repairs nothing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two web services from short declarations, one by each controller."""
 
 from __future__ import annotations

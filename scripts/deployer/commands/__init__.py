@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verbs, a file for each, read when it is needed: a run of one verb reads no other.
 
 What a verb needs to run is imported where it runs, since --help reads all of these files.

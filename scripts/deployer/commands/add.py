@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More hosts for the cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a verb's file declares; the parser, the runner, the summary and the completions read nothing else of a verb."""
 
 from __future__ import annotations

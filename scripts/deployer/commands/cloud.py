@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verbs of a cluster on Alibaba Cloud."""
 
 from __future__ import annotations

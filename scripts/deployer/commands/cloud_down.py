@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster goes, and all that was created for it."""
 
 from __future__ import annotations

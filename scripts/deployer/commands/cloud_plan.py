@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `cloud up` would create, and its cost."""
 
 from __future__ import annotations

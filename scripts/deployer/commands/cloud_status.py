@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the account has of this cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts on Alibaba Cloud, and a cluster on them."""
 
 from __future__ import annotations

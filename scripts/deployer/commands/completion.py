@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completion scripts of shells, generated from the parser by shtab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the dashboard is and how to get in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Causes of what does not work, and their repair."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cluster goes, and its hosts are what they were."""
 
 from __future__ import annotations

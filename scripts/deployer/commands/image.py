@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An image of this machine's Docker engine comes to the cluster's registry."""
 
 from __future__ import annotations

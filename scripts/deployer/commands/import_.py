@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inventory of another project becomes one of ours."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `up` would change."""
 
 from __future__ import annotations

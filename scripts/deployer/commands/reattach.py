@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An inventory and its cluster find each other."""
 
 from __future__ import annotations

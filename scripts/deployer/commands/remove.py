@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts leave the cluster."""
 
 from __future__ import annotations

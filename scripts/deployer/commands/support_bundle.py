@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One archive of all that somebody needs who is to help."""
 
 from __future__ import annotations

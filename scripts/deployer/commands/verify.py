@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proof that the cluster works, by pods of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The web services that the inventory declares."""
 
 from __future__ import annotations

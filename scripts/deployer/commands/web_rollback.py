@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A web service becomes what it was."""
 
 from __future__ import annotations

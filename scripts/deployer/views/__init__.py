@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The three ways to show a run: plain lines, a live view, JSON lines."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One JSON object a line, for programs. docs/events.md is its schema."""
 
 from __future__ import annotations

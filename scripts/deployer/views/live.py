@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A live view for a terminal: what is done stands still above, what is under way moves below."""
 
 from __future__ import annotations

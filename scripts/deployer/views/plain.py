@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain lines: for logs, pipes and terminals that cannot redraw."""
 
 from __future__ import annotations

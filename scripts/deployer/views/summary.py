@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a run: tables on stdout, failures on stderr."""
 
 from __future__ import annotations

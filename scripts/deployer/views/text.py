@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words that more than one view uses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What our modules use of AnsibleModule.
 
 from collections.abc import Callable, Mapping, Sequence

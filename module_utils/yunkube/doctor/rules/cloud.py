@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cloud whose network routes the addresses of pods."""
 
 from __future__ import annotations

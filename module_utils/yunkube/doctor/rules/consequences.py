@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What follows from what, by groups that many causes share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The container runtime of a host, and the images that pods of the cluster need."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control plane: its static pods and their certificates, etcd, the API server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flannel: its network, the ranges of nodes, and the file that it writes for the CNI plugin."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host itself: whether it answers, its clock and names, its disks, its kernel."""
 
 from __future__ import annotations

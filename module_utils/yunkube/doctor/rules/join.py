@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a host belongs to the cluster: hosts that never joined, or joined with the wrong token or CA."""
 
 from __future__ import annotations

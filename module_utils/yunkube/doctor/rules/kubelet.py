@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kubelet of a host: its configuration, its kubeconfig, its certificate."""
 
 from __future__ import annotations

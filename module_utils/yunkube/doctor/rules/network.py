@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network between hosts: firewalls and MTU."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes that take no pods, or lose them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way to a node's pods: the links and routes that flannel makes, and the bridge of the CNI plugin."""
 
 from __future__ import annotations

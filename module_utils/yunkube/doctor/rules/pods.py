@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pods that no node takes, and what rules of several areas say of a pod."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Services on a host: kube-proxy and node ports."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the API reports of nodes, pods and workloads that do not work; most have a cause in another file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What systemd says of the services of a host."""
 
 from __future__ import annotations

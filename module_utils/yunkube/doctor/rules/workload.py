@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The workloads that make a cluster of hosts: kube-proxy, CoreDNS, flannel."""
 
 from __future__ import annotations
