@@ -184,7 +184,7 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
     assert "connection refused" in lines["default/image"]
     assert "nothing listens on port 9999" in lines["default/port"]
     assert "GET /nothing on port 8080 was answered with 404" in lines["default/path"]
-    assert "ends with exit code 1" in lines["default/crash"]
+    assert "exits with code 1" in lines["default/crash"]
     assert "no-port" in lines["default/crash"]
     assert "no node has room" in lines["default/big"]
     assert "node_port 31119 is taken by Service default/theirs" in lines["default/taken"]
