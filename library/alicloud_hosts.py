@@ -200,7 +200,7 @@ def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
     try:
         return host_keys.client_key(file, folder, dry_run=dry_run)
     except (OSError, UnicodeDecodeError) as error:
-        remedy = "make a pair of keys by `ssh-keygen -t ecdsa`, and name its .pub file"
+        remedy = "create a key pair with `ssh-keygen -t ecdsa`, and set its .pub file"
         raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
 
 
@@ -228,7 +228,7 @@ def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
         _know(Path(module.params["ssh_dir"]), outcome)
         ask(module.params, outcome)
     changes = list(outcome.changes)
-    count = sum(change.startswith("make host ") for change in changes)
+    count = sum(change.startswith("create host ") for change in changes)
     if count:
         changes.append(f"new hosts, {count} of them: {outcome.cost}")
     return {

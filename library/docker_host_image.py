@@ -187,7 +187,7 @@ def main() -> None:
         if engine and engine.find(f"/images/{image}/json"):
             module.exit_json(changed=False, changes=[], image=image)
         if engine is None or module.check_mode:
-            module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
+            module.exit_json(changed=True, changes=[f"build the image {image}"], image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
         with locked(archive.with_suffix(".lock"), IMAGE_SECONDS):
             if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
@@ -198,7 +198,7 @@ def main() -> None:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, LockError, PackageError, OSError) as error:
         module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
-    module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
+    module.exit_json(changed=True, changes=[f"build the image {image}"], image=image, diff=diff)
 
 
 def _engine(module: AnsibleModule) -> Docker | None:

@@ -101,7 +101,7 @@ class KeyFolder:
 
     def _folder(self, path: Path) -> None:
         if not path.is_dir():
-            self._change(f"make {path}", lambda: path.mkdir(mode=0o700, parents=True))
+            self._change(f"create {path}", lambda: path.mkdir(mode=0o700, parents=True))
         else:
             self._mode(path, 0o700)
 
@@ -118,7 +118,7 @@ class KeyFolder:
     def _key(self, path: Path, comment: str) -> str:
         public = path.with_name(f"{path.name}.pub")
         if not path.exists():
-            self._change(f"make the key {path}", lambda: self._generate(path, comment))
+            self._change(f"create the key {path}", lambda: self._generate(path, comment))
         elif not public.exists():
             self._change(f"write {public}", lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
         else:

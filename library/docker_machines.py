@@ -333,7 +333,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
         if warning := inotify_warning(limit, further + len(machines)):
             module.warn(warning)
-    made = [f"make network {network_name(lab.cluster)}, {subnet}"] if make_network else []
+    made = [f"create network {network_name(lab.cluster)}, {subnet}"] if make_network else []
     return [*made, *(str(step) for step in steps if step.changes)]
 
 

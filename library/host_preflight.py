@@ -229,7 +229,7 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         for interface, route in host.routes:
             if not interface.startswith(OWN_INTERFACES) and own.overlaps(route):
                 remedy = f"choose another {name}; it cannot be changed later"
-                yield Fault("cidr", f"reaches {route} through {interface}, which meets {name} {cidr}", remedy)
+                yield Fault("cidr", f"reaches {route} through {interface}, which overlaps {name} {cidr}", remedy)
         for meaning, reserved in needs["reserved_cidrs"].items():
             if own.overlaps(ipaddress.ip_network(reserved)):
                 yield Fault(

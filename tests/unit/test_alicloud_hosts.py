@@ -127,7 +127,7 @@ def test_a_machine_without_the_clusters_id_takes_its_hosts_for_no_empty_account(
     ("change", "words"),
     [
         ({"public_key_file": "/nowhere/id.pub"}, "/nowhere/id.pub cannot be read"),
-        ({"admin_cidrs": []}, "no network may reach the hosts by SSH"),
+        ({"admin_cidrs": []}, "no network may reach the hosts over SSH"),
         ({"cluster_id": ""}, "cluster_id is empty"),
     ],
     ids=lambda one: str(one)[:20],
@@ -281,7 +281,7 @@ def play(account: Account, folder: Path, *arguments: str) -> str:
 
 
 def test_the_role_makes_hosts_once_and_removes_them(quick: Account, tmp_path: Path) -> None:
-    assert "make host node-2, ecs.g7.large" in play(quick, tmp_path, "--check", "--diff")
+    assert "create host node-2, ecs.g7.large" in play(quick, tmp_path, "--check", "--diff")
     assert quick.left() == {}
     assert "changed=1" in play(quick, tmp_path)
     assert len(quick.left()["instances"]) == 3

@@ -206,7 +206,7 @@ def faults() -> t.Iterator[tuple[str, t.Callable[[FakeOss], None], Json, str, st
         lambda cloud: cloud.keys.update({KEY_ID: (SECRET, "token")}),
         {},
         "SecurityTokenExpired",
-        "the token of STS has expired: get new credentials",
+        "the STS token has expired: get new credentials",
     )
     for action in ("ListObjects", "PutObject", "GetObject"):
         remedy = f"allow oss:{action} to this user in RAM"

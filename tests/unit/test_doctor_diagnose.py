@@ -111,7 +111,7 @@ def test_a_cloud_that_does_not_say_is_no_missing_route(account: Account, monkeyp
     for name in KEYS:
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(account.cloud.ca.parent))
-    assert "no credentials of Alibaba Cloud" in plugin.ask_cloud(cloud_of(account), [api_node(1)])["problem"]
+    assert "no credentials for Alibaba Cloud" in plugin.ask_cloud(cloud_of(account), [api_node(1)])["problem"]
 
 
 @CLOUD

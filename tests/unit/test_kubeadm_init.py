@@ -285,7 +285,7 @@ def test_a_failed_check_is_named_with_its_remedy() -> None:
         ("[x] y\nerror: error execution phase kubelet-start: no such thing\nTo see the stack trace\n", "no such thing"),
         ("error execution phase wait-control-plane: timed out\n", "timed out"),
         ("something odd\n", "something odd"),
-        ("", "exit code 1 without a word"),
+        ("", "exit code 1 without any output"),
     ],
 )
 def test_the_cause_is_kubeadms_own_error_line(output: str, cause: str) -> None:
