@@ -9,15 +9,15 @@ module: alicloud_hosts
 short_description: Create the hosts of a cluster on Alibaba Cloud
 description:
   - Keeps a VPC with a vSwitch in each zone, a security group for masters and one for nodes, a key pair, and one ECS
-    instance for each host, all of them tagged with the cluster's name and id when they are made. Whatever does not
-    carry both tags is never changed or removed.
-  - All faults are reported at once, before anything is created. What an interrupted run left is completed by the next
-    one. Where a zone has no more instances of a type, the next zone is used.
-  - Runs on the control machine; credentials come from where the tools of Alibaba Cloud look for them.
+    instance for each host, all of them created with the cluster's name and id as tags. Whatever does not
+    have both tags is never changed or removed.
+  - All faults are reported at once, before anything is created. The next run completes what an interrupted
+    one left. Where a zone has no more instances of a type, the next zone is used.
+  - Runs on the control machine; credentials come from the places where Alibaba Cloud's tools look for them.
 options:
   region: {description: "The region, such as C(cn-hangzhou)", type: str, required: true}
-  endpoints: {description: Other addresses of the API by C(ecs) and C(vpc), type: dict, default: {}}
-  ca: {description: A PEM file with the authority of those addresses, type: path, default: ""}
+  endpoints: {description: API endpoints other than the defaults, by C(ecs) and C(vpc), type: dict, default: {}}
+  ca: {description: A PEM file with the CA of those endpoints, type: path, default: ""}
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
   state:
@@ -33,24 +33,24 @@ options:
   disk_category: {description: Category of the system disk, type: str, default: cloud_essd}
   disk_gb: {description: Size of the system disk, type: int, default: 40}
   zones: {description: Zones over which hosts are spread, type: list, elements: str, default: []}
-  vpc_id: {description: "A VPC that is there, and stays", type: str, default: ""}
-  vpc_cidr: {description: The network of a VPC that is made, type: str, default: 10.20.0.0/16}
-  vswitch_ids: {description: "vSwitches that are there, and stay", type: list, elements: str, default: []}
-  vswitch_length: {description: Length of the networks of vSwitches that are made, type: int, default: 20}
+  vpc_id: {description: "An existing VPC, which is kept", type: str, default: ""}
+  vpc_cidr: {description: The network of a VPC to create, type: str, default: 10.20.0.0/16}
+  vswitch_ids: {description: "Existing vSwitches, which are kept", type: list, elements: str, default: []}
+  vswitch_length: {description: Prefix length of vSwitches to create, type: int, default: 20}
   public_key_file:
-    description: A public SSH key, RSA or ECDSA; in O(ssh_dir) a pair is made where neither half is there.
+    description: A public SSH key, RSA or ECDSA. In O(ssh_dir) a key pair is created if both files are missing.
     type: path
   ssh_dir:
-    description: Where host keys of hosts are made (C(hosts/)), and known_hosts is written.
+    description: The folder for the SSH host keys of the hosts (C(hosts/)) and known_hosts.
     type: path
   admin_cidrs: {description: Networks that reach SSH and the API, type: list, elements: str, default: []}
   client_cidrs: {description: Networks that reach node ports, type: list, elements: str, default: []}
   cluster_networks:
-    description: Networks that the cluster uses inside, by the key that sets them.
+    description: Networks that the cluster uses internally, by the key that sets them.
     type: dict
     default: {}
   routed_pods:
-    description: "Pods' own addresses reach hosts, as they do where the VPC routes them: with a route for each host."
+    description: "Pods reach hosts with their own addresses, because the VPC has a route to the pods of each host."
     type: bool
     default: false
   route_quota: {description: "With routed_pods, custom routes that a route table may hold", type: int, default: 200}
@@ -61,16 +61,16 @@ options:
   ports: {description: Further TCP ports that hosts and administrators reach, type: list, elements: int, default: []}
   node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
   eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
-  eip_mbps: {description: The most that a public address carries, type: int, default: 10}
+  eip_mbps: {description: Bandwidth limit of a public address in Mbit/s, type: int, default: 10}
   nat:
     description:
-      - Let hosts without a public address out by a NAT gateway with one public address. One that is declared no more
+      - Whether hosts without a public address use a NAT gateway with one public address. One that is no longer declared
         stays with a warning, unless O(remove_surplus) is set.
     type: bool
     default: false
   spot: {description: Use spot instances, type: bool, default: false}
   spot_price_limit:
-    description: The most to pay for a spot instance an hour, 0 for the market's price.
+    description: The highest price per hour of a spot instance, 0 for the market price.
     type: float
     default: 0
   auto_release_hours:
@@ -78,20 +78,20 @@ options:
     type: int
     default: 0
   remove_surplus:
-    description: Remove hosts that are more than declared, the highest numbers first. They must have left the cluster.
+    description: Remove surplus hosts, the highest numbers first. They must have left the cluster.
     type: bool
     default: false
-  boot_timeout_seconds: {description: How long instances may take until they run, type: int, default: 300}
+  boot_timeout_seconds: {description: Seconds until instances must run, type: int, default: 300}
   connect:
     description: The address at which this machine reaches hosts, where they have a public one.
     type: str
     choices: [private, public]
     default: private
   ssh_arguments:
-    description: Arguments for OpenSSH; hosts are asked by way of the jump host that these name.
+    description: Arguments for OpenSSH. If they name a jump host, hosts are reached through it.
     type: str
     default: ""
-  ssh_timeout_seconds: {description: "How long SSH servers may take to answer, 0 to ask none", type: int, default: 0}
+  ssh_timeout_seconds: {description: "Seconds until SSH servers must answer, 0 to skip it", type: int, default: 0}
 attributes:
   check_mode: {support: full, details: [Reports what would be created, and what it costs an hour.]}
   diff_mode: {support: full}
@@ -120,7 +120,7 @@ EXAMPLES = r"""
     cluster_id: 0123456789abcdef
     state: listed
 
-- name: Remove the hosts and the network that was made for them
+- name: Remove the hosts and the network that was created for them
   alicloud_hosts:
     region: cn-hangzhou
     cluster: prod
@@ -130,21 +130,21 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 hosts:
-  description: The hosts that are there - C(name), C(role), C(id), C(zone), C(type), C(private), C(public).
+  description: The existing hosts - C(name), C(role), C(id), C(zone), C(type), C(private), C(public).
   returned: with state=present
   type: list
   elements: dict
 surplus:
-  description: Hosts that are more than declared, and stay.
+  description: Surplus hosts, which stay.
   returned: with state=present
   type: list
   elements: str
 per_hour:
-  description: What new hosts cost an hour, empty where it is not known.
+  description: The hourly cost of new hosts, empty if it is unknown.
   returned: with state=present
   type: float
 table:
-  description: What there is in the account, a row for each thing - C(check), C(target), C(ok), C(detail).
+  description: The resources in the account, a row each - C(check), C(target), C(ok), C(detail).
   returned: with state=listed, and after a removal
   type: list
   elements: dict

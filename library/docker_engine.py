@@ -9,10 +9,10 @@ module: docker_engine
 short_description: Ensure that a Docker engine runs and answers
 description:
   - An engine that answers on its socket is left as it is.
-  - One that is stopped is started, by systemd where that runs, else as a daemon of its own.
+  - A stopped engine is started, by systemd if that runs, otherwise as a daemon.
   - On Debian and Ubuntu, as root, a missing one is installed from the distribution.
 options:
-  install: {description: Install the engine where there is none, type: bool, default: true}
+  install: {description: Install the engine if there is none, type: bool, default: true}
   log_file: {description: Where an engine logs that systemd does not manage, type: path, required: true}
   timeout_seconds: {description: How long a started engine may take to answer, type: int, default: 60}
 attributes:

@@ -16,8 +16,8 @@ description:
 options:
   distribution: {description: What the image is called, type: str, required: true}
   suite: {description: Debian's name of the release, type: str, required: true}
-  packages: {description: Packages beside debootstrap's smallest set, type: list, elements: str, required: true}
-  masked_units: {description: Units of systemd that must not start, type: list, elements: str, default: []}
+  packages: {description: Packages in addition to debootstrap's minimal set, type: list, elements: str, required: true}
+  masked_units: {description: systemd units that must not start, type: list, elements: str, default: []}
   files:
     description: Files laid over the system.
     type: list

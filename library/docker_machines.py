@@ -23,10 +23,10 @@ options:
     description: With C(absent) - remove a host, too, that holds images of the cluster's registry.
     type: bool
     default: false
-  only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str}
+  only: {description: With C(absent) - only these hosts, not the network, type: list, elements: str}
   subnet: {description: The network, type: str}
   hosts: {description: Address of each host by its name, type: dict}
-  image: {description: What a new host is made of, type: str}
+  image: {description: The image of new hosts, type: str}
   entry: {description: The program in the image that starts a host, type: str}
   cgroup_v1_arguments: {description: Arguments of init on cgroup v1, type: list, elements: str, default: []}
   ssh_dir: {description: The folder that docker_host_keys made, type: path, required: true}

@@ -9,7 +9,7 @@ module: host_record
 short_description: Record what a host is, before a cluster changes it
 description:
   - Writes packages, units, kernel settings, mounts, network links, routes, the packet filter and the files that a
-    cluster could change to C(/var/lib/yunkube/before.json), readable to root alone.
+    cluster could change to C(/var/lib/yunkube/before.json), readable only by root.
   - M(host_teardown) compares the host with it at the end.
   - A record is never overwritten, so the next run after one that was killed keeps the first record. One of another
     cluster is refused.

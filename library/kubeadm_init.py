@@ -12,12 +12,12 @@ description:
   - Finishes what an interrupted run left. Every phase of C(kubeadm init) can be repeated, so nothing is ever reset;
     the checks that fail on such leftovers are ignored by name, and only when the leftover is this cluster's own.
   - Waits for a kubeadm that still runs from an earlier, killed run, and for the API of a host that just started.
-  - Refuses to make a second control plane - where another master holds the cluster or could not be looked at, where an
-    API answers at the endpoint, and where the control machine knows that the cluster was made before.
+  - Refuses to create a second control plane - if another master has the cluster or could not be checked, if an
+    API answers at the endpoint, and if the control machine knows that the cluster was created before.
 author: [Yunkube]
 options:
   config:
-    description: "kubeadm's configuration, YAML documents. It goes to kubeadm through memory, never over a disk."
+    description: "kubeadm's configuration, YAML documents. It is passed to kubeadm in memory, never on disk."
     type: str
     required: true
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
@@ -35,11 +35,11 @@ options:
     type: str
     default: ""
   others:
-    description: The other masters; whether each has an admin.conf, and null of one that could not be looked at.
+    description: The other masters; whether each has an admin.conf, and null for one that could not be checked.
     type: dict
     default: {}
   recorded:
-    description: The control machine's kubeconfig of this cluster; empty where there is none, or where it is lost.
+    description: The control machine's kubeconfig of this cluster; empty if there is none, or if the cluster is lost.
     type: str
     default: ""
   kubelet_declared:

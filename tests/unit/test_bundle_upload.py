@@ -117,7 +117,7 @@ def test_a_plan_says_how_much_and_writes_nothing(cloud: FakeOss, upload: t.Calla
 def test_a_plan_without_a_bundle_asks_nobody(cloud: FakeOss, upload: t.Callable[..., Json], manifest: Path) -> None:
     manifest.unlink()
     told = upload(_ansible_check_mode=True)
-    assert told["changes"] == ["upload the bundle to oss://shop-bundles once it is made"]
+    assert told["changes"] == ["upload the bundle to oss://shop-bundles once it is built"]
     assert cloud.log == []
 
 
