@@ -212,7 +212,7 @@ def refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
     words = "; ".join(f"{', '.join(things)} with {ID_TAG} {one}" for one, things in sorted(found.items()))
     file = Path(folder).parent / "id" if folder else "cluster_state_dir/id"
     message = f"the account has a cluster {owner.cluster} whose id this machine does not have: {words}"
-    remedy = f"copy the state directory of the machine that made it, or write its id into {file}; "
+    remedy = f"copy the state directory of the machine that created it, or write its id to {file};  "
     raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
 
 
@@ -258,7 +258,7 @@ def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
             remedy = f"admin_cidrs must hold the jump host's address; try `ssh {options} root@{addresses[late[0]]}`"
         else:
             remedy = "admin_cidrs must hold this machine's address, and a private address needs a way into the VPC"
-        console = "see the host's console output in the console of ECS"
+        console = "see the host's console output in the ECS console"
         raise HostsError(f"{words}: SSH does not answer after {seconds} s: {remedy}; {console}")
 
 
@@ -281,7 +281,7 @@ def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     removal = absent(client, owner, dry_run=module.check_mode)
     if removal.remains:
         left = "; ".join(removal.remains)
-        module.fail_json(msg=f"still there, and what costs money still does: {left}", changes=removal.changes)
+        module.fail_json(msg=f"not removed, and may still cost money: {left}", changes=removal.changes)
     return {"changes": removal.changes, "table": [] if module.check_mode else nothing(owner)}
 
 
@@ -338,7 +338,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec(), required_if=[("state", "present", needed)], supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
-        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
+        module.fail_json(
+            msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
+        )
     client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     try:
         if params["state"] == "listed":

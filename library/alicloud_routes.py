@@ -113,7 +113,7 @@ def main() -> None:
         if not params[name]:
             module.fail_json(msg=f"{name} is empty", kind="config", changes=[])
     if params["state"] == "present" and not params["nodes"]:
-        module.fail_json(msg="nodes is empty, and every route would go: state absent does that", changes=[])
+        module.fail_json(msg="nodes is empty, so every route would be deleted: use state absent for that", changes=[])
     try:
         client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     except ModuleNotFoundError as error:

@@ -184,7 +184,7 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
         return []
     newer = sorted({f"{old.name} {new.version if new else '(none)'} for {old.version}" for old, new in gone})
     return [
-        f"take newer packages than are pinned, as Debian's archive has those no more ({REFRESH}): {', '.join(newer)}"
+        f"use newer packages, because Debian's archive no longer has the pinned ones ({REFRESH}): {', '.join(newer)}"
     ]
 
 
@@ -219,7 +219,7 @@ def main() -> None:
         changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
         served = serve(module, relinked)
         module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served)
-    making = [f"{'make' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
+    making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
     if module.check_mode:
         module.exit_json(changed=True, changes=making, directory=str(link), served=[])
     lock = yaml.safe_load(lock_file.read_text())

@@ -116,9 +116,11 @@ def start(module: AnsibleModule) -> None:
         except DockerError as error:
             if daemon and daemon.poll() is not None:
                 reason = last_line(log_file.read_text(errors="replace"))
-                raise EngineError(f"The Docker engine ended at once: {reason} (all of it in {log_file})") from error
+                raise EngineError(
+                    f"The Docker engine exited immediately: {reason} (all of it in {log_file})"
+                ) from error
             if time.monotonic() > deadline:
-                raise EngineError(f"The Docker engine was started and does not answer: {error}") from error
+                raise EngineError(f"The Docker engine was started, but does not answer: {error}") from error
             time.sleep(0.1)
 
 

@@ -197,7 +197,7 @@ def main() -> None:
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, LockError, PackageError, OSError) as error:
-        module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
+        module.fail_json(msg=f"The image {image} cannot be built: {error}", kind="preflight")
     module.exit_json(changed=True, changes=[f"build the image {image}"], image=image, diff=diff)
 
 

@@ -123,7 +123,7 @@ class KeyFolder:
             self._change(f"write {public}", lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
         else:
             self._mode(path, 0o600)
-        return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be made)"
+        return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be created)"
 
     def _generate(self, path: Path, comment: str) -> None:
         part = path.with_name(f".{path.name}.{os.getpid()}")
@@ -141,7 +141,9 @@ class KeyFolder:
             self.module.fail_json(msg="ssh-keygen is missing; install the package openssh-client", kind="preflight")
         code, out, err = self.module.run_command([program, *words])
         if code != 0:
-            self.module.fail_json(msg=f"ssh-keygen failed on {words[-1]}: {err.strip()}; remove a file that is no key")
+            self.module.fail_json(
+                msg=f"ssh-keygen failed on {words[-1]}: {err.strip()}; remove any file that is not a key"
+            )
         return out
 
 

@@ -388,7 +388,9 @@ def run(module: AnsibleModule) -> list[str]:
         return [str(Step(name, create=True)) for name in params["hosts"]] if subnet else []
     lab = Lab(engine, params["cluster"], params["cluster_id"], params["ssh_dir"])
     if wanted and not params["cluster_id"] and not module.check_mode:
-        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
+        module.fail_json(
+            msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
+        )
     return present(module, lab, subnet) if subnet else absent(module, lab)
 
 

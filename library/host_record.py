@@ -91,7 +91,7 @@ def main() -> None:
         if wrong and not module.check_mode:
             module.fail_json(**Report((wrong,), PREFLIGHT).as_failure())
         module.exit_json(changed=False, changes=[], record=owner(record))
-    changes = ["record what the host is now"]
+    changes = ["record the current state of the host"]
     if module.check_mode:
         module.exit_json(changed=True, changes=changes, record={})
     (host_state.FOLDER / host_state.CHANGES).unlink(missing_ok=True)  # of a teardown that was killed at its end

@@ -179,7 +179,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
         keep = f"set cluster_control_plane_host: {holders[0]} and cluster_control_plane_endpoint: {endpoint}"
         remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
         if not answers(endpoint):
-            remedy += f"; before that, let a living master answer at {endpoint}, as no API does now"
+            remedy += f"; before that, make a running master answer at {endpoint}"
         return Fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
     if options["recorded"]:
         message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
@@ -194,7 +194,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
         )
         return Fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
     if unseen:
-        message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
+        message = f"it is unknown whether {joined(unseen)} has the cluster, as it could not be checked"
         return Fault("second cluster", message, "start it, or remove it from the inventory's masters for now")
     return None
 

@@ -104,7 +104,7 @@ def faults(
         if (is_master(nodes.get(host.lower(), {})) or host.lower() in members) and not remaining:
             found.append(Fault("last master", "is the last master", "remove the whole cluster: `down`", host))
         elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
-            message = f"holds the address that all hosts reach the API at, {options['endpoint']}"
+            message = f"has the address at which all hosts reach the API,  {options['endpoint']}"
             remedy = "it must stay as long as the cluster's endpoint is on it, and not on a load balancer"
             found.append(Fault("endpoint", message, remedy, host))
         elif host == options["control_plane_host"]:
@@ -116,7 +116,7 @@ def faults(
             found.append(Fault("inventory", "is not in the inventory", remedy, host))
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
-            found.append(Fault("no node", f"is no node of {options['cluster']}", f"there are: {names}", host))
+            found.append(Fault("no node", f"is not a node of {options['cluster']}", f"there are: {names}", host))
         elif options["dead"]:
             address, port = place_of(host, options, nodes.get(host.lower(), {}))
             if answers(address, port):

@@ -152,8 +152,10 @@ def main() -> None:
     except KubeError as error:
         module.fail_json(msg=str(error), status=error.status)
     images = [", ".join(web_service.images_of(one)) for one in (found, manifest)]
-    words = f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to what it was before, with {images[1]}"
-    changes = [f"take web service {name} back {words}"]
+    words = (
+        f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to its previous version, with {images[1]}"
+    )
+    changes = [f"roll web service {name} back {words}"]
     if faults:
         module.fail_json(**Report(faults).as_failure(), changed=True, changes=changes)
     row = {

@@ -165,9 +165,7 @@ def test_what_is_left_fails_with_a_list(
     quick.state["groups"]["sg-theirs"] = {**next(iter(quick.state["groups"].values())), "Tags": {}, "rules": []}
     monkeypatch.setattr("ansible.module_utils.yunkube.cloud.removal.PATIENCE", 0)
     _, result = run(alicloud_hosts.main, {**given, "state": "absent"}, monkeypatch, capsys)
-    assert result["msg"].startswith(
-        f"still there, and what costs money still does: VPC yunkube-prod ({vpc}): DeleteVpc"
-    )
+    assert result["msg"].startswith(f"not removed, and may still cost money: VPC yunkube-prod ({vpc}): DeleteVpc")
     assert quick.left() == {"vpcs": [vpc], "groups": ["sg-theirs"]}
 
 

@@ -115,7 +115,7 @@ def test_no_second_cluster_is_made_where_there_may_be_one() -> None:
         in living
     )
     assert "lost" not in living
-    assert "whether m2 has the cluster is not known" in objection({"m2": None, "m3": False})
+    assert "unknown whether m2 has the cluster" in objection({"m2": None, "m3": False})
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
