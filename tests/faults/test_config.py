@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fault in cluster.yml is told with its line and its remedy, before anything is made."""
+"""A fault in cluster.yml is reported with its line and its remedy, before anything is created."""
 
 from __future__ import annotations
 

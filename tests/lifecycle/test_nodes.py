@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts come into a cluster and leave it, and the others do not notice."""
+"""Hosts join a cluster and leave it, without effect on the others."""
 
 from __future__ import annotations
 

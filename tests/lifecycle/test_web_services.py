@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web services as a user declares them: deployed, changed under load, taken back, removed; and told why not."""
+"""Web services as a user declares them: deployed, changed under load, rolled back, removed; failures explained."""
 
 from __future__ import annotations
 

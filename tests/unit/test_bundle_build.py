@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle is whole, or says which of its files is not."""
+"""A bundle is complete, or the check lists its missing and damaged files."""
 
 from __future__ import annotations
 

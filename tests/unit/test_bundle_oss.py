@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts fetch the bundle from a bucket by addresses that last for an hour, and that nobody else gets to see."""
+"""Hosts fetch the bundle from a bucket by signed addresses, which last an hour and appear in no output."""
 
 from __future__ import annotations
 

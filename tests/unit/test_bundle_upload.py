@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle gets into a bucket once, whole, and beside everything else that is there."""
+"""The bundle is uploaded to a bucket once and completely, without touching other objects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where credentials of Alibaba Cloud come from, and what is said where there are none."""
+"""Where Alibaba Cloud credentials are read from, and the message if there are none."""
 
 from __future__ import annotations
 

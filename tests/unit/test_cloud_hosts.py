@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts on Alibaba Cloud, by the real footmark in an account of one's own: made, grown, shrunk, taken away."""
+"""Hosts on Alibaba Cloud, through the real footmark against a fake account: created, added, removed."""
 
 from __future__ import annotations
 

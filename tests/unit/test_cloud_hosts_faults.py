@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts on Alibaba Cloud when things go wrong: each fault ends in one line, and a second run ends well."""
+"""Hosts on Alibaba Cloud when things go wrong: each fault is reported in one line, and a second run succeeds."""
 
 from __future__ import annotations
 

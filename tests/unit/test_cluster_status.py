@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What status says of a well, an unhealthy and a silent cluster."""
+"""What status reports of a healthy, an unhealthy and an unreachable cluster."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What verify asks, how it sums up, and that it leaves nothing behind."""
+"""What verify tests, how it reports the results, and that it leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands at the end of a plan and of a status."""
+"""The end of the output of a plan and of a status."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Docker host is, what makes one of what is there, and what is refused."""
+"""What a Docker host is, how an existing one is updated, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's faults are all found at once, each with its remedy; a fit host and a member have none."""
+"""All faults of a host are found at once, each with its remedy; a suitable host and a member have none."""
 
 from __future__ import annotations
 

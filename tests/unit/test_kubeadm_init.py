@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kubeadm_init makes of what it finds, and how it runs kubeadm."""
+"""What kubeadm_init does in each state that it finds, and how it runs kubeadm."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web services at a real API: what it fills in, refuses and deletes is understood as it says it."""
+"""Web services at a real API server: its defaults, refusals and deletions are handled."""
 
 from __future__ import annotations
 
