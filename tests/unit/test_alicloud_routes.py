@@ -116,7 +116,7 @@ def test_the_route_of_a_node_that_is_gone_goes(account: Account, module: Module)
 
 def test_a_node_on_another_instance_gets_its_route_there(account: Account, module: Module) -> None:
     add_route(account, SYSTEM, "10.244.1.0/24", "i-old", MINE)
-    assert [words.split()[0] for words in module(nodes(1))["changes"]] == ["delete", "make"]
+    assert [words.split()[0] for words in module(nodes(1))["changes"]] == ["delete", "create"]
     assert hops_of(account, SYSTEM) == hops(1)
 
 
@@ -282,7 +282,7 @@ def test_a_route_that_is_accepted_and_never_comes_is_told(
     account.route_seconds = 10**6
     failed = module(nodes(1))
     assert failed["failed"]
-    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system is Creating for more than 2 s" in failed["msg"]
+    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system has been Creating for more than 2 s" in failed["msg"]
 
 
 def test_a_hundred_hosts_with_nothing_to_do_are_few_calls(account: Account, module: Module) -> None:

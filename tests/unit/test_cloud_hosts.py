@@ -242,7 +242,7 @@ def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Acco
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"public_key": "ssh-ed25519 AAAA me"}, "does not accept ed25519 keys in key pairs; create another pair"),
+        ({"public_key": "ssh-ed25519 AAAA me"}, "does not accept ed25519 keys in key pairs; create another key"),
         ({"public_key": ""}, "not a public key of type RSA or ECDSA"),
         ({"admin_cidrs": ()}, "no network may reach the hosts over SSH"),
         ({"vpc_cidr": "10.244.128.0/17"}, "overlaps 10.244.0.0/16 of cluster_pod_cidr"),
@@ -391,7 +391,7 @@ def test_hosts_do_not_move_to_another_network(account: Account) -> None:
         up(account, replace(THREE, vpc_id=vpc))
     guest = replace(THREE, owner=Owner("guest", "2222222222222222"))
     up(account, replace(guest, vpc_id=vpc))
-    with pytest.raises(RefusedError, match=f"this cluster is in {vpc}, not in a VPC of its own: .*set vpc_id back"):
+    with pytest.raises(RefusedError, match=f"this cluster is in {vpc}, not in a VPC of its own; .*set vpc_id back"):
         up(account, guest)
 
 
