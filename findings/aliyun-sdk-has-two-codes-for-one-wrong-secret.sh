@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # aliyun-python-sdk-core 2.16.1, seen 2026-11-29.
 # Most people expect the error_code of a ServerException to be the Code that the service answered.
-# Where a SignatureDoesNotMatch quotes the very text that the client has signed, an RpcRequest ends with the code
-# InvalidAccessKeySecret, which no service sent; the same answer to a CommonRequest keeps its code, for the text is kept in
-# the request that it is turned into; and a message without a colon ends in an IndexError, none of the SDK's exceptions.
+# If a SignatureDoesNotMatch quotes the text that the client has signed, an RpcRequest fails with the code
+# InvalidAccessKeySecret, which no service sent; the same answer to a CommonRequest keeps its code, because the text is kept
+# in the request that it is turned into; and a message without a colon raises an IndexError, not one of the SDK's exceptions.
 # A provisioning project must know both codes of a wrong secret, and catch more than the SDK's exceptions.
 set -euo pipefail
 work=$(mktemp -d)

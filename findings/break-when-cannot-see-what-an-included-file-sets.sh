@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect `loop_control.break_when` on a looped include_tasks to stop the loop once the included tasks have
-# set what it asks for, as it does on a looped module by what the module returned.
-# It is asked for every item before any included task runs: all items are included, and none of the tasks is left out.
-# Asked about the item itself it does stop. So a loop of unknown length (repair, look again) cannot be written with it.
+# set what it tests, as it does on a looped module with the result of the module.
+# It is evaluated for every item before any included task runs: all items are included, and no task is skipped.
+# A condition on the item itself does stop the loop. So a loop of unknown length (repair, look again) cannot be written with it.
 # A provisioning project that repairs one fault after another needs such a loop, or a file that includes itself.
 set -euo pipefail
 work=$(mktemp -d)

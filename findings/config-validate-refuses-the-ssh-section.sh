@@ -3,8 +3,8 @@
 # ansible-core 2.19.14, seen 2026-11-28.
 # Most people expect `ansible-config validate` to check the ansible.cfg that ansible-playbook reads, and to accept the
 # sections that the documentation names.
-# It knows the settings of core alone, not those of the plugins that core ships: a valid [ssh_connection] is an "unknown
-# section", exit code 1. With --type all the same file is valid, and only what is misspelt is named.
+# It knows only the settings of core, not those of the plugins that core ships: a valid [ssh_connection] is an "unknown
+# section", exit code 1. With --type all the same file is valid, and only misspelt settings are reported.
 # A provisioning project lets CI validate its ansible.cfg, which nearly always has that section.
 set -euo pipefail
 work=$(mktemp -d)

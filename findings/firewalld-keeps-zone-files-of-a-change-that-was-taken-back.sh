@@ -6,7 +6,7 @@
 # The first change copies the zone from /usr/lib to /etc/firewalld/zones; the second one writes it again, and keeps the
 # former one as ZONE.xml.old. Both files stay, the zone's byte for byte as in /usr/lib: from now on it hides the
 # packaged one, and a later version of the package does not reach it.
-# A project that takes its changes off a host again has to remove those files itself, where it knows that it made them.
+# A project that reverts its changes has to remove those files itself, if it knows that it created them.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

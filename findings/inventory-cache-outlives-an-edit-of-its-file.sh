@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
-# Most people expect the cache of an inventory plugin to belong to what its file asks for, so that an edit of the file asks again.
+# Most people expect the cache of an inventory plugin to belong to what its file asks for, so that an edit causes a new query.
 # BaseInventoryPlugin.get_cache_key knows the plugin's name and the file's path only, so after an edit of the region, filter
-# or account the hosts of before are listed until the cache ends: with `cache_timeout: 0`, which is no cache in other
+# or account the former hosts are listed until the cache expires: with `cache_timeout: 0`, which means no cache in other
 # programs, that is never. A provisioning project that caches hosts must put the options into the key, or a run meant for
 # one region's cluster works on the hosts of another.
 set -euo pipefail

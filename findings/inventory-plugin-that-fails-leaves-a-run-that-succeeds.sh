@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # ansible-core 2.19.14, seen 2026-11-29.
-# Most people expect a run to fail where the inventory plugin fails that asks a cloud for the hosts.
-# An AnsibleParserError of the plugin is a warning, and so are the words of the readers that are tried next (of INI last);
+# Most people expect a run to fail if the inventory plugin that lists the hosts of a cloud fails.
+# An AnsibleParserError of the plugin is a warning, and so are the errors of the plugins that are tried next (INI last);
 # `ansible-inventory --graph` and `ansible-playbook` end with 0. What the plugin had added before the error stays: a play for
 # these hosts runs on a part of them, a play for the others on none, and both are successes.
 # (INVENTORY_ANY_UNPARSED_IS_FAILED would change that, and is off.) A provisioning project must end the process itself, or a

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Jinja2 3.1.6, seen 2026-11-29.
 # `jinja2.meta.find_undeclared_variables` is the documented way to learn what a template needs without rendering it. Most
-# people expect it to need the syntax tree alone, as it looks for names and calls nothing.
+# people expect it to need only the syntax tree, as it looks for names and calls nothing.
 # It generates code behind the scenes: a template whose syntax `Environment.parse` accepts is refused as soon as it uses a
 # filter or a test that this Environment does not have, such as those of Ansible; inside of an `if` it is let through.
 # A provisioning project that checks the templates of an inventory before a run would call every `| ternary` a fault.

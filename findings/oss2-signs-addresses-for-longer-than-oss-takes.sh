@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # oss2 2.19.1 (seen 2026-11-29)
-# Expected: an address with a signature of version 4 for longer than 604,800 s is refused where it is made, because that
-# is the longest that OSS takes (https://help.aliyun.com/en/oss/user-guide/0002-00000232).
-# Seen: it is signed without a word, for zero or less seconds too; whoever uses it first gets the error.
-# Why it matters: what a control machine signs is used by another host minutes later, and the fault looks like one of the
-# host. Check the lifetime before it is signed.
+# Expected: an address with a signature of version 4 for more than 604,800 s is refused when it is created, because that
+# is the maximum that OSS accepts (https://help.aliyun.com/en/oss/user-guide/0002-00000232).
+# Seen: it is signed without an error, for zero or fewer seconds too; the first user of the address gets the error.
+# Why it matters: what a control machine signs is used by another host minutes later, and the fault seems to be on that
+# host. Check the lifetime before signing.
 set -euo pipefail
 
 work=$(mktemp -d)

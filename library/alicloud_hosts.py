@@ -9,15 +9,15 @@ module: alicloud_hosts
 short_description: Create the hosts of a cluster on Alibaba Cloud
 description:
   - Keeps a VPC with a vSwitch in each zone, a security group for masters and one for nodes, a key pair, and one ECS
-    instance for each host, all of them tagged with the cluster's name and id when they are made. Whatever does not
-    carry both tags is never changed or removed.
-  - All faults are reported at once, before anything is created. What an interrupted run left is completed by the next
-    one. Where a zone has no more instances of a type, the next zone is used.
-  - Runs on the control machine; credentials come from where the tools of Alibaba Cloud look for them.
+    instance for each host, all of them created with the cluster's name and id as tags. Whatever does not
+    have both tags is never changed or removed.
+  - All faults are reported at once, before anything is created. The next run completes what an interrupted
+    one left. Where a zone has no more instances of a type, the next zone is used.
+  - Runs on the control machine; credentials come from the places where Alibaba Cloud's tools look for them.
 options:
   region: {description: "The region, such as C(cn-hangzhou)", type: str, required: true}
-  endpoints: {description: Other addresses of the API by C(ecs) and C(vpc), type: dict, default: {}}
-  ca: {description: A PEM file with the authority of those addresses, type: path, default: ""}
+  endpoints: {description: API endpoints other than the defaults, by C(ecs) and C(vpc), type: dict, default: {}}
+  ca: {description: A PEM file with the CA of those endpoints, type: path, default: ""}
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one", type: str, required: true}
   state:
@@ -33,24 +33,24 @@ options:
   disk_category: {description: Category of the system disk, type: str, default: cloud_essd}
   disk_gb: {description: Size of the system disk, type: int, default: 40}
   zones: {description: Zones over which hosts are spread, type: list, elements: str, default: []}
-  vpc_id: {description: "A VPC that is there, and stays", type: str, default: ""}
-  vpc_cidr: {description: The network of a VPC that is made, type: str, default: 10.20.0.0/16}
-  vswitch_ids: {description: "vSwitches that are there, and stay", type: list, elements: str, default: []}
-  vswitch_length: {description: Length of the networks of vSwitches that are made, type: int, default: 20}
+  vpc_id: {description: "An existing VPC, which is kept", type: str, default: ""}
+  vpc_cidr: {description: The network of a VPC to create, type: str, default: 10.20.0.0/16}
+  vswitch_ids: {description: "Existing vSwitches, which are kept", type: list, elements: str, default: []}
+  vswitch_length: {description: Prefix length of vSwitches to create, type: int, default: 20}
   public_key_file:
-    description: A public SSH key, RSA or ECDSA; in O(ssh_dir) a pair is made where neither half is there.
+    description: A public SSH key, RSA or ECDSA. In O(ssh_dir) a key pair is created if both files are missing.
     type: path
   ssh_dir:
-    description: Where host keys of hosts are made (C(hosts/)), and known_hosts is written.
+    description: The folder for the SSH host keys of the hosts (C(hosts/)) and known_hosts.
     type: path
   admin_cidrs: {description: Networks that reach SSH and the API, type: list, elements: str, default: []}
   client_cidrs: {description: Networks that reach node ports, type: list, elements: str, default: []}
   cluster_networks:
-    description: Networks that the cluster uses inside, by the key that sets them.
+    description: Networks that the cluster uses internally, by the key that sets them.
     type: dict
     default: {}
   routed_pods:
-    description: "Pods' own addresses reach hosts, as they do where the VPC routes them: with a route for each host."
+    description: "Pods reach hosts with their own addresses, because the VPC has a route to the pods of each host."
     type: bool
     default: false
   route_quota: {description: "With routed_pods, custom routes that a route table may hold", type: int, default: 200}
@@ -61,16 +61,16 @@ options:
   ports: {description: Further TCP ports that hosts and administrators reach, type: list, elements: int, default: []}
   node_ports: {description: "Node ports, first and last", type: str, default: 30000-32767}
   eip: {description: Hosts with a public address, type: str, choices: [none, masters, all], default: none}
-  eip_mbps: {description: The most that a public address carries, type: int, default: 10}
+  eip_mbps: {description: Bandwidth limit of a public address in Mbit/s, type: int, default: 10}
   nat:
     description:
-      - Let hosts without a public address out by a NAT gateway with one public address. One that is declared no more
+      - Whether hosts without a public address use a NAT gateway with one public address. One that is no longer declared
         stays with a warning, unless O(remove_surplus) is set.
     type: bool
     default: false
   spot: {description: Use spot instances, type: bool, default: false}
   spot_price_limit:
-    description: The most to pay for a spot instance an hour, 0 for the market's price.
+    description: The highest price per hour of a spot instance, 0 for the market price.
     type: float
     default: 0
   auto_release_hours:
@@ -78,20 +78,20 @@ options:
     type: int
     default: 0
   remove_surplus:
-    description: Remove hosts that are more than declared, the highest numbers first. They must have left the cluster.
+    description: Remove surplus hosts, the highest numbers first. They must have left the cluster.
     type: bool
     default: false
-  boot_timeout_seconds: {description: How long instances may take until they run, type: int, default: 300}
+  boot_timeout_seconds: {description: Seconds until instances must run, type: int, default: 300}
   connect:
     description: The address at which this machine reaches hosts, where they have a public one.
     type: str
     choices: [private, public]
     default: private
   ssh_arguments:
-    description: Arguments for OpenSSH; hosts are asked by way of the jump host that these name.
+    description: Arguments for OpenSSH. If they name a jump host, hosts are reached through it.
     type: str
     default: ""
-  ssh_timeout_seconds: {description: "How long SSH servers may take to answer, 0 to ask none", type: int, default: 0}
+  ssh_timeout_seconds: {description: "Seconds until SSH servers must answer, 0 to skip it", type: int, default: 0}
 attributes:
   check_mode: {support: full, details: [Reports what would be created, and what it costs an hour.]}
   diff_mode: {support: full}
@@ -120,7 +120,7 @@ EXAMPLES = r"""
     cluster_id: 0123456789abcdef
     state: listed
 
-- name: Remove the hosts and the network that was made for them
+- name: Remove the hosts and the network that was created for them
   alicloud_hosts:
     region: cn-hangzhou
     cluster: prod
@@ -130,21 +130,21 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 hosts:
-  description: The hosts that are there - C(name), C(role), C(id), C(zone), C(type), C(private), C(public).
+  description: The existing hosts - C(name), C(role), C(id), C(zone), C(type), C(private), C(public).
   returned: with state=present
   type: list
   elements: dict
 surplus:
-  description: Hosts that are more than declared, and stay.
+  description: Surplus hosts, which stay.
   returned: with state=present
   type: list
   elements: str
 per_hour:
-  description: What new hosts cost an hour, empty where it is not known.
+  description: The hourly cost of new hosts, empty if it is unknown.
   returned: with state=present
   type: float
 table:
-  description: What there is in the account, a row for each thing - C(check), C(target), C(ok), C(detail).
+  description: The resources in the account, a row each - C(check), C(target), C(ok), C(detail).
   returned: with state=listed, and after a removal
   type: list
   elements: dict
@@ -200,7 +200,7 @@ def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
     try:
         return host_keys.client_key(file, folder, dry_run=dry_run)
     except (OSError, UnicodeDecodeError) as error:
-        remedy = "make a pair of keys by `ssh-keygen -t ecdsa`, and name its .pub file"
+        remedy = "create a key pair with `ssh-keygen -t ecdsa`, and set its .pub file"
         raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
 
 
@@ -212,7 +212,7 @@ def refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
     words = "; ".join(f"{', '.join(things)} with {ID_TAG} {one}" for one, things in sorted(found.items()))
     file = Path(folder).parent / "id" if folder else "cluster_state_dir/id"
     message = f"the account has a cluster {owner.cluster} whose id this machine does not have: {words}"
-    remedy = f"copy the state directory of the machine that made it, or write its id into {file}; "
+    remedy = f"copy the state directory of the machine that created it, or write its id to {file};  "
     raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
 
 
@@ -228,7 +228,7 @@ def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
         _know(Path(module.params["ssh_dir"]), outcome)
         ask(module.params, outcome)
     changes = list(outcome.changes)
-    count = sum(change.startswith("make host ") for change in changes)
+    count = sum(change.startswith("create host ") for change in changes)
     if count:
         changes.append(f"new hosts, {count} of them: {outcome.cost}")
     return {
@@ -258,7 +258,7 @@ def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
             remedy = f"admin_cidrs must hold the jump host's address; try `ssh {options} root@{addresses[late[0]]}`"
         else:
             remedy = "admin_cidrs must hold this machine's address, and a private address needs a way into the VPC"
-        console = "see the host's console output in the console of ECS"
+        console = "see the host's console output in the ECS console"
         raise HostsError(f"{words}: SSH does not answer after {seconds} s: {remedy}; {console}")
 
 
@@ -281,7 +281,7 @@ def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
     removal = absent(client, owner, dry_run=module.check_mode)
     if removal.remains:
         left = "; ".join(removal.remains)
-        module.fail_json(msg=f"still there, and what costs money still does: {left}", changes=removal.changes)
+        module.fail_json(msg=f"not removed, and may still cost money: {left}", changes=removal.changes)
     return {"changes": removal.changes, "table": [] if module.check_mode else nothing(owner)}
 
 
@@ -338,7 +338,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec(), required_if=[("state", "present", needed)], supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
-        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
+        module.fail_json(
+            msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
+        )
     client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     try:
         if params["state"] == "listed":

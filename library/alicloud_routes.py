@@ -8,10 +8,10 @@ DOCUMENTATION = r"""
 module: alicloud_routes
 short_description: Keep routes of a VPC to the pods of each node
 description:
-  - Each node gets a route for the addresses of its pods to its instance, in every route table that the cluster's
+  - Each node gets a route from its pods' range to its instance, in every route table that the cluster's
     instances use. Routes of nodes that are gone are deleted.
-  - Routes carry the cluster's id in their description. Those of others are left alone; one for the addresses of a
-    node's pods is a fault, as are a quota that does not suffice and pods in a vSwitch's range. All are reported before
+  - Routes have the cluster's id in their description. Other routes stay unchanged; one that takes the traffic to a
+    node's pods is a fault, as are a quota that is too low and pods in a vSwitch's range. All are reported before
     the first route is written.
   - Runs on the control machine, whose access key it uses; see the inventory plugin C(alicloud).
 author: [The maintainers]
@@ -28,9 +28,9 @@ options:
   cluster: {description: "The cluster's name, which its instances are tagged with.", type: str, required: true}
   cluster_id: {description: "The cluster's id; it marks the routes.", type: str, required: true}
   region: {description: The region of the VPC., type: str, required: true}
-  endpoints: {description: "Other addresses of C(ecs) and C(vpc), by these names.", type: dict, default: {}}
-  ca: {description: A PEM file with the authority of those addresses., type: path, default: ""}
-  quota: {description: Custom routes that a table may hold., type: int, default: 200}
+  endpoints: {description: "Endpoints other than the defaults, by C(ecs) and C(vpc).", type: dict, default: {}}
+  ca: {description: A PEM file with the CA of those endpoints., type: path, default: ""}
+  quota: {description: Custom routes that a table may have., type: int, default: 200}
 attributes:
   check_mode: {support: full, details: [Everything is checked, and nothing written.]}
   diff_mode: {support: full, details: [The cluster's routes.]}
@@ -58,7 +58,7 @@ RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
 calls: {description: How many calls to the API were made., returned: success, type: int}
 faults:
-  description: Why the routes cannot be made, in the form that docs/events.md describes.
+  description: Why the routes cannot be created, in the form that docs/events.md describes.
   returned: failure
   type: list
   elements: dict
@@ -113,7 +113,7 @@ def main() -> None:
         if not params[name]:
             module.fail_json(msg=f"{name} is empty", kind="config", changes=[])
     if params["state"] == "present" and not params["nodes"]:
-        module.fail_json(msg="nodes is empty, and every route would go: state absent does that", changes=[])
+        module.fail_json(msg="nodes is empty, so every route would be deleted: use state absent for that", changes=[])
     try:
         client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     except ModuleNotFoundError as error:

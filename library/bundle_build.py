@@ -10,9 +10,9 @@ short_description: Build the bundle that hosts install from, and serve it to the
 description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
   - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
-    digest of the lock and of the packages pinned beside it. Where it is whole, only sizes and times are compared.
-  - A file that changed since it was built is found by that, checked, and made again.
-  - With O(port) it is served over HTTP as C(/<sha256>), and nothing else is, at the addresses on the routes to
+    digest of the lock and of the packages pinned beside it. If it is complete, only sizes and times are compared.
+  - A file that changed since it was built is found that way, checked, and built again.
+  - With O(port) it is served over HTTP as C(/<sha256>), and nothing else, at the addresses on the routes to
     O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]
 options:
@@ -34,11 +34,11 @@ options:
     default: []
   mirrors:
     description: >-
-      Mirrors that a build takes, C(go), C(pip), C(debian) and C(debian_security), where neither the environment nor the
+      Mirrors for a build, C(go), C(pip), C(debian) and C(debian_security), if neither the environment nor the
       tools' own files on this machine name others than the defaults.
     type: dict
     default: {}
-  run: {description: Process that the server ends with. The action plugin gives Ansible's., type: int}
+  run: {description: Process with which the server stops. The action plugin gives Ansible's., type: int}
 attributes:
   check_mode: {support: full, details: [Builds and serves nothing; says whether it would build.]}
 """
@@ -61,9 +61,9 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-directory: {description: "The bundle's folder, in check mode where a link to it would be", returned: always, type: path}
+directory: {description: "The bundle's folder; in check mode the path of the link to it", returned: always, type: path}
 served: {description: Addresses at which it is served, returned: always, type: list, elements: str}
-seconds: {description: Time of each step that was built, returned: when something was, type: dict}
+seconds: {description: Build time of each component, returned: when something was, type: dict}
 rebuilt:
   description: Digests of files that were damaged and built again.
   returned: when something was built
@@ -184,7 +184,7 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
         return []
     newer = sorted({f"{old.name} {new.version if new else '(none)'} for {old.version}" for old, new in gone})
     return [
-        f"take newer packages than are pinned, as Debian's archive has those no more ({REFRESH}): {', '.join(newer)}"
+        f"use newer packages, because Debian's archive no longer has the pinned ones ({REFRESH}): {', '.join(newer)}"
     ]
 
 
@@ -219,7 +219,7 @@ def main() -> None:
         changes = [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else []
         served = serve(module, relinked)
         module.exit_json(changed=relinked, changes=changes, directory=str(bundle), served=served)
-    making = [f"{'make' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
+    making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
     if module.check_mode:
         module.exit_json(changed=True, changes=making, directory=str(link), served=[])
     lock = yaml.safe_load(lock_file.read_text())

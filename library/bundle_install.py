@@ -10,9 +10,9 @@ short_description: Install programs, packages and images of a bundle on this hos
 description:
   - Compares the host with the manifest's entries and fetches only what differs, over HTTP, as C(<url>/<sha256>),
     or from a bucket of OSS by signed addresses.
-  - The digests come with the call, over SSH, so the HTTP server is not trusted with anything. A file whose digest
-    is not the manifest's is fetched once more and then refused.
-  - Programs appear under their path only when whole and verified.
+  - The digests come with the call, over SSH, so the HTTP server need not be trusted. A file with another
+    digest than the manifest's is fetched once more and then refused.
+  - Programs appear under their path only when complete and verified.
   - A package that is installed in any version stays as it is.
 author: [The maintainers]
 options:
@@ -23,8 +23,8 @@ options:
   port: {description: Port of the control machine's own server; used when O(url) is empty, type: int, default: 8742}
   signed:
     description:
-      - Where files of a bucket are, by their sha256, when O(url) begins with C(oss://). Whoever has such an address can
-        read the file until it expires, so it is kept out of all messages. The action plugin makes them.
+      - Addresses of files in a bucket, by their sha256, when O(url) begins with C(oss://). Anyone with such an address
+        can read the file until it expires, so no message contains it. The action plugin creates them.
     type: dict
     default: {}
   files:
@@ -48,7 +48,7 @@ options:
     elements: str
     required: true
   distribution:
-    description: Whose packages, such as C(debian12). Without it no package is picked. Taken by the action plugin.
+    description: Distribution of packages, such as C(debian12). Without it none are picked. Taken by the action plugin.
     type: str
     default: ""
   store:
@@ -125,10 +125,10 @@ OWN_SERVER = (
 )
 COPY = "let it hold what the control machine's cache has under bundles/*/files"
 BUCKET = (
-    "run the same again, which signs new addresses; they last for an hour, by clocks that are right. Hosts must reach"
+    "run the same command again, which signs new addresses, valid for an hour by correct clocks. Hosts must reach"
     " the bucket, and the key of the control machine must be allowed oss:GetObject"
 )
-REPLACE = "run the same again, which compares what the bucket has with the bundle"
+REPLACE = "run the same command again, which compares what the bucket has with the bundle"
 
 
 def control_machine(pid: int | None = None) -> str:

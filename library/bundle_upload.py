@@ -9,20 +9,20 @@ module: bundle_upload
 short_description: Put the bundle into a bucket of OSS
 description:
   - Uploads those of the bundle's files that the bucket does not have. Objects are named by the sha256 of their content,
-    so clusters share them, and a run that was cut off goes on with the files that are missing.
-  - An object of such a name with other content is replaced. All other objects are left alone, and none is deleted.
+    so clusters share them, and the next run after an interrupted one uploads only the missing files.
+  - An object of such a name with other content is replaced. No other object is changed, and none is deleted.
   - Runs on the control machine, whose access key it uses; see the inventory plugin C(alicloud).
 author: [The maintainers]
 options:
-  manifest: {description: "The bundle's manifest; its files lie beside it.", type: path, required: true}
+  manifest: {description: "The bundle's manifest; its files are next to it.", type: path, required: true}
   url: {description: "The bucket, C(oss://bucket/prefix); the prefix is C(yunkube) if none", type: str, required: true}
-  cache: {description: Where progress is told, type: path, required: true}
+  cache: {description: Where progress is written, type: path, required: true}
   store:
     description: How the bucket is reached, C(region), C(upload) (the address) and C(ca), as in C(cluster_bundle_store).
     type: dict
     required: true
 attributes:
-  check_mode: {support: full, details: ["The bucket is asked what it has, and nothing is written."]}
+  check_mode: {support: full, details: ["The objects of the bucket are listed, and nothing is written."]}
   diff_mode: {support: full}
 """
 EXAMPLES = r"""
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-bytes: {description: How much was (or would be) uploaded, returned: success, type: int}
+bytes: {description: Bytes that were (or would be) uploaded, returned: success, type: int}
 """
 
 import concurrent.futures
@@ -128,7 +128,7 @@ def main() -> None:
     )
     url, store, manifest = module.params["url"], module.params["store"], Path(module.params["manifest"])
     if module.check_mode and not manifest.exists():
-        module.exit_json(changed=True, changes=[f"upload the bundle to {url} once it is made"], bytes=0)
+        module.exit_json(changed=True, changes=[f"upload the bundle to {url} once it is built"], bytes=0)
     try:
         names = {entry["sha256"]: str(entry["name"]) for entry in json.loads(manifest.read_text())["files"]}
         key = lambda: credentials.find(os.environ)  # noqa: E731
@@ -139,7 +139,7 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=str(error), kind="config", changes=[])
     except (CloudError, credentials.CredentialsError) as error:
-        module.fail_json(msg=str(error), remedy="run the same again: files that are in the bucket stay", changes=[])
+        module.fail_json(msg=str(error), remedy="run the same command again: uploaded files stay", changes=[])
     except (LockError, OSError) as error:
         module.fail_json(msg=f"cannot upload the bundle: {error}", changes=[])
 

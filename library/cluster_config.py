@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: cluster_config
 short_description: Check a cluster's inventory as a whole
 description:
-  - Reads the inventory's files and reports every unknown key, wrong type and key that comes twice, with file and line.
+  - Reads the inventory's files and reports every unknown key, wrong type and duplicate key, with file and line.
   - Then checks what must hold between the final values, such as address ranges that do not overlap.
   - Reports all faults at once and changes nothing. Runs on the control machine, with the Python that runs Ansible.
 author: [The maintainers]
@@ -22,7 +22,7 @@ options:
   node_ips: {description: C(cluster_node_ip) by inventory name; empty where it is not set., type: dict, default: {}}
   extra: {description: Variables of the command line., type: dict, default: {}}
   only:
-    description: Keys to report, beside files that cannot be read; all keys where this is empty.
+    description: Keys to report, in addition to unreadable files; all keys if this is empty.
     type: list
     elements: str
     default: []
@@ -30,7 +30,7 @@ options:
     description: Whether this run creates the hosts, so that an inventory without any is no fault.
     type: bool
     default: false
-  warn: {description: Whether faults of the keys beside C(only) are warnings., type: bool, default: false}
+  warn: {description: Whether faults of keys not in C(only) are warnings., type: bool, default: false}
 attributes:
   check_mode: {support: full, details: [Only reads.]}
   diff_mode: {support: none}
@@ -57,7 +57,7 @@ EXAMPLES = r"""
     only: [cluster_provider, cluster_state_dir, teardown_paths]
 """
 RETURN = r"""
-notices: {description: "Faults that are only warned of, with O(warn)", returned: success, type: list, elements: str}
+notices: {description: "Faults that are only warnings, with O(warn)", returned: success, type: list, elements: str}
 kind: {description: C(config) on failure, returned: failure, type: str}
 faults:
   description: What is wrong, in the form that docs/events.md describes, with C(file), C(line) and C(check) (the key).

@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 module: cluster_identity
 short_description: Keep the id of a cluster, and which inventory it belongs to
 description:
-  - The id is made once, 16 random hexadecimal digits, and kept in C(id) in the cluster's state directory. Hosts, Docker
+  - The id is created once, 16 random hex digits, and kept in C(id) in the cluster's state directory. Hosts, Docker
     objects and the cluster itself carry it, and are compared with it before anything changes.
-  - The inventory's path is kept beside it. Another inventory is refused, so that two inventories with one
+  - The inventory's path is kept next to it. Another inventory is refused, so that two inventories with one
     C(cluster_name) cannot share the keys and the kubeconfig of one cluster.
   - With O(reattach) the id is taken from the hosts (O(hosts), and Docker containers of the cluster's name), which must
     all agree, and the inventory is kept as the cluster's own.
@@ -19,7 +19,7 @@ options:
   state_dir: {description: The cluster's state directory., type: path, required: true}
   sources: {description: Inventory files and directories., type: list, elements: str, required: true}
   state:
-    description: C(present) makes an id where there is none, C(compared) only compares, C(absent) forgets the cluster.
+    description: C(present) creates an id if there is none, C(compared) only compares, C(absent) removes the id.
     type: str
     choices: [present, compared, absent]
     default: present
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-cluster_id: {description: "The id, empty where there is none yet", returned: success, type: str}
+cluster_id: {description: "The id, empty if there is none yet", returned: success, type: str}
 faults:
   description: Why the cluster is refused, in the form that docs/events.md describes.
   returned: failure

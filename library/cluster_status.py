@@ -125,7 +125,7 @@ def what_the_host_knows(root: Path) -> str:
     try:
         listed = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()[1:]
     except (OSError, subprocess.TimeoutExpired):
-        return "kubelet runs, containerd does not answer: see `journalctl -u containerd`"
+        return "kubelet runs, but containerd does not answer: see `journalctl -u containerd`"
     running = [
         name for name in ("etcd", "kube-apiserver") if any(name in line and "Running" in line for line in listed)
     ]
@@ -145,7 +145,7 @@ def read_status(root: Path, wanted: Wanted, now: dt.datetime) -> Json:
             pods = api.items("/api/v1/pods")
         status["api"] = {"answers": True, "server": api.server, "version": version, "detail": ""}
     except KubeError as error:
-        hint = what_the_host_knows(root) if error.silent else "it answers, but not well"
+        hint = what_the_host_knows(root) if error.silent else "it answers, but is not healthy"
         status["api"] = {"answers": False, "server": "", "version": "", "detail": f"{error}; {hint}"}
     else:
         there = {node["metadata"]["name"]: node for node in seen.nodes}
@@ -193,7 +193,7 @@ def as_lines(status: Json) -> list[str]:
     lines += [f"pod   {entry['target']} {entry['detail']}" for entry in status["pods"]]
     soon = [entry for entry in status["certificates"] if entry["days"] < SOON]
     for entry in soon or status["certificates"][:1]:
-        lines.append(f"cert  /{entry['name']} ends in {entry['days']} days" + ("" if soon else ", all others later"))
+        lines.append(f"cert  /{entry['name']} expires in {entry['days']} days" + ("" if soon else ", all others later"))
     if "certificates_problem" in status:
         lines.append(f"cert  {status['certificates_problem']}")
     return lines

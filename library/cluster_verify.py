@@ -17,7 +17,7 @@ author: [Yunkube]
 options:
   nodes: {description: Nodes that must be there, by name, type: list, elements: str, required: true}
   only:
-    description: Look at these nodes alone. What passes is then no proof of the whole cluster, and not remembered.
+    description: Test only these nodes. The result then does not count for the whole cluster, and is not recorded.
     type: list
     elements: str
     default: []

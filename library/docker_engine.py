@@ -9,10 +9,10 @@ module: docker_engine
 short_description: Ensure that a Docker engine runs and answers
 description:
   - An engine that answers on its socket is left as it is.
-  - One that is stopped is started, by systemd where that runs, else as a daemon of its own.
+  - A stopped engine is started, by systemd if that runs, otherwise as a daemon.
   - On Debian and Ubuntu, as root, a missing one is installed from the distribution.
 options:
-  install: {description: Install the engine where there is none, type: bool, default: true}
+  install: {description: Install the engine if there is none, type: bool, default: true}
   log_file: {description: Where an engine logs that systemd does not manage, type: path, required: true}
   timeout_seconds: {description: How long a started engine may take to answer, type: int, default: 60}
 attributes:
@@ -116,9 +116,11 @@ def start(module: AnsibleModule) -> None:
         except DockerError as error:
             if daemon and daemon.poll() is not None:
                 reason = last_line(log_file.read_text(errors="replace"))
-                raise EngineError(f"The Docker engine ended at once: {reason} (all of it in {log_file})") from error
+                raise EngineError(
+                    f"The Docker engine exited immediately: {reason} (all of it in {log_file})"
+                ) from error
             if time.monotonic() > deadline:
-                raise EngineError(f"The Docker engine was started and does not answer: {error}") from error
+                raise EngineError(f"The Docker engine was started, but does not answer: {error}") from error
             time.sleep(0.1)
 
 

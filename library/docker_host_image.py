@@ -16,8 +16,8 @@ description:
 options:
   distribution: {description: What the image is called, type: str, required: true}
   suite: {description: Debian's name of the release, type: str, required: true}
-  packages: {description: Packages beside debootstrap's smallest set, type: list, elements: str, required: true}
-  masked_units: {description: Units of systemd that must not start, type: list, elements: str, default: []}
+  packages: {description: Packages in addition to debootstrap's minimal set, type: list, elements: str, required: true}
+  masked_units: {description: systemd units that must not start, type: list, elements: str, default: []}
   files:
     description: Files laid over the system.
     type: list
@@ -187,7 +187,7 @@ def main() -> None:
         if engine and engine.find(f"/images/{image}/json"):
             module.exit_json(changed=False, changes=[], image=image)
         if engine is None or module.check_mode:
-            module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
+            module.exit_json(changed=True, changes=[f"build the image {image}"], image=image, diff=diff)
         archive = Path(module.params["cache_dir"]) / f"{tag}.tar"
         with locked(archive.with_suffix(".lock"), IMAGE_SECONDS):
             if engine.find(f"/images/{image}/json"):  # whoever held the lock before made it
@@ -197,8 +197,8 @@ def main() -> None:
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, LockError, PackageError, OSError) as error:
-        module.fail_json(msg=f"The image {image} cannot be made: {error}", kind="preflight")
-    module.exit_json(changed=True, changes=[f"make the image {image}"], image=image, diff=diff)
+        module.fail_json(msg=f"The image {image} cannot be built: {error}", kind="preflight")
+    module.exit_json(changed=True, changes=[f"build the image {image}"], image=image, diff=diff)
 
 
 def _engine(module: AnsibleModule) -> Docker | None:

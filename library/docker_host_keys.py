@@ -101,7 +101,7 @@ class KeyFolder:
 
     def _folder(self, path: Path) -> None:
         if not path.is_dir():
-            self._change(f"make {path}", lambda: path.mkdir(mode=0o700, parents=True))
+            self._change(f"create {path}", lambda: path.mkdir(mode=0o700, parents=True))
         else:
             self._mode(path, 0o700)
 
@@ -118,12 +118,12 @@ class KeyFolder:
     def _key(self, path: Path, comment: str) -> str:
         public = path.with_name(f"{path.name}.pub")
         if not path.exists():
-            self._change(f"make the key {path}", lambda: self._generate(path, comment))
+            self._change(f"create the key {path}", lambda: self._generate(path, comment))
         elif not public.exists():
             self._change(f"write {public}", lambda: write_atomic(public, f"{self._public(path)}\n", 0o600))
         else:
             self._mode(path, 0o600)
-        return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be made)"
+        return public.read_text().strip() if public.exists() else f"(the key of {comment}, still to be created)"
 
     def _generate(self, path: Path, comment: str) -> None:
         part = path.with_name(f".{path.name}.{os.getpid()}")
@@ -141,7 +141,9 @@ class KeyFolder:
             self.module.fail_json(msg="ssh-keygen is missing; install the package openssh-client", kind="preflight")
         code, out, err = self.module.run_command([program, *words])
         if code != 0:
-            self.module.fail_json(msg=f"ssh-keygen failed on {words[-1]}: {err.strip()}; remove a file that is no key")
+            self.module.fail_json(
+                msg=f"ssh-keygen failed on {words[-1]}: {err.strip()}; remove any file that is not a key"
+            )
         return out
 
 

@@ -23,10 +23,10 @@ options:
     description: With C(absent) - remove a host, too, that holds images of the cluster's registry.
     type: bool
     default: false
-  only: {description: With C(absent) - these hosts alone and not the network, type: list, elements: str}
+  only: {description: With C(absent) - only these hosts, not the network, type: list, elements: str}
   subnet: {description: The network, type: str}
   hosts: {description: Address of each host by its name, type: dict}
-  image: {description: What a new host is made of, type: str}
+  image: {description: The image of new hosts, type: str}
   entry: {description: The program in the image that starts a host, type: str}
   cgroup_v1_arguments: {description: Arguments of init on cgroup v1, type: list, elements: str, default: []}
   ssh_dir: {description: The folder that docker_host_keys made, type: path, required: true}
@@ -333,7 +333,7 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
         if warning := inotify_warning(limit, further + len(machines)):
             module.warn(warning)
-    made = [f"make network {network_name(lab.cluster)}, {subnet}"] if make_network else []
+    made = [f"create network {network_name(lab.cluster)}, {subnet}"] if make_network else []
     return [*made, *(str(step) for step in steps if step.changes)]
 
 
@@ -388,7 +388,9 @@ def run(module: AnsibleModule) -> list[str]:
         return [str(Step(name, create=True)) for name in params["hosts"]] if subnet else []
     lab = Lab(engine, params["cluster"], params["cluster_id"], params["ssh_dir"])
     if wanted and not params["cluster_id"] and not module.check_mode:
-        module.fail_json(msg="cluster_id is empty: hosts are made after the cluster's id (roles/cluster, identity.yml)")
+        module.fail_json(
+            msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
+        )
     return present(module, lab, subnet) if subnet else absent(module, lab)
 
 

@@ -9,7 +9,7 @@ module: doctor_repair
 short_description: Repair one fault that the doctor found
 description:
   - Does one of the repairs of module_utils/yunkube/doctor/repairs.py, and waits until it has worked.
-  - Every file that it changes is kept before, under C(/var/lib/yunkube/doctor), for root alone.
+  - Every file is saved before it is changed, under C(/var/lib/yunkube/doctor), readable only by root.
 author: [The maintainers]
 options:
   id: {description: "The fault, such as C(containerd-stopped); docs/faults lists them.", type: str, required: true}

@@ -90,7 +90,7 @@ options:
           mode: {description: Permissions as an octal string., type: str, default: "0644"}
           restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
           secret: {description: Whether its text shows nowhere., type: bool, default: false}
-      programs: {description: What else the process is made of., type: list, elements: path, default: []}
+      programs: {description: Other programs that the process consists of., type: list, elements: path, default: []}
       start_condition: {description: The service is started only where this path exists., type: path}
   node:
     description: The node's name, to read its labels and taints. The action plugin gives it.
@@ -135,7 +135,7 @@ EXAMPLES = r"""
   register: host_drift
 """
 RETURN = r"""
-drift: {description: "What would bring the host there, in words", returned: always, type: list, elements: str}
+drift: {description: "What would bring the host to its declaration", returned: always, type: list, elements: str}
 host: {description: The part of RV(drift) that is of the host itself, returned: success, type: list, elements: str}
 notices: {description: Nodes that are not in the inventory, returned: when the API answers, type: list, elements: str}
 running:

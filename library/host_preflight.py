@@ -18,7 +18,7 @@ author: [The maintainers]
 options:
   master: {description: Whether the host will run the control plane., type: bool, required: true}
   node: {description: "The host's name in the inventory, in small letters.", type: str, required: true}
-  architecture: {description: "What the bundle was made for, such as C(amd64).", type: str, required: true}
+  architecture: {description: "What the bundle was built for, such as C(amd64).", type: str, required: true}
   node_ip: {description: The address under which the cluster will know the host., type: str, required: true}
   firewall_sources:
     description: Networks that an active firewall will be opened to. Unset where it is not opened.
@@ -70,7 +70,7 @@ faults:
   elements: dict
 hostname: {description: The host's own name., returned: always, type: str}
 machine_id: {description: What stands in /etc/machine-id., returned: always, type: str}
-product_uuid: {description: The firmware's id of the machine, empty where there is none., returned: always, type: str}
+product_uuid: {description: The machine's id in the firmware, empty if there is none., returned: always, type: str}
 member: {description: Whether the host has joined a cluster., returned: always, type: bool}
 recorded:
   description: Whether M(host_record) has kept what the host was.
@@ -229,7 +229,7 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         for interface, route in host.routes:
             if not interface.startswith(OWN_INTERFACES) and own.overlaps(route):
                 remedy = f"choose another {name}; it cannot be changed later"
-                yield Fault("cidr", f"reaches {route} through {interface}, which meets {name} {cidr}", remedy)
+                yield Fault("cidr", f"reaches {route} through {interface}, which overlaps {name} {cidr}", remedy)
         for meaning, reserved in needs["reserved_cidrs"].items():
             if own.overlaps(ipaddress.ip_network(reserved)):
                 yield Fault(

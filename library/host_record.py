@@ -9,7 +9,7 @@ module: host_record
 short_description: Record what a host is, before a cluster changes it
 description:
   - Writes packages, units, kernel settings, mounts, network links, routes, the packet filter and the files that a
-    cluster could change to C(/var/lib/yunkube/before.json), readable to root alone.
+    cluster could change to C(/var/lib/yunkube/before.json), readable only by root.
   - M(host_teardown) compares the host with it at the end.
   - A record is never overwritten, so the next run after one that was killed keeps the first record. One of another
     cluster is refused.
@@ -91,7 +91,7 @@ def main() -> None:
         if wrong and not module.check_mode:
             module.fail_json(**Report((wrong,), PREFLIGHT).as_failure())
         module.exit_json(changed=False, changes=[], record=owner(record))
-    changes = ["record what the host is now"]
+    changes = ["record the current state of the host"]
     if module.check_mode:
         module.exit_json(changed=True, changes=changes, record={})
     (host_state.FOLDER / host_state.CHANGES).unlink(missing_ok=True)  # of a teardown that was killed at its end

@@ -15,7 +15,7 @@ author: [The maintainers]
 options:
   name: {description: "The unit, such as C(containerd.service).", type: str, required: true}
   files:
-    description: The files, in the order in which they are written; missing parent folders are made (0755).
+    description: The files, in the order in which they are written; missing parent folders are created (0755).
     type: list
     elements: dict
     default: []
@@ -25,7 +25,7 @@ options:
       mode: {description: "Permissions as an octal string, such as C('0644').", type: str, default: "0644"}
       restart: {description: Whether the service reads it only when it starts., type: bool, default: true}
       secret: {description: "Whether its text shows nowhere, not in a diff either.", type: bool, default: false}
-  programs: {description: What else the process is made of., type: list, elements: path, default: []}
+  programs: {description: Other programs that the process consists of., type: list, elements: path, default: []}
   changed_paths:
     description: Programs that this run changed; in check mode they are still the old ones, so they are named here.
     type: list
@@ -33,7 +33,7 @@ options:
     default: []
   start_condition: {description: The service is started only where this path exists., type: path}
 attributes:
-  check_mode: {support: full, details: [A unit that is not there yet would be enabled and started.]}
+  check_mode: {support: full, details: [A unit that does not exist yet would be enabled and started.]}
   diff_mode: {support: full}
 """
 EXAMPLES = r"""

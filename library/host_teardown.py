@@ -9,23 +9,23 @@ module: host_teardown
 short_description: Remove Kubernetes from a host, and nothing else
 description:
   - Stops pods, stops and disables the services, removes the named files, folders and network links, and undoes what the
-    record of M(host_record) and the notes beside it record - packages, kernel settings, openings of a firewall, swap.
+    record of M(host_record) and the notes beside it record - packages, kernel settings, firewall rules, swap.
   - What the record names stays - files and folders, chains of the packet filter, network links, namespaces. So do
     other file systems below the folders. Files of the host that the cluster replaced are restored.
   - Of the packet filter only the chains with the given prefixes go, the rules that jump to them, and tables that were
     not there before and are empty.
   - C(/var/lib/etcd) is removed only on hosts that run a control plane.
-  - A host is refused whose containerd holds things of others, and one that holds images of the registry without
+  - A host is refused if its containerd has data of other programs, or if it has images of the registry without
     O(force).
   - Ends with an audit. The host is compared with its record; every difference fails the module, and the record stays
     until there is none.
-  - Leaves the cluster's other hosts alone; members of etcd are not removed one by one, as all hosts are.
+  - Does not touch the cluster's other hosts; members of etcd are not removed one by one, as all hosts are.
 options:
   cluster: {description: "Name of the cluster; a host of another one is refused", type: str, required: true}
   cluster_id: {description: "Id of the cluster; a host of another one is refused", type: str, required: true}
   adopt:
     description:
-      - Remove a cluster that Yunkube did not make, or another one than O(cluster), from a host with a kubelet.conf or
+      - Remove a cluster that Yunkube did not create, or another one than O(cluster), from a host with a kubelet.conf or
         an admin.conf. A record of another cluster is used, and kept under another name.
     type: bool
     default: false
@@ -36,7 +36,7 @@ options:
   chain_prefixes: {description: Prefixes of the chains to remove, type: list, elements: str, default: []}
   nft_tables: {description: Tables of nftables to remove, type: list, elements: str, default: []}
   shared_sysctls:
-    description: Patterns of settings that are not the host's alone
+    description: Patterns of settings that the host shares with others
     type: list
     elements: str
     default: []

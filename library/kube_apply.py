@@ -8,14 +8,14 @@ DOCUMENTATION = r"""
 module: kube_apply
 short_description: Apply manifests to the cluster
 description:
-  - Server-side apply as field manager C(yunkube). Fields that a manifest names are set, others are left alone.
+  - Server-side apply as field manager C(yunkube). Fields of a manifest are set, others stay unchanged.
   - Runs on a master and speaks to the API itself, so it needs neither kubectl nor a library.
 author: [Yunkube]
 options:
   resources: {description: "Manifests, in the order of applying", type: list, elements: dict, required: true}
   secrets:
     description:
-      - Secrets whose content is made on this host, once, and kept. They come after the namespaces that lead
+      - Secrets whose content is created on this host, once, and kept. They come after the namespaces that lead
         O(resources). Deployments among these get an annotation that changes with what the Secrets hold.
     type: list
     elements: dict
@@ -24,7 +24,7 @@ options:
       kind:
         description:
           - C(login) holds C(username), C(password) and C(htpasswd). C(certificate) is a server's, made again when it is
-            for other names or has 30 days left. C(authority) may sign for its names alone, and is made again if a name
+            for other names or has 30 days left. C(authority) may sign only for its names, and is replaced if a name
             is added or it has 395 days left.
         type: str
         choices: [login, certificate, authority]
@@ -42,7 +42,7 @@ options:
         type: str
         default: ""
       reader_password: {description: "The password of O(secrets[].reader)", type: str, default: ""}
-      more: {description: What a login's Secret holds beside it., type: dict, default: {}}
+      more: {description: Other entries of a login's Secret., type: dict, default: {}}
       names:
         description: Names and addresses of a certificate's server, or those that an authority may sign for.
         type: list
@@ -77,7 +77,7 @@ EXAMPLES = r"""
   delegate_to: master1
   run_once: true
 
-- name: Apply a namespace with a login whose password is made on the master
+- name: Apply a namespace with a login whose password is created on the master
   kube_apply:
     resources:
       - apiVersion: v1

@@ -12,12 +12,12 @@ description:
   - Finishes what an interrupted run left. Every phase of C(kubeadm init) can be repeated, so nothing is ever reset;
     the checks that fail on such leftovers are ignored by name, and only when the leftover is this cluster's own.
   - Waits for a kubeadm that still runs from an earlier, killed run, and for the API of a host that just started.
-  - Refuses to make a second control plane - where another master holds the cluster or could not be looked at, where an
-    API answers at the endpoint, and where the control machine knows that the cluster was made before.
+  - Refuses to create a second control plane - if another master has the cluster or could not be checked, if an
+    API answers at the endpoint, and if the control machine knows that the cluster was created before.
 author: [Yunkube]
 options:
   config:
-    description: "kubeadm's configuration, YAML documents. It goes to kubeadm through memory, never over a disk."
+    description: "kubeadm's configuration, YAML documents. It is passed to kubeadm in memory, never on disk."
     type: str
     required: true
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
@@ -35,11 +35,11 @@ options:
     type: str
     default: ""
   others:
-    description: The other masters; whether each has an admin.conf, and null of one that could not be looked at.
+    description: The other masters; whether each has an admin.conf, and null for one that could not be checked.
     type: dict
     default: {}
   recorded:
-    description: The control machine's kubeconfig of this cluster; empty where there is none, or where it is lost.
+    description: The control machine's kubeconfig of this cluster; empty if there is none, or if the cluster is lost.
     type: str
     default: ""
   kubelet_declared:
@@ -179,7 +179,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
         keep = f"set cluster_control_plane_host: {holders[0]} and cluster_control_plane_endpoint: {endpoint}"
         remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
         if not answers(endpoint):
-            remedy += f"; before that, let a living master answer at {endpoint}, as no API does now"
+            remedy += f"; before that, make a running master answer at {endpoint}"
         return Fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
     if options["recorded"]:
         message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
@@ -194,7 +194,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
         )
         return Fault("second cluster", message, "name its masters in the inventory, or correct the endpoint")
     if unseen:
-        message = f"whether {joined(unseen)} has the cluster is not known, as it could not be looked at"
+        message = f"it is unknown whether {joined(unseen)} has the cluster, as it could not be checked"
         return Fault("second cluster", message, "start it, or remove it from the inventory's masters for now")
     return None
 

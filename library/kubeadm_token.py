@@ -206,7 +206,7 @@ def main() -> None:
     identity.refuse_another(module)
     host_lock.take(module)
     hosts = module.params["hosts"]
-    minting = [f"make a token for {host}" for host in hosts]
+    minting = [f"create a token for {host}" for host in hosts]
     if module.check_mode:
         empty = {host: {"token": "", "token_id": ""} for host in hosts}
         module.exit_json(changed=True, changes=minting, tokens=empty, ca_cert_hash="", certificate_key="")

@@ -8,9 +8,9 @@ DOCUMENTATION = r"""
 module: kubeconfig_file
 short_description: Write the kubeconfig of one cluster to a file of the control machine
 description:
-  - Writes a file that holds this cluster alone, or merges the cluster into one that holds others, as C(kubectl config)
+  - Writes a file with only this cluster, or merges the cluster into one with others, as C(kubectl config)
     does, under the lock that kubectl takes. What was there before is kept under another name.
-  - A missing folder is created for its owner alone; a folder that exists is left as it is.
+  - A missing folder is created with mode 0700; an existing one is left unchanged.
   - Runs on the control machine, with the Python that runs Ansible. Shows no diff, as the content is secret.
 author: [The maintainers]
 options:
@@ -18,7 +18,7 @@ options:
   cluster: {description: The cluster's name., type: str, required: true}
   content: {description: "The kubeconfig as kubeadm writes it. Without it, O(source) is read.", type: str}
   source:
-    description: The cluster's own kubeconfig in the state directory; its copies lie beside it.
+    description: The cluster's own kubeconfig in the state directory; copies are kept next to it.
     type: path
     required: true
   merge: {description: Whether other clusters in the file stay., type: bool, default: true}
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-backup: {description: "Where the former file is kept, empty when there is none", returned: success, type: str}
+backup: {description: "Where the former file is kept, empty if there is none", returned: success, type: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib

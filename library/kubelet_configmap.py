@@ -18,7 +18,7 @@ options:
       removed from the inventory later is removed from the cluster as well."
     type: str
     required: true
-  former: {description: The text that O(text) was made of. Any other is refused., type: str, required: true}
+  former: {description: The text that O(text) was derived from. Any other is refused., type: str, required: true}
   fields: {description: "What differs, in words", type: list, elements: str, default: []}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
@@ -69,7 +69,7 @@ def bring(api: KubeApi, text: str, declared: str, former: str, *, check_mode: bo
     if there == text and annotation == declared:
         return False
     if there not in (former, text):
-        raise KubeError("ConfigMap kube-system/kubelet-config was changed while this run was on; run the same again")
+        raise KubeError("ConfigMap kube-system/kubelet-config was changed during this run: run the same command again")
     if not check_mode:
         metadata = {"annotations": {DECLARED: declared}, "resourceVersion": found["metadata"]["resourceVersion"]}
         api.patch(KUBELET_CONFIGMAP, {"metadata": metadata, "data": {"kubelet": text}})

@@ -10,8 +10,8 @@ short_description: Write the cluster's kubelet configuration to this host
 description:
   - Lets kubeadm write C(/var/lib/kubelet/config.yaml) from ConfigMap C(kube-system/kubelet-config) and the host's
     patches, restarts the kubelet where the file changed, and returns when the node has reported that it is Ready.
-  - Where the kubelet does not get ready with it, the former file is put back, the kubelet is restarted, and the module
-    fails with what the kubelet logged. With C(throttle) of 1 no host is lost, as those after one that failed are not
+  - If the kubelet does not become ready with it, the former file is restored, the kubelet is restarted, and the module
+    fails with the end of the kubelet's log. With C(throttle) of 1 hosts after one that failed are not
     tried (plugins/action/kubelet_rollout.py).
 author: [The maintainers]
 options:
@@ -22,7 +22,7 @@ options:
     elements: dict
     default: []
   fields: {description: "What differs, in words", type: list, elements: str, default: []}
-  timeout: {description: Seconds for the node to get ready, type: int, default: 120}
+  timeout: {description: Seconds until the node must be ready, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+kubelet_journal: {description: The end of its log, returned: when it is not healthy, type: list, elements: str}
 faults:
   description: Why the host is refused, or kubeadm writes no file, in the form that docs/events.md describes.
   returned: failure
@@ -103,7 +103,7 @@ class Rollout:
             outcome = "the former configuration is back" + (f", and {again}" if again else " and the node is Ready")
             self.module.fail_json(
                 msg=f"with {', '.join(self.options['fields'])}: {kubeadm.kubelet_cause(journal) or detail}; {outcome}",
-                remedy="correct cluster_kubelet_config or node_patches, and run the same again",
+                remedy="correct cluster_kubelet_config or node_patches, and run the same command again",
                 kubelet_journal=journal,
             )
         self.module.exit_json(changed=True, changes=words)

@@ -10,7 +10,7 @@ short_description: Refuse hosts that cannot be added to the cluster
 description:
   - Runs on the control plane host and asks the API once, however many nodes there are.
   - Refuses a host that is a node already and is Ready; one whose join was interrupted may continue.
-  - With O(identities), refuses a host that has its machine-id, product_uuid or name in common with another node.
+  - With O(identities), refuses a host that has the same machine-id, product_uuid or name as another node.
 author: [Yunkube]
 options:
   hosts: {description: Names of the hosts to add, type: list, elements: str, required: true}
@@ -46,7 +46,7 @@ EXAMPLES = r"""
   run_once: true
 """
 RETURN = r"""
-nodes: {description: Names of the nodes that are there, returned: success, type: list, elements: str}
+nodes: {description: Names of the existing nodes, returned: success, type: list, elements: str}
 faults:
   description: Hosts that are refused, in the form that docs/events.md describes.
   returned: failure
@@ -66,7 +66,7 @@ from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Fault, Report
 SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
 RENEW = {
     "machine_id": "empty /etc/machine-id, run systemd-machine-id-setup and reboot",
-    "product_uuid": "give the virtual machine a UUID of its own",
+    "product_uuid": "give the virtual machine its own UUID",
 }
 
 
@@ -74,7 +74,7 @@ def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Fau
     """Return a fault for each host that is a Ready node."""
     ready = {node["metadata"]["name"] for node in nodes if condition(node, "Ready").get("status") == "True"}
     remedy = "nothing is to be added; `up` brings it to what the inventory says"
-    return [Fault("member", f"is a node of {cluster} already", remedy, host) for host in hosts if host.lower() in ready]
+    return [Fault("member", f"is already a node of {cluster}", remedy, host) for host in hosts if host.lower() in ready]
 
 
 def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Fault]:
@@ -109,7 +109,7 @@ def main() -> None:
     try:
         nodes = KubeApi.from_file().items("/api/v1/nodes")
     except KubeError as error:
-        module.fail_json(msg=f"there is no cluster {cluster} to add to: {error}; make it first: `up`", kind="config")
+        module.fail_json(msg=f"there is no cluster {cluster} to add to: {error}; create it first: `up`", kind="config")
     identities = module.params["identities"]
     faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
     if faults:

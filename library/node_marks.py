@@ -9,7 +9,7 @@ module: node_marks
 short_description: Set the labels and taints that are declared for nodes
 description:
   - Sets labels and taints that are missing or different, and removes those that were declared before and no longer are.
-    Those of others stay.
+    Others stay.
   - Runs on a host of the control plane, for all nodes in one call.
 author: [The maintainers]
 options:

@@ -8,31 +8,31 @@ DOCUMENTATION = r"""
 module: node_removal
 short_description: Drain nodes, and delete them
 description:
-  - Runs on the control plane host. In state C(drained) it first judges all the hosts, and changes nothing when one of
-    them must stay. Then C(kubectl drain) lets the pods of each node leave, as their disruption budgets allow. Pods
-    that do not leave in time fail the module, and the node takes pods again.
-  - Of a master it then removes the member of etcd, one after the other - a snapshot is saved before, and the other
-    members are healthy after. So the host can be reset without costing etcd its quorum. A member is found by its
+  - Runs on the control plane host. In state C(drained) it first checks all the hosts, and changes nothing if one of
+    them must stay. Then C(kubectl drain) evicts the pods of each node, as their disruption budgets allow. If pods
+    are not evicted in time, the module fails, and the node accepts pods again.
+  - For masters it then removes the etcd members, one after the other - a snapshot is saved before, and the other
+    members must be healthy after. So the host can be reset without costing etcd its quorum. A member is found by its
     host's name or address, also when its node was deleted.
   - In state C(absent) the nodes are deleted. Hosts that are dead are not drained.
 author: [Yunkube]
 options:
   hosts: {description: Names of the hosts, type: list, elements: str, required: true}
-  state: {description: How far to go, type: str, choices: [drained, absent], required: true}
-  objections: {description: "What M(host_teardown) found against it on each host.", type: dict, default: {}}
-  addresses: {description: Where each host of the inventory is reached. Empty - its name, type: dict, required: true}
+  state: {description: The state to reach, type: str, choices: [drained, absent], required: true}
+  objections: {description: "Why M(host_teardown) would refuse each host.", type: dict, default: {}}
+  addresses: {description: Address of each host of the inventory. Empty - its name, type: dict, required: true}
   ports: {description: The port of SSH of each, type: dict, required: true}
   control_plane_host: {description: The master that all others reach the API at, type: str, required: true}
   force:
-    description: Delete pods that no controller would replace, and those that a disruption budget keeps after the time.
+    description: Delete pods without a controller, and those that a disruption budget keeps after O(timeout).
     type: bool
     default: false
   delete_emptydir_data:
-    description: Evict pods although their emptyDir, hostPath and node-local volumes do not go with them.
+    description: Evict pods although they lose their emptyDir, hostPath and node-local volumes.
     type: bool
     default: false
-  dead: {description: The hosts do not answer; they are deleted without being drained, type: bool, default: false}
-  timeout: {description: Seconds for the pods of one host to leave, type: int, default: 120}
+  dead: {description: The hosts are unreachable; they are deleted without being drained, type: bool, default: false}
+  timeout: {description: Seconds until the pods of one host must be evicted, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
@@ -104,7 +104,7 @@ def faults(
         if (is_master(nodes.get(host.lower(), {})) or host.lower() in members) and not remaining:
             found.append(Fault("last master", "is the last master", "remove the whole cluster: `down`", host))
         elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
-            message = f"holds the address that all hosts reach the API at, {options['endpoint']}"
+            message = f"has the address at which all hosts reach the API,  {options['endpoint']}"
             remedy = "it must stay as long as the cluster's endpoint is on it, and not on a load balancer"
             found.append(Fault("endpoint", message, remedy, host))
         elif host == options["control_plane_host"]:
@@ -116,7 +116,7 @@ def faults(
             found.append(Fault("inventory", "is not in the inventory", remedy, host))
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
-            found.append(Fault("no node", f"is no node of {options['cluster']}", f"there are: {names}", host))
+            found.append(Fault("no node", f"is not a node of {options['cluster']}", f"there are: {names}", host))
         elif options["dead"]:
             address, port = place_of(host, options, nodes.get(host.lower(), {}))
             if answers(address, port):

@@ -8,13 +8,13 @@ DOCUMENTATION = r"""
 module: pod_cidrs
 short_description: Read the range of pod addresses of each node
 description:
-  - Runs on a host of the control plane and asks the API once; while a node that has just joined has no addresses for
-    its pods yet, some times more.
+  - Runs on a host of the control plane and queries the API once, or again while a node that has just joined has no
+    range for its pods yet.
 author: [The maintainers]
 options:
-  timeout: {description: Seconds to wait for the addresses of nodes that have just joined., type: int, default: 30}
+  timeout: {description: Seconds to wait for the ranges of nodes that have just joined., type: int, default: 30}
   without:
-    description: Names of nodes that are left out, as they leave the cluster.
+    description: Names of nodes to leave out, because they leave the cluster.
     type: list
     elements: str
     default: []
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 nodes:
-  description: "By name of the node, C({cidr, address}); C(cidr) is empty for one that was given none."
+  description: "By name of the node, C({cidr, address}); C(cidr) is empty if the node has none."
   returned: success
   type: dict
 faults:

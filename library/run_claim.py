@@ -1,14 +1,14 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Claim the cluster for a run, or give the claim back."""
+"""Claim the cluster for a run, or release the claim."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: run_claim
-short_description: Claim the cluster for a run, or give the claim back
+short_description: Claim the cluster for a run, or release the claim
 description:
-  - Runs on the control plane host, and is for runs whose own modules there do not do it (see host/run_lock.py).
+  - Runs on the control plane host, for runs whose own modules there do not claim it (see host/run_lock.py).
   - Runs of other control machines are refused as long as the claim is there and has not expired.
 author: [Yunkube]
 options:

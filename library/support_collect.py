@@ -8,11 +8,11 @@ DOCUMENTATION = r"""
 module: support_collect
 short_description: Gather logs, states and files of a host for a support bundle
 description:
-  - Only reads. Every part is cut to its end, so that the whole stays small. Keys, tokens and Secrets are not read.
+  - Only reads. Only the end of a long part is kept, so that all stays small. Keys, tokens and Secrets are not read.
 author: [The maintainers]
 options:
   master: {description: Whether to ask the API as well., type: bool, required: true}
-  limit: {description: Bytes of each part; of a longer one the end is taken., type: int, default: 131072}
+  limit: {description: Bytes of each part; of a longer one only the end is kept., type: int, default: 131072}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """

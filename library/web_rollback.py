@@ -14,10 +14,10 @@ author: [Yunkube]
 options:
   name: {description: The service., type: str, required: true}
   namespace: {description: Its namespace., type: str, default: default}
-  timeout: {description: Seconds for its pods to run., type: int, default: 180}
+  timeout: {description: Seconds until its pods must run., type: int, default: 180}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
-  kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  kubeconfig: {description: The kubeconfig for the API, type: path, default: /etc/kubernetes/admin.conf}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full}
@@ -34,7 +34,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-table: {description: "The service, and the image that it has now", returned: success, type: list, elements: dict}
+table: {description: "The service and its current image", returned: success, type: list, elements: dict}
 faults:
   description: Why the service does not run, in the form that docs/events.md describes; C(host) is namespace/name.
   returned: failure
@@ -152,8 +152,10 @@ def main() -> None:
     except KubeError as error:
         module.fail_json(msg=str(error), status=error.status)
     images = [", ".join(web_service.images_of(one)) for one in (found, manifest)]
-    words = f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to what it was before, with {images[1]}"
-    changes = [f"take web service {name} back {words}"]
+    words = (
+        f"from {images[0]} to {images[1]}" if images[0] != images[1] else f"to its previous version, with {images[1]}"
+    )
+    changes = [f"roll web service {name} back {words}"]
     if faults:
         module.fail_json(**Report(faults).as_failure(), changed=True, changes=changes)
     row = {

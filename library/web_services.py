@@ -10,8 +10,8 @@ short_description: Deploy, change and remove web services
 description:
   - Applies every declared service on the API server's side and waits until its pods answer, and until no ready node
     refuses its node port; one that still does is in RV(notices). What it applied before and is no longer declared is
-    removed or kept, as O(prune) says. What others made is never touched.
-  - A Deployment is rolled by the cluster, a ReplicationController by this module, pod by pod.
+    removed or kept, as O(prune) says. Other objects are never touched.
+  - The cluster rolls out a Deployment; this module rolls out a ReplicationController, pod by pod.
   - Pods whose image is in the cluster's registry get a Secret to pull with; its password is read from the API here.
   - Fails with a line for each service that does not run, saying why and what to do.
 author: [Yunkube]
@@ -28,7 +28,7 @@ options:
         description: In place of O(services[].image), files with manifests. The action plugin reads them.
         type: list
         elements: str
-      namespace: {description: Where it is; made when it is not there., type: str, default: default}
+      namespace: {description: Its namespace; created if it does not exist., type: str, default: default}
       kind:
         description: The controller of its pods.
         type: str
@@ -36,11 +36,11 @@ options:
         default: Deployment
       replicas: {description: How many pods., type: int, default: 2}
       port: {description: The port on which the program listens., type: int, default: 8080}
-      node_port: {description: The port on which every host answers for it., type: int}
+      node_port: {description: The node port, on which every host answers., type: int}
       cpu: {description: The CPU request of a pod., type: str, default: 500m}
       memory: {description: The memory request and limit of a pod., type: str, default: 600Mi}
       pull_policy:
-        description: When a node asks the registry.
+        description: When a node pulls the image.
         type: str
         choices: [IfNotPresent, Always, Never]
         default: IfNotPresent
@@ -58,26 +58,26 @@ options:
           secret: {description: A Secret's name., type: str}
           config_map: {description: A ConfigMap's name., type: str}
       probe:
-        description: How to know that a pod works.
+        description: How to check that a pod works.
         type: dict
         default: {}
         suboptions:
-          path: {description: "Asked for by HTTP. Empty: that it listens is enough.", type: str, default: ""}
-          startup_seconds: {description: How long the program may take to start., type: int, default: 60}
+          path: {description: "The path of an HTTP probe. Empty: an open port is enough.", type: str, default: ""}
+          startup_seconds: {description: Seconds until the program must have started., type: int, default: 60}
       resources:
         description: Manifests in place of all that, from the action plugin; image is empty then.
         type: list
         elements: dict
         default: []
   registry_secret:
-    description: namespace/name of the registry's login; it may not be there.
+    description: namespace/name of the registry's login; it may be missing.
     type: str
     default: registry/registry-login
   prune:
     description:
-      - What becomes of objects that are no longer declared. C(keep) keeps them and warns. C(services) removes them, but
-        for PersistentVolumeClaims, PersistentVolumes, CustomResourceDefinitions and Namespaces. C(data) removes those,
-        too; a Namespace only when nothing of others is in it.
+      - What to do with objects that are no longer declared. C(keep) keeps them and warns. C(services) removes them,
+        except for PersistentVolumeClaims, PersistentVolumes, CustomResourceDefinitions and Namespaces. C(data) removes
+        those, too; a Namespace only if it contains nothing else.
     type: str
     choices: [keep, services, data]
     default: keep
@@ -85,10 +85,10 @@ options:
     description: Fail before the first change, with C(kind) C(removals), when anything would be removed.
     type: bool
     default: false
-  timeout: {description: Seconds for all services to run., type: int, default: 180}
+  timeout: {description: Seconds until all services must run., type: int, default: 180}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
-  kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  kubeconfig: {description: The kubeconfig for the API, type: path, default: /etc/kubernetes/admin.conf}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}

@@ -15,12 +15,13 @@ Results = dict[str, Any]
 HEAD = """\
 # Numbers
 
-Written by `bench/run`; each line is measured again by its command. Seconds are the middle of several runs, with
-the least and the greatest in brackets. Controller and hosts share one machine.
+Written by `bench/run`; the command of each row repeats its measurement. Times are the median of several runs, with
+the minimum and maximum in brackets. The control machine and the hosts are one machine.
 
-The floor (`bench/floor`) is a plain shell script that makes the same hosts, cluster and proof of the same artifacts,
-checks nothing and can do nothing else: the ratio says what everything that Yunkube adds costs. The floor pushes its
-artifacts over SSH, as one does by hand, where Yunkube's hosts fetch theirs; in `floor_http` they fetch too.
+The floor (`bench/floor`) is a plain shell script that creates the same hosts and the same cluster from the same
+artifacts and tests it, without any checks or other features: the ratio shows what all that Yunkube adds costs.
+The floor copies its artifacts over SSH, as one would by hand, while Yunkube's hosts download theirs; in `floor_http`
+its hosts do, too.
 
 | figure | target | measured | holds | command | date | machine |
 |---|---|---|---|---|---|---|

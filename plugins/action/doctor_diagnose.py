@@ -87,7 +87,7 @@ def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) 
         if facts := (result or {}).get("facts"):
             known.append(from_json(HostFacts, facts))
         else:
-            said = str((result or {}).get("msg") or "it was not asked").strip().splitlines()
+            said = str((result or {}).get("msg") or "it was not queried").strip().splitlines()
             known.append(HostFacts(name, master=name in masters, unreachable=said[-1]))
     answers = [from_json(ClusterFacts, result["facts"]) for result in clusters if (result or {}).get("facts")]
     chosen = next((one for one in answers if one.answers), answers[0] if answers else ClusterFacts())

@@ -20,9 +20,9 @@ if t.TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[2]
 
 REMEDIES = {
-    "hostname": "give each its own with hostnamectl set-hostname",
+    "hostname": "set a different one on each with hostnamectl set-hostname",
     "machine_id": "empty /etc/machine-id and run systemd-machine-id-setup on all but one, then reboot them",
-    "product_uuid": "give each virtual machine a UUID of its own",
+    "product_uuid": "give each virtual machine its own UUID",
 }
 NAMES = {"hostname": "hostname", "machine_id": "machine-id", "product_uuid": "product_uuid"}
 

@@ -30,4 +30,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if self._task.args.get("state") != "absent":
             return {"changed": False, "tokens": {}, "msg": reason}
         hosts = ", ".join(self._task.args["hosts"])
-        return {"changed": False, "warnings": [f"the tokens of {hosts} are good until they expire: {reason}"]}
+        return {"changed": False, "warnings": [f"the tokens of {hosts} stay valid until they expire: {reason}"]}

@@ -25,7 +25,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         failed = Path(constants.DEFAULT_LOCAL_TMP, "kubelet_rollout")  # the run's own folder, shared by its processes
         if failed.exists():
             reason = f"not tried: {failed.read_text()} failed with the same configuration"
-            return result | {"failed": True, "msg": reason, "remedy": "run the same again when that is corrected"}
+            return result | {"failed": True, "msg": reason, "remedy": "correct that, then run the same command again"}
         result |= self._execute_module(task_vars=task_vars)
         if result.get("failed"):
             failed.write_text(str((task_vars or {})["inventory_hostname"]))

@@ -185,7 +185,7 @@ def _find_inventory(inventory: str, root: Path) -> Path:
         if path.exists():
             return path
     there = sorted(f"inventory/{path.name}" for path in (root / "inventory").glob("*") if path.is_dir())
-    hint = f"there are: {', '.join(there)}" if there else "make one: see README.md"
+    hint = f"there are: {', '.join(there)}" if there else "create one: see README.md"
     raise DeployError(f"no inventory at {inventory}", hint)
 
 

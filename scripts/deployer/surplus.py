@@ -53,7 +53,7 @@ def without_surplus(request: Request, cluster: Cluster) -> tuple[Request, Exit]:
     if not request.yes and not sys.stdin.isatty():
         raise DeployError(
             f"{listed(names)}: more than declared; cloud up would drain them and release their instances",
-            "add --yes to go on without a question, or declare them",
+            "add --yes to skip the confirmation, or declare them",
         )
     known = {str(node["metadata"]["name"]) for node in nodes}
     leaving = tuple(name for name in names if name in known)

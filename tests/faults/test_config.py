@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fault in cluster.yml is told with its line and its remedy, before anything is made."""
+"""A fault in cluster.yml is reported with its line and its remedy, before anything is created."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def test_what_down_removes_must_be_right(bare: Lab) -> None:
     write(bare, "teardown_paths: [/var, 7]")
     result = bare.deploy("down --yes")
     assert result.code == 2, result.errors
-    assert "/var is a folder of the system" in result.faults
+    assert "/var is a system folder" in result.faults
     assert "teardown_paths[1]" in result.errors
     assert "cluster_pod_cird" not in result.faults

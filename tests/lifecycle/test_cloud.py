@@ -131,7 +131,7 @@ def test_a_plan_says_what_it_would_make_and_cost(cloud: CloudLab) -> None:
     result = cloud.deploy("cloud plan")
     assert result.code == 5, result.errors
     words = json.dumps(result.summary["plan"])
-    assert "make host master-1" in words
+    assert "create host master-1" in words
     assert "an hour" in words
     assert cloud.account.left() == {}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts come into a cluster and leave it, and the others do not notice."""
+"""Hosts join a cluster and leave it, without effect on the others."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
 def test_what_cannot_be_added_is_told_in_a_line_with_2(lab: Lab) -> None:
     again = lab.deploy("add", "node2")
     assert again.code == 2, again.errors
-    assert "node2: is a node of members already" in again.errors.replace("member: ", "")
+    assert "node2: is already a node of members" in again.errors.replace("member: ", "")
     unknown = lab.deploy("add", "node22")
     assert unknown.code == 2
     assert "node22 is not in" in unknown.errors
@@ -136,7 +136,7 @@ def test_hosts_that_must_stay_are_told_at_once_with_2(lab: Lab) -> None:
     result = lab.deploy("remove", "master1", "node9", "--yes")
     assert result.code == 2, result.errors
     assert "is the last master" in result.faults
-    assert "is no node of members" in result.faults
+    assert "is not a node of members" in result.faults
     assert set(nodes(lab)) == {"master1", "node1", "node2"}
 
 

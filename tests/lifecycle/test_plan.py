@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan says in words what would be done to each host, and does nothing: on bare, half-installed and live hosts.
+"""A plan lists what would be done to each host, and changes nothing: on bare, half-installed and live hosts.
 
 The tests follow each other on the same two hosts.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Status tells how the cluster is and what differs on its hosts, by name, and says so by its exit code.
+"""Status reports the state of the cluster and what differs on its hosts, and sets its exit code.
 
 The tests follow each other on the same three hosts.
 """

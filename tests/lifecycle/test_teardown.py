@@ -259,7 +259,7 @@ def test_a_cluster_without_a_record_is_refused_on_every_host(lab: Lab) -> None:
     finally:
         lab.run("node2", "mv /root/before.json /var/lib/yunkube/")
     assert result.code == 3, result.errors
-    assert "node2: other cluster: is a member of a cluster that Yunkube did not make" in result.faults
+    assert "node2: other cluster: is a member of a cluster that Yunkube did not create" in result.faults
     assert "--adopt" in result.faults
     for host in HOSTS:
         assert lab.succeeds(host, "systemctl is-active kubelet")
@@ -346,7 +346,7 @@ def test_a_host_whose_record_is_lost_is_adopted_when_it_is_agreed_to(
 ) -> None:
     lab.run("node2", "cd /var/lib/yunkube; cp changes.json /root/; mv before.json /root/")
     known = (lab.state / "id").read_text()
-    assert "is a member of a cluster that Yunkube did not make" in down(lab).faults
+    assert "is a member of a cluster that Yunkube did not create" in down(lab).faults
     code, text = typed(lab, "n\n", "down", "--adopt")
     assert code == 2
     assert "  remove /etc/kubernetes\n" in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web services as a user declares them: deployed, changed under load, taken back, removed; and told why not."""
+"""Web services as a user declares them: deployed, changed under load, rolled back, removed; failures explained."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_service_is_planned_then_answers_on_every_host(lab: Lab) -> None:
     plan = run(lab, "plan", WEB)
     assert plan.code == 5, plan.errors
     words = [word for words in plan.summary["plan"].values() for word in words]
-    assert words == ["make Service default/web", f"make Deployment default/web ({IMAGE}:1)"]
+    assert words == ["create Service default/web", f"create Deployment default/web ({IMAGE}:1)"]
     apply(lab, WEB)
     for host in (11, 21, 22):
         assert json.loads(load.ask(f"http://{lab.network}.{host}:{PORT}/who"))["version"] == "1"

@@ -127,7 +127,7 @@ def test_a_machine_without_the_clusters_id_takes_its_hosts_for_no_empty_account(
     ("change", "words"),
     [
         ({"public_key_file": "/nowhere/id.pub"}, "/nowhere/id.pub cannot be read"),
-        ({"admin_cidrs": []}, "no network may reach the hosts by SSH"),
+        ({"admin_cidrs": []}, "no network may reach the hosts over SSH"),
         ({"cluster_id": ""}, "cluster_id is empty"),
     ],
     ids=lambda one: str(one)[:20],
@@ -165,9 +165,7 @@ def test_what_is_left_fails_with_a_list(
     quick.state["groups"]["sg-theirs"] = {**next(iter(quick.state["groups"].values())), "Tags": {}, "rules": []}
     monkeypatch.setattr("ansible.module_utils.yunkube.cloud.removal.PATIENCE", 0)
     _, result = run(alicloud_hosts.main, {**given, "state": "absent"}, monkeypatch, capsys)
-    assert result["msg"].startswith(
-        f"still there, and what costs money still does: VPC yunkube-prod ({vpc}): DeleteVpc"
-    )
+    assert result["msg"].startswith(f"not removed, and may still cost money: VPC yunkube-prod ({vpc}): DeleteVpc")
     assert quick.left() == {"vpcs": [vpc], "groups": ["sg-theirs"]}
 
 
@@ -281,7 +279,7 @@ def play(account: Account, folder: Path, *arguments: str) -> str:
 
 
 def test_the_role_makes_hosts_once_and_removes_them(quick: Account, tmp_path: Path) -> None:
-    assert "make host node-2, ecs.g7.large" in play(quick, tmp_path, "--check", "--diff")
+    assert "create host node-2, ecs.g7.large" in play(quick, tmp_path, "--check", "--diff")
     assert quick.left() == {}
     assert "changed=1" in play(quick, tmp_path)
     assert len(quick.left()["instances"]) == 3

@@ -72,7 +72,7 @@ def test_each_node_gets_a_route_and_a_second_run_changes_nothing(account: Accoun
     add_route(account, SYSTEM, "0.0.0.0/0", "ngw-1")
     first = module(nodes(3))
     assert (first["changed"], len(first["changes"])) == (True, 3)
-    assert first["changes"][0] == "make the route 10.244.1.0/24 to node-1 (i-1) in vtb-system"
+    assert first["changes"][0] == "create the route 10.244.1.0/24 to node-1 (i-1) in vtb-system"
     assert hops_of(account, SYSTEM) == {"100.64.0.0/10": "", "0.0.0.0/0": "ngw-1", **hops(3)}
     assert {one["Status"] for one in account.state["routes"].values()} == {"Available"}
     made = next(one for one in account.state["routes"].values() if one["DestinationCidrBlock"] == "10.244.1.0/24")
@@ -99,7 +99,7 @@ def test_check_mode_says_what_would_be_done(account: Account, module: Module) ->
     assert written(account) == []
     assert planned["changes"] == [
         "delete the route 10.244.9.0/24 to i-9 (i-9) in vtb-system",
-        "make the route 10.244.1.0/24 to node-1 (i-1) in vtb-system",
+        "create the route 10.244.1.0/24 to node-1 (i-1) in vtb-system",
     ]
     assert planned["diff"] == {
         "before": "10.244.9.0/24 to i-9 (i-9) in vtb-system\n",
@@ -116,7 +116,7 @@ def test_the_route_of_a_node_that_is_gone_goes(account: Account, module: Module)
 
 def test_a_node_on_another_instance_gets_its_route_there(account: Account, module: Module) -> None:
     add_route(account, SYSTEM, "10.244.1.0/24", "i-old", MINE)
-    assert [words.split()[0] for words in module(nodes(1))["changes"]] == ["delete", "make"]
+    assert [words.split()[0] for words in module(nodes(1))["changes"]] == ["delete", "create"]
     assert hops_of(account, SYSTEM) == hops(1)
 
 
@@ -132,8 +132,8 @@ def test_a_route_of_others_for_the_same_addresses_is_a_fault_before_the_first_wr
         [fault] = failed["faults"]
         assert fault["host"] == "node-1"
         assert failed["msg"] == (
-            f"node-1: routes: the route {cidr} to i-1 (i-1) in vtb-system is not the cluster's and takes its pods' "
-            f"10.244.1.0/24; delete it ({identity}), or see who writes it"
+            f"node-1: routes: the route {cidr} to i-1 (i-1) in vtb-system is not the cluster's and takes the traffic "
+            f"to its pods in 10.244.1.0/24; delete it ({identity}), or find out what creates it"
         )
     assert written(account) == []
 
@@ -177,7 +177,7 @@ def test_the_quota_is_counted_before_the_first_write(account: Account, module: M
     add_route(account, SYSTEM, "10.244.99.0/24", "i-9", MINE)  # goes, and makes room
     account.quota["routes"] = 4
     failed = module(nodes(2), quota=4)
-    assert failed["msg"].startswith("vtb-system: routes: would hold 5 custom routes, and 4 are allowed; raise")
+    assert failed["msg"].startswith("vtb-system: routes: would have 5 custom routes, and 4 are allowed; raise")
     assert written(account) == []
     assert len(module(nodes(1), quota=4)["changes"]) == 2
 
@@ -215,7 +215,9 @@ def test_what_keeps_routes_from_being_made_is_said_at_once(account: Account, mod
     assert "no instance of the cluster has its address 10.0.0.99" in failed["msg"]
     add_switch(account, "vsw-7", "10.244.0.0/20")
     failed = module(nodes(1))
-    assert failed["msg"].startswith("node-1: routes: its pods' 10.244.1.0/24 meets the vSwitch vsw-7, 10.244.0.0/20; ")
+    assert failed["msg"].startswith(
+        "node-1: routes: its pod range 10.244.1.0/24 overlaps the vSwitch vsw-7, 10.244.0.0/20; "
+    )
     assert written(account) == []
 
 
@@ -280,7 +282,7 @@ def test_a_route_that_is_accepted_and_never_comes_is_told(
     account.route_seconds = 10**6
     failed = module(nodes(1))
     assert failed["failed"]
-    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system is Creating for more than 2 s" in failed["msg"]
+    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system has been Creating for more than 2 s" in failed["msg"]
 
 
 def test_a_hundred_hosts_with_nothing_to_do_are_few_calls(account: Account, module: Module) -> None:
@@ -294,7 +296,7 @@ def test_a_hundred_hosts_with_nothing_to_do_are_few_calls(account: Account, modu
 def test_a_plan_is_made_of_what_there_is_alone() -> None:
     found = routes.Found(["vtb-1"], [], "vpc-1", {"10.0.0.1": "i-1"})
     assert routes.plan([Node("a", "10.244.0.0/24", "10.0.0.1")], found, ID).words == [
-        "make the route 10.244.0.0/24 to a (i-1) in vtb-1"
+        "create the route 10.244.0.0/24 to a (i-1) in vtb-1"
     ]
-    with pytest.raises(RoutesError, match="would hold 1 custom routes, and 0 are allowed"):
+    with pytest.raises(RoutesError, match="would have 1 custom routes, and 0 are allowed"):
         routes.plan([Node("a", "10.244.0.0/24", "10.0.0.1")], found, ID, quota=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A build makes the same bytes of the same lock, and takes of the packages what is needed."""
+"""The same lock builds the same bytes, with only the packages that are needed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle is whole, or says which of its files is not."""
+"""A bundle is complete, or the check lists its missing and damaged files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_packages_other_than_pinned_are_told_of() -> None:
     assert in_words([]) == []
     (line,) = in_words({(old, new), (old._replace(name="perl"), None)})
     assert line.startswith(
-        "take newer packages than are pinned, as Debian's archive has those no more (make packages-lock)"
+        "use newer packages, because Debian's archive no longer has the pinned ones (make packages-lock)"
     )
     assert line.endswith(": nginx 1.22-2 for 1.22-1, perl (none) for 1.22-1")
 

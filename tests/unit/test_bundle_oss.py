@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts fetch the bundle from a bucket by addresses that last for an hour, and that nobody else gets to see."""
+"""Hosts fetch the bundle from a bucket by signed addresses, which last an hour and appear in no output."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_an_address_that_has_expired_is_made_again_by_the_next_run(cloud: FakeOs
     cloud.late = timedelta(minutes=61)
     text = refused(tmp_path, addresses)
     assert "HTTP 403 AccessDenied: Request has expired." in text
-    assert "run the same again, which signs new addresses; they last for an hour" in text
+    assert "run the same command again, which signs new addresses" in text
 
 
 def test_an_address_gives_one_file_and_only_as_long_as_it_says(cloud: FakeOss, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_other_content_is_not_installed(cloud: FakeOss, tmp_path: Path) -> None:
     cloud.buckets["shop-bundles"][KEY] = CONTENT[::-1]
     text = refused(tmp_path, signed(cloud, program(tmp_path / "kubelet")))
     assert "is damaged" in text
-    assert "run the same again, which compares what the bucket has with the bundle" in text
+    assert "run the same command again, which compares what the bucket has with the bundle" in text
 
 
 def test_a_host_that_does_not_trust_the_bucket_gets_nothing(

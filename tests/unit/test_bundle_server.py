@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server gives files of bundles by their digest, to whoever asks, nothing else, and while a run needs it."""
+"""The server serves bundle files by their digest, nothing else, and only while a run needs it."""
 
 from __future__ import annotations
 

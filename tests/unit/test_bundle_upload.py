@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle gets into a bucket once, whole, and beside everything else that is there."""
+"""The bundle is uploaded to a bucket once and completely, without touching other objects."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_plan_says_how_much_and_writes_nothing(cloud: FakeOss, upload: t.Calla
 def test_a_plan_without_a_bundle_asks_nobody(cloud: FakeOss, upload: t.Callable[..., Json], manifest: Path) -> None:
     manifest.unlink()
     told = upload(_ansible_check_mode=True)
-    assert told["changes"] == ["upload the bundle to oss://shop-bundles once it is made"]
+    assert told["changes"] == ["upload the bundle to oss://shop-bundles once it is built"]
     assert cloud.log == []
 
 
@@ -206,7 +206,7 @@ def faults() -> t.Iterator[tuple[str, t.Callable[[FakeOss], None], Json, str, st
         lambda cloud: cloud.keys.update({KEY_ID: (SECRET, "token")}),
         {},
         "SecurityTokenExpired",
-        "the token of STS has expired: get new credentials",
+        "the STS token has expired: get new credentials",
     )
     for action in ("ListObjects", "PutObject", "GetObject"):
         remedy = f"allow oss:{action} to this user in RAM"

@@ -153,7 +153,7 @@ def test_wrong_credentials_are_told_apart(cloud: FakeCloud) -> None:
     with pytest.raises(CloudError, match="the secret does not belong to the access key") as wrong:
         make(cloud, secret="wrong").call("ecs", "DescribeRegions")
     assert "server string" not in str(wrong.value)
-    with pytest.raises(CloudError, match="the token of STS does not belong"):
+    with pytest.raises(CloudError, match="the STS token does not belong"):
         make(cloud, token="old").call("ecs", "DescribeRegions")
     cloud.keys = {}
     with pytest.raises(CloudError, match="the access key does not exist or is disabled"):
@@ -207,5 +207,5 @@ def test_what_the_sdk_does_not_understand_is_an_error_like_others(cloud: FakeClo
         client.call("vpc", "DescribeVpcs")
     cloud.actions["DescribeVpcs"] = lambda _: {}
     cloud.page = b"<html>Log in</html>"
-    with pytest.raises(CloudError, match="the answer is no JSON"):
+    with pytest.raises(CloudError, match="the answer is not JSON"):
         client.call("vpc", "DescribeVpcs")

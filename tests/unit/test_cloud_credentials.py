@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where credentials of Alibaba Cloud come from, and what is said where there are none."""
+"""Where Alibaba Cloud credentials are read from, and the message if there are none."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_credentials_that_end_soon_are_not_fresh(metadata: str, monkeypatch: pyt
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIa"}, "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not: set both"),
         ({"ALICLOUD_SECRET_KEY": "canary-9"}, "ALICLOUD_SECRET_KEY is set and ALICLOUD_ACCESS_KEY is not"),
         ({"ALICLOUD_SHARED_CREDENTIALS_FILE": "/dev/null/none"}, "/dev/null/none: does not exist"),
-        ({"HOME": "/nonexistent"}, "no credentials of Alibaba Cloud: .* export ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        ({"HOME": "/nonexistent"}, "no credentials for Alibaba Cloud: .* export ALIBABA_CLOUD_ACCESS_KEY_ID"),
     ],
 )
 def test_what_is_missing_is_named(
@@ -133,9 +133,9 @@ def test_what_is_missing_is_named(
         (PROFILES, "nobody", 0o600, "has no profile nobody: set ALIBABA_CLOUD_PROFILE to one of half, prod, role"),
         (PROFILES, "half", 0o600, "profile half: has no sts_token"),
         (PROFILES, "sso", 0o600, "mode CloudSSO is not supported"),
-        ("{", "", 0o600, "is no profile file"),
-        ([], "", 0o600, "is no profile file"),
-        ({"profiles": [{"mode": "AK"}]}, "", 0o600, "is no profile file"),
+        ("{", "", 0o600, "not a profile file"),
+        ([], "", 0o600, "not a profile file"),
+        ({"profiles": [{"mode": "AK"}]}, "", 0o600, "not a profile file"),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_refused(
@@ -146,7 +146,7 @@ def test_a_profile_that_cannot_be_used_is_refused(
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("role", "words"), [("others", "HTTP 404: has this instance that RAM role")])
+@pytest.mark.parametrize(("role", "words"), [("others", "HTTP 404: does this instance have that RAM role")])
 def test_a_role_that_the_instance_does_not_have_is_named(metadata: str, role: str, words: str) -> None:
     with pytest.raises(CredentialsError, match=words):
         find({"ALIBABA_CLOUD_ECS_METADATA": role}, metadata)

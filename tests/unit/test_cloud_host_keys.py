@@ -49,7 +49,11 @@ def test_a_permission_that_was_widened_is_taken_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "is missing: restore it, or replace the host node-1"), ("", "is no SSH key"), ("-----BEGIN\n", "no SSH")],
+    [
+        (None, "is missing: restore it, or replace the host node-1"),
+        ("", "is not an SSH key"),
+        ("-----BEGIN\n", "not an SSH key"),
+    ],
 )
 def test_a_key_that_is_none_is_named(tmp_path: Path, content: str | None, words: str) -> None:
     (tmp_path / "hosts").mkdir()

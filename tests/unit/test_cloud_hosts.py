@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts on Alibaba Cloud, by the real footmark in an account of one's own: made, grown, shrunk, taken away."""
+"""Hosts on Alibaba Cloud, through the real footmark against a fake account: created, added, removed."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def test_a_check_makes_nothing_and_says_what_it_would_cost(account: Account) -> 
     outcome = up(account, replace(THREE, eip="masters"), dry_run=True)
     assert writes(account) == []
     assert [change for change in outcome.changes if "host" in change] == [
-        "make host master-1, ecs.g7.large in cn-hangzhou-b",
-        "make host node-1, ecs.g7.large in cn-hangzhou-b",
-        "make host node-2, ecs.g7.large in cn-hangzhou-h",
+        "create host master-1, ecs.g7.large in cn-hangzhou-b",
+        "create host node-1, ecs.g7.large in cn-hangzhou-b",
+        "create host node-2, ecs.g7.large in cn-hangzhou-h",
     ]
-    assert "make VPC yunkube-prod, 10.20.0.0/16" in outcome.changes
-    assert "give master-1 a public address" in outcome.changes
+    assert "create VPC yunkube-prod, 10.20.0.0/16" in outcome.changes
+    assert "assign a public address to master-1" in outcome.changes
     assert outcome.per_hour == 1.5
     assert outcome.cost == "1.50 CNY an hour, without traffic and public addresses"
     planned = outcome.changes
@@ -123,14 +123,14 @@ def test_a_price_that_is_not_told_stops_nothing(account: Account) -> None:
     outcome = up(account)
     assert len(outcome.hosts) == 3
     assert outcome.per_hour is None
-    assert outcome.cost.startswith("what it costs cannot be told: DescribePrice: PriceNotFound")
+    assert outcome.cost.startswith("the cost is unknown: DescribePrice: PriceNotFound")
 
 
 def test_hosts_come_and_go_by_number(account: Account) -> None:
     up(account)
     grown = up(account, replace(THREE, nodes=4))
     assert [host.name for host in grown.hosts][1:] == ["node-1", "node-2", "node-3", "node-4"]
-    assert [change[:16] for change in grown.changes] == ["make host node-3", "make host node-4"]
+    assert [change[:18] for change in grown.changes] == ["create host node-3", "create host node-4"]
 
     kept = up(account, replace(THREE, nodes=1))
     assert kept.changes == []
@@ -242,24 +242,24 @@ def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Acco
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"public_key": "ssh-ed25519 AAAA me"}, "takes no ed25519 keys into key pairs; make another pair"),
-        ({"public_key": ""}, "no public key of type RSA or ECDSA"),
-        ({"admin_cidrs": ()}, "no network may reach the hosts by SSH"),
-        ({"vpc_cidr": "10.244.128.0/17"}, "meets 10.244.0.0/16 of cluster_pod_cidr"),
-        ({"vpc_cidr": "10.0.0.0/8"}, "meets 10.96.0.0/16 of cluster_service_cidr"),
-        ({"vpc_cidr": "8.8.0.0/16"}, "8.8.0.0/16 is no private network"),
+        ({"public_key": "ssh-ed25519 AAAA me"}, "does not accept ed25519 keys in key pairs; create another key"),
+        ({"public_key": ""}, "not a public key of type RSA or ECDSA"),
+        ({"admin_cidrs": ()}, "no network may reach the hosts over SSH"),
+        ({"vpc_cidr": "10.244.128.0/17"}, "overlaps 10.244.0.0/16 of cluster_pod_cidr"),
+        ({"vpc_cidr": "10.0.0.0/8"}, "overlaps 10.96.0.0/16 of cluster_service_cidr"),
+        ({"vpc_cidr": "8.8.0.0/16"}, "8.8.0.0/16 is not a private network"),
         ({"vpc_cidr": "10.20.0.0/24"}, "vSwitches of /20 do not fit in 10.20.0.0/24"),
         ({"image": "acs:alibaba_cloud_linux_3_2104_lts_x64"}, "is not supported: its Python is older than 3.9"),
         ({"image": "aliyun_3_x64_20G_alibase_20260601.vhd"}, "is not supported: its Python is older than 3.9"),
-        ({"image": "acs:alibaba_cloud_linux_4_lts_x64"}, "nothing was tried on Alibaba Cloud Linux 4 yet; choose one"),
+        ({"image": "acs:alibaba_cloud_linux_4_lts_x64"}, "Alibaba Cloud Linux 4 is not tested yet; choose one"),
         ({"image": "ubuntu2204"}, "there is no image ubuntu2204 in this region"),
         ({"image": "m-unknown"}, "there is no image m-unknown in this region"),
-        ({"vswitch_ids": ("vsw-1",)}, "vSwitches are named without their VPC"),
-        ({"vpc_id": "vpc-none"}, "there is no VPC vpc-none in this region"),
+        ({"vswitch_ids": ("vsw-1",)}, "vswitch_ids is set without the VPC"),
+        ({"vpc_id": "vpc-none"}, "the VPC vpc-none does not exist"),
         ({"types": {"master": "ecs.g7.large", "node": "ecs.none"}}, "no zone of this region has ecs.none in stock"),
-        ({"spot_price_limit": 0.1}, "a price limit counts for spot instances alone"),
-        ({"masters": 0}, "0 masters and 2 nodes make no cluster"),
-        ({"client_cidrs": ("10.0.0.1/8",)}, "10.0.0.1/8 is no network"),
+        ({"spot_price_limit": 0.1}, "a price limit applies to spot instances only"),
+        ({"masters": 0}, "0 masters and 2 nodes are not a cluster"),
+        ({"client_cidrs": ("10.0.0.1/8",)}, "10.0.0.1/8 is not a network"),
     ],
     ids=lambda one: str(one)[:40],
 )
@@ -290,9 +290,9 @@ def test_a_network_that_is_there_must_fit(account: Account) -> None:
     with pytest.raises(RefusedError) as refused:
         up(account, replace(wrong, cluster_networks=meets))
     text = str(refused.value)
-    assert "meets 10.20.128.0/20 of cluster_service_cidr" in text
-    assert f"{switch} is in cn-hangzhou-k, which zones does not name" in text
-    assert f"there is no vSwitch vsw-none in {vpc}; name vSwitches of that VPC: {switch}" in text
+    assert "overlaps 10.20.128.0/20 of cluster_service_cidr" in text
+    assert f"{switch} is in cn-hangzhou-k, which is not one of zones" in text
+    assert f"the vSwitch vsw-none does not exist in {vpc}; choose vSwitches of that VPC: {switch}" in text
     assert account.left() == before
 
 
@@ -333,7 +333,7 @@ def test_rules_follow_the_declaration_and_those_of_others_stay(account: Account)
     moved = replace(THREE, admin_cidrs=("198.51.100.0/24",), routed_pods=True)
     changes = up(account, moved).changes
     assert "let TCP 22-22 from 198.51.100.0/24 reach nodes" in changes
-    assert "let TCP 22-22 from 203.0.113.7/32 reach nodes no more" in changes
+    assert "no longer let TCP 22-22 from 203.0.113.7/32 reach nodes" in changes
     assert "let ALL from 10.244.0.0/16 reach masters" in changes
     assert hand in node["rules"]
     assert up(account, moved).changes == []
@@ -379,7 +379,7 @@ def test_a_host_of_another_name_is_told_and_never_surplus(account: Account) -> N
     account.state["instances"]["i-bastion"] = {**like, "InstanceId": "i-bastion", "InstanceName": "prod-bastion"}
     outcome = up(account, replace(THREE, remove_surplus=True))
     assert outcome.changes == []
-    assert "bastion (i-bastion): carries the tags of this cluster and is none of its hosts" in outcome.warnings[0]
+    assert "bastion (i-bastion): has the tags of this cluster, but is not one of its hosts" in outcome.warnings[0]
     assert "i-bastion" in account.left()["instances"]
 
 
@@ -391,7 +391,7 @@ def test_hosts_do_not_move_to_another_network(account: Account) -> None:
         up(account, replace(THREE, vpc_id=vpc))
     guest = replace(THREE, owner=Owner("guest", "2222222222222222"))
     up(account, replace(guest, vpc_id=vpc))
-    with pytest.raises(RefusedError, match=f"this cluster is in {vpc}, not in a VPC of its own: .*set vpc_id back"):
+    with pytest.raises(RefusedError, match=f"this cluster is in {vpc}, not in a VPC of its own; .*set vpc_id back"):
         up(account, guest)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts on Alibaba Cloud when things go wrong: each fault ends in one line, and a second run ends well."""
+"""Hosts on Alibaba Cloud when things go wrong: each fault is reported in one line, and a second run succeeds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_answers_that_are_lost_for_longer_than_the_sdk_tries_make_no_second_host
 
 def test_an_expired_token_and_a_wrong_secret_say_so(account: Account) -> None:
     account.failing["DescribeInstances"] = [RefusedError(400, "InvalidSecurityToken.Expired")]
-    with pytest.raises(CloudError, match="the token of STS has expired: get new credentials"):
+    with pytest.raises(CloudError, match="the STS token has expired: get new credentials"):
         up(account)
     with pytest.raises(CloudError, match="the secret does not belong to the access key"):
         up(account, client=client_of(account, secret="wrong"))
@@ -115,10 +115,10 @@ def test_a_quota_that_is_reached_says_what_there_is(account: Account) -> None:
     assert text.startswith("RunInstances: QuotaExceed.ElasticQuota")
     assert "raise the quota at https://quotas.console.aliyun.com" in text
     assert text.endswith(
-        "2 of 3 hosts are there and cost money: run the same again to make the rest, or remove them all"
+        "2 of 3 hosts exist and cost money: run the same command again to create the rest, or remove them all"
     )
     account.quota = {}
-    assert [change[:16] for change in up(account).changes] == ["make host node-2"]
+    assert [change[:18] for change in up(account).changes] == ["create host node-2"]
     assert is_whole(account)
 
 
@@ -160,9 +160,7 @@ def test_a_spot_price_that_is_too_low_says_so(account: Account) -> None:
 
 def test_a_host_that_never_runs_is_named_and_not_made_twice(account: Account) -> None:
     account.boot_seconds = {"prod-node-2": 10**6}
-    with pytest.raises(
-        HostsError, match=r"^node-2 \(i-\d+\) is Pending, 300 s after it was asked for, and not Running"
-    ):
+    with pytest.raises(HostsError, match=r"^node-2 \(i-\d+\) is Pending, not Running after 300 s"):
         up(account)
     instance = next(one for one in account.state["instances"].values() if one["InstanceName"] == "prod-node-2")
     instance["running_at"] = account.clock
@@ -183,7 +181,7 @@ def test_two_hosts_of_one_name_are_refused_and_neither_is_touched(account: Accou
     (like, *_) = list(account.state["instances"].values())
     account.state["instances"]["i-copy"] = {**like, "InstanceId": "i-copy"}
     with pytest.raises(
-        Exception, match=r"several instances are master-1 of this cluster: i-\S+, i-\S+; release all but"
+        Exception, match=r"several instances are called master-1 in this cluster: i-\S+, i-\S+; release all but"
     ):
         up(account)
     assert len(account.left()["instances"]) == 4
@@ -211,7 +209,7 @@ def test_a_host_of_a_killed_run_that_is_listed_late_is_not_kept_twice(account: A
     outcome = up(account)
     assert outcome.hosts[0].id == first
     assert outcome.changes[-1].startswith("release master-1 (i-")
-    assert outcome.changes[-1].endswith("which another run made too")
+    assert outcome.changes[-1].endswith("which another run created too")
     account.advance(60)
     assert is_whole(account)
     assert up(account).changes == []
@@ -359,13 +357,13 @@ ENDS = {
     "throttled": (refused("Throttling.User"), THREE, "too many calls at once for this account: wait a minute"),
     "500s": (refused("InternalError", 500), THREE, "RunInstances: InternalError"),
     "lost answers": (lost, THREE, "RunInstances: SDK.HttpError"),
-    "expired token": (refused("InvalidSecurityToken.Expired"), THREE, "the token of STS has expired: get new"),
+    "expired token": (refused("InvalidSecurityToken.Expired"), THREE, "the STS token has expired: get new"),
     "wrong secret": (refused("SignatureDoesNotMatch"), THREE, "the secret does not belong to the access key"),
     "denied action": (refused("Forbidden.RAM", 403), THREE, "allow ecs:RunInstances to this user in RAM"),
     "quota": (refused("QuotaExceed.ElasticQuota", 403), THREE, "raise the quota at https://quotas"),
     "sold out": (sold_out, THREE, "ecs.g7.large is sold out in cn-hangzhou-b, cn-hangzhou-h, cn-hangzhou-k"),
     "spot price too low": (lambda _: None, SPOT, "raise the price limit of spot instances, or leave it out"),
-    "never Running": (never_running, THREE, "300 s after it was asked for, and not Running"),
+    "never Running": (never_running, THREE, "not Running after 300 s"),
 }
 
 

@@ -139,7 +139,7 @@ def test_what_ram_does_not_allow_is_no_empty_cluster(cloud: FakeCloud, tmp_path:
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr.startswith(
-        "[ERROR]: the hosts of prod in cn-hangzhou are not known: DescribeInstances: Forbidden.RAM"
+        "[ERROR]: cannot list the hosts of prod in cn-hangzhou: DescribeInstances: Forbidden.RAM"
     )
     assert "allow ecs:DescribeInstances to this user in RAM" in ended.stderr
     assert SECRET not in ended.stderr
@@ -170,10 +170,10 @@ def test_a_cluster_without_hosts_is_said_to_have_none(cloud: FakeCloud, tmp_path
     ("wrong", "words"),
     [
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": ""}, "ALIBABA_CLOUD_ACCESS_KEY_SECRET is set and"),
-        (dict.fromkeys(KEYS, ""), "no credentials of Alibaba Cloud"),
+        (dict.fromkeys(KEYS, ""), "no credentials for Alibaba Cloud"),
         ({"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "wrong"}, "the secret does not belong to the access key"),
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIother"}, "the access key does not exist or is disabled"),
-        ({"ALIBABA_CLOUD_SECURITY_TOKEN": "old"}, "the token of STS does not belong"),
+        ({"ALIBABA_CLOUD_SECURITY_TOKEN": "old"}, "the STS token does not belong"),
     ],
 )
 def test_credentials_that_do_not_do_are_one_line(
@@ -188,7 +188,7 @@ def test_credentials_that_do_not_do_are_one_line(
 
 def test_a_token_that_has_expired_says_so(cloud: FakeCloud, tmp_path: Path) -> None:
     cloud.refusals = [RefusedError(400, "InvalidSecurityToken.Expired")]
-    with pytest.raises(InventoryError, match="the token of STS has expired: get new credentials"):
+    with pytest.raises(InventoryError, match="the STS token has expired: get new credentials"):
         ask(settle({}, write(tmp_path / "mine", cloud) / "alicloud.yml"), KEYS)
 
 
@@ -205,12 +205,12 @@ def test_without_footmark_it_says_what_to_install(cloud: FakeCloud, tmp_path: Pa
     ("plugin", "variables", "words"),
     [
         ({"regoin": "x"}, {}, "regoin: unknown key; did you mean region?"),
-        ({"cluster": "other"}, {}, "cluster is other, and cluster_name is prod: leave `cluster` out"),
-        ({"endpoints": {"rds": "x"}}, {}, "endpoints: rds is none of ecs, vpc"),
-        ({}, {"alicloud_region": ""}, "alicloud_region is not set: write it in group_vars/all/cluster.yml"),
+        ({"cluster": "other"}, {}, "cluster is other, but cluster_name is prod: remove `cluster`"),
+        ({"endpoints": {"rds": "x"}}, {}, "endpoints: rds is not one of ecs, vpc"),
+        ({}, {"alicloud_region": ""}, "alicloud_region is not set: set it in group_vars/all/cluster.yml"),
         ({}, {"cluster_name": ""}, "cluster_name is not set"),
-        ({}, {"alicloud_hosts_connect": "vpn"}, "connect: vpn is none of private, public"),
-        ({}, {"alicloud_region": "{{ x }}"}, "alicloud_region: a template is not filled in before there are hosts"),
+        ({}, {"alicloud_hosts_connect": "vpn"}, "connect: vpn is not one of private, public"),
+        ({}, {"alicloud_region": "{{ x }}"}, "alicloud_region: a template cannot be used before the hosts are known"),
     ],
 )
 def test_settings_that_do_not_do_are_named(
@@ -243,7 +243,7 @@ def test_what_is_no_host_is_said(cloud: FakeCloud) -> None:
     answer = found(cloud)
     assert [host.name for host in answer.hosts] == ["node-1"]
     assert answer.warnings == [
-        "i-7 is no host: its tag yunkube-role is neither master nor node",
+        "i-7 is not a host: its tag yunkube-role is neither master nor node",
         "node-1 has no address yet",
     ]
 

@@ -42,8 +42,8 @@ def test_every_vswitch_gets_a_way_out_and_a_second_run_changes_nothing(account: 
     assert counts(account) == {}
     outcome = up(account, WITH_NAT)
     assert outcome.changes == planned.changes
-    assert "make NAT gateway yunkube-prod, paid for besides the hosts" in outcome.changes
-    assert "let hosts in cn-hangzhou-h out by the NAT gateway" in outcome.changes
+    assert "create NAT gateway yunkube-prod, billed in addition to hosts" in outcome.changes
+    assert "let hosts in cn-hangzhou-h out through the NAT gateway" in outcome.changes
     assert outcome.cost == "1.50 CNY an hour, without traffic, public addresses and the NAT gateway"
     assert counts(account) == WHOLE
     assert all(not host.public for host in outcome.hosts)
@@ -68,9 +68,9 @@ def test_a_gateway_comes_to_hosts_that_are_there_beside_their_public_addresses(a
     up(account, replace(THREE, eip="masters"))
     outcome = up(account, replace(WITH_NAT, eip="masters"))
     assert outcome.changes == [
-        "make NAT gateway yunkube-prod, paid for besides the hosts",
-        "give the NAT gateway a public address",
-        *(f"let hosts in cn-hangzhou-{letter} out by the NAT gateway" for letter in "bhk"),
+        "create NAT gateway yunkube-prod, billed in addition to hosts",
+        "assign a public address to the NAT gateway",
+        *(f"let hosts in cn-hangzhou-{letter} out through the NAT gateway" for letter in "bhk"),
     ]
     assert counts(account) == {**WHOLE, "eips": 2}
     assert up(account, replace(WITH_NAT, eip="masters")).changes == []
@@ -81,14 +81,14 @@ def test_one_that_is_declared_no_more_stays_until_its_removal_is_allowed(account
     (gateway,) = account.left()["nats"]
     kept = up(account)
     assert kept.changes == []
-    assert f"NAT gateway {gateway}: none is declared any more, and it costs money" in kept.warnings[0]
+    assert f"NAT gateway {gateway}: not declared any more, and it costs money" in kept.warnings[0]
     allowed = replace(THREE, remove_surplus=True)
     planned = up(account, allowed, dry_run=True).changes
     assert planned[0] == f"remove NAT gateway {gateway}"
     assert planned[1].startswith("release the public address 198.51.100.")
     assert up(account, allowed).changes == planned
     assert counts(account) == {**{kind: n for kind, n in WHOLE.items() if kind not in ("eips", "nats", "snats")}}
-    assert up(account, WITH_NAT).changes[0].startswith("make NAT gateway")  # its first token stands for what is gone
+    assert up(account, WITH_NAT).changes[0].startswith("create NAT gateway")  # its first token stands for what is gone
     assert counts(account) == WHOLE
 
 
@@ -97,7 +97,7 @@ def test_all_goes_and_the_table_shows_what_is_paid_for(account: Account) -> None
     table = rows(client_of(account), OWNER, Declaration(OWNER, 0, 0, {}))
     (gateway,) = account.left()["nats"]
     assert [(row["target"], row["detail"]) for row in table if row["check"] == "NAT gateway"] == [
-        (gateway, "Available, paid for by the hour and by volume")
+        (gateway, "Available, billed by the hour and by traffic")
     ]
     assert table[0]["detail"].endswith("without traffic, public addresses and the NAT gateway")
     assert next(row["detail"] for row in table if row["check"] == "public address") == gateway
@@ -109,7 +109,7 @@ def test_all_goes_and_the_table_shows_what_is_paid_for(account: Account) -> None
 
 
 def test_every_host_with_an_address_of_its_own_needs_no_gateway(account: Account) -> None:
-    with pytest.raises(RefusedError, match="every host has a public address, and none goes out by a NAT gateway"):
+    with pytest.raises(RefusedError, match="every host has a public address, so none would use a NAT gateway"):
         up(account, replace(WITH_NAT, eip="all"))
     assert account.left() == {}
 
@@ -119,7 +119,7 @@ def test_a_gateway_of_somebody_else_that_serves_our_hosts_is_used_and_left(accou
     vpc, gateway = theirs(account, source=source)
     inside = replace(WITH_NAT, vpc_id=vpc)
     outcome = up(account, inside)
-    assert outcome.warnings == [f"hosts go out by NAT gateway {gateway} of somebody else, which is left as it is"]
+    assert outcome.warnings == [f"hosts use NAT gateway {gateway}, not owned by this cluster and left unchanged"]
     assert not [change for change in outcome.changes if "NAT" in change]
     assert up(account, inside).changes == []
     down(account)
@@ -133,13 +133,13 @@ def test_a_gateway_of_somebody_else_that_serves_others_is_refused_and_untouched(
     with pytest.raises(RefusedError) as refused:
         up(account, replace(WITH_NAT, vpc_id=vpc, zones=("cn-hangzhou-b",)))
     assert str(refused.value) == (
-        f"nat: NAT gateway {gateway} of somebody else is the way out of {vpc}, and not for the vSwitch for "
-        "cn-hangzhou-b; add SNAT entries for them to it, or set nat to false"
+        f"nat: NAT gateway {gateway}, not owned by this cluster, is the way out of {vpc}, but not for the vSwitch for "
+        "cn-hangzhou-b; add SNAT entries for them there, or set nat to false"
     )
     assert account.left() == before
     (switch,) = before["vswitches"]
     outcome = up(account, replace(WITH_NAT, vpc_id=vpc, vswitch_ids=(switch,)))  # which it does serve
-    assert outcome.warnings == [f"hosts go out by NAT gateway {gateway} of somebody else, which is left as it is"]
+    assert outcome.warnings == [f"hosts use NAT gateway {gateway}, not owned by this cluster and left unchanged"]
 
 
 def test_a_gateway_of_ours_in_a_network_that_is_there_goes_and_the_network_stays(account: Account) -> None:
@@ -158,7 +158,7 @@ def test_entries_of_somebody_else_keep_our_gateway_and_are_named(account: Accoun
     entry = next(iter(account.state["snats"].values()))
     account.state["snats"]["snat-hand"] = {**entry, "SnatEntryId": "snat-hand", "SnatEntryName": "by-hand"}
     removed = down(account)
-    words = f"NAT gateway {gateway['NatGatewayId']}: its SNAT entry snat-hand is somebody else's: delete that"
+    words = f"NAT gateway {gateway['NatGatewayId']}: its SNAT entry snat-hand is not this cluster's: delete it"
     assert removed.remains[0].startswith(words)
     assert "snat-hand" in account.left()["snats"]
     assert counts(account)["snats"] == 4
@@ -215,7 +215,9 @@ def test_a_gateway_that_is_never_ready_is_named_and_made_once(account: Account) 
             next(iter(account.state["nats"].values()))["ready_at"] = account.clock + 10**6
 
     client.after = never
-    with pytest.raises(HostsError, match=r"^NAT gateway ngw-\d+ is not Available after 300 s: see it in the console"):
+    with pytest.raises(
+        HostsError, match=r"^NAT gateway ngw-\d+ is not Available after 300 s: see it in the VPC console"
+    ):
         up(account, WITH_NAT, client=client)
     next(iter(account.state["nats"].values()))["ready_at"] = 0.0
     up(account, WITH_NAT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a cluster's values about a cloud."""
+"""Faults in the cloud settings of a cluster."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What status says of a well, an unhealthy and a silent cluster."""
+"""What status reports of a healthy, an unhealthy and an unreachable cluster."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_certificate_that_ends_soon_is_told(fake: FakeKubeApi, tmp_path: Path)
     end = cluster_status.certificates(tmp_path, NOW)[0]["days"]
     status = cluster_status.read_status(tmp_path, WANTED, NOW + dt.timedelta(days=end - 10))
     assert not cluster_status.is_healthy(status)
-    assert "cert  /etc/kubernetes/admin.conf ends in 10 days" in cluster_status.as_lines(status)
+    assert "cert  /etc/kubernetes/admin.conf expires in 10 days" in cluster_status.as_lines(status)
 
 
 def test_a_silent_api_is_told_with_what_the_host_knows(

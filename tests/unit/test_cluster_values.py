@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that has joined tells what its cluster was created with."""
+"""A host that has joined reports the values its cluster was created with."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What verify asks, how it sums up, and that it leaves nothing behind."""
+"""What verify tests, how it reports the results, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_probe_that_does_not_start_says_why(server: ApiServer, api: KubeApi) -
         pods, rows = kube_probe.wait_for_pods(api, namespace, addresses, 0.2)
     assert pods == PODS[:1]
     assert [(row.target, row.ok) for row in rows] == [("master1", True), ("node1", False)]
-    assert rows[1].detail == "container probe waits: ErrImagePull: no way out"
+    assert rows[1].detail == "container probe is waiting: ErrImagePull: no way out"
 
 
 class _Probe(BaseHTTPRequestHandler):

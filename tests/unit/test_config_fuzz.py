@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inventories as they come out of haste: whatever is changed in a good one, the check ends in words.
+"""Inventories with typical mistakes: whatever is changed in a valid one, the check ends with a message.
 
 Fixed seeds; YUNKUBE_FULL=1 draws others, and prints the one that failed.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What CONTRIBUTING.md and the files for other people's tools say is so."""
+"""What CONTRIBUTING.md and the configuration of other tools say is true."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts and images get the packages that are pinned, or what Debian signs today, and never what nobody signed."""
+"""Hosts and images get the pinned packages, or those that Debian signs today, and never unsigned ones."""
 
 from __future__ import annotations
 

@@ -82,11 +82,11 @@ def test_a_hidden_result_of_an_unreachable_host_says_that_ssh_failed() -> None:
 
 @pytest.mark.parametrize("form", [[], ["-v"], ["--json"]])
 def test_words_of_a_pod_do_not_steer_the_terminal(deploy: Deploy, tmp_path: Path, form: list[str]) -> None:
-    words = r"its last words: \u001b]0;evil\u0007\u001b[2Jhello"
+    words = r"end of its log: \u001b]0;evil\u0007\u001b[2Jhello"
     told = f'x_result={{"msg": "{words}", "failed": true, "notices": ["{words}"], "table": [{{"detail": "{words}"}}]}}'
     result = deploy("reports", "verify", *form, "-e", told)
     assert result.returncode == 3
-    assert "its last words: hello" in result.stderr
+    assert "end of its log: hello" in result.stderr
     (log,) = (tmp_path / "state/logs").iterdir()
     everything = result.stdout + result.stderr + log.read_text()
     assert "hello" in result.stdout

@@ -92,7 +92,7 @@ def test_a_cloud_that_does_not_say_ends_the_command_with_one_line(cloud: FakeClo
     done = verb(name)
     assert done.returncode == 2, done.stdout + done.stderr
     [line] = done.stderr.splitlines()
-    assert "mine: the hosts of prod in cn-hangzhou are not known: DescribeInstances: Forbidden.RAM" in line
+    assert "mine: cannot list the hosts of prod in cn-hangzhou: DescribeInstances: Forbidden.RAM" in line
     assert line.endswith("allow ecs:DescribeInstances to this user in RAM, see docs/alicloud.md")
 
 
@@ -100,7 +100,7 @@ def test_without_a_key_the_command_says_what_to_set(verb: Verb, tmp_path: Path) 
     done = verb("status", **dict.fromkeys(KEYS, ""), HOME=str(tmp_path))
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert "no credentials of Alibaba Cloud" in line
+    assert "no credentials for Alibaba Cloud" in line
 
 
 def test_a_cloud_that_stops_to_answer_during_the_run_fails_it(cloud: FakeCloud, verb: Verb) -> None:
@@ -115,7 +115,7 @@ def test_a_cloud_that_stops_to_answer_during_the_run_fails_it(cloud: FakeCloud, 
     cloud.actions["DescribeInstances"] = once
     done = verb("verify")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "the hosts of prod in cn-hangzhou are not known" in done.stderr
+    assert "cannot list the hosts of prod in cn-hangzhou" in done.stderr
 
 
 def test_options_that_ansible_cannot_use_are_one_line(mine: Path, verb: Verb) -> None:

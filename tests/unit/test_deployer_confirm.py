@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said and asked before something is destroyed."""
+"""What the confirmation shows before something is removed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person gets who asks for the dashboard: the smaller rights, and an authority that is not the cluster's."""
+"""The dashboard login has read-only rights by default, and a CA that is not the cluster's."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the engine and a registry say, in words of ours."""
+"""Errors of the engine and of a registry are explained in our own words."""
 
 from __future__ import annotations
 

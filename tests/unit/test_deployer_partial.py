@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of every host of a run one is told what became of it, whatever became of the others."""
+"""The summary reports the result of every host, whatever happened to the others."""
 
 from __future__ import annotations
 

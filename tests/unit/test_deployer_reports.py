@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command that is to say how a cluster is never succeeds without having looked at it."""
+"""A command that reports the state of a cluster never succeeds without having checked it."""
 
 from __future__ import annotations
 

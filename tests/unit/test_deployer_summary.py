@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands at the end of a plan and of a status."""
+"""The end of the output of a plan and of a status."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_a_plan_names_hosts_with_the_same_to_be_done_once(capsys: pytest.Capture
 
 def test_a_plan_of_cloud_hosts_says_what_would_be_made_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(
-        capsys, verb="cloud plan", exit_code=5, plan={"localhost": ("make host master-1", "cost 0.1 an hour")}
+        capsys, verb="cloud plan", exit_code=5, plan={"localhost": ("create host master-1", "cost 0.1 an hour")}
     )
-    assert "localhost\n  would make host master-1\n  would cost 0.1 an hour\n" in out
+    assert "localhost\n  would create host master-1\n  would cost 0.1 an hour\n" in out
     assert next_step(Request("cloud plan", "i"), PLAYS["cloud plan"], Exit.CHANGES) == command("cloud up", "i")
 
 
@@ -70,7 +70,7 @@ def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> Non
         **STATUS,
         "nodes": [{"name": "node1", "ready": False, "problem": "not ready: KubeletNotReady"}],
         "workloads": [{"name": "DaemonSet kube-system/kube-proxy", "ok": False, "detail": "1 of 2 pods are ready"}],
-        "pods": [{"target": "default/web", "detail": "container web waits: ImagePullBackOff"}],
+        "pods": [{"target": "default/web", "detail": "container web is waiting: ImagePullBackOff"}],
         "certificates": [{"name": "etc/kubernetes/admin.conf", "days": 3}, {"name": "ca.crt", "days": 3000}],
     }
     out = printed(capsys, verb="status", status=wrong, plan={"node1": ("write /etc/x", "restart kubelet"), "node2": ()})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ssh says, and what a person is told: one case per message that ssh is known for."""
+"""Messages of ssh and their explanations: one case for each known message."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When an engine can be had and what is said when not."""
+"""When a Docker engine is available, and the message if none is."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Docker host is, what makes one of what is there, and what is refused."""
+"""What a Docker host is, how an existing one is updated, and what is refused."""
 
 from __future__ import annotations
 
@@ -220,8 +220,8 @@ def test_a_subnet_that_something_else_has_is_refused() -> None:
     others = [network("bridge", "172.17.0.0/16"), network("shop", "10.77.0.0/16")]
     faults = machines.subnet_clashes("docker", SUBNET, others, {ipaddress.IPv4Network("10.77.0.128/25"): "eth0"})
     assert [fault.message for fault in faults] == [
-        "docker_hosts_subnet 10.77.0.0/24 meets 10.77.0.128/25, this machine's route over eth0",
-        "docker_hosts_subnet 10.77.0.0/24 meets 10.77.0.0/16, the Docker network shop",
+        "docker_hosts_subnet 10.77.0.0/24 overlaps 10.77.0.128/25, this machine's route over eth0",
+        "docker_hosts_subnet 10.77.0.0/24 overlaps 10.77.0.0/16, the Docker network shop",
     ]
 
 

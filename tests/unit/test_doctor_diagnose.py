@@ -111,7 +111,7 @@ def test_a_cloud_that_does_not_say_is_no_missing_route(account: Account, monkeyp
     for name in KEYS:
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(account.cloud.ca.parent))
-    assert "no credentials of Alibaba Cloud" in plugin.ask_cloud(cloud_of(account), [api_node(1)])["problem"]
+    assert "no credentials for Alibaba Cloud" in plugin.ask_cloud(cloud_of(account), [api_node(1)])["problem"]
 
 
 @CLOUD
@@ -120,7 +120,7 @@ def test_a_route_of_others_in_the_way_is_told_as_what_it_is(account: Account) ->
     found = plugin.ask_cloud(cloud_of(account), [api_node(1), api_node(2)])
     assert found["severity"] == "error"
     assert found["problem"].startswith(
-        "node-2: the route 10.244.2.0/24 to i-9 (i-9) in vtb-system is not the cluster's"
+        "node-2: routes: the route 10.244.2.0/24 to i-9 (i-9) in vtb-system is not the cluster's"
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The look at a host: it ends soon and says what it can, on a host where nothing is there."""
+"""Collecting facts of a host: it ends soon and reports what it can, even on an empty host."""
 
 from __future__ import annotations
 

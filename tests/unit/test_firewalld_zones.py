@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What firewalld writes for openings is as it was, once they are taken back, unless somebody has changed it, too."""
+"""firewalld's files are as before once the rules are removed, unless somebody else changed them too."""
 
 from __future__ import annotations
 

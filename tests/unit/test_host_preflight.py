@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's faults are all found at once, each with its remedy; a fit host and a member have none."""
+"""All faults of a host are found at once, each with its remedy; a suitable host and a member have none."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_who_holds_a_port_is_found_by_its_socket(tmp_path: Path) -> None:
     line = "   0: 00000000:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {} 1 0\n"
     (tmp_path / "net").mkdir()
     (tmp_path / "net/tcp").write_text("  sl\n" + line.format(4711))
-    assert find_listeners([6443], tmp_path) == {6443: "a process out of sight"}
+    assert find_listeners([6443], tmp_path) == {6443: "an unknown process"}
     (tmp_path / "42/fd").mkdir(parents=True)
     (tmp_path / "42/comm").write_text("nginx\n")
     (tmp_path / "42/fd/3").symlink_to("socket:[4711]")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a host, and in which words a difference is told."""
+"""What the record of a host holds, and how a difference is worded."""
 
 from __future__ import annotations
 

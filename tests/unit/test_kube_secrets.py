@@ -112,7 +112,7 @@ def test_a_second_account_that_reads_has_its_own_password_and_is_made_once() -> 
     without = login(secret(first), LOGIN)
     assert "reads" not in without
     assert without["reader_htpasswd"] == first["reader_htpasswd"]  # a server that runs has it mounted
-    with pytest.raises(KubeError, match="give it another one"):
+    with pytest.raises(KubeError, match="choose another one"):
         login(None, LOGIN | {"reader": "admin"})
 
 

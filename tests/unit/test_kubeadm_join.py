@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kubeadm_join makes of what it finds."""
+"""What kubeadm_join does in each state that it finds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What modules are given and must not tell: neither in the journal nor in a diff, secrets not in a message."""
+"""Secrets of modules appear neither in the journal, nor in a diff, nor in a message."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ NODES = [
 def test_a_ready_node_is_there_already_and_half_a_join_goes_on() -> None:
     faults = members(["Node1", "node2", "node3"], NODES, "ours")
     assert [fault.host for fault in faults] == ["Node1"]
-    assert "is a node of ours already" in faults[0].message
+    assert "is already a node of ours" in faults[0].message
     assert "`up`" in faults[0].remedy
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One form for what is wrong: written by modules, read by the views, and there is no second one."""
+"""One format for faults: written by modules, read by the views, and there is no other."""
 
 from __future__ import annotations
 

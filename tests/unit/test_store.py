@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A result is there whole or not at all, and is made once."""
+"""A build result is either complete or missing, and is built once."""
 
 from __future__ import annotations
 

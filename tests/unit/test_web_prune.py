@@ -127,7 +127,7 @@ def test_a_resource_goes_where_its_service_is_also_with_its_definition_in_the_sa
     for dry_run in (True, False):
         run = deploy(fake, shop, kinds, prune="keep", dry_run=dry_run)
         assert run.faults == []
-        assert {"make Order shops/first", "make Region first"} <= set(run.in_words())
+        assert {"create Order shops/first", "create Region first"} <= set(run.in_words())
     assert "/apis/shop.example/v1/namespaces/shops/orders/first" in fake.objects
     assert "/apis/shop.example/v1/regions/first" in fake.objects
     assert not any("/namespaces/default/orders" in path for path in fake.objects)
@@ -157,7 +157,7 @@ def test_data_that_was_declared_again_is_not_touched(fake: FakeKubeApi) -> None:
     deploy(fake, DATA)
     deploy(fake)
     run = deploy(fake, DATA)
-    assert (run.in_words(), run.kept) == (["make ConfigMap shops/settings"], [])
+    assert (run.in_words(), run.kept) == (["create ConfigMap shops/settings"], [])
 
 
 def test_without_leave_to_remove_everything_stays_and_is_told(fake: FakeKubeApi) -> None:

@@ -72,7 +72,7 @@ def changing(fake: FakeKubeApi) -> list[str]:
 
 @pytest.mark.usefixtures("controllers")
 def test_a_service_is_made_once(fake: FakeKubeApi) -> None:
-    expected = ["make Service default/web", "make Deployment default/web (web:1)"]
+    expected = ["create Service default/web", "create Deployment default/web (web:1)"]
     assert words(fake, WEB, dry_run=True) == expected
     assert changing(fake) == []
     assert words(fake, WEB) == expected
@@ -116,7 +116,7 @@ def test_a_namespace_that_others_use_stays(fake: FakeKubeApi) -> None:
 @pytest.mark.usefixtures("controllers")
 def test_a_namespace_that_was_there_is_neither_ours_nor_removed(fake: FakeKubeApi) -> None:
     fake.put("/api/v1/namespaces/shops")
-    assert "make Namespace shops" not in words(fake, SHOP)
+    assert "create Namespace shops" not in words(fake, SHOP)
     words(fake)
     assert "/api/v1/namespaces/shops" in fake.objects
 
@@ -158,7 +158,7 @@ def test_what_is_still_leaving_is_made_again_when_it_is_gone(fake: FakeKubeApi) 
     fake.objects[DEPLOYMENT]["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
     timer = threading.Timer(0.2, fake.objects.pop, [DEPLOYMENT])
     timer.start()
-    assert words(fake, WEB) == ["make Deployment default/web (web:1)"]
+    assert words(fake, WEB) == ["create Deployment default/web (web:1)"]
     timer.join()
     assert "deletionTimestamp" not in fake.objects[DEPLOYMENT]["metadata"]
 
@@ -178,7 +178,7 @@ def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(fake: FakeKube
     fake.refuse["PATCH /api/v1/namespaces/default/services/next"] = (422, said)
     planned = words(fake, {**WEB, "name": "next"}, dry_run=True)
     assert "remove Service default/web" in planned
-    assert "make Service default/next" in planned
+    assert "create Service default/next" in planned
     fake.refuse.clear()
     fake.log.clear()
     words(fake, {**WEB, "name": "next"})
@@ -196,7 +196,7 @@ def test_a_login_comes_from_its_secret_and_shows_nowhere(fake: FakeKubeApi) -> N
     service = {**SHOP, "image": "registry.example:5000/shop:1"}
     for dry_run in (True, False):
         run = deploy(fake, service, dry_run=dry_run)
-        assert "make Secret shops/registry-pull" in run.in_words()
+        assert "create Secret shops/registry-pull" in run.in_words()
         shown = json.dumps([as_diff(run.changes), run.in_words()])
         assert canary not in shown
         assert base64.b64encode(f"admin:{canary}".encode()).decode() not in shown
@@ -218,7 +218,7 @@ def test_files_manifests_stand_in_the_services_namespace_unless_they_say_another
     before = set(fake.objects)
     made = words(fake, {"name": "files", "namespace": "shops", "resources": resources})
     names = ["Namespace shops", "ConfigMap shops/a", "ConfigMap default/b", "ClusterRole c"]
-    assert made == [f"make {name}" for name in names]
+    assert made == [f"create {name}" for name in names]
     words(fake)
     assert set(fake.objects) == before
 
@@ -313,7 +313,7 @@ def test_before_there_is_a_cluster_everything_would_be_made(
     missing = str(tmp_path / "none.conf")
     plan = {"services": [filled(WEB)], "kubeconfig": missing}
     result = run_module(fake, monkeypatch, tmp_path, **plan, check=True)
-    assert result["changes"] == ["make Service default/web", "make Deployment default/web"]
+    assert result["changes"] == ["create Service default/web", "create Deployment default/web"]
     assert run_module(fake, monkeypatch, tmp_path, **plan)["failed"]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web services at a real API: what it fills in, refuses and deletes is understood as it says it."""
+"""Web services at a real API server: its defaults, refusals and deletions are handled."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(server: ApiSer
     words(server, WEB)
     following = WEB | {"name": "next"}
     planned = words(server, following, dry_run=True)
-    assert {"remove Service default/web", "make Service default/next"} <= set(planned)
+    assert {"remove Service default/web", "create Service default/next"} <= set(planned)
     assert set(words(server, following)) == set(planned)
     (port,) = server.get("/api/v1/namespaces/default/services/next")["spec"]["ports"]
     assert port["nodePort"] == 31111
@@ -126,6 +126,6 @@ def test_an_object_goes_where_its_definition_is_of_the_same_run(server: ApiServe
     shop = {"name": "shop", "namespace": "shops", "resources": [order]}
     kinds = {"name": "kinds", "resources": [DEFINITION]}
     for dry_run in (True, False):
-        assert "make Order shops/first" in words(server, shop, kinds, dry_run=dry_run)
+        assert "create Order shops/first" in words(server, shop, kinds, dry_run=dry_run)
     assert server.names("/apis/shop.example/v1/namespaces/shops/orders") == ["first"]
     assert words(server, shop, kinds) == []

@@ -146,7 +146,7 @@ class Client:
             for name, value in given.items():
                 if len(connection.build_request_params({"Action": action, name: value})) != 2:
                     raise TypeError(f"{action} has no parameter {name}")
-            raise TypeError(f"{action} is given a parameter twice: {', '.join(given)}")
+            raise TypeError(f"{action} has the same parameter twice: {', '.join(given)}")
         return built
 
     def _once(self, product: str, action: str, built: Json) -> Json:
@@ -169,10 +169,10 @@ class Client:
         except IndexError as error:  # of the SDK's own, where a refused signature is explained without a colon
             raise CloudError(action, "SignatureDoesNotMatch", "the signature was refused", product=product) from error
         except ValueError as error:
-            message = "the answer is no JSON; something between this machine and the API answers in its place"
+            message = "the answer is not JSON; something between this machine and the API answers in its place"
             raise CloudError(action, "InvalidAnswer", message, product=product) from error
         if not isinstance(answer, dict):
-            raise CloudError(action, "InvalidAnswer", "the answer is no JSON object", product=product)
+            raise CloudError(action, "InvalidAnswer", "the answer is not a JSON object", product=product)
         return answer
 
 

@@ -69,9 +69,9 @@ def find(environment: Mapping[str, str], metadata: str = METADATA) -> Credential
     if file.exists():
         return _of_profile(file, _first(environment, PROFILE), metadata)
     if named:
-        raise CredentialsError(f"{file}: does not exist; it is named by {' or '.join(FILE)}")
+        raise CredentialsError(f"{file}: does not exist; it is set in {' or '.join(FILE)}")
     raise CredentialsError(
-        f"no credentials of Alibaba Cloud: neither {VARIABLES[0][0]} nor {DEFAULT_FILE} nor {ROLE[0]} is set; "
+        f"no credentials for Alibaba Cloud: neither {VARIABLES[0][0]} nor {DEFAULT_FILE} nor {ROLE[0]} is set; "
         f"export {VARIABLES[0][0]} and {VARIABLES[0][1]}, or run `aliyun configure`"
     )
 
@@ -83,13 +83,13 @@ def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
 def _of_profile(file: Path, wanted: str, metadata: str) -> Credentials:
     """Return what a profile of the `aliyun` command's file holds."""
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise CredentialsError(f"{file}: holds secrets and others may read it: chmod 600 {file}")
+        raise CredentialsError(f"{file}: holds secrets, but others may read it: chmod 600 {file}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         profiles = {str(one["name"]): one for one in content["profiles"]}
         name = wanted or str(content.get("current") or "default")
     except (ValueError, KeyError, TypeError) as error:
-        raise CredentialsError(f"{file}: is no profile file of `aliyun`: run `aliyun configure`") from error
+        raise CredentialsError(f"{file}: not a profile file of `aliyun`: run `aliyun configure`") from error
     if name not in profiles:
         known = ", ".join(sorted(profiles)) or "none"
         raise CredentialsError(f"{file}: has no profile {name}: set {PROFILE[0]} to one of {known}")
@@ -137,8 +137,10 @@ def _ask(request: urllib.request.Request) -> str:
         with opener.open(request, timeout=METADATA_SECONDS) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
-        raise CredentialsError(f"{request.full_url}: HTTP {error.code}: has this instance that RAM role?") from error
+        raise CredentialsError(
+            f"{request.full_url}: HTTP {error.code}: does this instance have that RAM role?"
+        ) from error
     except OSError as error:
         raise CredentialsError(
-            f"{request.host}: the metadata service does not answer: is this an ECS instance? Else unset {ROLE[0]}"
+            f"{request.host}: the metadata service does not answer: is this an ECS instance? If not, unset {ROLE[0]}"
         ) from error

@@ -112,30 +112,26 @@ class Declaration:
 def faults(wanted: Declaration) -> Iterator[Fault]:
     """Yield what is wrong with a declaration by itself."""
     if wanted.masters < 1 or wanted.nodes < 0:
-        words = f"{wanted.masters} masters and {wanted.nodes} nodes make no cluster"
-        yield Fault("masters", words, "have one master at least")
+        words = f"{wanted.masters} masters and {wanted.nodes} nodes are not a cluster"
+        yield Fault("masters", words, "declare at least one master")
     if not wanted.admin_cidrs:
-        remedy = "name the networks from which hosts are reached by SSH, such as [203.0.113.7/32]"
-        yield Fault("admin_cidrs", "no network may reach the hosts by SSH", remedy)
+        remedy = "list the networks that may reach the hosts over SSH, such as [203.0.113.7/32]"
+        yield Fault("admin_cidrs", "no network may reach the hosts over SSH", remedy)
     if wanted.public_key.startswith("ssh-ed25519"):
-        remedy = "make another pair by `ssh-keygen -t ecdsa`, and name its .pub file"
-        yield Fault("public_key", "Alibaba Cloud takes no ed25519 keys into key pairs", remedy)
+        remedy = "create another key pair with `ssh-keygen -t ecdsa`, and set its .pub file"
+        yield Fault("public_key", "Alibaba Cloud does not accept ed25519 keys in key pairs", remedy)
     elif not KEY_TYPES.fullmatch(wanted.public_key.strip()):
-        yield Fault(
-            "public_key", "this is no public key of type RSA or ECDSA", "name the .pub file of a pair of SSH keys"
-        )
+        yield Fault("public_key", "not a public key of type RSA or ECDSA", "set the .pub file of an SSH key pair")
     if found := ALIBABA_CLOUD_LINUX.match(wanted.image):
-        why = "its Python is older than 3.9" if int(found[1]) < 4 else "nothing was tried on Alibaba Cloud Linux 4 yet"
+        why = "its Python is older than 3.9" if int(found[1]) < 4 else "Alibaba Cloud Linux 4 is not tested yet"
         yield Fault("image", f"{wanted.image} is not supported: {why}", f"choose one of {', '.join(IMAGES)}")
     if wanted.vswitch_ids and not wanted.vpc_id:
-        yield Fault("vswitch_ids", "vSwitches are named without their VPC", "set vpc_id too")
+        yield Fault("vswitch_ids", "vswitch_ids is set without the VPC", "set vpc_id too")
     if wanted.spot_price_limit and not wanted.spot:
-        yield Fault(
-            "spot_price_limit", "a price limit counts for spot instances alone", "set spot, or leave the limit out"
-        )
+        yield Fault("spot_price_limit", "a price limit applies to spot instances only", "set spot, or remove the limit")
     if wanted.nat and wanted.eip == "all":
         remedy = "set eip to none or masters, or nat to false"
-        yield Fault("nat", "every host has a public address, and none goes out by a NAT gateway", remedy)
+        yield Fault("nat", "every host has a public address, so none would use a NAT gateway", remedy)
     yield from _network_faults(wanted)
 
 
@@ -143,16 +139,14 @@ def _network_faults(wanted: Declaration) -> Iterator[Fault]:
     for key, cidrs in (("admin_cidrs", wanted.admin_cidrs), ("client_cidrs", wanted.client_cidrs)):
         for cidr in cidrs:
             if network(cidr) is None:
-                yield Fault(
-                    key, f"{cidr} is no network", "write it like 203.0.113.0/24, with the network's own address"
-                )
+                yield Fault(key, f"{cidr} is not a network", "write it like 203.0.113.0/24, without host bits")
     if wanted.vpc_id:
         return
     block = network(wanted.vpc_cidr)
     if block is None or not block.is_private:
-        yield Fault("vpc_cidr", f"{wanted.vpc_cidr} is no private network", "write it like 10.20.0.0/16")
+        yield Fault("vpc_cidr", f"{wanted.vpc_cidr} is not a private network", "write it like 10.20.0.0/16")
     elif not 8 <= block.prefixlen <= 28 or not max(16, block.prefixlen) <= wanted.vswitch_length <= 29:
-        remedy = "a VPC is /8 to /28; vSwitches in it are /16 to /29, and not larger"
+        remedy = "a VPC is /8 to /28; its vSwitches are /16 to /29, and not larger than the VPC"
         yield Fault("vswitch_length", f"vSwitches of /{wanted.vswitch_length} do not fit in {wanted.vpc_cidr}", remedy)
     else:
         yield from clashes("vpc_cidr", wanted.vpc_cidr, wanted)
@@ -164,7 +158,7 @@ def clashes(key: str, cidr: str, wanted: Declaration) -> Iterator[Fault]:
     for name, other in {**wanted.cluster_networks, **RESERVED}.items():
         taken = network(other)
         if block and taken and block.overlaps(taken):
-            yield Fault(key, f"the network of the hosts, {cidr}, meets {other} of {name}", "choose another network")
+            yield Fault(key, f"the network of the hosts, {cidr}, overlaps {other} of {name}", "choose another network")
 
 
 def network(cidr: str) -> ipaddress.IPv4Network | None:

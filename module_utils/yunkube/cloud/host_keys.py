@@ -84,9 +84,11 @@ def read(folder: Path, name: str) -> HostKey:
     except FileNotFoundError as error:
         raise HostKeyError(f"{file}: is missing: restore it, or replace the host {name}") from error
     except ValueError as error:
-        raise HostKeyError(f"{file}: is no SSH key: restore it, or remove it and replace the host {name}") from error
+        raise HostKeyError(
+            f"{file}: is not an SSH key: restore it, or remove it and replace the host {name}"
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise HostKeyError(f"{file}: is no ed25519 key: remove it and replace the host {name}")
+        raise HostKeyError(f"{file}: is not an ed25519 key: remove it and replace the host {name}")
     file.chmod(0o600)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return HostKey(f"{public.decode()} {name}", private)

@@ -87,7 +87,7 @@ def _carry_out(work: Work) -> Outcome:
 
 def _image_fault(wanted: Declaration) -> Fault:
     known = ", ".join(declaration.IMAGES)
-    remedy = f"choose one of {known}, or name the id or the family of an image"
+    remedy = f"choose one of {known}, or set an image id or an image family"
     return Fault("image", f"there is no image {wanted.image} in this region", remedy)
 
 

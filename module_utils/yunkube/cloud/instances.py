@@ -32,11 +32,13 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
     for name, hosts in there.by_name().items():
         if len(hosts) > 1:
             ids = ", ".join(host.id for host in hosts)
-            yield Fault("hosts", f"several instances are {name} of this cluster: {ids}", "release all but one of them")
+            yield Fault(
+                "hosts", f"several instances are called {name} in this cluster: {ids}", "release all but one of them"
+            )
         for host in hosts:
             if host.locks and name in wanted.hosts:
                 why = ", ".join(host.locks)
-                remedy = "see the instance in the console of ECS, and the account's balance"
+                remedy = "check the instance in the ECS console, and the account's balance"
                 yield Fault("hosts", f"{host} is locked by Alibaba Cloud: {why}", remedy)
 
 
@@ -53,15 +55,15 @@ def differences(wanted: Declaration, there: Existing) -> Iterator[str]:
     bound = {str(eip.get("InstanceId")): str(eip["IpAddress"]) for eip in there.eips}
     for host in there.hosts:
         if host.name != f"{host.role}-{host.number}":
-            words = f"{host}: carries the tags of this cluster and is none of its hosts"
-            yield f"{words}: take the tags off, or it is removed with the cluster"
+            words = f"{host}: has the tags of this cluster, but is not one of its hosts"
+            yield f"{words}: remove the tags, or it is removed with the cluster"
         role = wanted.hosts.get(host.name)
         if role and host.type != wanted.types[role]:
-            words = f"{host} is {host.type} and stays so, {wanted.types[role]} counts for new hosts"
+            words = f"{host} is {host.type} and stays so; {wanted.types[role]} applies to new hosts"
             yield f"{words}: remove the host and add it again to change it"
         if role and not wanted.has_eip(role) and (eip := bound.get(host.id)):
-            words = f"{host} has the public address {eip}, none is declared for it, and it costs money"
-            yield f"{words}: unbind it in the console of VPC, the next run releases it then"
+            words = f"{host} has the public address {eip}, but none is declared for it, and it costs money"
+            yield f"{words}: unbind it in the VPC console; the next run then releases it"
 
 
 class Instances:
@@ -94,8 +96,8 @@ class Instances:
 
     def _state(self) -> str:
         there = len(self.hosts) + len(self.made)
-        words = f"{there} of {len(self.wanted.hosts)} hosts are there and cost money"
-        return f"{words}: run the same again to make the rest, or remove them all"
+        words = f"{there} of {len(self.wanted.hosts)} hosts exist and cost money"
+        return f"{words}: run the same command again to create the rest, or remove them all"
 
     def _make(self, name: str, kind: str, zones: list[str], image: str) -> None:
         """Make one host, in the zone that is its turn or in the next that has one."""
@@ -103,7 +105,7 @@ class Instances:
         turn = (int(name.rpartition("-")[2]) - 1) % len(zones)
         candidates = [zone for zone in (*zones[turn:], *zones[:turn]) if (zone, kind) not in self._sold_out]
         if self.work.dry_run:
-            self.work.changes.append(f"make host {name}, {kind} in {candidates[0]}")
+            self.work.changes.append(f"create host {name}, {kind} in {candidates[0]}")
             return
         last = None
         for zone in candidates:
@@ -115,7 +117,7 @@ class Instances:
                 self._sold_out.add((zone, kind))
                 last = error
             else:
-                self.work.changes.append(f"make host {name}, {kind} in {zone}")
+                self.work.changes.append(f"create host {name}, {kind} in {zone}")
                 return
         tried = ", ".join(zones)
         raise HostsError(f"{kind} is sold out in {tried} ({last}); {self._state()}")
@@ -162,8 +164,8 @@ class Instances:
             return f"{name} ({self.made.get(name, 'no id')}) is not listed"
 
         words = ", ".join(state(name) for name in late)
-        after = f"{self.wanted.boot_timeout_seconds} s after it was asked for, and not Running"
-        return f"{words}, {after}: see its events in the console of ECS; release it and run the same again"
+        after = f"not Running after {self.wanted.boot_timeout_seconds} s"
+        return f"{words}, {after}: see its events in the ECS console, release it, then run the same command again"
 
     def _settle(self, found: dict[str, list[Host]]) -> None:
         """Release the younger of two hosts of one name, of which this run made one."""
@@ -172,7 +174,7 @@ class Instances:
                 younger = [host for host in hosts[1:] if host.status != "Stopping"]
                 found[name] = hosts[:1]
                 delete(self.work, younger)
-                self.work.changes += [f"release {host}, which another run made too" for host in younger]
+                self.work.changes += [f"release {host}, which another run created too" for host in younger]
 
     def ensure_eips(self) -> None:
         """Give an address to every host that shall have one, those first that are there and have no host."""
@@ -181,7 +183,7 @@ class Instances:
         free = [eip for eip in self.work.there.eips if not eip.get("InstanceId")]
         free.sort(key=lambda eip: str(eip["AllocationId"]))
         for name in needy:
-            self.work.changes.append(f"give {name} a public address")
+            self.work.changes.append(f"assign a public address to {name}")
             if self.work.dry_run:
                 free = free[1:]
             else:
@@ -253,7 +255,7 @@ def wait_gone(work: Work, hosts: Iterable[Host]) -> None:
         if waited >= RELEASE_SECONDS:
             names = ", ".join(map(str, left))
             raise HostsError(
-                f"{names}: not released after {RELEASE_SECONDS} s: see them in the console of ECS, then run again"
+                f"{names}: not released after {RELEASE_SECONDS} s: see the ECS console, then run the same command again"
             )
         work.sleep(POLL)
         waited += POLL

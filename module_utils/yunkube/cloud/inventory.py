@@ -81,17 +81,17 @@ def settle(given: Mapping[str, Any], file: Path) -> Settings:
     values = {name: given.get(name) or _variable(variable, written, file) for name, variable in VARIABLES.items()}
     if beside and values["cluster"] != beside:
         raise InventoryError(
-            f"{file}: cluster is {values['cluster']}, and cluster_name is {beside}: leave `cluster` out of {file.name}"
+            f"{file}: cluster is {values['cluster']}, but cluster_name is {beside}: remove `cluster` from {file.name}"
         )
     for name in ("cluster", "region"):
         if not values[name]:
-            raise InventoryError(f"{file}: {VARIABLES[name]} is not set: write it in group_vars/all/cluster.yml")
+            raise InventoryError(f"{file}: {VARIABLES[name]} is not set: set it in group_vars/all/cluster.yml")
     endpoints, connect = values["endpoints"] or {}, str(values["connect"] or "private")
     strange = [name for name in endpoints if name not in PRODUCTS] if isinstance(endpoints, Mapping) else [endpoints]
     if strange:
-        raise InventoryError(f"{file}: endpoints: {strange[0]} is none of {', '.join(PRODUCTS)}")
+        raise InventoryError(f"{file}: endpoints: {strange[0]} is not one of {', '.join(PRODUCTS)}")
     if connect not in CONNECT:
-        raise InventoryError(f"{file}: connect: {connect} is none of {', '.join(CONNECT)}")
+        raise InventoryError(f"{file}: connect: {connect} is not one of {', '.join(CONNECT)}")
     ca = str(Path(str(values["ca"])).expanduser()) if values["ca"] else ""
     cluster_id = str(given.get("cluster_id") or "")
     return Settings(str(values["region"]), str(values["cluster"]), cluster_id, dict(endpoints), ca, connect)
@@ -102,7 +102,7 @@ def unknown(given: Mapping[str, Any], options: Sequence[str], file: Path) -> Non
     for key in given:
         if key not in options:
             meant = closest(str(key), options)
-            hint = f"did you mean {meant}?" if meant else f"known here: {', '.join(sorted(options))}"
+            hint = f"did you mean {meant}?" if meant else f"known keys: {', '.join(sorted(options))}"
             raise InventoryError(f"{file}: {key}: unknown key; {hint}")
 
 
@@ -114,7 +114,7 @@ def _variable(name: str, written: Inventory, file: Path) -> Any:
     if entry.value is OPAQUE or is_template(entry.value):
         option = next(option for option, variable in VARIABLES.items() if variable == name)
         raise InventoryError(
-            f"{entry.file}:{entry.line}: {name}: a template is not filled in before there are hosts: "
+            f"{entry.file}:{entry.line}: {name}: a template cannot be used before the hosts are known: "
             f"write the value, or `{option}` in {file.name}"
         )
     return entry.value
@@ -130,7 +130,7 @@ def ask(settings: Settings, environment: Mapping[str, str]) -> Found:
             f"{error.name} is not installed for {sys.executable}: run ./scripts/setup, or install footmark there"
         ) from error
     except (CloudError, credentials.CredentialsError) as error:
-        raise InventoryError(f"the hosts of {settings.cluster} in {settings.region} are not known: {error}") from error
+        raise InventoryError(f"cannot list the hosts of {settings.cluster} in {settings.region}: {error}") from error
 
 
 def hosts(client: Client, settings: Settings) -> Found:
@@ -151,7 +151,7 @@ def hosts(client: Client, settings: Settings) -> Found:
     found = [host_of(one, tags, settings) for one, tags in tagged if tags.get(ROLE_TAG) in GROUPS]
     _refuse_twins(found)
     warnings = [
-        f"{one['InstanceId']} is no host: its tag {ROLE_TAG} is neither {' nor '.join(GROUPS)}"
+        f"{one['InstanceId']} is not a host: its tag {ROLE_TAG} is neither {' nor '.join(GROUPS)}"
         for one, tags in tagged
         if tags.get(ROLE_TAG) not in GROUPS
     ]
@@ -167,7 +167,7 @@ def host_of(one: Json, tags: Mapping[str, str], settings: Settings) -> Host:
     name = str(one.get("InstanceName") or one["InstanceId"]).removeprefix(f"{settings.cluster}-")
     if not _NAME.fullmatch(name):
         raise InventoryError(
-            f"{one['InstanceId']}: its name {name!r} is none for a host: give it letters, digits and -"
+            f"{one['InstanceId']}: its name {name!r} is not a valid host name: use letters, digits and -"
         )
     private, public = addresses(one)
     variables: Json = {

@@ -13,7 +13,7 @@ from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner
 from ansible.module_utils.yunkube.cloud.existing import Existing, Host, look
 
-NOTHING = "nothing of this cluster is in the account"
+NOTHING = "the account has nothing of this cluster"
 
 
 def rows(client: Client, owner: Owner, wanted: Declaration) -> list[Json]:
@@ -47,11 +47,11 @@ def _hosts(there: Existing) -> Iterator[Json]:
 def _rest(there: Existing) -> Iterator[Json]:
     for gateway in there.nats:
         status = str(gateway["Status"])
-        words = f"{status}, paid for by the hour and by volume"
+        words = f"{status}, billed by the hour and by traffic"
         yield _row("NAT gateway", str(gateway["NatGatewayId"]), words, ok=status == "Available")
     for eip in there.eips:
         used = str(eip.get("InstanceId") or "")
-        yield _row("public address", str(eip["IpAddress"]), used or "used by no host, and paid for", ok=bool(used))
+        yield _row("public address", str(eip["IpAddress"]), used or "used by no host, and billed", ok=bool(used))
     for group in there.groups:
         yield _row("security group", str(group["SecurityGroupName"]), str(group["SecurityGroupId"]))
     for key in there.keys:

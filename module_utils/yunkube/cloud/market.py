@@ -101,8 +101,8 @@ def cost(client: Client, wanted: Declaration, counts: Mapping[str, int]) -> tupl
             price = answer["PriceInfo"]["Price"]
             total, currency = total + count * float(price["TradePrice"]), str(price["Currency"])
         except CloudError as error:
-            return None, f"what it costs cannot be told: {error}"
+            return None, f"the cost is unknown: {error}"
         except (KeyError, TypeError, ValueError):
-            return None, f"what it costs cannot be told: there is no price of {kind}"
+            return None, f"the cost is unknown: the cloud gives no price for {kind}"
     besides = "traffic, public addresses and the NAT gateway" if wanted.nat else "traffic and public addresses"
     return total, f"{total:.2f} {currency} an hour, without {besides}"

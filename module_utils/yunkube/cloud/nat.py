@@ -57,8 +57,10 @@ class Nat:
             if not any(_covers(entry, switch, cidrs.get(switch, whole)) for entry in served):
                 left.append(switch or f"the vSwitch for {zone}")
         if left:
-            message = f"{self._names()} of somebody else is the way out of {self.wanted.vpc_id}, and not for "
-            remedy = "add SNAT entries for them to it, or set nat to false"
+            message = (
+                f"{self._names()}, not owned by this cluster, is the way out of {self.wanted.vpc_id}, but not for "
+            )
+            remedy = "add SNAT entries for them there, or set nat to false"
             yield Fault("nat", message + ", ".join(left), remedy)
 
     def _names(self) -> str:
@@ -69,7 +71,7 @@ class Nat:
         if not self.wanted.nat:
             self._give_up()
         elif self.others and not self.ours:
-            self.warnings.append(f"hosts go out by {self._names()} of somebody else, which is left as it is")
+            self.warnings.append(f"hosts use {self._names()}, not owned by this cluster and left unchanged")
         else:
             for gateway in self.ours[1:]:
                 self._remove(gateway)
@@ -82,13 +84,13 @@ class Nat:
             if self.wanted.remove_surplus:
                 self._remove(gateway)
             else:
-                words = f"NAT gateway {gateway['NatGatewayId']}: none is declared any more, and it costs money"
-                self.warnings.append(f"{words}: remove_surplus removes it, and what hosts reach by it is lost then")
+                words = f"NAT gateway {gateway['NatGatewayId']}: not declared any more, and it costs money"
+                self.warnings.append(f"{words}: remove_surplus removes it; hosts then lose what they reach through it")
 
     def _remove(self, gateway: Json) -> None:
         self.work.changes.append(f"remove NAT gateway {gateway['NatGatewayId']}")
         if not self.work.dry_run and (reason := remove(self.work, gateway)):
-            raise HostsError(f"NAT gateway {gateway['NatGatewayId']} stays, and costs money: {reason}")
+            raise HostsError(f"NAT gateway {gateway['NatGatewayId']} is still there and costs money: {reason}")
         for eip in self.work.there.eips:
             if eip.get("InstanceId") == gateway["NatGatewayId"]:  # free now, and used again or released
                 eip["InstanceId"] = ""
@@ -111,7 +113,7 @@ class Nat:
 
     def _make(self, vpc: str, switch: str) -> str:
         return self.work.make(
-            f"NAT gateway {self.owner.name}, paid for besides the hosts", "vpc", "CreateNatGateway", "NatGatewayId",
+            f"NAT gateway {self.owner.name}, billed in addition to hosts", "vpc", "CreateNatGateway", "NatGatewayId",
             lambda identity: _described(self.client, identity),
             vpc_id=vpc, v_switch_id=switch, nat_type="Enhanced", network_type="internet",
             instance_charge_type="PostPaid", internet_charge_type="PayByLcu", name=self.owner.name,
@@ -123,7 +125,7 @@ class Nat:
         by_id = sorted(self.work.there.eips, key=lambda eip: str(eip["AllocationId"]))
         eip = next((one for one in by_id if one.get("InstanceId") == gateway), None)
         if eip is None:
-            self.work.changes.append("give the NAT gateway a public address")
+            self.work.changes.append("assign a public address to the NAT gateway")
             eip = next((one for one in by_id if not one.get("InstanceId")), None) or self._allocate(gateway)
             eip["InstanceId"], eip["Status"] = gateway, ""
             if not self.work.dry_run:
@@ -132,7 +134,7 @@ class Nat:
             bound = self.work.until(lambda: self._bound(gateway, "InUse"), CHANGE_SECONDS)
             if bound is None:
                 raise HostsError(
-                    f"NAT gateway {gateway} has no address after {CHANGE_SECONDS:.0f} s: run the same again"
+                    f"NAT gateway {gateway} has no address after {CHANGE_SECONDS:.0f} s: run the same command again"
                 )
             eip = bound
         return str(eip.get("IpAddress", UNKNOWN))
@@ -167,7 +169,7 @@ class Nat:
         """Make the SNAT entries that are missing, and wait for all."""
         found = {} if gateway == UNKNOWN else self._sources(gateway)
         missing = {zone: switch for zone, switch in sorted(vswitches.items()) if switch not in found}
-        self.work.changes += [f"let hosts in {zone} out by the NAT gateway" for zone in missing]
+        self.work.changes += [f"let hosts in {zone} out through the NAT gateway" for zone in missing]
         if self.work.dry_run or all(found.get(switch) == "Available" for switch in vswitches.values()):
             return
         table = str(_described(self.client, gateway)["SnatTableIds"]["SnatTableId"][0])  # type: ignore[index]
@@ -189,7 +191,7 @@ class Nat:
 
         if self.work.until(ready, CHANGE_SECONDS) is None:
             raise refused or HostsError(
-                f"SNAT entries of {gateway} are not ready after {CHANGE_SECONDS:.0f} s: run the same again"
+                f"SNAT entries of {gateway} are not ready after {CHANGE_SECONDS:.0f} s: run the same command again"
             )
 
     def _sources(self, gateway: str) -> Json:
@@ -224,7 +226,8 @@ def _empty(work: Work, identity: str) -> str:
     found = _entries(client, identity)
     for entry in found:
         if entry.get("SnatEntryName") != owner.name:
-            return f"its SNAT entry {entry['SnatEntryId']} is somebody else's: delete that, then run the same again"
+            foreign = entry["SnatEntryId"]
+            return f"its SNAT entry {foreign} is not this cluster's: delete it, then run the same command again"
     for entry in found:
         if entry["Status"] != "Deleting":
             client.call(
@@ -253,7 +256,9 @@ def _until_gone(work: Work, words: str, left: Callable[[], object], seconds: flo
         return None if left() else {"gone": True}
 
     if work.until(gone, seconds) is None:
-        raise HostsError(f"{words}: not gone after {seconds:.0f} s: see the console of VPC, then run the same again")
+        raise HostsError(
+            f"{words}: not gone after {seconds:.0f} s: see the VPC console, then run the same command again"
+        )
 
 
 def _until_available(work: Work, identity: str) -> None:
@@ -263,7 +268,7 @@ def _until_available(work: Work, identity: str) -> None:
 
     if work.until(available, GATEWAY_SECONDS) is None:
         words = f"NAT gateway {identity} is not Available after {GATEWAY_SECONDS:.0f} s"
-        raise HostsError(f"{words}: see it in the console of VPC, then run the same again")
+        raise HostsError(f"{words}: see it in the VPC console, then run the same command again")
 
 
 def _described(client: Client, identity: str) -> Json | None:

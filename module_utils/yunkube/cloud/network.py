@@ -26,7 +26,9 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
         yield from _key_faults(wanted, there)
         return
     if not there.vpcs:
-        yield Fault("vpc_id", f"there is no VPC {wanted.vpc_id} in this region", "name one of this account and region")
+        yield Fault(
+            "vpc_id", f"the VPC {wanted.vpc_id} does not exist in this region", "set one of this account and region"
+        )
         return
     vpc = there.vpcs[0]
     secondary = (vpc.get("SecondaryCidrBlocks") or {}).get("SecondaryCidrBlock") or []
@@ -35,11 +37,11 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
     zones = {str(one["VSwitchId"]): str(one["ZoneId"]) for one in there.vswitches}
     for identity in wanted.vswitch_ids:
         if identity not in zones:
-            remedy = f"name vSwitches of that VPC: {', '.join(sorted(zones)) or 'it has none'}"
-            yield Fault("vswitch_ids", f"there is no vSwitch {identity} in {wanted.vpc_id}", remedy)
+            remedy = f"choose vSwitches of that VPC: {', '.join(sorted(zones)) or 'it has none'}"
+            yield Fault("vswitch_ids", f"the vSwitch {identity} does not exist in {wanted.vpc_id}", remedy)
         elif wanted.zones and zones[identity] not in wanted.zones:
-            remedy = "name that zone too, or another vSwitch"
-            yield Fault("vswitch_ids", f"{identity} is in {zones[identity]}, which zones does not name", remedy)
+            remedy = "add that zone, or choose another vSwitch"
+            yield Fault("vswitch_ids", f"{identity} is in {zones[identity]}, which is not one of zones", remedy)
     yield from _key_faults(wanted, there)
 
 
@@ -49,13 +51,13 @@ def _elsewhere(wanted: Declaration, there: Existing) -> Iterator[Fault]:
     for vpc_id in sorted({str(group["VpcId"]) for group in there.groups} - here):
         declared = wanted.vpc_id or "a VPC of its own"
         message = f"this cluster is in {vpc_id}, not in {declared}"
-        yield Fault("vpc_id", message, "hosts do not move: set vpc_id back, or remove them all first")
+        yield Fault("vpc_id", message, "hosts cannot move: set vpc_id back, or remove them all first")
 
 
 def _key_faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
     for key in there.keys:
         if key.get("PublicKey") and key["PublicKey"].split()[:2] != wanted.public_key.split()[:2]:
-            remedy = "name the key that it has: hosts get theirs when they are made, and keep it"
+            remedy = "set the key that it has: hosts get theirs when they are created, and keep it"
             yield Fault("public_key", f"the key pair {key['KeyPairName']} has another public key", remedy)
 
 
@@ -147,8 +149,8 @@ class Network:
         closed = group.get("InnerAccessPolicy") == "Drop"
         if group:
             self.work.changes += [f"let {rule} reach {role}s" for rule in add]
-            self.work.changes += [f"let {rule} reach {role}s no more" for rule in gone]
-            self.work.changes += [] if closed else [f"close the security group of {role}s within itself"]
+            self.work.changes += [f"no longer let {rule} reach {role}s" for rule in gone]
+            self.work.changes += [] if closed else [f"turn on internal isolation in the security group of {role}s"]
         if self.work.dry_run:
             return
         for start in range(0, len(add), RULES_AT_ONCE):
@@ -163,7 +165,7 @@ class Network:
     def _ensure_key(self) -> None:
         owner = self.wanted.owner
         self.key = f"{owner.name}-{owner.cluster_id[:8]}"
-        self.work.changes.append(f"make key pair {owner.name}")
+        self.work.changes.append(f"create key pair {owner.name}")
         if self.work.dry_run:
             return
         try:

@@ -57,9 +57,9 @@ class Bucket:
         found = BUCKET_URL.fullmatch(url)
         address = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         if not found or not region:
-            raise ValueError(f"{url} in region {region or '(none)'} is no bucket: see cluster_bundle_url")
+            raise ValueError(f"{url} in region {region or '(none)'} is not a bucket: see cluster_bundle_url")
         if address.scheme != "https" or not address.hostname:
-            raise ValueError(f"{endpoint} is no address of OSS: write a host name or an https URL")
+            raise ValueError(f"{endpoint} is not an OSS endpoint: write a host name or an https URL")
         self.prefix = found["prefix"].strip("/") or PREFIX
         self.name = f"oss://{found['bucket']}/{self.prefix}"
         self._sleep = sleep
@@ -177,7 +177,7 @@ def _refusal(action: str, bucket: str, error: Any) -> CloudError:
     if "specified endpoint" in error.message or "region" in error.message.lower():
         message, remedy = f"{message.rstrip('. ')} {error.details.get('Endpoint', '')}", REGION
     elif "does not belong to you" in error.message:
-        remedy = "it is a bucket of another account: name one of your own in cluster_bundle_url"
+        remedy = "it is a bucket of another account: set one of your own in cluster_bundle_url"
     code = error.code or f"HTTP {error.status}"
     return CloudError(action, code, message, error.request_id, product="oss", remedy=remedy)
 

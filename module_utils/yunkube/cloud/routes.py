@@ -27,7 +27,7 @@ ROUNDS = 3  # plans, where another control machine writes at the same time
 PATIENCE, POLL = 60.0, 2.0  # seconds in which a route is there once it was accepted, and between two looks
 AVAILABLE = "Available"
 
-_OTHER_RANGE = "choose another cluster_pod_cidr, which takes a new cluster, or use vxlan"
+_OTHER_RANGE = "choose another cluster_pod_cidr (which needs a new cluster), or use vxlan"
 
 
 class RoutesError(RefusedError):
@@ -88,7 +88,7 @@ class Plan:
     @property
     def words(self) -> list[str]:
         """Return it in words."""
-        return [f"delete the route {one}" for one in self.delete] + [f"make the route {one}" for one in self.create]
+        return [f"delete the route {one}" for one in self.delete] + [f"create the route {one}" for one in self.create]
 
 
 @dataclass
@@ -119,7 +119,7 @@ def plan(nodes: Sequence[Node], found: Found, cluster_id: str, quota: int = QUOT
         after = sum(one.table == table for one in found.entries)
         after += sum(one.table == table for one in create) - sum(one.table == table for one in delete)
         if create and after > quota:
-            message = f"would hold {after} custom routes, and {quota} are allowed"
+            message = f"would have {after} custom routes, and {quota} are allowed"
             remedy = f"raise that quota at {QUOTAS}, or use vxlan"
             faults.append(_fault(table, message, remedy))
     if faults:
@@ -134,20 +134,26 @@ def _fault(host: str, message: str, remedy: str) -> Fault:
 def _node_faults(nodes: Sequence[Node], found: Found) -> Iterator[Fault]:
     for node in nodes:
         if not node.cidr:
-            yield _fault(node.name, "has no addresses for its pods", "see the doctor: node-without-pod-cidr")
+            yield _fault(
+                node.name, "has no address range for its pods", "see the fault node-without-pod-cidr of the doctor"
+            )
         elif ip_network(node.cidr).overlaps(RESERVED):
-            yield _fault(node.name, f"its pods' {node.cidr} lies in {RESERVED}, which is the cloud's", _OTHER_RANGE)
+            yield _fault(
+                node.name, f"its pod range {node.cidr} lies in {RESERVED}, which the cloud reserves", _OTHER_RANGE
+            )
         if node.address not in found.instances:
             message = f"no instance of the cluster has its address {node.address}"
-            yield _fault(node.name, message, f"tag its instance {CLUSTER_TAG} as the others, or remove the node")
+            yield _fault(
+                node.name, message, f"give its instance the tag {CLUSTER_TAG} that the others have, or remove the node"
+            )
 
 
 def _foreign_faults(wanted: Iterable[Route], foreign: Sequence[Entry]) -> Iterator[Fault]:
     for route in wanted:
         for one in foreign:
             if one.table == route.table and _inside(one.cidr, route.cidr):
-                message = f"the route {one} is not the cluster's and takes its pods' {route.cidr}"
-                yield _fault(route.node, message, f"delete it ({one.identity}), or see who writes it")
+                message = f"the route {one} is not the cluster's and takes the traffic to its pods in {route.cidr}"
+                yield _fault(route.node, message, f"delete it ({one.identity}), or find out what creates it")
 
 
 def _inside(cidr: str, outer: str) -> bool:
@@ -175,7 +181,7 @@ def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: It
         taken = routes.foreign(str(vpcs[0]["VpcId"]), {*switches} or {""})
     for table, count in taken.items():
         if count + len(wanted.hosts) > wanted.route_quota:
-            message = f"{table} would hold {count + len(wanted.hosts)} custom routes, one for each host among them"
+            message = f"{table} would have {count + len(wanted.hosts)} custom routes, including one for each host"
             remedy = f"{wanted.route_quota} are allowed: raise that quota at {QUOTAS}, or use vxlan"
             yield Fault("route_quota", message, remedy)
 
@@ -231,7 +237,7 @@ class Routes:
             return Found([], self._settled(tables), "")
         if len(vpcs) > 1:
             message = f"its instances are in {len(vpcs)} VPCs, {' and '.join(sorted(vpcs))}"
-            raise RoutesError([_fault(self.cluster, message, "routes need all of them in one: use vxlan")])
+            raise RoutesError([_fault(self.cluster, message, "routes need all of them in one VPC: use vxlan")])
         vpc = vpcs.pop()
         used, tables = self._tables(vpc, {str((one.get("VpcAttributes") or {}).get("VSwitchId")) for one in instances})
         ids = {addresses(one)[0]: str(one["InstanceId"]) for one in instances}
@@ -272,8 +278,10 @@ class Routes:
             if not moving:
                 return entries
             if waited >= PATIENCE:
-                message = f"the route {moving[0]} is {moving[0].status} for more than {PATIENCE:.0f} s"
-                raise RoutesError([_fault(self.cluster, message, "look at it in the console, then run the same again")])
+                message = f"the route {moving[0]} has been {moving[0].status} for more than {PATIENCE:.0f} s"
+                raise RoutesError(
+                    [_fault(self.cluster, message, "check it in the console, then run the same command again")]
+                )
             self._sleep(POLL)
             waited += POLL
 
@@ -305,7 +313,7 @@ class Routes:
             for one in self.client.pages("vpc", "DescribeVSwitches", "VSwitches", "VSwitch", vpc_id=vpc)
         ]
         faults = [
-            _fault(route.node, f"its pods' {route.cidr} meets the vSwitch {name}, {cidr}", _OTHER_RANGE)
+            _fault(route.node, f"its pod range {route.cidr} overlaps the vSwitch {name}, {cidr}", _OTHER_RANGE)
             for route in wanted
             for name, cidr in ranges
             if IPv4Network(route.cidr).overlaps(IPv4Network(cidr))
@@ -338,7 +346,7 @@ class Routes:
                 if last or "Duplicat" not in error.code:
                     raise
                 return False
-            self.changes.append(f"make the route {route}")
+            self.changes.append(f"create the route {route}")
         return True
 
     def _prove(self, nodes: Sequence[Node], quota: int) -> None:
@@ -346,7 +354,15 @@ class Routes:
         waited = 0.0
         while (left := plan(nodes, self.look(), self.cluster_id, quota)).words:
             if waited >= PATIENCE:
-                message = f"after {PATIENCE:.0f} s there is still to do: {left.words[0]}"
-                raise RoutesError([_fault(self.cluster, message, "run the same again; else look at it in the console")])
+                message = f"not done after {PATIENCE:.0f} s: {left.words[0]}"
+                raise RoutesError(
+                    [
+                        _fault(
+                            self.cluster,
+                            message,
+                            "run the same command again; if that does not help, check the console",
+                        )
+                    ]
+                )
             self._sleep(POLL)
             waited += POLL

@@ -71,7 +71,7 @@ class Work:
         The token is the same on every machine and in every run for the same parameters, so that none makes it twice.
         Where it stands for one that was deleted since, the thing is made with another token.
         """
-        self.changes.append(f"make {words}")
+        self.changes.append(f"create {words}")
         if self.dry_run:
             return UNKNOWN
         fixed = self.wanted.owner.token(f"{action} {json.dumps(parameters, sort_keys=True)}")
@@ -79,7 +79,9 @@ class Work:
             identity = str(self.client.call(product, action, client_token=token, **parameters)[key])
             if self.until(lambda identity=identity: _listed(ready, identity), LISTED):  # type: ignore[misc]
                 return identity
-        raise HostsError(f"{words} ({identity}) was made and is not there after {LISTED:.0f} s: run the same again")
+        raise HostsError(
+            f"{words} ({identity}) was created and is still not listed after {LISTED:.0f} s: run the same command again"
+        )
 
 
 def _listed(ready: Callable[[str], Json | None], identity: str) -> Json | None:

@@ -131,7 +131,7 @@ def reattach(state: State, cluster: str, given: str, found: Found, *, dry_run: b
     if elsewhere and Path(state.inventory).exists() and (not theirs or theirs != state.cluster_id):
         raise IdentityError(elsewhere)  # another living cluster's state
     if not theirs and not state.cluster_id and not found:
-        raise IdentityError(_refused(f"no host of {given} belongs to a cluster", "make the cluster: `up`"))
+        raise IdentityError(_refused(f"no host of {given} belongs to a cluster", "create the cluster: `up`"))
     wanted = theirs or state.cluster_id or secrets.token_hex(8)
     changes = [f"keep the id {wanted} of the cluster {cluster}"] if wanted != state.cluster_id else []
     changes += [f"keep {given} as the inventory of the cluster {cluster}"] if given != state.inventory else []

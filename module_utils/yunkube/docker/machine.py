@@ -82,7 +82,7 @@ class Step:
     def __str__(self) -> str:
         """Say it in one line."""
         if self.create:
-            return f"replace host {self.host}, {self.replace}" if self.replace else f"make host {self.host}"
+            return f"replace host {self.host}, {self.replace}" if self.replace else f"create host {self.host}"
         words = {
             "connect": self.connect,
             "change the limits of": self.update,
@@ -325,7 +325,7 @@ def name_clashes(
         if network["Name"] == network_name(cluster) and not is_of(cluster, network)
     ]
     remedy = "remove or rename it in Docker, or choose another cluster_name"
-    return [_clash("name", f"{what} exists and Yunkube did not make it", remedy) for what in taken]
+    return [_clash("name", f"{what} exists and Yunkube did not create it", remedy) for what in taken]
 
 
 def subnet_clashes(
@@ -347,7 +347,7 @@ def subnet_clashes(
             taken.update({ipaddress.IPv4Network(text): f"the Docker network {network['Name']}" for text in subnets})
     remedy = "choose another docker_hosts_subnet, and every ansible_host within it"
     return [
-        _clash("subnet", f"docker_hosts_subnet {subnet} meets {other}, {what}", remedy)
+        _clash("subnet", f"docker_hosts_subnet {subnet} overlaps {other}, {what}", remedy)
         for other, what in taken.items()
         if subnet.overlaps(other)
     ]

@@ -33,7 +33,7 @@ LOOK_SECONDS = 30.0
 IMPORT_SECONDS = 600.0
 DPKG_SECONDS = 900.0
 CONTAINERD_HANGS = "containerd does not answer: `systemctl status containerd` on that host, then run again"
-DPKG_HANGS = "see what dpkg waits for on that host (`ps -ef`, a full or broken disk), then run again"
+DPKG_HANGS = "find out what dpkg waits for on that host (`ps -ef`, a full or broken disk), then run again"
 
 
 class InstallError(Exception):

@@ -37,9 +37,9 @@ def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> tuple[str, str
     if theirs[0] != ours[0]:
         remedy = f"correct its address in the inventory, or remove it first from {theirs[0]} (remove or down there)"
     elif not theirs[1]:
-        remedy = "it was made before clusters had ids: if it is this cluster's, attach it with `reattach`"
+        remedy = "it was created before clusters had ids: if it is this cluster's, attach it with `reattach`"
     elif not ours[1]:
-        remedy = f"use the inventory and the control machine that made it; {REATTACH}"
+        remedy = f"use the inventory and the control machine that created it; {REATTACH}"
     else:
         remedy = f"give this cluster a cluster_name of its own, or correct the host's address; {REATTACH}"
     return message, remedy
@@ -72,7 +72,7 @@ def refuse_another(module: AnsibleModule) -> None:
         if module.check_mode:  # a plan on bare hosts
             return
         message = f"has no record of the cluster {named(module.params['cluster'], module.params['cluster_id'])}"
-        remedy = "correct its address in the inventory, or make the cluster first: `up`"
+        remedy = "correct its address in the inventory, or create the cluster first: `up`"
         wrong: Fault | None = Fault(CHECK, message, remedy)
     else:
         wrong = fault(record, module.params["cluster"], module.params["cluster_id"])

@@ -42,7 +42,7 @@ def find_listeners(ports: t.Iterable[int], proc: Path = Path("/proc")) -> dict[i
         for port, inode in parse_listeners(read_text(proc / table)).items()
         if port in ports
     }
-    found = dict.fromkeys(inodes.values(), "a process out of sight")
+    found = dict.fromkeys(inodes.values(), "an unknown process")
     for process in proc.glob("[0-9]*") if inodes else ():
         try:
             links = [link.readlink().name for link in (process / "fd").iterdir()]

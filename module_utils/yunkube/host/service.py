@@ -83,7 +83,7 @@ def needed_actions(unit: t.Mapping[str, str], *, stale: bool, may_start: bool) -
 def in_words(written: t.Iterable[str], actions: t.Iterable[str], name: str) -> list[str]:
     """Describe which files are written and which actions systemd performs."""
     unit = name.removesuffix(".service")
-    asked = ["make systemd read its changed units" if do == "daemon-reload" else f"{do} {unit}" for do in actions]
+    asked = ["reload systemd's units" if do == "daemon-reload" else f"{do} {unit}" for do in actions]
     return [f"write {path}" for path in written] + asked
 
 
@@ -106,7 +106,7 @@ class Systemd:
         return parse_show(out)
 
     def do(self, action: str) -> None:
-        """Ask for one action; end with the service's own words where it does not succeed."""
+        """Ask for one action; fail with the end of the service's log."""
         argv = [self.systemctl, action] + ([] if action == "daemon-reload" else [self.name])
         rc, _, err = self.module.run_command(argv)
         if rc != 0:
@@ -114,7 +114,7 @@ class Systemd:
             _, journal, _ = self.module.run_command(argv)
             lines = journal.strip().splitlines() or [err.strip()]
             self.module.fail_json(
-                msg=f"systemctl {action} {self.name} failed; its last words: {lines[-1]}", journal=lines
+                msg=f"systemctl {action} {self.name} failed; end of its log: {lines[-1]}", journal=lines
             )
 
 

@@ -116,7 +116,7 @@ class Settings:
         self._note(f"load kernel module {name}", "kernel modules", "", f"{name}\n")
         if not self.module.check_mode:
             remember("modules", [name])
-            self._run(["modprobe", name], f"the kernel does not load {name}")
+            self._run(["modprobe", name], f"cannot load the kernel module {name}")
 
     def set_sysctl(self, name: str, wanted: str) -> None:
         """Set a value of the running kernel."""
@@ -135,7 +135,7 @@ class Settings:
         if areas:
             self._note("turn swap off", "swap", "".join(f"{area.split()[0]}\n" for area in areas), "")
             if not self.module.check_mode:
-                self._run(["swapoff", "--all"], "swap stays on")
+                self._run(["swapoff", "--all"], "cannot turn swap off")
         if FSTAB.exists():
             there = FSTAB.read_text()
             if there != without_swap(there) and not self.module.check_mode:
@@ -147,7 +147,7 @@ class Settings:
             self._note(starts, "swap at boot", "", "swap.target is masked\n")
             if not self.module.check_mode:
                 remember("undo", [["systemctl", "unmask", "swap.target"], ["systemctl", "start", "swap.target"]])
-                self._run(["systemctl", "mask", "swap.target"], "swap comes back at the next boot")
+                self._run(["systemctl", "mask", "swap.target"], "cannot keep swap off at boot")
 
     def _note(self, change: str, header: str, before: str, after: str) -> None:
         self.changes.append(change)

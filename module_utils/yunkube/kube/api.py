@@ -87,7 +87,7 @@ def read_kubeconfig(path: str = ADMIN_CONF) -> Kubeconfig:
     try:
         return parse_kubeconfig(Path(path).read_text())
     except FileNotFoundError as error:
-        raise KubeError(f"{path} is not there: this host is not a master yet") from error
+        raise KubeError(f"{path} does not exist: this host is not a master yet") from error
     except OSError as error:
         raise KubeError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -186,7 +186,7 @@ class KubeApi:
             self._kinds[version] = {entry["kind"]: entry for entry in found if "/" not in entry["name"]}
         resource = self._kinds[version].get(kind)
         if resource is None:
-            raise KubeError(f"the API knows no kind {kind} in {version}", status=404, reason="NotFound")
+            raise KubeError(f"the API server has no kind {kind} in {version}", status=404, reason="NotFound")
         return root, resource
 
     def watch(self, path: str, seconds: float, **query: str) -> t.Iterator[Json]:

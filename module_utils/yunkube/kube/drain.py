@@ -130,7 +130,7 @@ class Drain:
                     if (data := local_data(pod, claims))
                 ]
                 if kept:
-                    message = f"data would be lost, which is on this host alone, of {counted(kept, 'pod')}"
+                    message = f"data that exists only on this host would be lost, of {counted(kept, 'pod')}"
                     found.append(Fault("local data", message, f"move what is needed, then: {DATA_FLAG}", name))
             code, out, err = self._kubectl(name, "--dry-run=client")
             refused = refusals(err or out)
@@ -167,8 +167,8 @@ class Drain:
         reasons = self._reasons(err or out)
         if not self.force:
             raise DrainError(
-                f"{name}: not drained in {self.seconds:g} s: {'; '.join(reasons)}; it takes pods again; wait for what "
-                "they wait for, give more time (--drain-timeout), or --force"
+                f"{name}: not drained in {self.seconds:g} s: {'; '.join(reasons)}; it accepts pods again; remove "
+                "the cause, allow more time (--drain-timeout), or use --force"
             )
         left = self._left(name)
         grace = max([int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in left], default=0)

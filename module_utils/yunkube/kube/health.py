@@ -105,7 +105,7 @@ def workload_problem(found: Json | None) -> str:
         return "not there"
     status = found.get("status", {})
     if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
-        return "not looked at yet by kube-controller-manager"
+        return "not processed by kube-controller-manager yet"
     if found["kind"] == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
@@ -115,7 +115,7 @@ def workload_problem(found: Json | None) -> str:
         updated = status.get("updatedReplicas" if versioned else "replicas", 0)
         ready = status.get("readyReplicas", 0)
     if updated < wanted:
-        return f"{updated} of {wanted} pods are of the current version"
+        return f"{updated} of {wanted} pods have the current version"
     return f"{ready} of {wanted} pods are ready" if ready < wanted else ""
 
 
@@ -141,9 +141,9 @@ def _container_problem(container: Json) -> str:
     last = container.get("lastState", {}).get("terminated", {})
     if "waiting" in state:
         words = _words(state["waiting"]) or "has not started"
-        return f"waits: {words}" + (f"; ended before with code {last.get('exitCode')}" if last else "")
+        return f"is waiting: {words}" + (f"; last exit code {last.get('exitCode')}" if last else "")
     if "terminated" in state and state["terminated"].get("exitCode", 0) != 0:
-        return f"ended with code {state['terminated']['exitCode']} ({_words(state['terminated'])})"
+        return f"exit code {state['terminated']['exitCode']} ({_words(state['terminated'])})"
     return ""
 
 

@@ -141,7 +141,7 @@ def cause(outcome: Outcome) -> str:
         return "; ".join(f"{fault.where}: {fault.message}" for fault in faults)
     lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
     errors = [found.group(1) for line in lines if (found := _ERROR.match(line))]
-    return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without a word")
+    return errors[-1] if errors else (lines[-1] if lines else f"exit code {outcome.rc} without any output")
 
 
 def without_secrets(text: str) -> str:
@@ -193,7 +193,7 @@ def failure(verb: str, outcome: Outcome, limit: str = "") -> Json:
         "kubeadm_output": outcome.output.splitlines()[-40:],
     }
     if outcome.rc == TIMED_OUT or (limit and _LATE.search(result["msg"])):
-        raised = f"; where it is late every time, raise {limit}" if limit else ""
+        raised = f"; if it times out every time, raise {limit}" if limit else ""
         result["remedy"] = f"run the same command again: it continues where this one stopped{raised}"
     faults = preflight_faults(outcome.output)
     if faults:

@@ -223,4 +223,4 @@ def fetch(url: str, timeout: float = 5) -> str:
         return f"{where.hostname}:{where.port} is not a probe"
     finally:
         connection.close()
-    return "" if answer.get("ok") else str(answer.get("error") or "the probe said no")
+    return "" if answer.get("ok") else str(answer.get("error") or "the probe reported a failure")

@@ -60,7 +60,7 @@ def reader_login(now: Data, wanted: Json, writers: str) -> Data:
     if not username:
         return {key: value for key, value in now.items() if key.startswith("reader_")}
     if username == wanted["username"]:
-        raise KubeError(f"the account that reads has the name of the one that writes, {username}: give it another one")
+        raise KubeError(f"the reading account has the same name as the writing one, {username}: choose another one")
     password = wanted.get("reader_password") or now.get("reader_password") or secrets.token_urlsafe(PASSWORD_BYTES)
     line = htpasswd(username, password, now.get("reader_htpasswd", ""))
     return {
@@ -93,7 +93,7 @@ class Authority(t.NamedTuple):
 def cluster_authority() -> Authority:
     """Return the cluster's CA, which the nodes trust."""
     if not (PKI / "ca.key").exists():
-        raise KubeError(f"{PKI}/ca.key is not on this host: a certificate cannot be made here")
+        raise KubeError(f"{PKI}/ca.key is not on this host: cannot create a certificate")
     return Authority((PKI / "ca.crt").read_text(), (PKI / "ca.key").read_text())
 
 
@@ -159,7 +159,7 @@ def find_openssl() -> str:
     """Return the program that signs."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        raise KubeError("openssl is not on this host, and certificates are made with it: install the package openssl")
+        raise KubeError("openssl is not on this host, but certificates need it: install the package openssl")
     return openssl
 
 
@@ -218,7 +218,7 @@ def crypt(password: str, hashed: str) -> str:
     library.crypt.restype = ctypes.c_char_p
     made: bytes | None = library.crypt(password.encode(), hashed.encode())
     if made is None or made.startswith(b"*"):
-        raise KubeError("this host's libcrypt knows no bcrypt, which the registry's login needs")
+        raise KubeError("this host's libcrypt does not support bcrypt, which the registry's login needs")
     return made.decode()
 
 
@@ -229,7 +229,7 @@ def setting() -> str:
     salt = secrets.token_bytes(16)
     made: bytes | None = library.crypt_gensalt(b"$2b$", ctypes.c_ulong(COST), salt, len(salt))
     if made is None:
-        raise KubeError("this host's libcrypt knows no bcrypt, which the registry's login needs")
+        raise KubeError("this host's libcrypt does not support bcrypt, which the registry's login needs")
     return made.decode()
 
 

@@ -78,7 +78,7 @@ class Host:
         remedy = "remove it with the tool that created it, or add --adopt (teardown_adopt) to remove it anyway"
         ours = self.module.params["cluster"]
         if self.record is None and self.is_member:
-            message = "is a member of a cluster that Yunkube did not make: there is no record of what it was before"
+            message = "is a member of a cluster that Yunkube did not create: there is no record of its former state"
             return Fault("other cluster", message, remedy)
         return identity.fault(self.record, ours, self.module.params["cluster_id"]) if self.record is not None else None
 
@@ -91,11 +91,11 @@ class Host:
         for path in self.module.params["paths"]:
             place = str(Path(path).parent.resolve() / Path(path).name)
             if paths.is_system(path) or paths.is_system(place):
-                message = f"{path} is a folder of the system and is not removed"
-                remedy = "name the folder of the cluster itself in teardown_paths"
+                message = f"{path} is a system folder and is not removed"
+                remedy = "list the cluster's own folder in teardown_paths"
                 found.append(Fault("teardown_paths", message, remedy))
         for name, what in processes.other_users(self.run_quietly).items():
-            message = f"containerd holds {what} in its namespace {name}, which are not of Kubernetes"
+            message = f"containerd has {what} in its namespace {name}, not from Kubernetes"
             remedy = f"remove them first: nerdctl or ctr --namespace {name}; or stop the program that creates them"
             found.append(Fault("foreign data", message, remedy))
         if self.images.size and not self.module.params["force"]:

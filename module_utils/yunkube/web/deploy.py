@@ -268,7 +268,8 @@ class Deploy:
             if manifest["kind"] == web_service.DEFINITION and not self.dry_run:
                 self._wait_until_known(manifest)
         elif old:
-            self._words.append(f"roll {kube_objects.name_of(manifest)} on: {len(old)} pods are of the template before")
+            name = kube_objects.name_of(manifest)
+            self._words.append(f"continue the rollout of {name}: {len(old)} pods have the former template")
         workload = web_rollout.workload_of(item.service, manifest, path or self._path(manifest))
         if workload:
             self._workloads.append(workload)
@@ -283,7 +284,7 @@ class Deploy:
             if time.monotonic() > deadline:
                 name = kube_objects.name_of(definition)
                 raise KubeError(
-                    f"{name}: the API server does not serve it after {KNOWN} s; see kubectl describe", status=504
+                    f"{name}: the API server does not serve it after {KNOWN} s: see kubectl describe", status=504
                 )
             time.sleep(web_rollout.PAUSE)
             self.api.forget_kinds()
@@ -309,7 +310,7 @@ class Deploy:
         images = tuple(web_service.images_of({"kind": "", **side})[:1] for side in (change.before, change.after))
         if not change.before:
             more = f" ({images[1][0]})" if images[1] else ""
-            self._words.append(f"make {change.name}{more}")
+            self._words.append(f"create {change.name}{more}")
         elif images[0] != images[1] and images[0] and images[1]:
             self._words.append(f"update {change.name} from {images[0][0]} to {images[1][0]}")
         else:
@@ -341,9 +342,7 @@ class Deploy:
         deadline = time.monotonic() + GONE
         while paths := [path for path in paths if self.api.find(path) is not None]:
             if time.monotonic() > deadline:
-                raise KubeError(
-                    f"not gone after {GONE} s: {joined(paths)}; is the node of its pods healthy?", status=504
-                )
+                raise KubeError(f"not deleted after {GONE} s: {joined(paths)}: check the nodes of its pods", status=504)
             time.sleep(web_rollout.PAUSE)
 
     def _remove_namespace(self, manifest: Json) -> None:
@@ -441,4 +440,4 @@ def without_api(services: list[Json]) -> tuple[list[Change], list[str]]:
     """Say what would happen once there is an API."""
     manifests = [manifest for service in services for manifest in web_service.manifests_of(service)]
     changes = [Change(kube_objects.name_of(one), {}, kube_objects.content_of(one)) for one in manifests]
-    return changes, [f"make {change.name}" for change in changes]
+    return changes, [f"create {change.name}" for change in changes]

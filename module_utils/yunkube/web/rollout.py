@@ -93,7 +93,7 @@ def roll(api: KubeApi, found: Json, manifest: Json) -> str:
         api.apply(scaled(manifest, wanted + 1))
     elif ready > wanted:
         delete_pod(api, old[0])
-    return f"{len(old)} pods are of the template before"
+    return f"{len(old)} pods have the former template"
 
 
 def delete_pod(api: KubeApi, pod: Json) -> None:
@@ -112,7 +112,7 @@ def unfinished(found: Json | None) -> str:
     if problem or found is None or found["kind"] == "DaemonSet":
         return problem
     more = found.get("status", {}).get("replicas", 0) - found["spec"].get("replicas", 1)
-    return f"{more} pods more than wanted" if more > 0 else ""
+    return f"{more} surplus pods" if more > 0 else ""
 
 
 class Follower:
@@ -121,7 +121,7 @@ class Follower:
     def __init__(self, api: KubeApi, workload: Workload) -> None:
         """Begin."""
         self.api, self.workload = api, workload
-        self.lacks = "not looked at yet"
+        self.lacks = "not checked yet"
         self.trouble: Trouble | None = None
         self._since = 0.0
 
@@ -144,7 +144,7 @@ class Follower:
 
     def fault(self, seconds: float) -> Fault:
         """Return what is wrong in the end."""
-        late = Fault("rollout", f"{self.lacks} after {seconds:.0f} s", "give it more time, or see its pods")
+        late = Fault("rollout", f"{self.lacks} after {seconds:.0f} s", "allow more time, or check its pods")
         return (self.trouble.fault if self.trouble else late).on(self.workload.service)
 
     def _judge(self, found: Json) -> None:

@@ -42,12 +42,12 @@ def advice(code: Exit, request: Request, _progress: Progress, cluster: Cluster) 
         return ""
     text = f"Take {hosts} out of {request.inventory} now; otherwise the next `up` adds them again."
     if cluster.variables.get("cluster_provider") == "alicloud":
-        text = f"`cloud up` releases the instances of {hosts} where fewer hosts are declared, and else adds them again."
+        text = f"`cloud up` releases the instances of {hosts} if fewer are declared; otherwise it adds them again."
     if request.extra_vars.get("node_leave_dead"):
         text += (
-            f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods, which go on where a host only is cut "
-            "off, the node's certificate, and all data.\nIf it comes back: put its line back and remove it without "
-            "--dead, or reinstall it."
+            f"\nLeft on {hosts}, as it was not reached: the kubelet and its pods (which keep running if only its "
+            "network failed), the node's certificate, and all data.\nIf it comes back: put its line back and remove it "
+            "without --dead, or reinstall it."
         )
     return text
 
