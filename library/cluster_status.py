@@ -41,11 +41,6 @@ status:
   returned: always
   type: dict
 lines: {description: The same as text, returned: always, type: list, elements: str}
-faults:
-  description: Why the host is refused, in the form that docs/events.md describes.
-  returned: failure
-  type: list
-  elements: dict
 """
 
 import datetime as dt
