@@ -41,11 +41,6 @@ status:
   returned: always
   type: dict
 lines: {description: The same as text, returned: always, type: list, elements: str}
-faults:
-  description: Why the host is refused, in the form that docs/events.md describes.
-  returned: failure
-  type: list
-  elements: dict
 """
 
 import datetime as dt
@@ -55,7 +50,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube import constants
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, instant, read_kubeconfig
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
     address_of,
@@ -78,7 +73,7 @@ def node_row(node: Json | None, name: str, version: str, now: dt.datetime) -> Js
     problem = node_problem(node, version)
     status = node["status"]
     labels = node["metadata"].get("labels") or {}
-    made = dt.datetime.fromisoformat(node["metadata"]["creationTimestamp"])
+    made = instant(node["metadata"]["creationTimestamp"])
     return {
         "name": name,
         "ready": not problem or not problem.startswith("not ready"),
@@ -208,7 +203,8 @@ def main() -> None:
     )
     options = module.params
     wanted = Wanted(tuple(options["nodes"]), options["version"], tuple(options["workloads"]))
-    status = read_status(Path("/"), wanted, dt.datetime.now(dt.UTC))
+    now = dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - hosts have Python 3.9
+    status = read_status(Path("/"), wanted, now)
     module.exit_json(changed=False, status={"healthy": is_healthy(status), **status}, lines=as_lines(status))
 
 

@@ -148,11 +148,6 @@ marks:
   description: "The labels and taints that O(declared) has, where the node lacks some of them, from the action plugin"
   returned: when it lacks some
   type: dict
-faults:
-  description: Why the host is refused, in the form that docs/events.md describes.
-  returned: failure
-  type: list
-  elements: dict
 """
 
 import typing as t

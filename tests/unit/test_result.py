@@ -116,17 +116,16 @@ def test_a_fault_that_is_written_by_hand_is_found(source: str) -> None:
     sorted((ROOT / "library").glob("*.py")),
     ids=lambda path: path.stem,
 )
-def test_a_module_that_reports_faults_documents_the_key(path: Path) -> None:
+def test_a_module_that_reports_faults_and_no_other_documents_the_key(path: Path) -> None:
     names = {
         node.id if isinstance(node, ast.Name) else node.attr
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, (ast.Name, ast.Attribute))
     }
-    if not names & {"Report", "as_failure", "failure", "refuse_another"}:
-        return
     (text,) = (
         ast.literal_eval(node.value)
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "RETURN"
     )
-    assert "docs/events.md" in yaml.safe_load(text)["faults"]["description"]
+    told = (yaml.safe_load(text) or {}).get("faults", {}).get("description", "")
+    assert ("docs/events.md" in told) == bool(names & {"Report", "as_failure", "failure", "refuse_another"})

@@ -97,3 +97,76 @@ def test_a_plugin_imports_neither_the_command_nor_a_module(file: Path) -> None:
     others = {path.stem for path in (ROOT / "library").glob("*.py")} | {"deployer"}
     assert {name.partition(".")[0] for name in imported(ast.parse(file.read_text()))} & others == set()
     assert "sys.path" not in file.read_text()
+
+
+# What came to Python and its standard library after 3.9, which Enterprise Linux 9 has: as attributes, and as arguments.
+YOUNGER = {
+    "KW_ONLY",
+    "StrEnum",
+    "UTC",
+    "file_digest",
+    "aclosing",
+    "pairwise",
+    "batched",
+    "bit_count",
+    "tomllib",
+}
+YOUNGER_ARGUMENTS = {"kw_only", "onexc", "process_group", "root_dir", "slots"}
+
+
+def younger(source: str) -> list[str]:
+    """Return what a host's Python 3.9 does not know."""
+    found = []
+    for node in ast.walk(ast.parse(source, feature_version=(3, 9))):
+        names = [node.attr] if isinstance(node, ast.Attribute) else []
+        names += [name.name for name in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        found += [name for name in names if name in YOUNGER]
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            of_zip = {"strict"} if called == "zip" else set()
+            given = {key.arg for key in node.keywords if key.arg}
+            found += [f"{called}({name})" for name in sorted(given & (YOUNGER_ARGUMENTS | of_zip))]
+            # It reads no Z, with which the API writes its times, before 3.11: kube/api.py has a function.
+            found += [called] if called.endswith(".fromisoformat") and "+00:00" not in ast.unparse(node) else []
+    return found
+
+
+def packed(file: Path, found: dict[Path, str]) -> dict[Path, str]:
+    """Add a file, and what it imports of ours."""
+    found[file] = file.read_text()
+    for name in imported(ast.parse(found[file])):
+        if name.startswith(PREFIX):
+            parts = name.removeprefix(PREFIX).strip(".").split(".")
+            for path in (SHARED.joinpath(*parts), SHARED.joinpath(*parts[:-1])):
+                if path.with_suffix(".py").exists() and path.with_suffix(".py") not in found:
+                    packed(path.with_suffix(".py"), found)
+    return found
+
+
+def on_hosts() -> set[Path]:
+    """Return what runs on hosts: modules that need no room of the control machine, with what they import."""
+    files: set[Path] = set()
+    for module in (ROOT / "library").glob("*.py"):
+        together = packed(module, {})
+        if not {path.parent.name for path in together} & set(ON_THE_CONTROL_MACHINE):
+            files |= set(together)
+    return files
+
+
+@pytest.mark.parametrize("file", sorted(on_hosts()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_runs_on_a_host_needs_no_younger_python_than_the_oldest_has(file: Path) -> None:
+    assert younger(file.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "dt.datetime.now(dt.UTC)",
+        "from datetime import UTC",
+        "dict(zip(a, b, strict=True))",
+        "hashlib.file_digest(stream, 'sha256')",
+        "dt.datetime.fromisoformat(text)",
+    ],
+)
+def test_a_younger_name_is_found(source: str) -> None:
+    assert len(younger(source)) == 1

@@ -27,7 +27,6 @@ SHOP: Json = {"name": "shop", "image": "shop:1", "namespace": "shops"}
 RC: Json = {**WEB, "kind": "ReplicationController"}
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/web"
 SERVICE = "/api/v1/namespaces/default/services/web"
-CONTROLLER = "/api/v1/namespaces/default/replicationcontrollers/web"
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.host.file_lock import locked
 
-CHUNK = 1 << 20
 RESULT_SECONDS = 3600.0  # how long to wait for another run that makes the same result
 
 

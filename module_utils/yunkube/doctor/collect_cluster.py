@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import time
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
-from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, is_master
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant, is_master
 from ansible.module_utils.yunkube.kube.health import address_of, condition, pod_problem, workload_problem
 from ansible.module_utils.yunkube.kube.objects import read_data
 
@@ -79,7 +78,7 @@ def name_of(found: Json) -> str:
 
 def seconds_since(text: str | None, now: float) -> float:
     """Return how long ago the API's time was; nothing counts as long ago."""
-    return round(now - dt.datetime.fromisoformat(text).timestamp(), 1) if text else 1e9
+    return round(now - instant(text).timestamp(), 1) if text else 1e9
 
 
 def node_facts(node: Json) -> Json:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import datetime as dt
 import json
 import re
 import socket
@@ -52,7 +51,7 @@ def containers(listed: Json, root: Path) -> list[Json]:
             labels.get("io.kubernetes.pod.name", ""),
             labels.get("io.kubernetes.container.name", ""),
         )
-        made = dt.datetime.fromtimestamp(int(one["createdAt"]) / 1e9, dt.UTC).timestamp()
+        made = int(one["createdAt"]) / 1e9
         state = str(one["state"]).removeprefix("CONTAINER_").lower()
         facts: Json = {"namespace": place[0], "pod": place[1], "name": place[2], "state": state}
         facts |= {"attempt": one["metadata"].get("attempt", 0), "made": made, "last": []}

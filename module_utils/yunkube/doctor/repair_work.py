@@ -20,6 +20,11 @@ if t.TYPE_CHECKING:
 KEPT = Path("/var/lib/yunkube/doctor")
 
 
+def now() -> dt.datetime:
+    """Return the time, as hosts' Python 3.9 knows it, too."""
+    return dt.datetime.now(dt.timezone.utc)  # noqa: UP017
+
+
 class RepairError(Exception):
     """A repair could not be done, or did not work."""
 
@@ -56,8 +61,7 @@ class Work:
         if self.dry or not there:
             return
         if not self.backup:
-            now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-            self.backup = str(KEPT / f"{now}-{self.fault}")
+            self.backup = str(KEPT / f"{now():%Y%m%dT%H%M%SZ}-{self.fault}")
         for path in there:
             copy = Path(self.backup) / str(path).lstrip("/")
             for folder in reversed([copy.parent, *copy.parent.parents]):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 import shlex
@@ -17,10 +16,10 @@ from ansible.module_utils.yunkube.doctor.containers import SOCKET, answers
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, probe
 from ansible.module_utils.yunkube.doctor.read_host import subnet_env
-from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
-from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
 from ansible.module_utils.yunkube.kube.health import condition
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -202,7 +201,7 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
     """Let the cluster's own authority sign a new certificate; start again only who would not see it."""
     name, part = RENEWALS[Path(path).name]
     if part.endswith(" if expired"):
-        expired = read_certificate(Path(path).read_text()).not_after < dt.datetime.now(dt.UTC)
+        expired = read_certificate(Path(path).read_text()).not_after < now()
         part = part.removesuffix(" if expired") if expired else ""
     work.keep(Path(path), Path(path).with_suffix(".key"))
     if work.note(f"renew {path}"):
@@ -231,7 +230,7 @@ def _by_kubeadm(work: Work, path: Path, *words: str) -> None:
     said = work.run("kubeadm", *words, "--config", "/dev/stdin", data=config)
     authority = PKI / AUTHORITIES.get(path.name, "ca.crt")
     ends = certificates.read(authority).not_after if authority.exists() else None
-    wrong = certificates.differences(path, certificates.wanted_of(config), ends, dt.datetime.now(dt.UTC))
+    wrong = certificates.differences(path, certificates.wanted_of(config), ends, now())
     if wrong:
         raise RepairError(
             f"kubeadm {' '.join(words)} did not do it: {'; '.join(wrong)}; it says: {said.strip()[-200:]}"
@@ -243,8 +242,8 @@ LEADERS = ("kube-controller-manager", "kube-scheduler")
 
 def _leads(api: KubeApi, name: str) -> bool:
     """Say whether a part of the control plane has shown just now that it is at work."""
-    renewed = dt.datetime.fromisoformat(api.get(f"{LEASES}/{name}")["spec"]["renewTime"])
-    return (dt.datetime.now(dt.UTC) - renewed).total_seconds() < 10
+    renewed = instant(api.get(f"{LEASES}/{name}")["spec"]["renewTime"])
+    return (now() - renewed).total_seconds() < 10
 
 
 def write_admin_conf(work: Work, _target: str) -> None:

@@ -128,7 +128,8 @@ def _made(found: Json | None) -> str:
 
 def _left(data: Data, now: dt.datetime | None) -> dt.timedelta:
     try:
-        return read_certificate(data["tls.crt"]).not_after - (now or dt.datetime.now(dt.UTC))
+        now = now or dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - hosts have Python 3.9
+        return read_certificate(data["tls.crt"]).not_after - now
     except (KeyError, ValueError):
         return dt.timedelta()
 
