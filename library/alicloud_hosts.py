@@ -156,186 +156,52 @@ faults:
 calls: {description: How many calls to the API were made, returned: success, type: int}
 """
 
-import dataclasses
 import os
-import typing as t
-from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.cloud import credentials, host_keys, reach
+from ansible.module_utils.yunkube.cloud import credentials
+from ansible.module_utils.yunkube.cloud.account import RemainsError, bring
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
-from ansible.module_utils.yunkube.cloud.existing import of_other_ids
-from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
-from ansible.module_utils.yunkube.cloud.listing import nothing, rows
-from ansible.module_utils.yunkube.cloud.removal import absent
+from ansible.module_utils.yunkube.cloud.host_keys import HostKeyError
 from ansible.module_utils.yunkube.cloud.work import HostsError
 from ansible.module_utils.yunkube.constants import VXLAN_PORT
-from ansible.module_utils.yunkube.result import Fault, RefusedError
-
-SAME = (
-    "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
-    "cluster_networks", "routed_pods", "route_quota", "overlay_port", "node_ports", "eip", "eip_mbps", "nat", "spot",
-    "spot_price_limit", "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids",
-    "admin_cidrs", "client_cidrs", "ports",
-)  # fmt: skip
-
-
-def declaration(params: t.Mapping[str, t.Any], *, dry_run: bool = False) -> Declaration:
-    """Return what the module is asked for."""
-    folder = Path(params["ssh_dir"])
-    given: dict[str, t.Any] = {
-        "owner": Owner(params["cluster"], params["cluster_id"]),
-        "types": {"master": params["master_type"], "node": params["node_type"]},
-        "public_key": _public_key(Path(params["public_key_file"]), folder, dry_run=dry_run),
-        "user_data": lambda name: host_keys.user_data(host_keys.ensure(folder, name)),
-    }
-    for name in SAME:
-        given[name] = tuple(params[name]) if isinstance(params[name], list) else params[name]
-    return Declaration(**given)
-
-
-def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
-    try:
-        return host_keys.client_key(file, folder, dry_run=dry_run)
-    except (OSError, UnicodeDecodeError) as error:
-        remedy = "create a key pair with `ssh-keygen -t ecdsa`, and set its .pub file"
-        raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
-
-
-def refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
-    """Refuse to take for nothing, or to make again, what a machine with another id of the cluster made."""
-    found = of_other_ids(client, owner)
-    if not found:
-        return
-    words = "; ".join(f"{', '.join(things)} with {ID_TAG} {one}" for one, things in sorted(found.items()))
-    file = Path(folder).parent / "id" if folder else "cluster_state_dir/id"
-    message = f"the account has a cluster {owner.cluster} whose id this machine does not have: {words}"
-    remedy = f"copy the state directory of the machine that created it, or write its id to {file};  "
-    raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
-
-
-def make(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
-    """Make the hosts, and return the module's result."""
-    if not (Path(module.params["ssh_dir"]) / host_keys.FOLDER).exists():  # this machine made none yet
-        owner = Owner(module.params["cluster"], module.params["cluster_id"])
-        refuse_other_ids(client, owner, module.params["ssh_dir"])
-    outcome = present(client, declaration(module.params, dry_run=module.check_mode), dry_run=module.check_mode)
-    for warning in outcome.warnings:
-        module.warn(warning)
-    if not module.check_mode:
-        _know(Path(module.params["ssh_dir"]), outcome)
-        ask(module.params, outcome)
-    changes = list(outcome.changes)
-    count = sum(change.startswith("create host ") for change in changes)
-    if count:
-        changes.append(f"new hosts, {count} of them: {outcome.cost}")
-    return {
-        "changes": changes,
-        "hosts": [dataclasses.asdict(host) for host in outcome.hosts],
-        "surplus": outcome.surplus,
-        "per_hour": outcome.per_hour,
-    }
-
-
-def _know(folder: Path, outcome: Outcome) -> None:
-    """Write the host keys of all hosts into the cluster's known_hosts, before any is reached."""
-    keys = {host.name: host_keys.read(folder, host.name) for host in outcome.hosts}
-    places = {host.name: [host.private, host.public] for host in outcome.hosts}
-    host_keys.write_known_hosts(folder, host_keys.known_hosts(keys, places))
-
-
-def ask(params: t.Mapping[str, t.Any], outcome: Outcome) -> None:
-    """Refuse to say that all is well where a host does not answer."""
-    seconds = params["ssh_timeout_seconds"]
-    public = params["connect"] == "public"
-    addresses = {host.name: (public and host.public) or host.private for host in outcome.hosts}
-    options = params["ssh_arguments"]
-    if seconds and (late := reach.silent(addresses, seconds, arguments=options)):
-        words = ", ".join(f"{name} ({addresses[name]})" for name in late)
-        if reach.JUMP.search(options):
-            remedy = f"admin_cidrs must hold the jump host's address; try `ssh {options} root@{addresses[late[0]]}`"
-        else:
-            remedy = "admin_cidrs must hold this machine's address, and a private address needs a way into the VPC"
-        console = "see the host's console output in the ECS console"
-        raise HostsError(f"{words}: SSH does not answer after {seconds} s: {remedy}; {console}")
-
-
-def show(params: t.Mapping[str, t.Any], client: Client) -> dict[str, t.Any]:
-    """Return what there is as a table; nothing is changed."""
-    owner = Owner(params["cluster"], params["cluster_id"])
-    same = {name: params[name] for name in ("disk_category", "disk_gb", "spot")}
-    if owner.cluster_id:
-        return {"changes": [], "table": rows(client, owner, Declaration(owner, 0, 0, {}, **same))}
-    refuse_other_ids(client, owner, "")
-    return {"changes": [], "table": nothing(owner)}
-
-
-def remove(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
-    """Remove what is the cluster's, and return the module's result."""
-    owner = Owner(module.params["cluster"], module.params["cluster_id"])
-    if not owner.cluster_id:
-        refuse_other_ids(client, owner, "")
-        return {"changes": []}
-    removal = absent(client, owner, dry_run=module.check_mode)
-    if removal.remains:
-        left = "; ".join(removal.remains)
-        module.fail_json(msg=f"not removed, and may still cost money: {left}", changes=removal.changes)
-    return {"changes": removal.changes, "table": [] if module.check_mode else nothing(owner)}
-
-
-def spec() -> dict[str, dict[str, t.Any]]:
-    """Return the argument spec."""
-    text, number, switch = {"type": "str"}, {"type": "int"}, {"type": "bool", "default": False}
-    words = {"type": "list", "elements": "str", "default": []}
-    return {
-        "region": {**text, "required": True},
-        "endpoints": {"type": "dict", "default": {}},
-        "ca": {"type": "path", "default": ""},
-        "cluster": {**text, "required": True},
-        "cluster_id": {**text, "required": True},
-        "state": {**text, "choices": ["present", "absent", "listed"], "default": "present"},
-        "masters": {**number, "default": 1},
-        "nodes": {**number, "default": 0},
-        "master_type": {**text, "default": ""},
-        "node_type": {**text, "default": ""},
-        "image": text,
-        "disk_category": {**text, "default": "cloud_essd"},
-        "disk_gb": {**number, "default": 40},
-        "zones": words,
-        "vpc_id": {**text, "default": ""},
-        "vpc_cidr": {**text, "default": "10.20.0.0/16"},
-        "vswitch_ids": words,
-        "vswitch_length": {**number, "default": 20},
-        "public_key_file": {"type": "path"},
-        "ssh_dir": {"type": "path"},
-        "admin_cidrs": words,
-        "client_cidrs": words,
-        "cluster_networks": {"type": "dict", "default": {}},
-        "routed_pods": switch,
-        "route_quota": {**number, "default": 200},
-        "overlay_port": {**number, "default": VXLAN_PORT},
-        "ports": {"type": "list", "elements": "int", "default": []},
-        "node_ports": {**text, "default": "30000-32767"},
-        "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},
-        "eip_mbps": {**number, "default": 10},
-        "nat": switch,
-        "spot": switch,
-        "spot_price_limit": {"type": "float", "default": 0},
-        "auto_release_hours": {**number, "default": 0},
-        "remove_surplus": switch,
-        "boot_timeout_seconds": {**number, "default": 300},
-        "connect": {**text, "choices": ["private", "public"], "default": "private"},
-        "ssh_arguments": {**text, "default": ""},
-        "ssh_timeout_seconds": {**number, "default": 0},
-    }
+from ansible.module_utils.yunkube.result import RefusedError
 
 
 def main() -> None:
     """Run the module."""
+    numbers = {
+        "masters": 1, "nodes": 0, "disk_gb": 40, "vswitch_length": 20, "route_quota": 200, "overlay_port": VXLAN_PORT,
+        "eip_mbps": 10, "auto_release_hours": 0, "boot_timeout_seconds": 300, "ssh_timeout_seconds": 0,
+    }  # fmt: skip
+    text, path, switch = {"type": "str"}, {"type": "path"}, {"type": "bool", "default": False}
+    optional, words = {**text, "default": ""}, {"type": "list", "elements": "str", "default": []}
+    spec: dict[str, dict[str, Any]] = {
+        "region": {**text, "required": True},
+        "cluster": {**text, "required": True},
+        "cluster_id": {**text, "required": True},
+        **dict.fromkeys(("master_type", "node_type", "vpc_id", "ssh_arguments"), optional),
+        **dict.fromkeys(("zones", "vswitch_ids", "admin_cidrs", "client_cidrs"), words),
+        **dict.fromkeys(("routed_pods", "nat", "spot", "remove_surplus"), switch),
+        **dict.fromkeys(("public_key_file", "ssh_dir"), path),
+        **{name: {"type": "int", "default": default} for name, default in numbers.items()},
+        "endpoints": {"type": "dict", "default": {}},
+        "ca": {**path, "default": ""},
+        "state": {**text, "choices": ["present", "absent", "listed"], "default": "present"},
+        "image": text,
+        "disk_category": {**text, "default": "cloud_essd"},
+        "vpc_cidr": {**text, "default": "10.20.0.0/16"},
+        "cluster_networks": {"type": "dict", "default": {}},
+        "ports": {"type": "list", "elements": "int", "default": []},
+        "node_ports": {**text, "default": "30000-32767"},
+        "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},
+        "spot_price_limit": {"type": "float", "default": 0},
+        "connect": {**text, "choices": ["private", "public"], "default": "private"},
+    }
     needed = ("image", "master_type", "node_type", "public_key_file", "ssh_dir")
-    module = AnsibleModule(argument_spec=spec(), required_if=[("state", "present", needed)], supports_check_mode=True)
+    module = AnsibleModule(argument_spec=spec, required_if=[("state", "present", needed)], supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
         module.fail_json(
@@ -343,13 +209,12 @@ def main() -> None:
         )
     client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     try:
-        if params["state"] == "listed":
-            result = show(params, client)
-        else:
-            result = make(module, client) if params["state"] == "present" else remove(module, client)
+        result = bring(params, client, dry_run=module.check_mode, warn=module.warn)
     except RefusedError as refused:
         module.fail_json(**refused.report.as_failure())
-    except (CloudError, HostsError, credentials.CredentialsError, host_keys.HostKeyError) as error:
+    except RemainsError as error:
+        module.fail_json(msg=str(error), changes=error.changes)
+    except (CloudError, HostsError, credentials.CredentialsError, HostKeyError) as error:
         module.fail_json(msg=str(error))
     changes = result.pop("changes")
     diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}

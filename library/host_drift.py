@@ -153,45 +153,13 @@ marks:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.host import bundle_files
+from ansible.module_utils.yunkube.host.bundle_files import InstallError
+from ansible.module_utils.yunkube.host.drift import look
 from ansible.module_utils.yunkube.host.files import secret_contents
-from ansible.module_utils.yunkube.host.firewall import FIREWALL_SPEC, active_firewall, open_firewall
-from ansible.module_utils.yunkube.host.service import SERVICE_SPEC, bring_service
-from ansible.module_utils.yunkube.host.settings import SETTINGS_SPEC, Settings, apply
+from ansible.module_utils.yunkube.host.firewall import FIREWALL_SPEC
+from ansible.module_utils.yunkube.host.service import SERVICE_SPEC
+from ansible.module_utils.yunkube.host.settings import SETTINGS_SPEC
 from ansible.module_utils.yunkube.kube import cluster_values
-from ansible.module_utils.yunkube.words import counted
-
-
-def lacking(module: AnsibleModule, packages: list[str]) -> list[str]:
-    """Return the packages of the distribution that are not installed."""
-    if not packages:
-        return []
-    dpkg_query, rpm = module.get_bin_path("dpkg-query"), module.get_bin_path("rpm")
-    if dpkg_query:
-        _, listing, _ = module.run_command([dpkg_query, *bundle_files.LISTING])
-        missing, _ = bundle_files.missing_packages([{"package": name} for name in packages], listing)
-        return [entry["package"] for entry in missing]
-    if rpm:
-        return [name for name in packages if module.run_command([rpm, "--query", "--whatprovides", name])[0] != 0]
-    return packages
-
-
-def look(module: AnsibleModule) -> list[str]:
-    """Return what differs, in the words and the order in which it would be corrected."""
-    params = module.params
-    digests = bundle_files.Digests(bundle_files.STATE / "digests.json")
-    missing, broken = bundle_files.compare(params["files"], digests, check_mode=True)
-    packages = lacking(module, params["packages"])
-    drift = bundle_files.in_words(missing, broken)
-    drift += [f"install {counted(packages, 'package')}"] if packages else []
-    settings = Settings(module)
-    apply(settings, params["settings"])
-    drift += settings.changes
-    drift += open_firewall(module, active_firewall(module), params["firewall"])
-    paths = [entry["path"] for entry in missing if "path" in entry]
-    for service in params["services"]:
-        drift += bring_service(module, service, paths).changes
-    return drift
 
 
 def main() -> None:
@@ -212,7 +180,7 @@ def main() -> None:
     module.check_mode = True  # whatever it calls only looks
     try:
         drift = look(module)
-    except bundle_files.InstallError as error:
+    except InstallError as error:
         module.fail_json(msg=str(error), remedy=error.remedy)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")

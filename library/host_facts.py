@@ -28,68 +28,14 @@ ansible_facts:
   type: dict
 """
 
-import ipaddress
 import json
 import shutil
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.host.os_release import parse_os_release
-
-# ID and ID_LIKE of /etc/os-release, as Ansible calls the family and what installs its packages.
-FAMILIES = {
-    "debian": ("Debian", "apt"),
-    "rhel": ("RedHat", "dnf"),
-    "fedora": ("RedHat", "dnf"),
-    "suse": ("Suse", "zypper"),
-}
-NAMES = {"rhel": "RedHat", "centos": "CentOS", "almalinux": "AlmaLinux", "opensuse-leap": "openSUSE Leap"}
-
-
-def distribution(said: dict[str, str]) -> dict[str, str]:
-    """Return what /etc/os-release says of the distribution, under Ansible's names."""
-    identity = said.get("ID", "linux")
-    likes = [identity, *said.get("ID_LIKE", "").split()]
-    family, manager = next((FAMILIES[like] for like in likes if like in FAMILIES), (identity.capitalize(), "unknown"))
-    return {
-        "distribution": NAMES.get(identity, identity.capitalize()),
-        "distribution_version": said.get("VERSION_ID", ""),
-        "distribution_major_version": said.get("VERSION_ID", "").partition(".")[0],
-        "os_family": family,
-        "pkg_mgr": manager,
-    }
-
-
-def paths(route: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Return the ways that a route takes: one, several by turns, or none where it is there to refuse."""
-    ways = [{**route, **hop} for hop in route.get("nexthops", [])] or [route]
-    return [way for way in ways if "dev" in way]
-
-
-def default_ipv4(routes: list[dict[str, t.Any]], interfaces: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    """Return the address of the default route's interface; both arguments are what C(ip -json) says."""
-    route = min(
-        (path for route in routes if route["dst"] == "default" for path in paths(route)),
-        key=lambda path: path.get("metric", 0),
-        default=None,
-    )
-    if route is None:
-        return {}
-    addresses = [
-        (address["local"], address["prefixlen"])
-        for interface in interfaces
-        if interface["ifname"] == route["dev"]
-        for address in interface["addr_info"]
-        if address["family"] == "inet"
-    ]
-    source = route.get("prefsrc")
-    for local, prefix in addresses:
-        if source in (None, local):
-            network = ipaddress.ip_network(f"{local}/{prefix}", strict=False)
-            found = {"address": local, "prefix": str(prefix), "network": str(network.network_address)}
-            return found | {"interface": route["dev"], "gateway": route.get("gateway", "")}
-    return {}
+from ansible.module_utils.yunkube.host.network import default_ipv4
+from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_release
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ COPY = re.compile(
 )
 FLANNEL_QUEUE = '{name: EVENT_QUEUE_DEPTH, value: "5000"}'
 # A person reads these: what dropped packets look like, an example of an endpoint, the port of another project.
-SAID = {"control/cluster_rules.py", "deployer/peers.py", "doctor/of_network.py"}
+SAID = {"control/cluster_rules.py", "deployer/peers.py", "rules/network.py"}
 TEMPLATES = [
     file
     for pattern in ("*.yml", "*.j2")

@@ -7,9 +7,8 @@ import json
 import typing as t
 from pathlib import Path
 
-import host_drift
 import pytest
-from ansible.module_utils.yunkube.host import bundle_files, firewall, settings
+from ansible.module_utils.yunkube.host import bundle_files, drift, firewall, settings
 from load_plugin import load_plugin
 
 UNIT = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
@@ -76,9 +75,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def look(module: Module) -> list[str]:
     """Compare, and see that nothing was asked of systemd but how it is."""
-    drift = host_drift.look(t.cast("t.Any", module))
+    found = drift.look(t.cast("t.Any", module))
     assert {argv[1] for argv in module.ran if argv[0].endswith("systemctl")} <= {"show"}
-    return drift
+    return found
 
 
 def test_a_host_as_declared_has_no_drift(host: Path) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.module_utils.yunkube.host.os_release import parse_os_release
-from host_facts import default_ipv4, distribution
+from ansible.module_utils.yunkube.host.network import default_ipv4
+from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_release
 
 INTERFACES: list[dict[str, t.Any]] = [
     {"ifname": "lo", "addr_info": [{"family": "inet", "local": "127.0.0.1", "prefixlen": 8}]},

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from ansible.module_utils.yunkube.host.network import find_listeners, has_address, parse_listeners, parse_routes
 from ansible.module_utils.yunkube.host.os_release import parse_os_release
+from ansible.module_utils.yunkube.host.requirements import Host, find_faults, foreign, joined
 from ansible.module_utils.yunkube.kube.x509 import node_of
 from ansible.module_utils.yunkube.result import Fault
-from host_preflight import Host, find_faults, foreign, joined
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "plugins/action/host_preflight_report.py"
@@ -322,7 +322,7 @@ def test_every_check_that_may_be_skipped_can_be_named_in_the_inventory() -> None
         for entry in specs.values()
         if "prepare_host_ignored_checks" in entry.get("options", {})
     )
-    source = (ROOT / "library/host_preflight.py").read_text()
+    source = (ROOT / "module_utils/yunkube/host/requirements.py").read_text()
     checks = set(re.findall(r'Fault\(\s*"([^"]+)"', source))
     assert len(checks) > 10
     assert checks <= set(choices)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from node_admission import members, twins
+from ansible.module_utils.yunkube.kube.admission import members, twins
 
 NODES = [
     {

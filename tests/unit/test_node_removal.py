@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.etcd import Member
-from node_removal import Removal, faults
+from ansible.module_utils.yunkube.kube.removal import Removal, faults
 
 NODE = {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}}
 MASTER = {**NODE, "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}

@@ -9,8 +9,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import support_collect
 from ansible.module_utils.yunkube.control.redact import Redactor, secret_values
+from ansible.module_utils.yunkube.doctor import support
 from fake_kube_api import FakeKubeApi
 from load_plugin import load_plugin
 
@@ -36,8 +36,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_what_helps_is_gathered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support_collect, "run", lambda *argv: f"{argv[0]} said\n")
-    parts = support_collect.collect(root, master=True, limit=1000)
+    monkeypatch.setattr(support, "run", lambda *argv: f"{argv[0]} said\n")
+    parts = support.collect(root, master=True, limit=1000)
     assert parts["journal/kubelet.log"] == "journalctl said\n"
     assert parts["files/run/flannel/subnet.env"] == "FLANNEL_MTU=1450\n"
     assert "logs/kube-system/etcd-m/etcd.0.log" in parts
@@ -45,8 +45,8 @@ def test_what_helps_is_gathered(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_keys_kubeconfigs_and_users_logs_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support_collect, "run", lambda *_argv: "")
-    names = " ".join(support_collect.collect(root, master=False, limit=1000))
+    monkeypatch.setattr(support, "run", lambda *_argv: "")
+    names = " ".join(support.collect(root, master=False, limit=1000))
     assert "ca.key" not in names
     assert "admin.conf" not in names
     assert "shop" not in names
@@ -57,7 +57,7 @@ def test_secrets_of_the_api_are_not_asked_for(tmp_path: Path) -> None:
     (tmp_path / "etc/kubernetes").mkdir(parents=True)
     (tmp_path / "etc/kubernetes/admin.conf").write_text(fake.kubeconfig)
     fake.put("/api/v1/nodes/node1", metadata={"managedFields": [1]})
-    parts = support_collect.objects(tmp_path)
+    parts = support.objects(tmp_path)
     fake.close()
     assert json.loads(parts["api/nodes.jsonl"])["metadata"]["name"] == "node1"
     assert "managedFields" not in parts["api/nodes.jsonl"]
@@ -68,14 +68,14 @@ def test_the_environment_of_pods_stays_with_them() -> None:
     env = [{"name": "DB_PASSWORD", "value": CANARY}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]
     applied = {"kubectl.kubernetes.io/last-applied-configuration": CANARY, "kept": "yes"}
     pod = {"metadata": {"annotations": applied}, "spec": {"containers": [{"name": "a", "env": env}]}}
-    told = support_collect.plain(pod)
+    told = support.plain(pod)
     assert CANARY not in str(told)
     assert told["metadata"]["annotations"] == {"kept": "yes"}
     assert told["spec"]["containers"][0]["env"][1] == env[1]
 
 
 def test_of_a_long_part_the_end_is_taken() -> None:
-    cut = support_collect.end_of("".join(f"line {number}\n" for number in range(1000)), 100)
+    cut = support.end_of("".join(f"line {number}\n" for number in range(1000)), 100)
     assert cut.endswith("line 999\n")
     assert len(cut) < 200
     assert "left out" in cut
@@ -91,8 +91,8 @@ def bundle(path: Path, hosts: dict[str, t.Any]) -> dict[str, str]:
 
 
 def test_no_secret_gets_into_the_archive(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support_collect, "run", lambda *_argv: f"password={CANARY} {TOKEN}\n{KEY}")
-    parts = support_collect.collect(root, master=False, limit=10000)
+    monkeypatch.setattr(support, "run", lambda *_argv: f"password={CANARY} {TOKEN}\n{KEY}")
+    parts = support.collect(root, master=False, limit=10000)
     assert CANARY in str(parts)
     path = tmp_path / "b/mine.tar.gz"
     files = bundle(path, {"node1": {"parts": parts}})

@@ -28,6 +28,37 @@ def parse_routes(text: str) -> tuple[tuple[str, ipaddress.IPv4Network], ...]:
     return tuple(routes)
 
 
+def _paths(route: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return the ways that a route takes: one, several by turns, or none where it is there to refuse."""
+    ways = [{**route, **hop} for hop in route.get("nexthops", [])] or [route]
+    return [way for way in ways if "dev" in way]
+
+
+def default_ipv4(routes: list[dict[str, t.Any]], interfaces: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """Return the address of the default route's interface; both arguments are what C(ip -json) says."""
+    route = min(
+        (path for route in routes if route["dst"] == "default" for path in _paths(route)),
+        key=lambda path: path.get("metric", 0),
+        default=None,
+    )
+    if route is None:
+        return {}
+    addresses = [
+        (address["local"], address["prefixlen"])
+        for interface in interfaces
+        if interface["ifname"] == route["dev"]
+        for address in interface["addr_info"]
+        if address["family"] == "inet"
+    ]
+    source = route.get("prefsrc")
+    for local, prefix in addresses:
+        if source in (None, local):
+            network = ipaddress.ip_network(f"{local}/{prefix}", strict=False)
+            found = {"address": local, "prefix": str(prefix), "network": str(network.network_address)}
+            return found | {"interface": route["dev"], "gateway": route.get("gateway", "")}
+    return {}
+
+
 def parse_listeners(text: str) -> dict[int, str]:
     """Return port and inode of listening sockets in /proc/net/tcp or tcp6."""
     fields = (line.split() for line in text.splitlines()[1:])

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cluster has in its account of Alibaba Cloud, for the machine that makes it, lists it and removes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.yunkube.cloud import host_keys, reach
+from ansible.module_utils.yunkube.cloud.client import Client
+from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Owner
+from ansible.module_utils.yunkube.cloud.existing import of_other_ids
+from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
+from ansible.module_utils.yunkube.cloud.listing import nothing, rows
+from ansible.module_utils.yunkube.cloud.removal import Removal, absent
+from ansible.module_utils.yunkube.cloud.work import HostsError
+from ansible.module_utils.yunkube.result import Fault, RefusedError
+
+SAME = (
+    "masters", "nodes", "image", "disk_category", "disk_gb", "vpc_id", "vpc_cidr", "vswitch_length",
+    "cluster_networks", "routed_pods", "route_quota", "overlay_port", "node_ports", "eip", "eip_mbps", "nat", "spot",
+    "spot_price_limit", "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids",
+    "admin_cidrs", "client_cidrs", "ports",
+)  # fmt: skip
+
+
+class RemainsError(HostsError):
+    """Something is left; `changes` are what was removed."""
+
+    def __init__(self, removal: Removal) -> None:
+        """Name what is left."""
+        super().__init__(f"not removed, and may still cost money: {'; '.join(removal.remains)}")
+        self.changes = removal.changes
+
+
+def bring(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Bring the account to the state that is asked for, or show what is there; return the module's result."""
+    if params["state"] == "listed":
+        return _show(params, client)
+    if params["state"] == "absent":
+        return _remove(params, client, dry_run=dry_run)
+    return _make(params, client, dry_run=dry_run, warn=warn)
+
+
+def _declaration(params: Mapping[str, Any], *, dry_run: bool) -> Declaration:
+    """Return what the module is asked for."""
+    folder = Path(params["ssh_dir"])
+    given: dict[str, Any] = {
+        "owner": Owner(params["cluster"], params["cluster_id"]),
+        "types": {"master": params["master_type"], "node": params["node_type"]},
+        "public_key": _public_key(Path(params["public_key_file"]), folder, dry_run=dry_run),
+        "user_data": lambda name: host_keys.user_data(host_keys.ensure(folder, name)),
+    }
+    for name in SAME:
+        given[name] = tuple(params[name]) if isinstance(params[name], list) else params[name]
+    return Declaration(**given)
+
+
+def _public_key(file: Path, folder: Path, *, dry_run: bool) -> str:
+    try:
+        return host_keys.client_key(file, folder, dry_run=dry_run)
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "create a key pair with `ssh-keygen -t ecdsa`, and set its .pub file"
+        raise RefusedError([Fault("public_key_file", f"{file} cannot be read ({error})", remedy)]) from error
+
+
+def _refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
+    """Refuse to take for nothing, or to make again, what a machine with another id of the cluster made."""
+    found = of_other_ids(client, owner)
+    if not found:
+        return
+    words = "; ".join(f"{', '.join(things)} with {ID_TAG} {one}" for one, things in sorted(found.items()))
+    file = Path(folder).parent / "id" if folder else "cluster_state_dir/id"
+    message = f"the account has a cluster {owner.cluster} whose id this machine does not have: {words}"
+    remedy = f"copy the state directory of the machine that created it, or write its id to {file}; "
+    raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
+
+
+def _make(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Make the hosts."""
+    if not (Path(params["ssh_dir"]) / host_keys.FOLDER).exists():  # this machine made none yet
+        owner = Owner(params["cluster"], params["cluster_id"])
+        _refuse_other_ids(client, owner, params["ssh_dir"])
+    outcome = present(client, _declaration(params, dry_run=dry_run), dry_run=dry_run)
+    for warning in outcome.warnings:
+        warn(warning)
+    if not dry_run:
+        _know(Path(params["ssh_dir"]), outcome)
+        _ask(params, outcome)
+    changes = list(outcome.changes)
+    count = sum(change.startswith("create host ") for change in changes)
+    if count:
+        changes.append(f"new hosts, {count} of them: {outcome.cost}")
+    return {
+        "changes": changes,
+        "hosts": [dataclasses.asdict(host) for host in outcome.hosts],
+        "surplus": outcome.surplus,
+        "per_hour": outcome.per_hour,
+    }
+
+
+def _know(folder: Path, outcome: Outcome) -> None:
+    """Write the host keys of all hosts into the cluster's known_hosts, before any is reached."""
+    keys = {host.name: host_keys.read(folder, host.name) for host in outcome.hosts}
+    places = {host.name: [host.private, host.public] for host in outcome.hosts}
+    host_keys.write_known_hosts(folder, host_keys.known_hosts(keys, places))
+
+
+def _ask(params: Mapping[str, Any], outcome: Outcome) -> None:
+    """Refuse to say that all is well where a host does not answer."""
+    seconds = params["ssh_timeout_seconds"]
+    public = params["connect"] == "public"
+    addresses = {host.name: (public and host.public) or host.private for host in outcome.hosts}
+    options = params["ssh_arguments"]
+    if seconds and (late := reach.silent(addresses, seconds, arguments=options)):
+        words = ", ".join(f"{name} ({addresses[name]})" for name in late)
+        if reach.JUMP.search(options):
+            remedy = f"admin_cidrs must hold the jump host's address; try `ssh {options} root@{addresses[late[0]]}`"
+        else:
+            remedy = "admin_cidrs must hold this machine's address, and a private address needs a way into the VPC"
+        console = "see the host's console output in the ECS console"
+        raise HostsError(f"{words}: SSH does not answer after {seconds} s: {remedy}; {console}")
+
+
+def _show(params: Mapping[str, Any], client: Client) -> dict[str, Any]:
+    """Return what there is as a table; nothing is changed."""
+    owner = Owner(params["cluster"], params["cluster_id"])
+    same = {name: params[name] for name in ("disk_category", "disk_gb", "spot")}
+    if owner.cluster_id:
+        return {"changes": [], "table": rows(client, owner, Declaration(owner, 0, 0, {}, **same))}
+    _refuse_other_ids(client, owner, "")
+    return {"changes": [], "table": nothing(owner)}
+
+
+def _remove(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> dict[str, Any]:
+    """Remove what is the cluster's."""
+    owner = Owner(params["cluster"], params["cluster_id"])
+    if not owner.cluster_id:
+        _refuse_other_ids(client, owner, "")
+        return {"changes": []}
+    removal = absent(client, owner, dry_run=dry_run)
+    if removal.remains:
+        raise RemainsError(removal)
+    return {"changes": removal.changes, "table": [] if dry_run else nothing(owner)}

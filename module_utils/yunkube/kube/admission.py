@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which hosts may join: none that is a node already, and none whose identity another node has."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.yunkube.kube.api import Json
+from ansible.module_utils.yunkube.kube.health import condition
+from ansible.module_utils.yunkube.result import Fault
+
+SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
+RENEW = {
+    "machine_id": "empty /etc/machine-id, run systemd-machine-id-setup and reboot",
+    "product_uuid": "give the virtual machine its own UUID",
+}
+
+
+def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Fault]:
+    """Return a fault for each host that is a Ready node."""
+    ready = {node["metadata"]["name"] for node in nodes if condition(node, "Ready").get("status") == "True"}
+    remedy = "nothing is to be added; `up` brings it to what the inventory says"
+    return [Fault("member", f"is already a node of {cluster}", remedy, host) for host in hosts if host.lower() in ready]
+
+
+def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Fault]:
+    """Return a fault for each identity that a node of another name has as well."""
+    faults = []
+    for host, its in identities.items():
+        for node in nodes:
+            name, info = node["metadata"]["name"], node.get("status", {}).get("nodeInfo", {})
+            for key, (theirs, word) in SAME.items():
+                value = its.get(key)
+                if value and name != host.lower() and str(info.get(theirs, "")).lower() == value:
+                    message = f"has {word} {value}, as has the node {name}"
+                    faults.append(Fault(key, message, RENEW[key], host))
+    return faults
