@@ -24,7 +24,7 @@ ON_HOSTS = {
 }
 ON_THE_CONTROL_MACHINE = {
     "build": {"host"},
-    "docker": {"host", "teardown"},
+    "docker": {"build", "host", "teardown"},
     "control": {"docker", "host", "kube", "teardown", "web"},
     "cloud": {"control", "host"},
 }
