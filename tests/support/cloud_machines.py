@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.yunkube.docker.engine import Docker, socket_path
+from ansible.module_utils.yunkube.docker.lab import bounding_set
 from ansible.module_utils.yunkube.docker.machine import (
     CLUSTER_LABEL,
     Machine,
@@ -26,7 +27,6 @@ from ansible.module_utils.yunkube.docker.machine import (
     keys_archive,
     network_spec,
 )
-from docker_machines import bounding_set
 from laboratory import docker, host_image
 
 Json = dict[str, Any]

@@ -13,9 +13,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube.build import bundle as bundles
+from ansible.module_utils.yunkube.build.bundle import (
+    damaged,
+    in_words,
+    link_of,
+    link_programs,
+    point,
+    write_bundle,
+)
 from ansible.module_utils.yunkube.build.components import sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import Package
-from bundle_build import damaged, in_words, link_of, link_programs, point, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 # Run a module with the project's module_utils in place.
@@ -118,7 +126,7 @@ def test_a_warm_look_reads_no_file(bundle: Path, monkeypatch: pytest.MonkeyPatch
     def refuse(*_args: t.Any) -> None:
         raise AssertionError("it read a file")
 
-    monkeypatch.setattr("bundle_build.digest_file", refuse)
+    monkeypatch.setattr(bundles, "digest_file", refuse)
     assert damaged(bundle) == []
 
 

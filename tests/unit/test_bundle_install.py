@@ -14,10 +14,9 @@ import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
-import bundle_install
 import pytest
 from ansible.module_utils.yunkube import constants
-from ansible.module_utils.yunkube.host import bundle_files, originals
+from ansible.module_utils.yunkube.host import bundle_files, bundle_installation, originals
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.bundle_files import (
     Digests,
@@ -29,8 +28,9 @@ from ansible.module_utils.yunkube.host.bundle_files import (
     missing_programs,
     run_ctr,
 )
+from ansible.module_utils.yunkube.host.bundle_installation import install, install_packages
+from ansible.module_utils.yunkube.host.bundle_source import Source, control_machine
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
-from bundle_install import Source, control_machine, install
 from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def program(path: Path, **given: t.Any) -> dict[str, t.Any]:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A running server, and no waiting between tries."""
-    monkeypatch.setattr("bundle_install.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
     with running(Web()) as server:
         yield server
 
@@ -101,7 +101,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of the module's own."""
-    monkeypatch.setattr(bundle_install, "STATE", tmp_path / "state")
+    monkeypatch.setattr(bundle_installation, "STATE", tmp_path / "state")
     return tmp_path / "state"
 
 
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(web: Web, tmp_path: Path, monk
 def test_the_control_machine_is_where_the_session_comes_from(connection: str, address: str) -> None:
     # A shell of the session, and in it a program whose environment was cleared, as sudo does.
     ours = f"import ansible.module_utils as ours; ours.__path__.append('{ROOT / 'module_utils'}')"
-    ask = f"{ours}; import bundle_install; print(bundle_install.control_machine())"
+    ask = f"{ours}; from ansible.module_utils.yunkube.host import bundle_source; print(bundle_source.control_machine())"
     inner = f'env -i PYTHONPATH={":".join(sys.path)} {sys.executable} -c "{ask}"; true'
     argv = ["env", f"SSH_CONNECTION={connection}", "sh", "-c", inner]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
@@ -401,7 +401,7 @@ def test_nothing_is_installed_while_another_program_installs(
     other = holder(30)
     state.mkdir(exist_ok=True)
     turn = functools.partial(package_turn, seconds=0.3, lock=tmp_path / "lock")
-    monkeypatch.setattr(bundle_install, "package_turn", turn)
+    monkeypatch.setattr(bundle_installation, "package_turn", turn)
     with pytest.raises(InstallError, match=rf"unattended-upgrade \(process {other.pid}\)") as failed:
-        bundle_install.install_packages([], [], Source("http://127.0.0.1:9", 0), [])
+        install_packages([], [], Source("http://127.0.0.1:9", 0), [])
     assert failed.value.remedy == "wait until it has ended, then run again"

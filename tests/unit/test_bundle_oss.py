@@ -17,8 +17,9 @@ import bundle_install
 import pytest
 import real_module
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.yunkube.host import bundle_installation
 from ansible.module_utils.yunkube.host.bundle_files import InstallError
-from bundle_install import Source
+from ansible.module_utils.yunkube.host.bundle_source import Source
 from fake_alicloud import KEY_ID, SECRET
 from fake_oss import FakeOss
 
@@ -34,8 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:Depreca
 @pytest.fixture
 def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeOss]:
     """An OSS with a file of the bundle, which the host trusts, and a host without waiting."""
-    monkeypatch.setattr("bundle_install.time.sleep", lambda _seconds: None)
-    monkeypatch.setattr(bundle_install, "STATE", tmp_path / "state")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(bundle_installation, "STATE", tmp_path / "state")
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", SECRET)
     (tmp_path / "oss").mkdir()
@@ -137,7 +138,7 @@ def test_a_host_that_does_not_trust_the_bucket_gets_nothing(
 def test_addresses_are_in_no_journal_and_no_result(
     cloud: FakeOss, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bundle_install, "complete_record", lambda _runner: None)
+    monkeypatch.setattr(bundle_installation, "complete_record", lambda _runner: None)
     entry = program(tmp_path / "kubelet")
     (address,) = signed(cloud, entry).values()
     given = {"url": URL, "files": [entry], "signed": {entry["sha256"]: address}}

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-import docker_engine
 import pytest
 from ansible.module_utils.yunkube.build import system_packages
+from ansible.module_utils.yunkube.docker import engine_start
 from ansible.module_utils.yunkube.docker.engine import Docker, DockerError, socket_path
 from serving import running
 
@@ -44,13 +44,13 @@ CASE = {
     ],
 )
 def test_what_stands_in_the_way_is_said(case: dict[str, bool], message: str) -> None:
-    assert docker_engine.refusal(**{**CASE, **case}) == message  # type: ignore[arg-type]
+    assert engine_start.refusal(**{**CASE, **case}) == message  # type: ignore[arg-type]
 
 
 def test_the_line_that_matters_is_found_in_the_log() -> None:
     log = 'level=info msg="up"\nfailed to start daemon: no space left\nlevel=info msg="bye"\n'
-    assert docker_engine.last_line(log) == "failed to start daemon: no space left"
-    assert docker_engine.last_line("") == "it wrote nothing"
+    assert engine_start.last_line(log) == "failed to start daemon: no space left"
+    assert engine_start.last_line("") == "it wrote nothing"
 
 
 def test_pid_files_of_processes_that_are_gone_or_others_are_removed(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_pid_files_of_processes_that_are_gone_or_others_are_removed(tmp_path: Pa
     files = {str(tmp_path / name): "dockerd" for name in ("alive", "other", "gone", "missing")}
     for name, pid in {"alive": "10", "other": "11", "gone": "12"}.items():
         (tmp_path / name).write_text(pid)
-    docker_engine.forget_stale_pids(files, tmp_path / "proc")
+    engine_start.forget_stale_pids(files, tmp_path / "proc")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["alive"]
 
 
@@ -152,15 +152,15 @@ def test_two_runs_that_start_the_engine_at_once_start_one(tmp_path: Path, monkey
     daemon = tmp_path / "dockerd"
     daemon.write_text(DAEMON.format(python=sys.executable, folder=tmp_path))
     daemon.chmod(0o755)
-    monkeypatch.setattr(docker_engine, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
-    monkeypatch.setattr(docker_engine, "SYSTEMD", tmp_path / "none")
-    monkeypatch.setattr(docker_engine, "PID_FILES", {})
-    monkeypatch.setattr(docker_engine, "install", lambda *_: None)
+    monkeypatch.setattr(engine_start, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setattr(engine_start, "SYSTEMD", tmp_path / "none")
+    monkeypatch.setattr(engine_start, "PID_FILES", {})
+    monkeypatch.setattr(engine_start, "install", lambda *_: None)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     module = mock.Mock(params={"log_file": str(tmp_path / "dockerd.log"), "timeout_seconds": 10})
     module.get_bin_path.return_value = str(daemon)
     with ThreadPoolExecutor(2) as pool:
-        started = [*pool.map(lambda _: docker_engine.provide(module), range(2))]
+        started = [*pool.map(lambda _: engine_start.provide(module), range(2))]
     assert sorted(started) == [False, True]
 
 

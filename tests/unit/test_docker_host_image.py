@@ -7,15 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import docker_host_image as image
 from ansible.module_utils.yunkube.build.system_packages import debian_archive
+from ansible.module_utils.yunkube.docker import host_image as image
 
 
 def test_another_recipe_has_another_tag() -> None:
     recipe = {"suite": "bookworm", "packages": ["python3"]}
-    assert image.image_tag("debian12", recipe) == image.image_tag("debian12", dict(reversed(recipe.items())))
-    assert image.image_tag("debian12", recipe) != image.image_tag("debian12", {**recipe, "packages": []})
-    assert image.image_tag("debian12", recipe).startswith("debian12-")
+    assert image.image_name("debian12", recipe) == image.image_name("debian12", dict(reversed(recipe.items())))
+    assert image.image_name("debian12", recipe) != image.image_name("debian12", {**recipe, "packages": []})
+    assert image.image_name("debian12", recipe).startswith("yunkube-host:debian12-")
 
 
 def test_the_mirror_is_the_one_that_apt_uses() -> None:

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-import docker_host_keys as keys
 import pytest
+from ansible.module_utils.yunkube.docker import host_keys as keys
 
 HOSTS = {"master1": "10.77.0.11", "node1": "10.77.0.21"}
 

@@ -10,8 +10,8 @@ import types
 import typing as t
 from pathlib import Path
 
-import docker_machines
 import pytest
+from ansible.module_utils.yunkube.docker import lab as labs
 from ansible.module_utils.yunkube.docker import machine as machines
 from ansible.module_utils.yunkube.docker.registry import tags_in
 from ansible.module_utils.yunkube.result import RefusedError
@@ -105,18 +105,18 @@ def test_a_host_without_its_network_is_connected_and_keeps_what_is_on_it(
 def test_a_host_with_something_on_it_is_replaced_only_where_that_is_allowed() -> None:
     steps = [machines.Step("node1", replace="as x", loses=True, create=True), machines.Step("node2", create=True)]
     for allowed in (False, "false", [], ["node2"], "node2"):
-        (fault,) = docker_machines.loss_faults(steps, [], "", allowed)
+        (fault,) = labs.loss_faults(steps, [], "", allowed)
         assert fault.host == "node1"
         assert fault.message == "would have to be replaced by a new, empty host, as x"
         assert "docker_hosts_replace=node1" in fault.remedy
     for allowed in (True, "true", ["node1"], "node2,node1"):
-        assert docker_machines.loss_faults(steps, [], "", allowed) == []
+        assert labs.loss_faults(steps, [], "", allowed) == []
 
 
 def test_hosts_that_the_inventory_does_not_name_go_with_no_network_unasked() -> None:
-    (fault,) = docker_machines.loss_faults([], ["old"], "as docker_hosts_subnet changes", ["node1"])
+    (fault,) = labs.loss_faults([], ["old"], "as docker_hosts_subnet changes", ["node1"])
     assert fault.host == "old"
-    assert docker_machines.loss_faults([], ["old"], "", False) == []
+    assert labs.loss_faults([], ["old"], "", False) == []
 
 
 def test_a_newer_image_of_the_same_distribution_leaves_the_host() -> None:
@@ -241,7 +241,7 @@ def test_routes_are_read_as_the_kernel_writes_them() -> None:
 
 def test_a_subnet_that_is_none_is_refused_with_an_example() -> None:
     with pytest.raises(RefusedError) as refused:
-        docker_machines.checked_subnet("10.77.0.3/24", {})
+        labs.checked_subnet("10.77.0.3/24", {})
     assert refused.value.report.kind == "config"
     assert "10.77.0.0/24" in str(refused.value)
 
@@ -253,7 +253,7 @@ def test_init_gets_arguments_for_cgroup_v1_only_there(version: str, words: tuple
         "subnet": str(SUBNET), "hosts": {"node1": "10.77.0.21"}, "image": "i", "entry": "/entry",
         "cgroup_v1_arguments": ["v1"], "ssh_dir": "/nonexistent", "memory_mb": 512, "cpus": 1.5, "restart_policy": "no",
     }  # fmt: skip
-    (machine,) = docker_machines.wanted_machines(params, {**INFO, "CgroupVersion": version})
+    (machine,) = labs.wanted_machines(params, {**INFO, "CgroupVersion": version})
     assert machine.command == words
     assert (machine.memory_bytes, machine.nano_cpus) == (512 << 20, 1_500_000_000)
 
@@ -287,11 +287,11 @@ def host(name: str, cluster_id: str | None) -> dict[str, t.Any]:
     return {"Id": name, "State": "running", "Labels": named}
 
 
-def lab_of(engine: Engine, folder: Path, cluster_id: str = "0123456789abcdef") -> docker_machines.Lab:
+def lab_of(engine: Engine, folder: Path, cluster_id: str = "0123456789abcdef") -> labs.Lab:
     (folder / "hosts").mkdir(exist_ok=True)
     (folder / "hosts/node1").write_bytes(MACHINE.keys[0])
     (folder / "id_ed25519.pub").write_bytes(MACHINE.keys[1])
-    return docker_machines.Lab(t.cast("t.Any", engine), "docker", cluster_id, str(folder))
+    return labs.Lab(t.cast("t.Any", engine), "docker", cluster_id, str(folder))
 
 
 def test_hosts_with_the_clusters_id_are_its_own(tmp_path: Path) -> None:
@@ -334,13 +334,13 @@ def test_a_host_with_images_of_the_registry_goes_only_where_that_is_allowed(
 ) -> None:
     lab = lab_of(Engine([host("node1", "0123456789abcdef"), host("node2", "0123456789abcdef")], []), tmp_path)
     gone: list[str] = []
-    monkeypatch.setattr(docker_machines.Lab, "remove", lambda _self, names: gone.extend(names))
-    monkeypatch.setattr(docker_machines, "registry_images", lambda _engine, name, **_: Images(int(name == "node1"), 0))
+    monkeypatch.setattr(labs.Lab, "remove", lambda _self, names: gone.extend(names))
+    monkeypatch.setattr(labs, "registry_images", lambda _engine, name, **_: Images(int(name == "node1"), 0))
 
     def remove(*, images: bool) -> list[str]:
         params = {"only": None, "remove_images": images}
         module = types.SimpleNamespace(params=params, check_mode=check_mode)
-        return docker_machines.absent(t.cast("t.Any", module), lab)
+        return labs.absent(t.cast("t.Any", module), lab)
 
     with pytest.raises(RefusedError) as refused:
         remove(images=False)

@@ -24,9 +24,9 @@ ON_HOSTS = {
 }
 ON_THE_CONTROL_MACHINE = {
     "build": {"host"},
-    "docker": {"host", "teardown"},
+    "docker": {"build", "host", "teardown"},
     "control": {"docker", "host", "kube", "teardown", "web"},
-    "cloud": {"control", "host"},
+    "cloud": {"build", "control", "host"},
 }
 ROOMS = ON_HOSTS | ON_THE_CONTROL_MACHINE
 FILES = sorted(str(path.relative_to(SHARED)) for path in SHARED.rglob("*.py"))

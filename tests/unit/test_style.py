@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -26,6 +27,8 @@ TASK_FILES = sorted(
 PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").glob("*.yml"))) if path.exists()]
 MODULES = {path.stem for where in ("library", "plugins/action") for path in ROOT.glob(f"{where}/*.py")}
 COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
+DOCUMENTED = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+THIN = 75  # lines of a file in library/ beside these
 BLOCKS = ("block", "rescue", "always")
 # Keywords of a task; what is left over is its action.
 KEYWORDS = {
@@ -198,6 +201,28 @@ def test_files_can_be_read_in_one_sitting() -> None:
         str(path.relative_to(ROOT)): lines for path in TASK_FILES if (lines := len(path.read_text().splitlines())) > 120
     }
     assert not long
+
+
+def lines_of_code(source: str) -> int:
+    """Return how many lines a module has beside its documentation."""
+    documentation = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in DOCUMENTED
+    ]
+    return len(source.splitlines()) - sum((node.end_lineno or 0) - node.lineno + 1 for node in documentation)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "library").glob("*.py")), ids=lambda file: file.stem)
+def test_a_module_file_leaves_the_work_to_a_room(file: Path) -> None:
+    lines = lines_of_code(file.read_text())
+    assert lines <= THIN, "move the work to module_utils/yunkube (docs/architecture.md)"
+
+
+def test_a_module_file_that_does_the_work_itself_is_found() -> None:
+    documentation = "".join(name + ' = r"""\n' + "a: b\n" * 100 + '"""\n' for name in DOCUMENTED)
+    assert lines_of_code(documentation) == 0
+    assert lines_of_code(documentation + "OTHER = 1\n" * (THIN + 1)) > THIN
 
 
 def tracked() -> list[Path]:

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle of a lock: a folder that is named by its content, looked at, made, repaired and served."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
+from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
+from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.tools import BuildError
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+BUNDLE_SECONDS = 7200.0  # how long to wait for another run that makes the same bundle
+
+
+class Made(t.NamedTuple):
+    """A bundle that is there, or in check mode would be."""
+
+    directory: Path
+    changes: list[str]
+    seconds: dict[str, float] | None = None  # of each step that was built, None where the bundle was whole
+    rebuilt: t.Sequence[str] = ()  # digests of files that were damaged
+
+
+def stamp(path: Path) -> list[int]:
+    """Return what changes when a file's content does: size and time of modification."""
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def damaged(bundle: Path) -> list[str] | None:
+    """Return the digests whose file is missing or not what it says; None when there is no bundle at all."""
+    try:
+        index = json.loads((bundle / "index.json").read_text())
+        (bundle / "manifest.json").stat()
+    except FileNotFoundError:
+        return None
+    bad = []
+    for digest, known in index.items():
+        path = bundle / "files" / digest
+        try:
+            if stamp(path) != known and digest_file(path) != digest:
+                bad.append(digest)
+        except FileNotFoundError:
+            bad.append(digest)
+    return bad
+
+
+def link_of(cache: Path, lock_file: Path) -> Path:
+    """Return the link to the bundle that a lock, with the packages pinned beside it, was built to."""
+    pins = pins_of(lock_file)
+    text = lock_file.read_text() + (pins.read_text() if pins.exists() else "")
+    return cache / "locks" / sha256_text(text)[:16]
+
+
+def point(link: Path, target: Path | str) -> None:
+    """Let a link point at something, at once."""
+    link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = link.with_name(f".{link.name}.{os.getpid()}")
+    part.symlink_to(target)
+    part.replace(link)
+
+
+def write_bundle(
+    bundles: Path, manifest: dict[str, t.Any], sources: dict[str, Path], programs: dict[str, Path]
+) -> Path:
+    """Lay out a bundle and return its folder; its manifest comes last, so a bundle with a manifest is whole."""
+    text = json.dumps(manifest, indent=1)
+    bundle = bundles / sha256_text(text)[:16]
+    files = bundle / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    (bundle / "bin").mkdir(exist_ok=True)
+    for digest, source in sources.items():
+        part = files / f".{digest}.{os.getpid()}"
+        os.link(source, part)
+        part.replace(files / digest)
+        part.unlink(missing_ok=True)  # rename does nothing where both are one file already
+    for name, program in programs.items():
+        link = bundle / "bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(program, link.parent))
+    write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
+    write_atomic(bundle / "manifest.json", text)
+    return bundle
+
+
+def serve(module: AnsibleModule, changed: bool) -> list[str]:
+    """Serve what lies in the cache, and return at which addresses."""
+    # A server that runs is no change of anything that lasts: changed stays as it is.
+    params = module.params
+    if module.check_mode or not params["port"]:
+        return []
+    try:
+        addresses = listening_addresses(params["address"], params["hosts"])
+        for address in addresses:
+            ensure_served(Path(params["cache"]), address, params["port"], params["run"] or os.getppid())
+    except ServeError as error:
+        module.fail_json(msg=str(error), remedy=error.remedy, changed=changed)
+    except LockError as error:
+        module.fail_json(msg=f"cannot serve the bundle: {error}", changed=changed)
+    return addresses
+
+
+def link_programs(link: str | None, bundle: Path, check_mode: bool) -> bool:
+    """Let `link` point at the bundle's programs; return whether that changed it."""
+    if link is None or (os.path.islink(link) and os.readlink(link) == str(bundle / "bin")):  # noqa: PTH114, PTH115
+        return False
+    if not check_mode:
+        point(Path(link), bundle / "bin")
+    return True
+
+
+def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
+    """Say which packages are others than the pinned ones."""
+    if not gone:
+        return []
+    newer = sorted({f"{old.name} {new.version if new else '(none)'} for {old.version}" for old, new in gone})
+    return [
+        f"use newer packages, because Debian's archive no longer has the pinned ones ({REFRESH}): {', '.join(newer)}"
+    ]
+
+
+def bring_bundle(module: AnsibleModule) -> Made:
+    """Make the bundle of a lock, or see that it is there, and link its programs."""
+    lock_file, cache = Path(module.params["lock"]), Path(module.params["cache"])
+    link = link_of(cache, lock_file)
+    bad = damaged(link)
+    if bad == []:
+        bundle = link.resolve()
+        relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
+        return Made(bundle, [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else [])
+    making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
+    if module.check_mode:
+        return Made(link, making)
+    lock = yaml.safe_load(lock_file.read_text())
+    try:
+        pins, mirrors = read_pins(pins_of(lock_file)), module.params["mirrors"]
+        builder = Builder(lock, Path(module.params["project"]), cache, pins, mirrors)
+        if faults := builder.faults():
+            module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
+        progress = Progress(cache / "progress.json", builder.steps)
+        try:
+            with locked(link.with_name(f".{link.name}.lock"), BUNDLE_SECONDS):
+                bad = damaged(link)
+                if bad != []:
+                    _make(builder, link, bad or [], progress)
+        finally:
+            progress.close()
+    except (BuildError, LockError) as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"cannot write the bundle under {cache}: {error.strerror}; what was built stays there")
+    bundle = link.resolve()
+    link_programs(module.params["programs_link"], bundle, check_mode=False)
+    return Made(bundle, making + in_words(builder.gone), progress.times, bad or [])
+
+
+def _make(builder: Builder, link: Path, bad: list[str], progress: Progress) -> None:
+    for digest in bad:
+        _drop(builder, link, digest)
+    built = builder.build(progress)
+    manifest, sources = manifest_of(builder.lock, built, builder.tools)
+    programs = {name: built["programs"][name] for name in builder.lock["control"]}
+    bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
+    point(link, os.path.relpath(bundle, link.parent))
+
+
+def _drop(builder: Builder, bundle: Path, digest: str) -> None:
+    """Forget a damaged file and the result in the store that it is a name of."""
+    path = bundle / "files" / digest
+    inode = path.stat().st_ino if path.exists() else None
+    for other in builder.store.root.glob("*/*"):
+        if inode is not None and other.is_file() and other.stat().st_ino == inode:
+            shutil.rmtree(other.parent)
+    path.unlink(missing_ok=True)
