@@ -61,7 +61,7 @@ def main() -> None:
     )
     if module.check_mode and not Path(module.params["manifest"]).exists():
         module.exit_json(
-            changed=True, changes=[f"upload the bundle to {module.params['url']} once it is made"], bytes=0
+            changed=True, changes=[f"upload the bundle to {module.params['url']} once it is built"], bytes=0
         )
     try:
         done = bring_objects(module)

@@ -167,7 +167,7 @@ def test_routes_go_also_where_the_cloud_released_all_instances(account: Account,
 
 def test_no_nodes_are_no_reason_to_delete_all(account: Account, module: Module) -> None:
     module(nodes(2))
-    assert "state absent does that" in module({})["msg"]
+    assert "use state absent for that" in module({})["msg"]
     assert hops_of(account, SYSTEM) == hops(2)
 
 
@@ -282,10 +282,7 @@ def test_a_route_that_is_accepted_and_never_comes_is_told(
     account.route_seconds = 10**6
     failed = module(nodes(1))
     assert failed["failed"]
-    assert (
-        "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system has been Creating for more than 2 s"
-        in failed["msg"]
-    )
+    assert "the route 10.244.1.0/24 to prod-node-1 (i-1) in vtb-system has been Creating for more" in failed["msg"]
 
 
 def test_a_hundred_hosts_with_nothing_to_do_are_few_calls(account: Account, module: Module) -> None:

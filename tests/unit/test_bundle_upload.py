@@ -191,7 +191,7 @@ def faults() -> t.Iterator[tuple[str, t.Callable[[FakeOss], None], Json, str, st
         lambda cloud: cloud.buckets.clear(),
         {},
         "ListObjects: NoSuchBucket: shop-bundles: The specified bucket does not exist",
-        "create the bucket in this region, or name another one in cluster_bundle_url",
+        "create the bucket in this region, or set another one in cluster_bundle_url",
     )
     yield (
         "wrong secret",
@@ -216,7 +216,7 @@ def faults() -> t.Iterator[tuple[str, t.Callable[[FakeOss], None], Json, str, st
         lambda cloud: cloud.foreign.add("shop-bundles"),
         {},
         "does not belong to you",
-        "name one of your own in cluster_bundle_url",
+        "set one of your own in cluster_bundle_url",
     )
     yield "other region", lambda _: None, {"store": {"region": "cn-beijing"}}, "signing region", oss.REGION
     endpoint = "The bucket you are attempting to access must be addressed using the specified endpoint."
@@ -235,7 +235,13 @@ def faults() -> t.Iterator[tuple[str, t.Callable[[FakeOss], None], Json, str, st
         "RequestTimeTooSkewed",
         "the clock of this machine is wrong: set it by NTP",
     )
-    yield "no TLS", lambda _: None, {"store": {"upload": "http://oss.example"}}, "is no address of OSS", "an https URL"
+    yield (
+        "no TLS",
+        lambda _: None,
+        {"store": {"upload": "http://oss.example"}},
+        "is not an OSS endpoint",
+        "an https URL",
+    )
     yield "no trust", lambda _: None, {"store": {"ca": ""}}, "ListObjects: no answer", "CERTIFICATE_VERIFY_FAILED"
 
 

@@ -34,6 +34,6 @@ def test_the_configmap_is_written_once_with_its_record(api: KubeApi) -> None:
 
 
 def test_what_somebody_wrote_meanwhile_is_not_overwritten(api: KubeApi) -> None:
-    with pytest.raises(KubeError, match="was changed while this run was on"):
+    with pytest.raises(KubeError, match="was changed during this run"):
         kubelet_configmap.bring(api, "maxPods: 77\n", "{}", "maxPods: 1\n", check_mode=False)
     assert api.get(KUBELET_CONFIGMAP)["data"]["kubelet"] == CONFIGMAP

@@ -124,7 +124,7 @@ def bring_image(module: AnsibleModule, image: str, recipe: t.Mapping[str, t.Any]
             with archive.open("rb") as stream:
                 engine.post("/images/create", stream, fromSrc="-", repo=REPOSITORY, tag=tag)
     except (ImageError, DockerError, LockError, PackageError, OSError) as error:
-        raise ImageError(f"The image {image} cannot be made: {error}") from error
+        raise ImageError(f"The image {image} cannot be built: {error}") from error
     return True
 
 
