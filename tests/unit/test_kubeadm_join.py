@@ -10,7 +10,7 @@ from pathlib import Path
 import kubeadm_init
 import kubeadm_join
 import pytest
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import control_plane, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeError
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -88,7 +88,7 @@ def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
 
 
 def test_nobody_is_advised_to_reset_a_host() -> None:
-    for module in (kubeadm_init, kubeadm_join):
+    for module in (kubeadm_init, control_plane, kubeadm_join):
         assert "`kubeadm reset`" not in Path(str(module.__file__)).read_text().replace("Never `kubeadm reset`", "")
 
 
