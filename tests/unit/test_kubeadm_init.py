@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.kube import control_plane, kubeadm
+from ansible.module_utils.yunkube.kube import bootstrap_tokens, control_plane, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
@@ -184,7 +184,7 @@ def test_a_token_that_cannot_be_deleted_does_not_fail_a_cluster_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeKubeApi(tmp_path)
-    fake.refuse[f"GET {control_plane.SECRETS}"] = (503, "etcdserver: leader changed")
+    fake.refuse[f"GET {bootstrap_tokens.SECRETS}"] = (503, "etcdserver: leader changed")
     config = parse_kubeconfig(fake.kubeconfig)
     monkeypatch.setattr(KubeApi, "from_file", classmethod(lambda cls, timeout: cls(config, timeout)))
     module = Module()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.bootstrap_tokens import SECRETS, TYPE
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 from ansible.module_utils.yunkube.words import joined
@@ -23,7 +24,6 @@ from ansible.module_utils.yunkube.words import joined
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-SECRETS = "/api/v1/namespaces/kube-system/secrets"
 TOKEN_DESCRIPTION = "made by kubeadm init and used by nobody"  # noqa: S105 - as in the configuration of role master
 
 # What `kubeadm init` makes last of all; with them there, it came to its end.
@@ -139,7 +139,7 @@ def in_words(found: Found, config: str) -> list[str]:
 
 def take_back_tokens(api: KubeApi) -> None:
     """Delete the token that kubeadm init cannot be kept from making; every host gets one of its own."""
-    for secret in api.items(SECRETS, fieldSelector="type=bootstrap.kubernetes.io/token"):
+    for secret in api.items(SECRETS, fieldSelector=f"type={TYPE}"):
         if base64.b64decode(secret["data"].get("description", "")).decode() == TOKEN_DESCRIPTION:
             api.delete(f"{SECRETS}/{secret['metadata']['name']}")
 
