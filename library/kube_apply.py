@@ -56,7 +56,7 @@ options:
   state: {description: Whether the objects exist, type: str, choices: [present, absent], default: present}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
-  kubeconfig: {description: How to reach the API, type: path, default: /etc/kubernetes/admin.conf}
+  kubeconfig: {description: The kubeconfig for the API, type: path, default: /etc/kubernetes/admin.conf}
 attributes:
   check_mode: {support: full, details: [A dry run on the server. Without a server everything would be applied.]}
   diff_mode: {support: full}
@@ -103,96 +103,15 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-faults:
-  description: Why the host is refused, in the form that docs/events.md describes.
-  returned: failure
-  type: list
-  elements: dict
-"""
 
-import typing as t
+"""
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube.objects import (
-    Change,
-    apply_one,
-    as_diff,
-    check_manifest,
-    content_of,
-    delete_one,
-    name_of,
-)
-from ansible.module_utils.yunkube.kube.secrets import digest, manifest_of
-from ansible.module_utils.yunkube.words import counted
-
-SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
-SECRET_OPTIONS: dict[str, t.Any] = {
-    "kind": {"type": "str", "choices": ["login", "certificate", "authority"], "required": True},
-    "namespace": {"type": "str", "required": True},
-    "name": {"type": "str", "required": True},
-    "username": {"type": "str", "default": "admin"},
-    "password": {"type": "str", "default": "", "no_log": True},
-    "missing": {"type": "str", "default": ""},
-    "reader": {"type": "str", "default": ""},
-    "reader_password": {"type": "str", "default": "", "no_log": True},
-    "more": {"type": "dict", "default": {}},
-    "names": {"type": "list", "elements": "str", "default": []},
-    "common_name": {"type": "str", "default": ""},
-    "authority": {"type": "str", "default": ""},
-}
-
-
-def change_all(api: KubeApi, manifests: list[Json], state: str, *, dry_run: bool) -> list[Change]:
-    """Bring all objects to their state: apply in order, delete in the opposite order."""
-    for manifest in manifests:
-        check_manifest(manifest)
-    if state == "absent":
-        results = [delete_one(api, manifest, dry_run=dry_run) for manifest in reversed(manifests)]
-    else:
-        results = [apply_one(api, manifest, dry_run=dry_run) for manifest in manifests]
-    return [result for result in results if result is not None]
-
-
-def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state: str) -> list[Json]:
-    """Return all manifests in the order of applying: namespaces, Secrets as they shall be, the rest."""
-    if not wanted:
-        return resources
-    first = [one for one in resources if one.get("kind") == "Namespace"]
-    rest = [one for one in resources if one.get("kind") != "Namespace"]
-    if state == "absent":
-        return [*first, *named(wanted), *rest]
-    made: list[Json] = []
-    for outline, one in zip(named(wanted), wanted):  # noqa: B905 - Python 3.9 on hosts
-        made.append(manifest_of(api.find(api.path_of(outline)), one, {m["metadata"]["name"]: m for m in made}))
-    for one in rest:
-        if one.get("kind") == "Deployment":
-            metadata = one["spec"]["template"].setdefault("metadata", {})
-            metadata["annotations"] = (metadata.get("annotations") or {}) | {SECRETS: digest(made)}
-    return [*first, *made, *rest]
-
-
-def named(wanted: list[Json]) -> list[Json]:
-    """Return the wanted Secrets' manifests, without content."""
-    return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {key: one[key] for key in ("namespace", "name")}}
-        for one in wanted
-    ]
-
-
-def without_api(manifests: list[Json], state: str) -> list[Change]:
-    """Say what would happen once there is an API."""
-    if state == "absent":
-        return []
-    return [Change(name_of(manifest), {}, content_of(manifest)) for manifest in manifests]
-
-
-def in_words(changes: list[Change], state: str) -> list[str]:
-    """Name the objects that change, in one line."""
-    names = [change.name for change in changes]
-    return [f"{'delete' if state == 'absent' else 'apply'} {counted(names, 'object')}"] if names else []
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.objects import as_diff, change_all, in_words, without_api
+from ansible.module_utils.yunkube.kube.secrets import OPTIONS, named, with_secrets
 
 
 def main() -> None:
@@ -201,7 +120,7 @@ def main() -> None:
         argument_spec={
             "resources": {"type": "list", "elements": "dict", "required": True},
             # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
-            "secrets": {"type": "list", "elements": "dict", "default": [], "options": SECRET_OPTIONS, "no_log": True},
+            "secrets": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS, "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},

@@ -58,7 +58,7 @@ changes: {description: "What was (or would be) done, in words", returned: always
 joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
-kubelet_journal: {description: The kubelet's last lines, returned: when it is not healthy, type: list, elements: str}
+kubelet_journal: {description: The end of its log, returned: when it is not healthy, type: list, elements: str}
 faults:
   description: Why the host may not join, in the form that docs/events.md describes.
   returned: failure
@@ -68,182 +68,27 @@ rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int
 kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
 
-import re
-import typing as t
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube import kubeadm
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master, read_kubeconfig
-from ansible.module_utils.yunkube.kube.x509 import read_certificate
-from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
-
-KUBELET_CONF = "etc/kubernetes/kubelet.conf"
-CA = "etc/kubernetes/pki/ca.crt"
-# Phases of kubeadm that a host with a kubelet.conf has behind it: only now would they refuse a node that is Ready.
-DONE = "kubelet-start,etcd-join"
-# Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
-CORRECT = "correct the inventory, or take the host out of the other cluster first"
-UNFINISHED = ("absent", "partial")
-
-
-class Found(t.NamedTuple):
-    """What is on the host: absent, partial, joined, unknown (to the API) or foreign, and what to say about it."""
-
-    state: str
-    detail: str = ""
-    remedy: str = CORRECT
-
-
-def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool = False) -> Found:
-    """Judge the host by its kubelet.conf and by what the API says about its node to `ask`."""
-    conf = root / KUBELET_CONF
-    if not conf.exists() or not _has_certificate(root, conf):
-        return Found("absent")
-    server = read_kubeconfig(str(conf)).server
-    runs_api = (root / kubeadm.MANIFESTS / "kube-apiserver.yaml").exists()  # its kubelet asks its own API server
-    if server != f"https://{endpoint}" and not runs_api:
-        detail = f"this host joined a cluster at {server}, and cluster_control_plane_endpoint is {endpoint}"
-        return Found("foreign", detail, f"where that is the same cluster, write the endpoint that it has; {CORRECT}")
-    try:
-        node = t.cast("Json", ask())
-    except KubeError as error:
-        if error.reason == "OtherCluster" or error.status == 401:
-            return Found("foreign", f"this host is a node of another cluster: {error}")
-        if error.status == 403:
-            return Found("foreign", f"this host joined under another name: {error}")
-        if error.status == 404:
-            return Found("unknown", "the cluster has forgotten this node")
-    else:
-        if master and not is_master(node):
-            return Found("partial")
-    return Found("joined")  # also when nobody answers: a silent API is no reason to join again
-
-
-def _has_certificate(root: Path, conf: Path) -> bool:
-    """Say whether the kubelet got its certificate: it writes its kubelet.conf before it asks for one."""
-    named = re.search(r"^ *client-certificate: *(\S+) *$", conf.read_text(), re.MULTILINE)
-    return not named or (root / named[1].strip("\"'").lstrip("/")).exists()
-
-
-def wrong_ca(root: Path, config: str) -> str:
-    """Say what is wrong when the host keeps another cluster's CA; kubeadm would leave it, and the kubelet trust it."""
-    pins = re.findall(r"sha256:[0-9a-f]{64}", config)
-    path = root / CA
-    if not pins or not path.exists():
-        return ""
-    try:
-        pin = read_certificate(path.read_text()).pin
-    except ValueError as error:
-        return f"/{CA}: {error}"
-    return "" if pin in pins else f"/{CA} is another cluster's CA"
-
-
-class Join:
-    """The module's work on one host."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        """Read the options."""
-        self.module = module
-        self.options = module.params
-        self.root = Path("/")
-
-    def run(self) -> None:
-        """Join, or only look."""
-        host_lock.take(self.module)
-        found = self._look()
-        if found.state in UNFINISHED and not self.module.check_mode:
-            try:
-                with kubeadm.exclusive(self.options["timeout"]) as lock:
-                    found = self._look()  # an earlier kubeadm may have come to its end
-                    if found.state in UNFINISHED and self.options["config"]:
-                        self._join(found, lock)
-            except kubeadm.BusyError as error:
-                self.module.fail_json(msg=str(error))
-        if found.state in UNFINISHED:
-            changes = [self._joining(found)] if self.options["config"] else []
-            self.module.exit_json(changed=bool(changes), changes=changes, joined=False)
-        self._keep_running(found)
-
-    def _look(self) -> Found:
-        try:
-            found = look(self.root, self.options["endpoint"], self._ask, master=self.options["master"])
-        except KubeError as error:
-            self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
-        if found.state == "foreign":
-            self._refuse(found.detail, found.remedy)
-        return found
-
-    def _ask(self) -> object:
-        return KubeApi.from_file(str(self.root / KUBELET_CONF), timeout=3).get(f"/api/v1/nodes/{self.options['node']}")
-
-    def _refuse(self, detail: str, remedy: str = CORRECT) -> t.NoReturn:
-        self.module.fail_json(**Report((Fault("other cluster", detail, remedy),), PREFLIGHT).as_failure())
-
-    def _keep_running(self, found: Found) -> t.NoReturn:
-        stopped = not kubeadm.kubelet_active()
-        leftover = self.root / "etc/kubernetes/bootstrap-kubelet.conf"  # holds a token, and is of no more use
-        changes = ["start kubelet"] if stopped else []
-        if found.state == "unknown":
-            changes = [f"{'start' if stopped else 'restart'} kubelet, as the cluster has forgotten this node"]
-        if leftover.exists():
-            changes.append(f"remove {leftover}")
-        if changes and not self.module.check_mode:
-            leftover.unlink(missing_ok=True)
-            # A kubelet registers its node when it starts.
-            if (stopped or found.state == "unknown") and (why := kubeadm.start_kubelet(again=True)):
-                self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
-        self.module.exit_json(changed=bool(changes), changes=changes, joined=True)
-
-    def _joining(self, found: Found) -> str:
-        if found.state == "partial":
-            return "finish joining the cluster as a master"
-        master = re.search(r"^controlPlane:", self.options["config"], re.MULTILINE)
-        return f"join the cluster as a {'master' if master else 'node'}"
-
-    def _join(self, found: Found, lock: int) -> t.NoReturn:
-        config = self.options["config"]
-        detail = wrong_ca(self.root, config)
-        if detail:
-            self._refuse(detail)
-        program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
-        ignored = [
-            *self.options["ignore_preflight_errors"],
-            *kubeadm.join_leftovers(self.root, kubeadm.listeners()),
-        ]
-        argv = [program, "join", *([f"--skip-phases={DONE}"] if found.state == "partial" else [])]
-        if ignored:
-            argv.append(f"--ignore-preflight-errors={','.join(ignored)}")
-        kubeadm.write_patches(self.options["patches"])
-        outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
-        if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
-        self.module.exit_json(
-            changed=True,
-            changes=[self._joining(found)],
-            joined=True,
-            ignored=ignored,
-            seconds=round(outcome.seconds, 1),
-        )
+from ansible.module_utils.yunkube.kube.join import Join
 
 
 def main() -> None:
     """Run as Ansible's module."""
-    Join(
-        AnsibleModule(
-            argument_spec={
-                "config": {"type": "str", "no_log": True},
-                "endpoint": {"type": "str", "required": True},
-                "node": {"type": "str", "required": True},
-                "master": {"type": "bool", "default": False},
-                "patches": {"type": "list", "elements": "dict", "default": []},
-                "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
-                "timeout": {"type": "int", "default": 360},
-            },
-            supports_check_mode=True,
-        )
-    ).run()
+    module = AnsibleModule(
+        argument_spec={
+            "config": {"type": "str", "no_log": True},
+            "endpoint": {"type": "str", "required": True},
+            "node": {"type": "str", "required": True},
+            "master": {"type": "bool", "default": False},
+            "patches": {"type": "list", "elements": "dict", "default": []},
+            "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 360},
+        },
+        supports_check_mode=True,
+    )
+    host_lock.take(module)
+    Join(module).run()
 
 
 if __name__ == "__main__":

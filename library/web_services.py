@@ -145,29 +145,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube.node_ports import NodePort
+from ansible.module_utils.yunkube.kube.node_ports import refused_in_words
 from ansible.module_utils.yunkube.kube.objects import as_diff
 from ansible.module_utils.yunkube.result import REMOVALS, Fault, Report
 from ansible.module_utils.yunkube.web.deploy import Deploy, NotAgreedError, without_api
+from ansible.module_utils.yunkube.web.ownership import kept_in_words
 from ansible.module_utils.yunkube.web.service import OPTIONS, secret_values
-from ansible.module_utils.yunkube.words import counted, joined
-
-
-def kept_in_words(names: list[str], prune: str) -> str:
-    """Say what is no longer declared and stays, and what would remove it."""
-    option = " --prune-data" if prune == "services" else ""
-    return f"kept although no longer declared: {counted(names, 'object')}; to remove: web apply{option}"
-
-
-def refused_in_words(refused: list[NodePort]) -> list[str]:
-    """Say which node ports refuse connections although the pods behind them are ready."""
-    nodes: dict[int, list[str]] = {}
-    for one in refused:
-        nodes.setdefault(one.port, []).append(one.node)
-    return [
-        f"node port {port} refuses connections on {joined(on)} although its pods are ready; see: doctor"
-        for port, on in nodes.items()
-    ]
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ import datetime as dt
 import typing as t
 from pathlib import Path
 
-import cluster_status
 import pytest
+from ansible.module_utils.yunkube.kube import status as kube_status
 from ansible.module_utils.yunkube.kube.health import Wanted
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 from fake_kube_api import FakeKubeApi
@@ -41,8 +41,8 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
 
 def test_a_well_cluster_is_told_with_its_facts(fake: FakeKubeApi, tmp_path: Path) -> None:
     fake.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
-    status = cluster_status.read_status(tmp_path, WANTED, NOW)
-    assert cluster_status.is_healthy(status)
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    assert kube_status.is_healthy(status)
     assert status["nodes"][0] == {
         "name": "master1",
         "ready": True,
@@ -61,37 +61,37 @@ def test_a_well_cluster_is_told_with_its_facts(fake: FakeKubeApi, tmp_path: Path
 
 def test_what_is_missing_or_does_not_run_is_named(fake: FakeKubeApi, tmp_path: Path) -> None:
     fake.put("/api/v1/namespaces/default/pods/web", status={"phase": "Pending"})
-    status = cluster_status.read_status(tmp_path, WANTED, NOW)
-    assert not cluster_status.is_healthy(status)
-    lines = cluster_status.as_lines(status)
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    assert not kube_status.is_healthy(status)
+    lines = kube_status.as_lines(status)
     assert "node  node1 not in the cluster" in lines
     assert "pod   default/web not ready: Pending" in lines
 
 
 def test_a_certificate_that_ends_soon_is_told(fake: FakeKubeApi, tmp_path: Path) -> None:
     fake.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
-    end = cluster_status.certificates(tmp_path, NOW)[0]["days"]
-    status = cluster_status.read_status(tmp_path, WANTED, NOW + dt.timedelta(days=end - 10))
-    assert not cluster_status.is_healthy(status)
-    assert "cert  /etc/kubernetes/admin.conf expires in 10 days" in cluster_status.as_lines(status)
+    end = kube_status.certificates(tmp_path, NOW)[0]["days"]
+    status = kube_status.read_status(tmp_path, WANTED, NOW + dt.timedelta(days=end - 10))
+    assert not kube_status.is_healthy(status)
+    assert "cert  /etc/kubernetes/admin.conf expires in 10 days" in kube_status.as_lines(status)
 
 
 def test_a_silent_api_is_told_with_what_the_host_knows(
     fake: FakeKubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.close()
-    status = cluster_status.read_status(tmp_path, WANTED, NOW)
-    assert not cluster_status.is_healthy(status)
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    assert not kube_status.is_healthy(status)
     assert "no static pod of kube-apiserver" in status["api"]["detail"]
     manifests = tmp_path / "etc/kubernetes/manifests"
     manifests.mkdir()
     for name in COMPONENTS:
         (manifests / f"{name}.yaml").touch()
-    monkeypatch.setattr(cluster_status, "kubelet_active", lambda: False)
-    assert "kubelet is not running" in cluster_status.what_the_host_knows(tmp_path)
+    monkeypatch.setattr(kube_status, "kubelet_active", lambda: False)
+    assert "kubelet is not running" in kube_status.what_the_host_knows(tmp_path)
 
 
 def test_a_bare_host_has_no_control_plane(tmp_path: Path) -> None:
-    status = cluster_status.read_status(tmp_path, WANTED, NOW)
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert "there is no control plane on this host yet" in status["api"]["detail"]
-    assert cluster_status.as_lines(status)[0].startswith("API   does not answer")
+    assert kube_status.as_lines(status)[0].startswith("API   does not answer")

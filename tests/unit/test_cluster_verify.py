@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
-import cluster_verify
 import pytest
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 from ansible.module_utils.yunkube.kube import probe as kube_probe
+from ansible.module_utils.yunkube.kube import verify as kube_verify
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.health import Problem, Seen, Wanted
 from ansible.module_utils.yunkube.kube.probe import Pod, Question, Row
@@ -138,13 +138,13 @@ def test_the_table_sums_up_what_went_well_and_tells_what_did_not() -> None:
         Row("DNS", "node1", ok=False, seconds=9.0, detail="no such host"),
         Row("NodePort from a host", "here to there", ok=True, seconds=0.1),
     ]
-    assert cluster_verify.summed_up(rows) == [
+    assert kube_verify.summed_up(rows) == [
         Row("node", "2 of 2", ok=True, seconds=2.0),
         rows[3],
         Row("DNS", "1 of 2", ok=True, seconds=0.1),
         rows[4],
     ]
-    assert cluster_verify.as_lines(rows[3:4]) == ["FAILED  DNS  node1    9.0 s  no such host"]
+    assert kube_verify.as_lines(rows[3:4]) == ["FAILED  DNS  node1    9.0 s  no such host"]
 
 
 def seen(boot: str = "b1", restarts: int = 0) -> Seen:
@@ -154,15 +154,15 @@ def seen(boot: str = "b1", restarts: int = 0) -> Seen:
 
 
 def test_a_restart_of_a_host_or_of_a_system_pod_is_worth_a_new_proof() -> None:
-    assert cluster_verify.fingerprint(seen()) == cluster_verify.fingerprint(seen())
-    assert cluster_verify.fingerprint(seen()) != cluster_verify.fingerprint(seen(boot="b2"))
-    assert cluster_verify.fingerprint(seen()) != cluster_verify.fingerprint(seen(restarts=1))
+    assert kube_verify.fingerprint(seen()) == kube_verify.fingerprint(seen())
+    assert kube_verify.fingerprint(seen()) != kube_verify.fingerprint(seen(boot="b2"))
+    assert kube_verify.fingerprint(seen()) != kube_verify.fingerprint(seen(restarts=1))
 
 
 def test_nodes_and_workloads_get_a_row_each_and_a_pod_when_it_does_not_run() -> None:
     wanted = Wanted(("node1", "node2"), workloads=("DaemonSet a/b",), namespaces=("a",))
     problems = [Problem("node", "node2", "not in the cluster"), Problem("pod", "a/x", "waits")]
-    rows = cluster_verify.health_rows(Seen([], {}, []), wanted, problems, 1.0)
+    rows = kube_verify.health_rows(Seen([], {}, []), wanted, problems, 1.0)
     assert [(row.check, row.target, row.ok) for row in rows] == [
         ("node", "node1", True),
         ("node", "node2", False),
@@ -174,10 +174,10 @@ def test_nodes_and_workloads_get_a_row_each_and_a_pod_when_it_does_not_run() -> 
 def test_a_proof_that_hangs_is_waited_for_no_longer_than_that_and_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_verify, "RUN", tmp_path)
-    monkeypatch.setattr(cluster_verify, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(kube_verify, "RUN", tmp_path)
+    monkeypatch.setattr(kube_verify, "LOCK_SECONDS", 0.1)
     parameters = {"nodes": [], "workloads": [], "namespaces": [], "only": [], "version": ""}
-    verify = cluster_verify.Verify(t.cast("AnsibleModule", SimpleNamespace(params=parameters)))
+    verify = kube_verify.Verify(t.cast("AnsibleModule", SimpleNamespace(params=parameters)))
     with locked(tmp_path / "verify.lock", 1), pytest.raises(LockError) as caught, verify._alone():
         pass
     assert f"verify.lock has been held by process {os.getpid()} (" in str(caught.value)

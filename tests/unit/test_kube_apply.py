@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 
-import kube_apply
 import pytest
 from ansible.module_utils.yunkube.kube import objects as kube_objects
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
@@ -37,7 +36,7 @@ def change(
     """Apply through a fresh connection; return what changed."""
     api = KubeApi(parse_kubeconfig(server.kubeconfig))
     with api:
-        changes = kube_apply.change_all(api, copy.deepcopy(manifests), state, dry_run=dry_run)
+        changes = kube_objects.change_all(api, copy.deepcopy(manifests), state, dry_run=dry_run)
     return [entry.name for entry in changes]
 
 
@@ -117,5 +116,5 @@ def test_a_refusal_names_the_object(fake: FakeKubeApi) -> None:
 
 
 def test_without_an_api_everything_would_be_applied() -> None:
-    assert [entry.name for entry in kube_apply.without_api(MANIFESTS, "present")] == NAMES
-    assert kube_apply.without_api(MANIFESTS, "absent") == []
+    assert [entry.name for entry in kube_objects.without_api(MANIFESTS, "present")] == NAMES
+    assert kube_objects.without_api(MANIFESTS, "absent") == []

@@ -13,7 +13,6 @@ import threading
 import typing as t
 from pathlib import Path
 
-import kube_apply
 import pytest
 from ansible.module_utils.yunkube.kube import objects as kube_objects
 from ansible.module_utils.yunkube.kube import secrets as kube_secrets
@@ -219,14 +218,14 @@ def api(server: ApiServer) -> t.Iterator[KubeApi]:
 def change(api: KubeApi, state: str = "present", password: str = "", *, dry_run: bool = False) -> list[str]:
     """Apply a namespace, two secrets and a Deployment; return what changed."""
     resources = json.loads(json.dumps([NAMESPACE, DEPLOYMENT]))
-    manifests = kube_apply.with_secrets(api, resources, [LOGIN | {"password": password}, CERTIFICATE], state)
-    return [one.name for one in kube_apply.change_all(api, manifests, state, dry_run=dry_run)]
+    manifests = kube_secrets.with_secrets(api, resources, [LOGIN | {"password": password}, CERTIFICATE], state)
+    return [one.name for one in kube_objects.change_all(api, manifests, state, dry_run=dry_run)]
 
 
 def annotation(server: ApiServer) -> str:
     """What the Deployment's pods say of the secrets."""
     web = server.get("/apis/apps/v1/namespaces/shop/deployments/web")
-    return str(web["spec"]["template"]["metadata"]["annotations"][kube_apply.SECRETS])
+    return str(web["spec"]["template"]["metadata"]["annotations"][kube_secrets.SECRETS])
 
 
 def test_secrets_come_between_namespaces_and_the_rest_and_once(server: ApiServer, api: KubeApi) -> None:
@@ -245,8 +244,8 @@ def test_secrets_come_between_namespaces_and_the_rest_and_once(server: ApiServer
 
 
 def test_no_secret_is_in_a_diff(api: KubeApi) -> None:
-    manifests = kube_apply.with_secrets(api, [NAMESPACE], [LOGIN | {"password": "canary"}], "present")
-    text = json.dumps(kube_objects.as_diff(kube_apply.change_all(api, manifests, "present", dry_run=False)))
+    manifests = kube_secrets.with_secrets(api, [NAMESPACE], [LOGIN | {"password": "canary"}], "present")
+    text = json.dumps(kube_objects.as_diff(kube_objects.change_all(api, manifests, "present", dry_run=False)))
     assert "canary" not in text
     assert base64.b64encode(b"canary").decode() not in text
     assert "(hidden)" in text

@@ -12,10 +12,8 @@ import types
 import typing as t
 from pathlib import Path
 
-import kubeadm_init
 import pytest
-from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import bootstrap_tokens, control_plane, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
@@ -45,7 +43,7 @@ def silent() -> tuple[str, ...]:
 
 def look(root: Path, ask: t.Callable[[], tuple[str, ...]] = tuple, *, kubelet_runs: bool = True) -> str:
     """Return the state that the module sees."""
-    return kubeadm_init.look(root, ENDPOINT, ask, kubelet_runs=kubelet_runs).state
+    return control_plane.look(root, ENDPOINT, ask, kubelet_runs=kubelet_runs).state
 
 
 def test_a_bare_host_has_no_control_plane(tmp_path: Path) -> None:
@@ -60,7 +58,7 @@ def test_a_control_plane_with_kubeadms_last_steps_is_complete(tmp_path: Path) ->
 
 def test_a_control_plane_without_them_is_partial(tmp_path: Path) -> None:
     host(tmp_path, "etc/kubernetes/admin.conf")
-    found = kubeadm_init.look(tmp_path, ENDPOINT, lambda: ("DaemonSet kube-proxy",), kubelet_runs=True)
+    found = control_plane.look(tmp_path, ENDPOINT, lambda: ("DaemonSet kube-proxy",), kubelet_runs=True)
     assert found.state == "partial"
     assert found.missing == ("DaemonSet kube-proxy",)
 
@@ -79,9 +77,9 @@ def test_an_init_that_was_killed_before_the_kubelet_started_is_partial(tmp_path:
 
 def test_hosts_of_other_clusters_are_foreign(tmp_path: Path) -> None:
     node = host(tmp_path / "node", "etc/kubernetes/kubelet.conf")
-    assert "is a node of a cluster already" in kubeadm_init.look(node, ENDPOINT, tuple, kubelet_runs=True).detail
+    assert "is a node of a cluster already" in control_plane.look(node, ENDPOINT, tuple, kubelet_runs=True).detail
     master = host(tmp_path / "master", "etc/kubernetes/admin.conf")
-    found = kubeadm_init.look(master, "10.9.9.9:6443", tuple, kubelet_runs=True)
+    found = control_plane.look(master, "10.9.9.9:6443", tuple, kubelet_runs=True)
     assert found.state == "foreign"
     assert "https://10.0.0.1:6443, not https://10.9.9.9:6443" in found.detail
 
@@ -89,7 +87,7 @@ def test_hosts_of_other_clusters_are_foreign(tmp_path: Path) -> None:
 def objection(others: dict[str, bool | None], recorded: str = "", *, answers: bool = False) -> str:
     """Return why no cluster is to be made, in a line."""
     options = {"endpoint": ENDPOINT, "others": others, "recorded": recorded}
-    fault = kubeadm_init.objection(options, lambda endpoint: answers and endpoint == ENDPOINT)
+    fault = control_plane.objection(options, lambda endpoint: answers and endpoint == ENDPOINT)
     return f"{fault.message}; {fault.remedy}" if fault else ""
 
 
@@ -125,13 +123,12 @@ def test_the_module_refuses_before_it_does_anything(
     def end(**result: t.Any) -> t.NoReturn:
         raise ValueError(str(result))
 
-    monkeypatch.setattr(host_lock, "take", lambda _module: None)
     monkeypatch.setattr(kubeadm, "exclusive", lambda _seconds: pytest.fail("it goes on to run kubeadm"))
     options = {"endpoint": "127.0.0.1:1", "others": {"m2": True}, "recorded": "", "config": "", "timeout": 1}
     module = types.SimpleNamespace(
         params={**options, "kubeconfig_server": ""}, check_mode=check_mode, fail_json=end, exit_json=end
     )
-    init = kubeadm_init.Init(t.cast("t.Any", module))
+    init = control_plane.Init(t.cast("t.Any", module))
     init.root = tmp_path
     with pytest.raises(ValueError, match="the cluster is on m2"):
         init.run()
@@ -149,13 +146,13 @@ def test_what_kubeadm_would_make_again_is_told_from_what_it_goes_on_with(
     tmp_path: Path, files: list[str], new: bool
 ) -> None:
     host(tmp_path, *files)
-    found = kubeadm_init.look(tmp_path, ENDPOINT, silent, kubelet_runs=False)
-    assert kubeadm_init.is_new(found, tmp_path) is new
+    found = control_plane.look(tmp_path, ENDPOINT, silent, kubelet_runs=False)
+    assert control_plane.is_new(found, tmp_path) is new
 
 
 def test_an_api_is_told_from_a_port_where_something_else_listens(tmp_path: Path) -> None:
     fake = FakeKubeApi(tmp_path)
-    assert kubeadm_init.api_answers(fake.address)
+    assert control_plane.api_answers(fake.address)
     fake.close()
     with socket.create_server(("127.0.0.1", 0)) as other:
 
@@ -164,9 +161,9 @@ def test_an_api_is_told_from_a_port_where_something_else_listens(tmp_path: Path)
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        assert not kubeadm_init.api_answers(f"127.0.0.1:{other.getsockname()[1]}")
+        assert not control_plane.api_answers(f"127.0.0.1:{other.getsockname()[1]}")
         thread.join()
-    assert not kubeadm_init.api_answers("127.0.0.1:1")
+    assert not control_plane.api_answers("127.0.0.1:1")
 
 
 class Module:
@@ -187,11 +184,11 @@ def test_a_token_that_cannot_be_deleted_does_not_fail_a_cluster_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = FakeKubeApi(tmp_path)
-    fake.refuse[f"GET {kubeadm_init.SECRETS}"] = (503, "etcdserver: leader changed")
+    fake.refuse[f"GET {bootstrap_tokens.SECRETS}"] = (503, "etcdserver: leader changed")
     config = parse_kubeconfig(fake.kubeconfig)
     monkeypatch.setattr(KubeApi, "from_file", classmethod(lambda cls, timeout: cls(config, timeout)))
     module = Module()
-    kubeadm_init.Init(t.cast("t.Any", module))._take_back_tokens()
+    control_plane.Init(t.cast("t.Any", module))._take_back_tokens()
     assert "leader changed" in module.warnings[0]
     fake.close()
 
@@ -217,10 +214,10 @@ def test_a_kubelet_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pyte
 def test_the_last_steps_are_asked_for_over_one_connection(tmp_path: Path) -> None:
     fake = FakeKubeApi(tmp_path)
     api = KubeApi(parse_kubeconfig(fake.kubeconfig))
-    assert kubeadm_init.missing_steps(api) == tuple(kubeadm_init.LAST_STEPS)
-    for path in kubeadm_init.LAST_STEPS.values():
+    assert control_plane.missing_steps(api) == tuple(control_plane.LAST_STEPS)
+    for path in control_plane.LAST_STEPS.values():
         fake.put(path)
-    assert kubeadm_init.missing_steps(api) == ()
+    assert control_plane.missing_steps(api) == ()
     assert fake.connections == 1
     api.close()
     fake.close()

@@ -10,7 +10,8 @@ from pathlib import Path
 import kubeadm_init
 import kubeadm_join
 import pytest
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import control_plane, kubeadm
+from ansible.module_utils.yunkube.kube import join as kube_join
 from ansible.module_utils.yunkube.kube.api import KubeError
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -39,7 +40,7 @@ def joined(tmp_path: Path) -> Path:
 
 
 def test_a_bare_host_has_not_joined(tmp_path: Path) -> None:
-    assert kubeadm_join.look(tmp_path, ENDPOINT, dict).state == "absent"
+    assert kube_join.look(tmp_path, ENDPOINT, dict).state == "absent"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_bare_host_has_not_joined(tmp_path: Path) -> None:
     ],
 )
 def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], object], state: str) -> None:
-    assert kubeadm_join.look(joined, ENDPOINT, ask).state == state
+    assert kube_join.look(joined, ENDPOINT, ask).state == state
 
 
 def test_a_kubelet_that_never_got_its_certificate_has_not_joined(joined: Path) -> None:
@@ -62,11 +63,11 @@ def test_a_kubelet_that_never_got_its_certificate_has_not_joined(joined: Path) -
     for key in ("certificate", "key"):
         text = conf.read_text().replace(f"client-{key}-data: eA==", f"client-{key}: /{pem.relative_to(joined)}")
         conf.write_text(text)
-    assert kubeadm_join.look(joined, ENDPOINT, dict).state == "absent"
+    assert kube_join.look(joined, ENDPOINT, dict).state == "absent"
     assert "FileAvailable--etc-kubernetes-kubelet.conf" in kubeadm.join_leftovers(joined, {})
     pem.parent.mkdir(parents=True)
     pem.touch()
-    assert kubeadm_join._has_certificate(joined, conf)
+    assert kube_join._has_certificate(joined, conf)
 
 
 def test_a_master_that_is_not_marked_has_not_joined_to_the_end(joined: Path) -> None:
@@ -74,28 +75,28 @@ def test_a_master_that_is_not_marked_has_not_joined_to_the_end(joined: Path) -> 
         return lambda: {"metadata": {"labels": labels}}
 
     marked = {"node-role.kubernetes.io/control-plane": ""}
-    assert kubeadm_join.look(joined, ENDPOINT, node(), master=True).state == "partial"
-    assert kubeadm_join.look(joined, ENDPOINT, node(**marked), master=True).state == "joined"
-    assert kubeadm_join.look(joined, ENDPOINT, node(), master=False).state == "joined"
-    assert kubeadm_join.look(joined, ENDPOINT, answer(), master=True).state == "joined"
+    assert kube_join.look(joined, ENDPOINT, node(), master=True).state == "partial"
+    assert kube_join.look(joined, ENDPOINT, node(**marked), master=True).state == "joined"
+    assert kube_join.look(joined, ENDPOINT, node(), master=False).state == "joined"
+    assert kube_join.look(joined, ENDPOINT, answer(), master=True).state == "joined"
 
 
 def test_a_node_of_another_endpoint_is_foreign(joined: Path) -> None:
-    found = kubeadm_join.look(joined, "10.9.9.9:6443", dict)
+    found = kube_join.look(joined, "10.9.9.9:6443", dict)
     assert found.state == "foreign"
     assert found.detail.endswith("at https://10.0.0.1:6443, and cluster_control_plane_endpoint is 10.9.9.9:6443")
     assert found.remedy.startswith("where that is the same cluster, write the endpoint that it has")
 
 
 def test_nobody_is_advised_to_reset_a_host() -> None:
-    for module in (kubeadm_init, kubeadm_join):
+    for module in (kubeadm_init, control_plane, kubeadm_join, kube_join):
         assert "`kubeadm reset`" not in Path(str(module.__file__)).read_text().replace("Never `kubeadm reset`", "")
 
 
 def test_a_masters_kubelet_may_ask_its_own_api_server(joined: Path) -> None:
     (joined / kubeadm.MANIFESTS).mkdir()
     (joined / kubeadm.MANIFESTS / "kube-apiserver.yaml").touch()
-    assert kubeadm_join.look(joined, "lb.example.org:6443", dict).state == "joined"
+    assert kube_join.look(joined, "lb.example.org:6443", dict).state == "joined"
 
 
 def test_leftovers_of_a_join_are_ignored_by_name(tmp_path: Path) -> None:
@@ -125,11 +126,11 @@ def test_what_an_interrupted_join_started_may_begin_to_listen_at_any_moment(tmp_
 def test_another_clusters_ca_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "etc/kubernetes/pki/ca.crt"
     path.parent.mkdir(parents=True)
-    assert kubeadm_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}") == ""
+    assert kube_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}") == ""
     made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null"]
     subprocess.run(
         ["openssl", "req", "-x509", *made, "-out", str(path), "-subj", "/CN=k"], check=True, capture_output=True
     )
     pin = read_certificate(path.read_text()).pin
-    assert kubeadm_join.wrong_ca(tmp_path, f'caCertHashes: ["{pin}"]') == ""
-    assert "another cluster's CA" in kubeadm_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}")
+    assert kube_join.wrong_ca(tmp_path, f'caCertHashes: ["{pin}"]') == ""
+    assert "another cluster's CA" in kube_join.wrong_ca(tmp_path, f"sha256:{'0' * 64}")

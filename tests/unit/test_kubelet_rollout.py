@@ -10,10 +10,9 @@ import datetime as dt
 import typing as t
 from pathlib import Path
 
-import kubelet_rollout
 import pytest
 import yaml
-from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
+from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file, kubelet_rollout
 from fake_kube_api import FakeKubeApi
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, 0, 500, tzinfo=dt.UTC)

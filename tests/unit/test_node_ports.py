@@ -10,7 +10,6 @@ import typing as t
 from collections.abc import Iterator
 
 import pytest
-import web_services
 from ansible.module_utils.yunkube.kube import node_ports
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.node_ports import NodePort
@@ -89,5 +88,5 @@ def test_the_ready_nodes_are_asked_about_what_was_changed(
 
 def test_the_notice_names_port_and_nodes() -> None:
     refused = [NodePort("n1", "10.0.0.1", 31111), NodePort("n2", "10.0.0.2", 31111)]
-    (line,) = web_services.refused_in_words(refused)
+    (line,) = node_ports.refused_in_words(refused)
     assert line.startswith("node port 31111 refuses connections on n1 and n2")

@@ -6,9 +6,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-import web_rollback
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.web import deploy as web_deploy
+from ansible.module_utils.yunkube.web import rollback as web_rollback
 from ansible.module_utils.yunkube.web import rollout as web_rollout
 from ansible.module_utils.yunkube.web.service import OPTIONS
 from fake_controllers import Controllers

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi
 from ansible.module_utils.yunkube.kube.health import address_of, node_problem
+from ansible.module_utils.yunkube.words import joined
 
 PATIENCE = 15.0  # seconds; kube-proxy syncs at most once a second, a busy node takes several
 PAUSE = 0.2
@@ -57,3 +58,14 @@ def wait(ports: t.Iterable[NodePort], seconds: float | None = None) -> list[Node
                 break
             time.sleep(PAUSE)
     return left
+
+
+def refused_in_words(refused: list[NodePort]) -> list[str]:
+    """Say which node ports refuse connections although the pods behind them are ready."""
+    nodes: dict[int, list[str]] = {}
+    for one in refused:
+        nodes.setdefault(one.port, []).append(one.node)
+    return [
+        f"node port {port} refuses connections on {joined(on)} although its pods are ready; see: doctor"
+        for port, on in nodes.items()
+    ]

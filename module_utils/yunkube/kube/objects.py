@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of the cluster: applied and deleted one by one, compared, and shown without what is secret."""
+"""Objects of the cluster: applied and deleted, compared, and shown without what is secret."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import typing as t
 
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.words import counted
 
 # The label by which an object is known as ours.
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -130,6 +131,30 @@ def delete_one(api: KubeApi, manifest: Json, *, dry_run: bool) -> Change | None:
             return None
         raise KubeError(f"{name_of(manifest)}: {error}", error.status, error.reason) from error
     return Change(name_of(manifest), content_of(before), {})
+
+
+def change_all(api: KubeApi, manifests: list[Json], state: str, *, dry_run: bool) -> list[Change]:
+    """Bring all objects to their state: apply in order, delete in the opposite order."""
+    for manifest in manifests:
+        check_manifest(manifest)
+    if state == "absent":
+        results = [delete_one(api, manifest, dry_run=dry_run) for manifest in reversed(manifests)]
+    else:
+        results = [apply_one(api, manifest, dry_run=dry_run) for manifest in manifests]
+    return [result for result in results if result is not None]
+
+
+def without_api(manifests: list[Json], state: str) -> list[Change]:
+    """Say what would happen once there is an API."""
+    if state == "absent":
+        return []
+    return [Change(name_of(manifest), {}, content_of(manifest)) for manifest in manifests]
+
+
+def in_words(changes: list[Change], state: str) -> list[str]:
+    """Name the objects that change, in one line."""
+    names = [change.name for change in changes]
+    return [f"{'delete' if state == 'absent' else 'apply'} {counted(names, 'object')}"] if names else []
 
 
 def as_diff(changes: list[Change]) -> list[Json]:

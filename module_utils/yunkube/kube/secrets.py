@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.network import is_address
-from ansible.module_utils.yunkube.kube.api import Json, KubeError
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.objects import OURS, read_data
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -33,6 +33,22 @@ DAYS = 365
 AUTHORITY_DAYS = 3650
 RENEW_BEFORE = dt.timedelta(seconds=constants.EXPIRES_SOON_SECONDS)
 MADE = "yunkube/made-for"  # annotation: what a certificate was asked to be
+SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
+# What is said of a Secret that is wanted, as a module takes it.
+OPTIONS: dict[str, t.Any] = {
+    "kind": {"type": "str", "choices": ["login", "certificate", "authority"], "required": True},
+    "namespace": {"type": "str", "required": True},
+    "name": {"type": "str", "required": True},
+    "username": {"type": "str", "default": "admin"},
+    "password": {"type": "str", "default": "", "no_log": True},
+    "missing": {"type": "str", "default": ""},
+    "reader": {"type": "str", "default": ""},
+    "reader_password": {"type": "str", "default": "", "no_log": True},
+    "more": {"type": "dict", "default": {}},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "common_name": {"type": "str", "default": ""},
+    "authority": {"type": "str", "default": ""},
+}
 
 Data = dict[str, str]
 
@@ -269,3 +285,29 @@ def manifest_of(found: Json | None, wanted: Json, others: t.Mapping[str, Json] |
 def digest(manifests: list[Json]) -> str:
     """Return a word for what the Secrets hold: pods that read them when they start are made again when it changes."""
     return hashlib.sha256(json.dumps([one["data"] for one in manifests], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state: str) -> list[Json]:
+    """Return all manifests in the order of applying: namespaces, Secrets as they shall be, the rest."""
+    if not wanted:
+        return resources
+    first = [one for one in resources if one.get("kind") == "Namespace"]
+    rest = [one for one in resources if one.get("kind") != "Namespace"]
+    if state == "absent":
+        return [*first, *named(wanted), *rest]
+    made: list[Json] = []
+    for outline, one in zip(named(wanted), wanted):  # noqa: B905 - Python 3.9 on hosts
+        made.append(manifest_of(api.find(api.path_of(outline)), one, {m["metadata"]["name"]: m for m in made}))
+    for one in rest:
+        if one.get("kind") == "Deployment":
+            metadata = one["spec"]["template"].setdefault("metadata", {})
+            metadata["annotations"] = (metadata.get("annotations") or {}) | {SECRETS: digest(made)}
+    return [*first, *made, *rest]
+
+
+def named(wanted: list[Json]) -> list[Json]:
+    """Return the wanted Secrets' manifests, without content."""
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {key: one[key] for key in ("namespace", "name")}}
+        for one in wanted
+    ]

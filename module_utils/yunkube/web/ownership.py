@@ -7,6 +7,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube.api import Json
 from ansible.module_utils.yunkube.kube.objects import MANAGED_BY, OURS
+from ansible.module_utils.yunkube.words import counted
 
 # The label of a web service's objects. The addons have OURS, so that neither passes for the other.
 OWNER = {MANAGED_BY: "yunkube-web-services"}
@@ -54,6 +55,12 @@ def label_of(found: Json) -> str:
 def is_old(record: Json | None) -> bool:
     """Say whether a record is from the time when web services had the addons' label."""
     return record is not None and label_of(record) == OURS[MANAGED_BY]
+
+
+def kept_in_words(names: list[str], prune: str) -> str:
+    """Say what is no longer declared and stays, and what would remove it."""
+    option = " --prune-data" if prune == "services" else ""
+    return f"kept although no longer declared: {counted(names, 'object')}; to remove: web apply{option}"
 
 
 class Ownership:
