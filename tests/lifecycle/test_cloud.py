@@ -215,7 +215,7 @@ def test_down_leaves_nothing_in_the_account(cloud: CloudLab) -> None:
     assert result.code == 0, result.errors
     cloud.account.advance(60)
     empty = cloud.deploy("cloud status")
-    assert (empty.code, empty.summary["table"][0]["detail"]) == (0, "nothing of this cluster is in the account")
+    assert (empty.code, empty.summary["table"][0]["detail"]) == (0, "the account has nothing of this cluster")
     assert cloud.account.left() == {}
     assert not cloud.lab.containers() - {f"yunkube-{NAME}-router"}
     assert [path.name for path in (cloud.lab.state / "ssh").iterdir()] == []
