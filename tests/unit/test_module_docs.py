@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.playbook.task import Task
-from module_spec import asked_by
+from module_spec import asked_by, ends_of, method_of
 from role_values import Derived
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,11 +91,10 @@ def test_a_result_is_documented(file: Path) -> None:
     for name, entry in results.items():
         assert set(entry) >= {"description", "returned", "type"}, name
         assert entry["type"] != "list" or "elements" in entry, name
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            known = {"exit_json": RESULT, "fail_json": RESULT | FAILURE}.get(node.func.attr)
-            named = {keyword.arg for keyword in node.keywords if keyword.arg}
-            assert known is None or named <= set(results) | known, f"line {node.lineno}"
+    for call in ends_of(file):
+        known = {"exit_json": RESULT, "fail_json": RESULT | FAILURE}[method_of(call)]
+        named = {keyword.arg for keyword in call.keywords if keyword.arg}
+        assert named <= set(results) | known, f"line {call.lineno}"
 
 
 @each_module
