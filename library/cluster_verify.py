@@ -69,7 +69,11 @@ rows: {description: "Every check: check, target, ok, seconds, detail", returned:
 table: {description: The same with what went well summed up, returned: always, type: list, elements: dict}
 lines: {description: The table as text, returned: always, type: list, elements: str}
 mode: {description: "What was done: full, quick or none", returned: always, type: str}
-
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

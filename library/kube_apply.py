@@ -103,7 +103,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

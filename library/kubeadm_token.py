@@ -69,7 +69,11 @@ tokens:
 ca_cert_hash: {description: Pin of the cluster's CA, returned: when state is present, type: str}
 certificate_key: {description: Key of the certificates, returned: when state is present, type: str}
 msg: {description: Why there are no tokens, returned: "when there are none, by the action plugin", type: str}
-
+faults:
+  description: Why the host is refused, in the form that docs/events.md describes.
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
