@@ -29,6 +29,7 @@ class Stop:
         self._deadline = None if timeout is None else clock() + timeout
         self._asked_at: float | None = None
         self.by_force = False
+        self._others = descendants(os.getpid())  # of whoever called this, such as a test's own servers
         self._seen: set[Process] = set()
         self.reason: Reason = ""
 
@@ -46,17 +47,18 @@ class Stop:
             self.reason = "timeout"
         if not self.reason:
             return False
-        self._seen |= descendants(os.getpid())
+        self._seen |= descendants(os.getpid()) - self._others
         if self._asked_at is None:
             self._asked_at = now
-            for pid in children(os.getpid()):
+            others = {pid for pid, _ in self._others}
+            for pid in (pid for pid in children(os.getpid()) if pid not in others):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGINT)
         return self.by_force or now - self._asked_at > GRACE
 
     def sweep(self) -> None:
         """Kill what is left of the processes of this run."""
-        for pid, began in self._seen | descendants(os.getpid()):
+        for pid, began in self._seen | descendants(os.getpid()) - self._others:
             if _start_time(pid) == began:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
