@@ -24,50 +24,50 @@ cat > main.go <<'GO'
 package main
 
 import (
-	"fmt"
-	"os"
+    "fmt"
+    "os"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/apimachinery/pkg/util/managedfields/managedfieldstest"
+    "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+    "k8s.io/apimachinery/pkg/runtime/schema"
+    "k8s.io/apimachinery/pkg/util/managedfields"
+    "k8s.io/apimachinery/pkg/util/managedfields/managedfieldstest"
 )
 
 func namespace(labels map[string]string) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	object.SetAPIVersion("v1")
-	object.SetKind("Namespace")
-	object.SetName("shops")
-	object.SetUID("00000000-0000-4000-8000-000000000001")
-	object.SetLabels(labels)
-	return object
+    object := &unstructured.Unstructured{Object: map[string]any{}}
+    object.SetAPIVersion("v1")
+    object.SetKind("Namespace")
+    object.SetName("shops")
+    object.SetUID("00000000-0000-4000-8000-000000000001")
+    object.SetLabels(labels)
+    return object
 }
 
 func check(err error) {
-	if err != nil {
-		panic(err)
-	}
+    if err != nil {
+        panic(err)
+    }
 }
 
 func main() {
-	kind := schema.FromAPIVersionAndKind("v1", "Namespace")
-	server := managedfieldstest.NewTestFieldManager(managedfields.NewDeducedTypeConverter(), kind)
-	seen := ""
-	for range 3 {
-		check(server.Apply(namespace(nil), "installer", false))
-		seen += "["
-		for _, entry := range server.ManagedFields() {
-			seen += entry.Manager + " " + string(entry.Operation)
-		}
-		seen += "]"
-		check(server.Update(namespace(map[string]string{"kubernetes.io/metadata.name": "shops"}), "server"))
-	}
-	fmt.Println("version: k8s.io/apimachinery v0.37.2")
-	fmt.Println("seen: managers after each apply:", seen)
-	if seen != "[][before-first-apply Update][before-first-apply Update]" {
-		fmt.Println("an apply without fields is recorded otherwise now")
-		os.Exit(1)
-	}
+    kind := schema.FromAPIVersionAndKind("v1", "Namespace")
+    server := managedfieldstest.NewTestFieldManager(managedfields.NewDeducedTypeConverter(), kind)
+    seen := ""
+    for range 3 {
+        check(server.Apply(namespace(nil), "installer", false))
+        seen += "["
+        for _, entry := range server.ManagedFields() {
+            seen += entry.Manager + " " + string(entry.Operation)
+        }
+        seen += "]"
+        check(server.Update(namespace(map[string]string{"kubernetes.io/metadata.name": "shops"}), "server"))
+    }
+    fmt.Println("version: k8s.io/apimachinery v0.37.2")
+    fmt.Println("seen: managers after each apply:", seen)
+    if seen != "[][before-first-apply Update][before-first-apply Update]" {
+        fmt.Println("an apply without fields is recorded otherwise now")
+        os.Exit(1)
+    }
 }
 GO
 go run .

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from deployer.stop import Stop
 
-SLEEP = ("sleep", "60")
+SLEEP = ("env", "--default-signal=INT", "sleep", "60")  # what a shell starts with "&" would ignore it
 
 
 @pytest.fixture
