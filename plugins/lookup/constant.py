@@ -24,6 +24,10 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 PROJECT = Path(__file__).resolve().parents[2]
+# Modules find these by Ansible's packing, plugins do not. Here and not in run(), which defaults call again and again.
+ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+
+from ansible.module_utils.yunkube import constants
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -32,10 +36,6 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[str], variables: t.Any = None, **_options: t.Any) -> list[t.Any]:
         """Return the value as a list of one, as every lookup does."""
         del variables
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube import constants  # noqa: PLC0415 - after the path that it needs
-
         (name,) = terms
         try:
             value = vars(constants)[name]

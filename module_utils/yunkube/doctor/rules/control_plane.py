@@ -136,7 +136,7 @@ API_CERTIFICATE_NAME = Rule(
 
 
 def other_certificate_expired(facts: Facts) -> t.Iterator[Hit]:
-    """Certificates of the other parts that are over."""
+    """Certificates of the other parts that have expired."""
     yield from _expired(facts, lambda path: path != API_CERTIFICATE)
 
 
@@ -157,7 +157,7 @@ CONTROL_PLANE_CERTIFICATE_EXPIRED = Rule(
 
 
 def certificate_ending(facts: Facts) -> t.Iterator[Hit]:
-    """Certificates that are over within a month."""
+    """Certificates that expire within a month."""
     for host in facts.masters:
         for path, found in _renewable(host):
             if host.now <= found["ends"] < host.now + constants.EXPIRES_SOON_SECONDS:
