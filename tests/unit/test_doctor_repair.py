@@ -279,7 +279,7 @@ def test_without_an_api_and_without_a_certificate_nothing_is_guessed(tmp_path: P
     cluster.refuse[f"GET {certificates.CONFIG}"] = (503, "away")
     path = tmp_path / "apiserver.crt"
     path.write_text("old")
-    with pytest.raises(RepairError, match="nor is a certificate"):
+    with pytest.raises(RepairError, match="holds no certificate"):
         renew(Kubeadm(path))
     assert path.read_text() == "old"
 
@@ -367,7 +367,7 @@ def test_links_are_changed_by_name() -> None:
     ]
 
 
-def test_what_fails_is_told() -> None:
+def test_a_failed_program_is_reported_with_its_error() -> None:
     class Failing(Module):
         def run_command(self, argv: list[str], **_more: t.Any) -> tuple[int, str, str]:
             """Fail."""
@@ -377,9 +377,9 @@ def test_what_fails_is_told() -> None:
         Work(t.cast("t.Any", Failing()), "x").run("systemctl", "start", "kubelet")
 
 
-def test_what_does_not_come_about_is_given_up() -> None:
-    with pytest.raises(RepairError, match="the sun did not happen"):
-        work().wait(lambda: False, "the sun", 0)
+def test_waiting_fails_after_its_time_and_says_what_is_wrong() -> None:
+    with pytest.raises(RepairError, match="the sun is not up after 0 s"):
+        work().wait(lambda: False, "the sun is not up", 0)
 
 
 def test_the_module_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cluster's certificates are to be like, and whether those that kubeadm made are."""
+"""What the cluster's certificates must be like, and whether those that kubeadm issued are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.yunkube.kube.x509 import Certificate, read_certificate
 
 KUBERNETES = Path("/etc/kubernetes")
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
-# What kubeadm takes where its configuration says nothing.
+# kubeadm's defaults.
 ALGORITHM = "RSA-2048"
 LIFETIME = dt.timedelta(days=365)
 NEAR = dt.timedelta(hours=1)  # between kubeadm's clock reading and ours, and what it takes off the beginning
@@ -21,7 +21,7 @@ UTC = dt.timezone.utc  # noqa: UP017 - Python 3.9
 
 
 class Wanted(t.NamedTuple):
-    """How kubeadm is to make keys and certificates."""
+    """How kubeadm must issue keys and certificates."""
 
     algorithm: str
     lifetime: dt.timedelta
@@ -52,7 +52,7 @@ def configuration(version: str, kubeconfigs: t.Iterable[Path], root: Path = KUBE
 
 
 def from_host(version: str, root: Path) -> str:
-    """Return a ClusterConfiguration by which kubeadm makes certificates as those that are on this host."""
+    """Return a ClusterConfiguration by which kubeadm issues certificates like those that are on this host."""
     found: list[tuple[Certificate, dt.timedelta]] = []
     for path in sorted([*root.glob("pki/*.crt"), *root.glob("pki/etcd/*.crt")]):
         if path.name in ("ca.crt", "front-proxy-ca.crt"):
@@ -64,8 +64,8 @@ def from_host(version: str, root: Path) -> str:
         # The beginning in a certificate is its authority's; when it was made, the file knows.
         found.append((read, read.not_after - dt.datetime.fromtimestamp(path.stat().st_mtime, UTC)))
     if not found:
-        raise ValueError(f"neither does the API answer, nor is a certificate in {root}/pki to go by")
-    # One that was renewed by hand may differ; most have been made as the cluster was.
+        raise ValueError(f"the API does not answer, and {root}/pki holds no certificate to copy the settings from")
+    # One that was renewed by hand may differ; most were issued when the cluster was created.
     algorithms = [read.algorithm for read, _ in found]
     lifetime = max(lifetime for _, lifetime in found)
     hours = max(1, round(lifetime / dt.timedelta(hours=1)))
@@ -93,7 +93,7 @@ def _endpoint(root: Path) -> tuple[str, str]:
         cluster = re.search(r"^\s+cluster: *\"?([^\s\"]+)", text, re.MULTILINE)
         if server and cluster:
             return server[1], cluster[1]
-    raise ValueError(f"no kubeconfig in {root} says where the API is")
+    raise ValueError(f"no kubeconfig in {root} names the API server")
 
 
 def read(path: Path) -> Certificate:
@@ -105,7 +105,7 @@ def read(path: Path) -> Certificate:
 
 
 def differences(path: Path, wanted: Wanted, authority_ends: dt.datetime | None, now: dt.datetime) -> list[str]:
-    """Return in which ways a certificate that was made now is not as wanted."""
+    """Return in which ways a certificate that was issued just now is not as wanted."""
     try:
         found = read(path)
     except FileNotFoundError:

@@ -22,11 +22,11 @@ WORKLOADS = {
     "kube-flannel-ds": "/apis/apps/v1/namespaces/kube-flannel/daemonsets/kube-flannel-ds",
 }
 REMOVING = "yunkube/removing"
-LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld tells the others where it is
+LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld announces its address
 
 
 def collect_cluster(host: str, root: Path = Path("/")) -> ClusterFacts:
-    """Return what the API says, or why it says nothing."""
+    """Return what the API reports, or why it does not answer."""
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]
     if not found:
@@ -77,7 +77,7 @@ def name_of(found: Json) -> str:
 
 
 def seconds_since(text: str | None, now: float) -> float:
-    """Return how long ago the API's time was; nothing counts as long ago."""
+    """Return the seconds since a time of the API; no time counts as long ago."""
     return round(now - instant(text).timestamp(), 1) if text else 1e9
 
 
@@ -106,7 +106,7 @@ PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 
 
 def warnings_of(events: list[Json]) -> dict[str, list[str]]:
-    """Return what was noted of each pod, the newest last, each once."""
+    """Return the warning events of each pod, the newest last, each once."""
     found: dict[str, list[str]] = {}
     for event in sorted(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or "")):
         about = event.get("involvedObject", {})

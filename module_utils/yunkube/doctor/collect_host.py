@@ -90,7 +90,7 @@ def collect_host(host: str, *, master: bool, root: Path = Path("/")) -> HostFact
 
 
 def _result(task: concurrent.futures.Future[t.Any]) -> t.Any:
-    """Return what a look found; a host in any state must not end the whole."""
+    """Return a collector's value; one that fails on a broken host must not fail the others."""
     try:
         return task.result()
     except (OSError, ValueError, KeyError, IndexError, TypeError, KubeError):
@@ -127,7 +127,7 @@ def units() -> dict[str, Json]:
 
 def errors(unit: str) -> list[str]:
     """Return the newest of a unit's errors, each once and without its time; of the last minutes alone."""
-    # Backwards: with --since, systemd before 254 counts the lines from there, and a unit that says much hides its end.
+    # Backwards: with --since, systemd before 254 counts the lines from there, and a verbose unit hides its end.
     window = ("--reverse", "--since", "-3min", "--lines", "300")
     printed = run("journalctl", "--unit", unit, *window, "--no-pager", "--output", "cat")
     chosen = [line for line in printed.splitlines() if re.match(r"[EF]\d{4} |.*level=(error|fatal)|.*(?i:error)", line)]
@@ -136,13 +136,13 @@ def errors(unit: str) -> list[str]:
 
 
 def sysctls(root: Path) -> dict[str, str]:
-    """Return the kernel's values that pods' packets depend on; what is not there is left out."""
+    """Return the sysctls that pods' packets depend on; what is not there is left out."""
     found = {name: text(root / "proc/sys" / name.replace(".", "/")).strip() for name in SYSCTLS}
     return {name: value for name, value in found.items() if value}
 
 
 def disks(mounts: t.Iterable[str]) -> list[Json]:
-    """Return the room on each file system, under the first path that lies on it."""
+    """Return the free space of each file system, under the first path that lies on it."""
     found: dict[int, Json] = {}
     for mount in mounts:
         try:
@@ -166,7 +166,7 @@ def links() -> dict[str, Json]:
 
 
 def drops(*, master: bool) -> list[Json]:
-    """Return the rules that keep the cluster's ports shut."""
+    """Return the rules that block ports of the cluster."""
     return [
         rule
         for program in ("iptables", "iptables-legacy")
@@ -175,7 +175,7 @@ def drops(*, master: bool) -> list[Json]:
 
 
 def listeners(printed: str) -> dict[str, str]:
-    """Return who listens for everybody, {port: process}, out of what ss prints."""
+    """Return the processes that listen on all addresses, {port: process}, out of what ss prints."""
     found = {}
     for line in printed.splitlines():
         fields = line.split(maxsplit=5)
@@ -187,7 +187,7 @@ def listeners(printed: str) -> dict[str, str]:
 
 
 def certificates(root: Path) -> dict[str, Json]:
-    """Return ends and names of the certificates that the cluster's parts show each other."""
+    """Return expiry and names of the certificates that the cluster's components use."""
     folder = root / "etc/kubernetes"
     texts = {f"/{path.relative_to(root)}": text(path) for path in folder.glob("pki/**/*.crt")}
     own = root / "var/lib/kubelet/pki/kubelet-client-current.pem"
@@ -218,7 +218,7 @@ def runtime(root: Path) -> Json:
 
 
 def manifests(root: Path) -> dict[str, str]:
-    """Return for each part of the control plane what is plainly wrong with its manifest."""
+    """Return for each component of the control plane what is wrong with its manifest."""
     found = {}
     for name in COMPONENTS:
         path = root / f"etc/kubernetes/manifests/{name}.yaml"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From facts to findings: every rule of the table looks, and what follows from another becomes a link of its chain."""
+"""From facts to findings: every rule is applied, and a consequence of another becomes a link of its chain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.module_utils.yunkube.doctor.table import TABLE, UNKNOWN
 
 DOCTOR = "doctor --fix"
 
-# Makes a command line of a verb and its arguments: on the control machine, where the inventory is known.
+# Returns the command line for a verb and its arguments: on the control machine, where the inventory is known.
 Typed = t.Callable[[str], str]
 
 
@@ -64,7 +64,7 @@ def explains(cause: Proved, effect: Proved) -> bool:
 
 
 def finding(facts: Facts, root: Proved, chain: list[Proved], typed: Typed) -> Finding:
-    """Return a cause as it is told."""
+    """Return the finding for a cause, with its consequences."""
     rule, hit = root.rule, root.hit
     master = next((host.host for host in facts.masters), "")
     repair: Json = {}

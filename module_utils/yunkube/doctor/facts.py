@@ -18,7 +18,7 @@ class HostFacts:
     master: bool = False
     unreachable: str = ""  # why there is nothing more
     now: float = 0.0
-    seconds: float = 0.0  # what the look took
+    seconds: float = 0.0  # what collecting took
     hostname: str = ""
     machine_id: str = ""
     modes: dict[str, str] = dataclasses.field(default_factory=dict)  # of files that matter, those that are there
@@ -75,9 +75,9 @@ class HostFacts:
 
 @dataclasses.dataclass
 class ClusterFacts:
-    """The cluster as its API tells it."""
+    """The cluster as its API reports it."""
 
-    asked: str = ""  # the host that asked
+    asked: str = ""  # the host that queried it
     answers: bool = False
     detail: str = ""  # why it does not answer
     server: str = ""
@@ -97,7 +97,7 @@ class ClusterFacts:
 
 @dataclasses.dataclass
 class Facts:
-    """All of it."""
+    """All facts of one look at the cluster."""
 
     hosts: list[HostFacts]
     cluster: ClusterFacts
@@ -117,11 +117,11 @@ class Facts:
         return [host for host in self.reached if host.master]
 
     def host_of(self, node: str) -> str:
-        """Return the host that a node is, or the node's name where the inventory has no such host."""
+        """Return the host of a node, or the node's name if the inventory has no such host."""
         return next((host.host for host in self.hosts if host.name == node), node)
 
     def pods_on(self, name: str, namespace: str = "", start: str = "") -> list[Json]:
-        """Return the pods on a node, of a namespace and of a beginning of their names."""
+        """Return the pods on a node, of a namespace and with a prefix of their names."""
         return [
             pod
             for pod in self.cluster.pods
@@ -132,11 +132,11 @@ class Facts:
 
 
 def as_json(facts: HostFacts | ClusterFacts) -> Json:
-    """Return facts as a module gives them."""
+    """Return facts as a module returns them."""
     return dataclasses.asdict(facts)
 
 
 def from_json(kind: type[Known], values: t.Mapping[str, t.Any]) -> Known:
-    """Return the facts that a module gave; what this version does not know is left aside."""
+    """Return the facts that a module returned; keys that this version does not know are ignored."""
     names = {field.name for field in dataclasses.fields(kind)}
     return kind(**{key: value for key, value in values.items() if key in names})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor says of a cause, on its way to the user and to the repair."""
+"""A cause that the doctor found, as data for the user and for its repair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, t.Any]
 
 @dataclasses.dataclass
 class Finding:
-    """A cause with what follows from it."""
+    """A cause with its consequences."""
 
     id: str
     title: str
@@ -19,7 +19,7 @@ class Finding:
     host: str
     target: str
     evidence: list[str]
-    chain: list[str]  # what follows from it, in words
+    chain: list[str]  # its consequences, in words
     implied: list[str]  # the ids of these
     remedy: str
     command: str  # what to type to have it repaired; empty where nothing is
@@ -29,5 +29,5 @@ class Finding:
 
     @property
     def key(self) -> str:
-        """Return what tells it from others."""
+        """Return what distinguishes it from other findings."""
         return " ".join(part for part in (self.id, self.host, self.target) if part)

@@ -10,11 +10,11 @@ from ansible.module_utils.yunkube.doctor.finding import Finding
 from ansible.module_utils.yunkube.doctor.rule import SEVERITIES
 
 HOLD = 30.0  # seconds in which what was repaired may still be reported by an API that lags behind
-SETTLE = 150.0  # seconds for what followed from it to be well again: a pod that failed waits before its next try
+SETTLE = 150.0  # seconds for its consequences to recover: a pod that failed waits before its next try
 
 
 class Options(t.NamedTuple):
-    """What the user lets the doctor do."""
+    """What the user allows the doctor to do."""
 
     fix: bool = False
     only: tuple[str, ...] = ()
@@ -24,11 +24,11 @@ class Options(t.NamedTuple):
 
 
 class Step(t.NamedTuple):
-    """What is to be done now."""
+    """What to do now."""
 
     next: Json  # a repair, or nothing
     again: bool  # look again afterwards
-    stopped: str  # why no more is done although more is wrong
+    stopped: str  # why no more is repaired although more is wrong
     state: Json  # for the next step
 
 
@@ -38,7 +38,7 @@ def unhealthy(findings: t.Iterable[Finding]) -> list[Finding]:
 
 
 def may_repair(one: Finding, options: Options) -> bool:
-    """Say whether a finding is to be repaired."""
+    """Say whether a finding may be repaired."""
     allowed = one.safe or one.id in options.allow
     chosen = not options.only or one.id in options.only
     return bool(one.repair) and allowed and chosen and one.severity != "workload"

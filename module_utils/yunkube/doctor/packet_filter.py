@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rules of a host's packet filter keep the cluster's ports shut."""
+"""Which rules of a host's packet filter block ports of the cluster."""
 
 from __future__ import annotations
 

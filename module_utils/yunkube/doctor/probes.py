@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask the parts of a cluster that run on this host whether they are well."""
+"""Ask the components of a cluster that run on this host whether they are healthy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import PATIENCE
 
-# Who says that it is well, and where: with plain HTTP or, to a certificate of its own, TLS.
+# The health endpoints: plain HTTP or, with a certificate of its own, TLS.
 PROBES = {
     "kubelet": "http://127.0.0.1:10248/healthz",
     "kube-proxy": "http://127.0.0.1:10256/healthz",
@@ -30,7 +30,7 @@ SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buc
 
 
 def reach(url: str) -> str:
-    """Return whether a TCP connection to the API comes about: "ok", nothing where no place is known, or the reason."""
+    """Return "ok" if a TCP connection to the API succeeds, nothing if its address is unknown, else the reason."""
     host, _, port = url.removeprefix("https://").rpartition(":")
     if not host:
         return ""
@@ -42,13 +42,13 @@ def reach(url: str) -> str:
 
 
 def probes(wanted: t.Mapping[str, str]) -> dict[str, str]:
-    """Ask each who can say that it is well; nothing secret is sent, so any certificate will do."""
+    """Ask each health endpoint; nothing secret is sent, so any certificate will do."""
     with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
         return dict(zip(wanted, pool.map(probe, wanted.values())))  # noqa: B905 - hosts have Python 3.9
 
 
 def probe(url: str) -> str:
-    """Return "ok", or what came instead."""
+    """Return "ok", or the answer or error instead."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     handlers: list[urllib.request.BaseHandler] = [
@@ -65,7 +65,7 @@ def probe(url: str) -> str:
 
 
 def etcd() -> Json:
-    """Return etcd's alarm and how often its disk kept it waiting, from the numbers that it gives away."""
+    """Return etcd's alarm and the share of its slow writes, from its metrics."""
     handler = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     told = {}
     for name in ("health", "metrics"):

@@ -32,7 +32,7 @@ def text(path: Path) -> str:
 
 
 def subnet_env(path: Path) -> dict[str, str] | None:
-    """Return what flanneld left for the CNI plugin, None where there is no file."""
+    """Return what flanneld wrote for the CNI plugin, None if there is no file."""
     if not path.exists():
         return None
     return {key: value for key, equals, value in (line.partition("=") for line in text(path).splitlines()) if equals}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every repair does alike: say what it changes, keep what was there, run programs, wait."""
+"""What all repairs share: report changes, keep a copy of what was there, run programs, wait."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def now() -> dt.datetime:
 
 
 class RepairError(Exception):
-    """A repair could not be done, or did not work."""
+    """A repair failed."""
 
 
 class Work:
-    """One repair: what it changes, what was there before, and how it waits."""
+    """One repair: its changes, the copies of what was there before, and how it waits."""
 
     def __init__(self, module: AnsibleModule, fault: str, patches: t.Sequence[Json] = ()) -> None:
-        """Begin with nothing; `patches` are those of kubeadm for this host."""
+        """Start without changes; `patches` are those of kubeadm for this host."""
         self.module, self.fault, self.patches = module, fault, patches
         self.changes: list[str] = []
         self.diff: list[dict[str, str]] = []
@@ -41,17 +41,17 @@ class Work:
 
     @property
     def dry(self) -> bool:
-        """Say whether nothing is to be done."""
+        """Say whether this is check mode."""
         return bool(self.module.check_mode)
 
     def note(self, change: str, before: str = "", after: str = "") -> bool:
-        """Say what is done; return whether to do it."""
+        """Record a change; return whether to make it."""
         self.changes.append(change)
         self.shows(change, before, after)
         return not self.dry
 
     def shows(self, change: str, before: str, after: str) -> None:
-        """Say of a change what it does to a text."""
+        """Add what a change does to a text to the diff."""
         if before != after:
             self.diff.append({"before_header": change, "after_header": change, "before": before, "after": after})
 
@@ -70,13 +70,13 @@ class Work:
             shutil.copy2(path, copy)
 
     def keep_text(self, name: str, there: str) -> None:
-        """Keep what is in no file before it changes."""
+        """Keep a copy of what is in no file before it changes."""
         KEPT.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(KEPT / name, there, 0o600)
         self.keep(KEPT / name)
 
     def write(self, path: Path, wanted: str, mode: int = 0o644) -> None:
-        """Give a file its text, and keep the old one."""
+        """Write a file, and keep a copy of the old one."""
         there = path.read_text(errors="replace") if path.exists() else ""
         self.keep(path)
         if self.note(f"write {path}", there, wanted):
@@ -88,14 +88,14 @@ class Work:
         return str(self.module.get_bin_path(name, required=True, opt_dirs=SEARCH.split(":")))
 
     def run(self, *argv: str, data: str = "") -> str:
-        """Run a program, with `data` as its input; end where it fails."""
+        """Run a program, with `data` as its input; fail if it fails."""
         code, out, err = self.module.run_command([self.program(argv[0]), *argv[1:]], data=data or None)
         if code != 0:
             raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
         return str(out)
 
-    def wait(self, done: t.Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait until something is so; end where it does not come about."""
+    def wait(self, done: t.Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
+        """Wait until something is done; `otherwise` says what is wrong if it is not in time."""
         deadline = time.monotonic() + seconds
         while not self.dry:
             try:
@@ -105,5 +105,5 @@ class Work:
                 if not error.silent and error.status < 500:
                     raise
             if time.monotonic() > deadline:
-                raise RepairError(f"{what} did not happen in {seconds:.0f} s")
+                raise RepairError(f"{otherwise} after {seconds:.0f} s")
             time.sleep(0.5)

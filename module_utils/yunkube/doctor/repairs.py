@@ -39,7 +39,7 @@ def node_name() -> str:
 
 
 def node_ready(work: Work) -> None:
-    """Wait until the API calls this host's node ready; not for what is another fault's, which the kubelet reports."""
+    """Wait until the API reports this host's node as ready; not for what the kubelet reports of another fault."""
     if work.dry or not Path(KUBELET_CONF).exists():
         return
     began = time.monotonic()
@@ -47,18 +47,18 @@ def node_ready(work: Work) -> None:
         try:
             api.get("/version")
         except KubeError:
-            return  # it may be what comes next
+            return  # that may be the next finding
         path = f"/api/v1/nodes/{node_name()}"
 
         def settled() -> bool:
             status = condition(api.get(path), "Ready").get("status")
             return status == "True" or (status == "False" and time.monotonic() - began > NOT_OURS)
 
-        work.wait(settled, "the node's being ready", 90)
+        work.wait(settled, f"node {node_name()} is not ready", 90)
 
 
 def start_unit(work: Work, _target: str, unit: str, *, again: bool = False) -> None:
-    """Enable a service, and start it or start it again."""
+    """Enable a service, and start or restart it."""
     shown = work.run("systemctl", "show", "--property=ActiveState,UnitFileState", unit)
     state = dict(line.split("=", 1) for line in shown.splitlines())
     if state.get("UnitFileState") == "masked" and work.note(f"unmask {unit}"):
@@ -72,9 +72,9 @@ def start_unit(work: Work, _target: str, unit: str, *, again: bool = False) -> N
 
 def _service_well(work: Work, unit: str) -> None:
     if unit == "containerd":
-        work.wait(lambda: answers(Path("/") / SOCKET), "containerd's answer")
+        work.wait(lambda: answers(Path("/") / SOCKET), "containerd does not answer")
     else:
-        work.wait(lambda: probe(PROBES[unit]) == "ok", f"{unit}'s health")
+        work.wait(lambda: probe(PROBES[unit]) == "ok", f"{unit} is not healthy")
     node_ready(work)
 
 
@@ -85,7 +85,7 @@ def _restart_kubelet(work: Work) -> None:
 
 
 def set_sysctls(work: Work, _target: str, values: t.Mapping[str, str]) -> None:
-    """Set values of the kernel, with the feature that they belong to."""
+    """Set sysctls, and load the kernel module that they belong to."""
     settings = Settings(work.module)
     for name, value in values.items():
         if name in FEATURES:
@@ -105,20 +105,20 @@ def turn_swap_off(work: Work, _target: str) -> None:
 
 
 def set_mode(work: Work, _target: str, path: str) -> None:
-    """Let a program be run."""
+    """Make a program executable."""
     there = f"{Path(path).stat().st_mode & 0o7777:04o}"
     if work.note(f"set the mode of {path} to 0755", f"{there}\n", "0755\n"):
         Path(path).chmod(0o755)
 
 
 def restart_flannel(work: Work, _target: str, truth: t.Mapping[str, str] | None = None) -> None:
-    """Let flanneld start again; it writes what the CNI plugin needs. Only where it cannot, write it from the truth."""
+    """Restart flanneld; it writes what the CNI plugin needs. Only if it cannot, write it from the facts."""
     work.keep(SUBNET_ENV)
     wanted = dict(truth or {})
     try:
         with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
             _restart_flannel(work, api, node_name())
-        work.wait(lambda: _says(wanted), f"{SUBNET_ENV} with {wanted or 'any content'}", 20)
+        work.wait(lambda: _says(wanted), f"{SUBNET_ENV} does not hold {wanted or 'anything'}", 20)
     except (KubeError, RepairError) as error:
         if len(wanted) < 3:
             raise RepairError(f"{error}; what the file should say is not known either") from error
@@ -141,7 +141,7 @@ def _restart_flannel(work: Work, api: KubeApi, node: str) -> None:
     if work.note(f"delete pod {', '.join(old)}, which comes back"):
         for name in old:
             api.delete(f"{FLANNEL_PODS}/{name}")
-    ready = "a new pod of kube-flannel that is ready"
+    ready = "no new pod of kube-flannel is ready"
     work.wait(
         lambda: any(
             pod["metadata"]["name"] not in old and condition(pod, "Ready").get("status") == "True" for pod in pods()
@@ -152,7 +152,7 @@ def _restart_flannel(work: Work, api: KubeApi, node: str) -> None:
 
 
 def write_kubelet_config(work: Work, _target: str) -> None:
-    """Let kubeadm write the kubelet's configuration again, as `up` does: the cluster's, with this host's patches."""
+    """Let kubeadm rewrite the kubelet's configuration, as `up` does: the cluster's, with this host's patches."""
     path = kubelet_file.CONFIG
     there = path.read_text(errors="replace") if path.exists() else ""
     work.keep(path)
@@ -168,15 +168,15 @@ def write_kubelet_config(work: Work, _target: str) -> None:
 
 
 def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
-    """Let the kubelet account for processes as the runtime does."""
+    """Set the kubelet's cgroup driver to that of the runtime."""
     there = kubelet_file.CONFIG.read_text()
     wanted = re.sub(r"^cgroupDriver: .*$", f"cgroupDriver: {driver}", there, flags=re.MULTILINE)
     work.write(kubelet_file.CONFIG, wanted)
     _restart_kubelet(work)
 
 
-# What kubeadm calls a certificate, and who must start again to read it: the API server and etcd see a new file by
-# themselves. The API server takes minutes over the one that it shows kubelets, too long once that has expired.
+# What kubeadm calls a certificate, and which component must restart to read it: the API server and etcd reload a new
+# file by themselves. The API server takes minutes over its kubelet client's, too long once that has expired.
 RENEWALS = {
     "apiserver.crt": ("apiserver", ""),
     "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver if expired"),
@@ -189,7 +189,7 @@ RENEWALS = {
     "controller-manager.conf": ("controller-manager.conf", "kube-controller-manager"),
     "scheduler.conf": ("scheduler.conf", "kube-scheduler"),
 }
-# Who signs them, where it is not the cluster's own authority.
+# Which CA signs them, where it is not the cluster's own.
 AUTHORITIES = {
     "front-proxy-client.crt": "front-proxy-ca.crt",
     **dict.fromkeys(("apiserver-etcd-client.crt", "server.crt", "peer.crt", "healthcheck-client.crt"), "etcd/ca.crt"),
@@ -198,7 +198,7 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 def renew_certificate(work: Work, _target: str, path: str) -> None:
-    """Let the cluster's own authority sign a new certificate; start again only who would not see it."""
+    """Let the cluster's own CA sign a new certificate; restart only what would not reload it."""
     name, part = RENEWALS[Path(path).name]
     if part.endswith(" if expired"):
         expired = read_certificate(Path(path).read_text()).not_after < now()
@@ -211,13 +211,13 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
         for container in work.run(*crictl, "ps", "--quiet", "--name", f"^{part}$").split():
             work.run(*crictl, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
-        work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part}'s health", 120)
+        work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
-        work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"that {' and '.join(LEADERS)} lead", 120)
+        work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"{' or '.join(LEADERS)} has no leader", 120)
 
 
 def _by_kubeadm(work: Work, path: Path, *words: str) -> None:
-    """Let kubeadm make a certificate by the cluster's configuration, and look at what it made.
+    """Let kubeadm issue a certificate by the cluster's configuration, and check what it issued.
 
     Without a configuration it asks the API, and where that is away it takes its own defaults; of a certificate that is
     missing it only prints so. Both end with exit code 0.
@@ -232,30 +232,28 @@ def _by_kubeadm(work: Work, path: Path, *words: str) -> None:
     ends = certificates.read(authority).not_after if authority.exists() else None
     wrong = certificates.differences(path, certificates.wanted_of(config), ends, now())
     if wrong:
-        raise RepairError(
-            f"kubeadm {' '.join(words)} did not do it: {'; '.join(wrong)}; it says: {said.strip()[-200:]}"
-        )
+        raise RepairError(f"kubeadm {' '.join(words)} failed: {'; '.join(wrong)}; it says: {said.strip()[-200:]}")
 
 
 LEADERS = ("kube-controller-manager", "kube-scheduler")
 
 
 def _leads(api: KubeApi, name: str) -> bool:
-    """Say whether a part of the control plane has shown just now that it is at work."""
+    """Say whether a component of the control plane has renewed its lease just now."""
     renewed = instant(api.get(f"{LEASES}/{name}")["spec"]["renewTime"])
     return (now() - renewed).total_seconds() < 10
 
 
 def write_admin_conf(work: Work, _target: str) -> None:
-    """Write a new administrator's kubeconfig, signed by the cluster's own authority."""
+    """Write a new administrator's kubeconfig, signed by the cluster's own CA."""
     if work.note(f"write {ADMIN_CONF}"):
         _by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
         with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
-            work.wait(lambda: _lets_in(api), "the API's answer", 30)
+            work.wait(lambda: _lets_in(api), "the API does not answer", 30)
 
 
 def _lets_in(api: KubeApi) -> bool:
-    """Say whether the API takes the kubeconfig, or has a certificate that is another fault's matter."""
+    """Say whether the API accepts the kubeconfig, or shows a certificate that is another fault."""
     try:
         return bool(api.items("/api/v1/nodes"))
     except KubeError as error:
@@ -265,7 +263,7 @@ def _lets_in(api: KubeApi) -> bool:
 
 
 def set_net_conf(work: Work, _target: str, network: str) -> None:
-    """Let flannel's network be that of the nodes, and let each flanneld read it."""
+    """Set flannel's network to that of the nodes, and restart each flanneld, so that it reads it."""
     if not network:
         raise RepairError("kube-controller-manager does not say which network the nodes' ranges come from")
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
@@ -284,23 +282,23 @@ def set_net_conf(work: Work, _target: str, network: str) -> None:
 
 
 def scale_dns(work: Work, _target: str, replicas: int) -> None:
-    """Let CoreDNS run."""
+    """Scale CoreDNS up."""
     path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
         if work.note(f"scale Deployment kube-system/coredns to {replicas}"):
             api.patch(path, {"spec": {"replicas": replicas}})
-        work.wait(lambda: api.get(path)["status"].get("readyReplicas", 0) >= replicas, "CoreDNS's being ready", 90)
+        work.wait(lambda: api.get(path)["status"].get("readyReplicas", 0) >= replicas, "CoreDNS is not ready", 90)
 
 
 def uncordon(work: Work, _target: str, node: str) -> None:
-    """Let a node take pods again."""
+    """Make a node schedulable again."""
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
         if work.note(f"uncordon {node}"):
             api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}})
 
 
 def delete_rule(work: Work, _target: str, undo: str) -> None:
-    """Delete exactly one rule of the packet filter, of which a copy is kept."""
+    """Delete exactly one rule of the packet filter, and keep a copy of it."""
     argv = shlex.split(undo)
     if argv[:2] not in (["iptables", "-D"], ["iptables-legacy", "-D"]):
         raise RepairError(f"not the deletion of a rule: {undo}")
@@ -310,14 +308,14 @@ def delete_rule(work: Work, _target: str, undo: str) -> None:
 
 
 def set_address(work: Work, _target: str, link: str, address: str) -> None:
-    """Let the bridge of the pods have the one address that the node's range wants; pods stay plugged into it."""
+    """Give the pods' bridge the one address that the node's range requires; pods stay connected to it."""
     if work.note(f"set the address of {link} to {address}"):
         work.run("ip", "-4", "address", "flush", "dev", link)
         work.run("ip", "address", "add", address, "broadcast", "+", "dev", link)
 
 
 def set_mtu(work: Work, _target: str, link: str, mtu: int) -> None:
-    """Let a link carry what the others carry."""
+    """Set a link's MTU to that of the other hosts."""
     if work.note(f"set the MTU of {link} to {mtu}"):
         work.run("ip", "link", "set", "dev", link, "mtu", str(mtu))
 

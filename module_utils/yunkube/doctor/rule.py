@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rule of the doctor is, what its proof finds, and the order in which rules are looked at."""
+"""What a rule of the doctor is, what its proof finds, and the order in which rules are applied."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible.module_utils.yunkube.doctor.facts import Facts
 # The worst first; `workload` is a user's own, and no fault of the cluster.
 SEVERITIES = ("critical", "error", "warning", "workload")
 
-# How kubeadm is called by hand: without its configuration it may take its own defaults, and say nothing of it.
+# How kubeadm is called by hand: without its configuration it may silently use its own defaults.
 BY_HAND = "--config cluster.yaml (docs/kubeadm.md says how to get it)"
 
 
@@ -27,12 +27,12 @@ class Hit(t.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How one fault is proved, and what is said and done about it: data, but for the proof."""
+    """How one fault is proved, reported and repaired: data, except for the proof."""
 
     id: str
     _: dataclasses.KW_ONLY
     title: str
-    looks: str  # what one sees of it
+    looks: str  # its symptom
     proof: t.Callable[[Facts], t.Iterable[Hit]]
     remedy: str  # what to do by hand; {host}, {target}, {command} and the repair's arguments stand in braces
     call: str = ""  # what deploy.py is called with for {command}: a verb and its arguments
@@ -40,7 +40,7 @@ class Rule:
     before: tuple[str, ...] = ()  # the rules of what follows from it: they come later, and it explains what they find
     scope: str = "host"  # what it explains: what is found on the same `host`, at the same `target`, or on `all` hosts
     repair: str = ""  # in repairs.py; empty where there is none
-    safe: bool = False  # whether `--fix` may do it unasked
+    safe: bool = False  # whether `--fix` may do it without --allow
     weight: int = 1  # of repairs, the lightest goes first; one that waits for pods is heavier than those of hosts
     on_master: bool = False  # where the repair runs
     symptom: bool = False  # where nothing explains it, the cause is unknown

@@ -78,7 +78,7 @@ def logs(root: Path) -> dict[str, str]:
 
 
 def plain(found: t.Any, name: str = "") -> t.Any:
-    """Return an object without what nobody reads, and without the values of containers' environment."""
+    """Return an object without bookkeeping fields, and without the values of containers' environment."""
     if isinstance(found, list):
         return [plain(one, name) for one in found]
     if not isinstance(found, dict):
@@ -89,7 +89,7 @@ def plain(found: t.Any, name: str = "") -> t.Any:
 
 
 def objects(root: Path) -> dict[str, str]:
-    """Return what the API holds, or why it says nothing."""
+    """Return what the API holds, or why it does not answer."""
     found: dict[str, str] = {}
     try:
         with KubeApi.from_file(str(root / "etc/kubernetes/admin.conf"), timeout=10) as api:
@@ -102,7 +102,7 @@ def objects(root: Path) -> dict[str, str]:
 
 
 def collect(root: Path, *, master: bool, limit: int) -> dict[str, str]:
-    """Return all parts that have something to say."""
+    """Return all parts that are not empty."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         said = dict(zip(COMMANDS, pool.map(lambda argv: run(*argv), COMMANDS.values())))  # noqa: B905 - hosts have Python 3.9
     files = {f"files/{path.relative_to(root)}": text(path) for name in FILES for path in sorted(root.glob(name))}

@@ -25,7 +25,7 @@ from ansible.module_utils.yunkube.doctor.rules import (
     workload,
 )
 
-# Where neither follows from the other, what stands first here is told first, and explains what both explain.
+# If neither follows from the other, the first one here is reported first, and explains what both explain.
 AREAS = (
     join,
     host,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules, a file for each area: above, the proof of a fault; below it, what is said and done about it."""
+"""The rules, a file for each area: first the proof of a fault; below it, its texts and its repair."""

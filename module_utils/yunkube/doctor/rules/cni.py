@@ -63,7 +63,7 @@ CNI_PLUGIN_MISSING = Rule(
 
 
 def cni_modes(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts with plugins that cannot be run."""
+    """Hosts with plugins that are not executable."""
     for host in facts.reached:
         for path, mode in host.modes.items():
             if path.startswith("/opt/cni/bin/") and not int(mode, 8) & 0o100:

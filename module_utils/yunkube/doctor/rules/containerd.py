@@ -20,7 +20,7 @@ from ansible.module_utils.yunkube.doctor.rules.units import state_of, stopped
 
 
 def runtime_broken(facts: Facts) -> t.Iterator[Hit]:
-    """A containerd that ends as soon as it starts."""
+    """A containerd that fails as soon as it starts."""
     for host in facts.reached:
         if host.crashes("containerd"):
             yield Hit(host.host, [state_of(host, "containerd"), *host.journal.get("containerd", [])[-2:]])
@@ -71,7 +71,7 @@ CONTAINERD_SOCKET_GONE = Rule(
 
 
 def cgroup_drivers(facts: Facts) -> t.Iterator[Hit]:
-    """A kubelet and a runtime that account for processes in different ways."""
+    """A kubelet and a runtime with different cgroup drivers."""
     for host in facts.reached:
         ours, theirs = host.kubelet.get("cgroupDriver", ""), host.runtime.get("cgroupDriver", "")
         if {ours, theirs} == {"systemd", "cgroupfs"}:
@@ -93,7 +93,7 @@ CGROUP_DRIVERS_DIFFER = Rule(
 
 
 def sandbox_image(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts without the image that every pod begins with."""
+    """Hosts without the sandbox image of every pod."""
     for host in facts.reached:
         wanted = host.runtime.get("sandbox")
         if wanted and host.images is not None and wanted not in host.images:

@@ -50,7 +50,7 @@ MANIFEST_BROKEN = Rule(
 
 
 def etcd_no_space(facts: Facts) -> t.Iterator[Hit]:
-    """An etcd that has raised its alarm for room."""
+    """An etcd that has exceeded its space quota."""
     for host in facts.masters:
         if "NOSPACE" in host.etcd.get("health", "").upper() or 0 < host.etcd.get("quota", 0) <= host.etcd.get(
             "size", 0
@@ -90,7 +90,7 @@ def _expired(facts: Facts, chosen: t.Callable[[str], bool]) -> t.Iterator[Hit]:
 
 
 def api_certificate_expired(facts: Facts) -> t.Iterator[Hit]:
-    """API servers whose certificate nobody takes any more."""
+    """API servers whose certificate has expired."""
     yield from _expired(facts, lambda path: path == API_CERTIFICATE)
 
 
@@ -136,7 +136,7 @@ API_CERTIFICATE_NAME = Rule(
 
 
 def other_certificate_expired(facts: Facts) -> t.Iterator[Hit]:
-    """Certificates of the other parts that have expired."""
+    """Certificates of the other components that have expired."""
     yield from _expired(facts, lambda path: path != API_CERTIFICATE)
 
 
@@ -203,7 +203,7 @@ KUBECONFIG_MISSING = Rule(
 
 
 def down(host: HostFacts, name: str) -> list[str]:
-    """Return why a part of the control plane is held to be down, nothing where it is well or may be starting."""
+    """Return why a component of the control plane counts as down, nothing if it is healthy or may be starting."""
     probe = host.probes.get(name, "")
     if probe in ("", "ok") or host.manifests.get(name):
         return []
@@ -217,7 +217,7 @@ def down(host: HostFacts, name: str) -> list[str]:
 
 
 def part_down(facts: Facts, *names: str) -> t.Iterator[Hit]:
-    """Return the masters on which a part of the control plane is down."""
+    """Return the masters on which a component of the control plane is down."""
     for host in facts.masters:
         for name in names:
             if evidence := down(host, name):
@@ -261,7 +261,7 @@ CONTROL_PLANE_PART_DOWN = Rule(
 
 
 def etcd_slow(facts: Facts) -> t.Iterator[Hit]:
-    """An etcd whose disk keeps it waiting."""
+    """An etcd with a slow disk."""
     for host in facts.masters:
         if host.etcd.get("fsyncs", 0) > FEW and host.etcd.get("slow", 0) > SLOW:
             evidence = f"{host.etcd['slow']:.0%} of its {host.etcd['fsyncs']:.0f} writes took more than half a second"
@@ -282,7 +282,7 @@ ETCD_SLOW = Rule(
 
 
 def api_unreachable(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts that do not get to an API that is well."""
+    """Hosts that cannot reach a healthy API server."""
     if any(host.probes.get("kube-apiserver") == "ok" for host in facts.masters):
         for host in facts.reached:
             if host.joined and host.probes.get("api", "ok") not in ("ok", ""):
@@ -300,9 +300,9 @@ API_UNREACHABLE = Rule(
 
 
 def api_silent(facts: Facts) -> t.Iterator[Hit]:
-    """An API that does not answer whoever asks."""
+    """An API that does not answer on any master."""
     if not facts.cluster.answers and any(host.master for host in facts.hosts):
-        yield Hit("", [facts.cluster.detail or "no master could be asked"])
+        yield Hit("", [facts.cluster.detail or "no master could be queried"])
 
 
 API_SILENT = Rule(

@@ -14,7 +14,7 @@ LOOPBACK = ("127.", "::1")
 
 
 def dns_loop(facts: Facts) -> t.Iterator[Hit]:
-    """CoreDNS pods that are handed themselves as a server."""
+    """CoreDNS pods that forward to themselves."""
     for host in facts.reached:
         loops = [server for server in host.nameservers if server.startswith(LOOPBACK)]
         pods = [pod for pod in facts.pods_on(host.name, "kube-system", "coredns") if pod["problem"]]
@@ -40,7 +40,7 @@ DNS_LOOP = Rule(
 
 
 def dns_off(facts: Facts) -> t.Iterator[Hit]:
-    """A CoreDNS that is told to run nowhere."""
+    """A CoreDNS that is scaled to zero."""
     found = facts.cluster.workloads.get("coredns", {})
     if found.get("there") and found["replicas"] == 0:
         yield Hit("", ["Deployment kube-system/coredns has 0 replicas"], "kube-system/coredns", {"replicas": 2})

@@ -24,7 +24,7 @@ def _within(range_: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network)
 
 
 def net_conf(facts: Facts) -> t.Iterator[Hit]:
-    """A network of flannel's that the nodes' ranges do not lie in."""
+    """A network of flannel that does not contain the nodes' ranges."""
     if not facts.cluster.answers or not facts.cluster.workloads.get("kube-flannel-ds", {}).get("there"):
         return
     wanted = next((host.options["cluster-cidr"] for host in facts.masters if "cluster-cidr" in host.options), "")
@@ -113,7 +113,7 @@ def truth(facts: Facts, host: HostFacts) -> dict[str, str]:
 
 
 def subnet_env_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts without the file that the CNI plugin begins with."""
+    """Hosts without the file that the CNI plugin reads."""
     for host in facts.reached:
         pods = facts.pods_on(host.name, "kube-flannel")
         fresh = any(pod["age"] < WAIT and pod["problem"] for pod in pods)
@@ -136,7 +136,7 @@ SUBNET_ENV_MISSING = Rule(
 
 
 def subnet_env_misspelled(facts: Facts) -> t.Iterator[Hit]:
-    """Files that were written by hand, and name a key wrongly."""
+    """Files that were written by hand, and misspell a key."""
     for host in facts.reached:
         told = host.subnet_env or {}
         missing = [key for key in KEYS if key not in told]
@@ -160,7 +160,7 @@ SUBNET_ENV_MISSPELLED = Rule(
 
 
 def subnet_env_wrong(facts: Facts) -> t.Iterator[Hit]:
-    """Files that say something else than the cluster."""
+    """Files that do not match the cluster."""
     for host in facts.reached:
         wanted, told = truth(facts, host), host.subnet_env or {}
         wrong = [key for key, value in wanted.items() if key in told and told[key] != value]

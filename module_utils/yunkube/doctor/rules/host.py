@@ -11,7 +11,7 @@ from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules.consequences import CONTROL_PLANE, FLANNEL, NODE, PODS, RUNTIME
 
-SKEW = 30  # seconds between clocks, more than a look takes
+SKEW = 30  # seconds between clocks, more than collecting takes
 FULL = 0.03  # of a file system, and no more than
 LITTLE = 1 << 30  # bytes
 
@@ -35,7 +35,7 @@ HOST_UNREACHABLE = Rule(
 
 
 def clock_skew(facts: Facts) -> t.Iterator[Hit]:
-    """Clocks that are far from the middle of all."""
+    """Clocks that are far from the median of all."""
     clocks = [host.now for host in facts.reached if host.now]
     middle = statistics.median([*clocks, facts.now or clocks[0]]) if clocks else 0
     for host in facts.reached:
@@ -86,7 +86,7 @@ DUPLICATE_MACHINE_ID = Rule(
 
 
 def disk_full(facts: Facts) -> t.Iterator[Hit]:
-    """File systems without room."""
+    """File systems without free space."""
     for host in facts.reached:
         for disk in host.disks:
             if disk["free"] < min(disk["size"] * FULL, LITTLE):
@@ -107,7 +107,7 @@ DISK_FULL = Rule(
 
 
 def inodes(facts: Facts) -> t.Iterator[Hit]:
-    """File systems that can take no more files."""
+    """File systems without free inodes."""
     for host in facts.reached:
         for disk in host.disks:
             if disk["inodes"] and disk["inodes_free"] < disk["inodes"] * FULL:
@@ -127,7 +127,7 @@ INODES_EXHAUSTED = Rule(
 
 
 def swap_on(facts: Facts) -> t.Iterator[Hit]:
-    """Swap that the kubelet does not start with."""
+    """Swap with which the kubelet does not start."""
     for host in facts.reached:
         if host.swaps and host.joined and host.kubelet.get("failSwapOn") != "false":
             yield Hit(host.host, [f"/proc/swaps: {', '.join(host.swaps)}", "failSwapOn is not off"])
@@ -147,7 +147,7 @@ SWAP_ON = Rule(
 
 
 def sysctl(facts: Facts, name: str) -> t.Iterator[Hit]:
-    """Return hosts whose kernel does not do what packets of pods need."""
+    """Return hosts with a sysctl that breaks the network of pods."""
     for host in facts.reached:
         if host.joined and host.sysctls.get(name) != "1":
             there = f"{name} is {host.sysctls[name]}" if name in host.sysctls else f"the kernel has no {name}"

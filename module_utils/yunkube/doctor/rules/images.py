@@ -22,7 +22,7 @@ PULL = "https://kubernetes.io/docs/concepts/containers/images/"
 
 
 def pull_reason(reason: str, said: str) -> str:
-    """Tell apart why an image cannot be had."""
+    """Classify why an image cannot be pulled."""
     if reason in ("InvalidImageName", "ErrImageNeverPull"):
         return "name"
     for kind, pattern in (("tls", UNTRUSTED), ("unreachable", UNREACHED), ("access", REFUSED)):
@@ -32,7 +32,7 @@ def pull_reason(reason: str, said: str) -> str:
 
 
 def pull_fails(facts: Facts, kind: str) -> t.Iterator[Hit]:
-    """Return the pods whose image cannot be had for one kind of reason."""
+    """Return the pods whose image cannot be pulled for one kind of reason."""
     for pod in facts.cluster.pods:
         if pod["reason"] in PULLING and not pod["leaving"]:
             said = " ".join([pod["message"], *pod["warnings"]])

@@ -119,7 +119,7 @@ NODE_CERTIFICATE_ENDING = Rule(
 
 
 def kubelet_crash(facts: Facts) -> t.Iterator[Hit]:
-    """A kubelet that ends for a reason of its own."""
+    """A kubelet that fails for a reason of its own."""
     for host in facts.reached:
         if host.joined and host.crashes("kubelet"):
             yield Hit(host.host, [state_of(host, "kubelet"), *host.journal.get("kubelet", [])[-2:]])

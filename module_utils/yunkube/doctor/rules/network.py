@@ -12,7 +12,7 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import NODE, PODS
 
 
 def concerns(facts: Facts, host: HostFacts, source: str) -> bool:
-    """Say whether a rule for packets from somewhere is one for another node."""
+    """Say whether a rule for packets from `source` concerns another node."""
     others = [node["address"] for node in facts.cluster.nodes if node["name"] != host.name and node["address"]]
     if not source or not others:
         return True
@@ -21,7 +21,7 @@ def concerns(facts: Facts, host: HostFacts, source: str) -> bool:
 
 
 def firewall(facts: Facts) -> t.Iterator[Hit]:
-    """Rules that keep the cluster's ports shut."""
+    """Rules that block ports of the cluster."""
     for host in facts.reached:
         for drop in host.drops if host.joined else []:
             place = f"{drop['port']}/{drop['protocol']}"
@@ -45,7 +45,7 @@ FIREWALL_DROPS = Rule(
 
 
 def link_of(facts: Facts, host: HostFacts) -> tuple[str, int]:
-    """Return the link that a host reaches the others by, and its MTU."""
+    """Return the link over which a host reaches the others, and its MTU."""
     address = facts.cluster.node(host.name).get("address")
     for name, link in host.links.items():
         if any(address == one.partition("/")[0] for one in link["addresses"]):
@@ -55,7 +55,7 @@ def link_of(facts: Facts, host: HostFacts) -> tuple[str, int]:
 
 
 def mtu_differs(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts whose link carries less than that of the others."""
+    """Hosts whose link has a smaller MTU than that of the others."""
     found = {host.host: link_of(facts, host) for host in facts.reached}
     largest = max((mtu for _, mtu in found.values()), default=0)
     most = next((name for name, (_, mtu) in found.items() if mtu == largest), "")

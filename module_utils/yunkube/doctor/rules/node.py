@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that take no pods, or lose them."""
+"""Nodes that accept no pods, or evict them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import PODS
 
 
 def cordoned(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes that take no pods, and are not being removed."""
+    """Nodes that accept no pods, and are not being removed."""
     for node in facts.cluster.nodes:
         if node["cordoned"] and not node["removing"]:
             yield Hit(node["name"], [f"node {node['name']}: unschedulable"], node["name"], {"node": node["name"]})
@@ -34,7 +34,7 @@ NODE_CORDONED = Rule(
 
 
 def pressure(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes that say that they run out of something."""
+    """Nodes that report pressure on memory, disk or processes."""
     for node in facts.cluster.nodes:
         if node["pressure"]:
             yield Hit(node["name"], [f"node {node['name']}: {', '.join(node['pressure'])}"], node["name"])

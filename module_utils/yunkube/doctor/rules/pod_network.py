@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way to a node's pods: the links and routes that flannel makes, and the bridge of the CNI plugin."""
+"""The path to a node's pods: the links and routes that flannel makes, and the bridge of the CNI plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import WAIT
 
 
 def healthy_flannel(facts: Facts, host: HostFacts) -> bool:
-    """Say whether flanneld is well on a host, so that what it leaves can be judged."""
+    """Say whether flanneld is healthy on a host, so that what it sets up can be checked."""
     node = facts.cluster.node(host.name)
     return host.probes.get("flanneld") == "ok" and bool(node.get("pod_cidr"))
 
@@ -65,7 +65,7 @@ BRIDGE_ADDRESS_WRONG = Rule(
 
 
 def lease_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes on which flanneld's word of where it is was lost, as when a node is deleted and registers again."""
+    """Nodes without flanneld's address, as after a node is deleted and registers again."""
     for host in facts.reached:
         node = facts.cluster.node(host.name)
         fresh = any(pod["age"] < WAIT for pod in facts.pods_on(host.name, "kube-flannel"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods that no node takes, and what rules of several areas say of a pod."""
+"""Pods that no node accepts, and what rules of several areas share about pods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT = 30  # seconds that a pod may take to become ready
 
 
 def troubled(pod: Json) -> bool:
-    """Say whether a pod is more than on its way."""
+    """Say whether a pod has a problem that is not just starting."""
     return (
         bool(pod["problem"]) and not pod["leaving"] and (pod["reason"] in BAD or min(pod["age"], pod["unready"]) > WAIT)
     )
@@ -33,14 +33,14 @@ def pod_hit(facts: Facts, pod: Json, evidence: list[str], **arguments: t.Any) ->
 
 
 def unplaced(facts: Facts, words: str) -> t.Iterator[tuple[Json, str]]:
-    """Return the pods that are placed nowhere for a reason."""
+    """Return the pods that are not scheduled for a reason that contains `words`."""
     for pod in facts.cluster.pods:
         if words in pod["unplaced"] and pod["age"] > 5:
             yield pod, pod["unplaced"]
 
 
 def no_room(facts: Facts) -> t.Iterator[Hit]:
-    """Pods for which no node has enough left."""
+    """Pods for which no node has enough free resources."""
     for pod, said in unplaced(facts, "Insufficient "):
         yield pod_hit(facts, pod, [f"{place(pod)}: {said}"])
 
@@ -58,7 +58,7 @@ POD_WITHOUT_ROOM = Rule(
 
 
 def tainted(facts: Facts) -> t.Iterator[Hit]:
-    """Pods that are kept off by somebody's taint."""
+    """Pods that do not tolerate somebody's taint."""
     strange = {
         node["name"]: [taint for taint in node["taints"] if not taint.startswith(RESERVED)]
         for node in facts.cluster.nodes

@@ -12,7 +12,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import BAD, WAIT
 
 
 def proxy_down(facts: Facts) -> t.Iterator[Hit]:
-    """Hosts without a kube-proxy that is well."""
+    """Hosts without a healthy kube-proxy."""
     for host in facts.reached:
         probe = host.probes.get("kube-proxy", "")
         if probe in ("", "ok") or not host.joined or not facts.cluster.node(host.name) or host.containers is None:
@@ -46,7 +46,7 @@ KUBE_PROXY_DOWN = Rule(
 
 
 def port_taken(facts: Facts) -> t.Iterator[Hit]:
-    """Node ports that a program of the host's listens on."""
+    """Node ports on which a program of the host listens."""
     for host in facts.reached:
         for service in facts.cluster.node_ports:
             owner = host.listeners.get(str(service["port"]))

@@ -35,7 +35,7 @@ NODE_NOT_READY = Rule(
 
 
 def dns_not_ready(facts: Facts) -> t.Iterator[Hit]:
-    """A cluster without anybody who resolves its names."""
+    """A cluster without a ready DNS pod."""
     pods = [pod for pod in facts.cluster.pods if pod["name"].startswith("coredns-")]
     fresh = any(pod["age"] < WAIT and pod["reason"] not in BAD for pod in pods)
     if facts.cluster.answers and facts.cluster.dns_endpoints == 0 and not fresh:

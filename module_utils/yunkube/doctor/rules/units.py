@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd says of the services of a host."""
+"""What systemd reports of the services of a host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 
 
 def state_of(host: HostFacts, unit: str) -> str:
-    """Return what systemd says of a unit."""
+    """Return what systemd reports of a unit."""
     found = host.units[unit]
     words = [f"{unit} is {found.get('ActiveState')} ({found.get('SubState')})"]
     if found.get("Result") not in ("success", "", None):
@@ -21,7 +21,7 @@ def state_of(host: HostFacts, unit: str) -> str:
 
 
 def stopped(facts: Facts, unit: str) -> t.Iterator[Hit]:
-    """Return hosts on which a unit does not run and nobody tries to start it."""
+    """Return hosts on which a unit does not run and systemd does not restart it."""
     for host in facts.reached:
         found = host.units.get(unit, {})
         if host.joined and found.get("ActiveState") in ("inactive", "deactivating"):
@@ -29,7 +29,7 @@ def stopped(facts: Facts, unit: str) -> t.Iterator[Hit]:
 
 
 def disabled(facts: Facts) -> t.Iterator[Hit]:
-    """Units that would not come back after a reboot."""
+    """Units that would not start after a reboot."""
     for host in facts.reached:
         for unit, found in host.units.items():
             if host.joined and found.get("UnitFileState") in ("disabled", "masked") and host.runs(unit):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The workloads that make a cluster of hosts: kube-proxy, CoreDNS, flannel."""
+"""The core workloads of the cluster: kube-proxy, CoreDNS, flannel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import PODS
 
 
 def workload_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Workloads of the cluster's own that somebody deleted."""
+    """Core workloads that somebody deleted."""
     for name, found in facts.cluster.workloads.items():
         if not found["there"]:
             yield Hit("", [f"the API knows no {name}"], name)
