@@ -63,6 +63,7 @@ changed_paths:
   type: list
   elements: str
 changes: {description: What was (or would be) done., returned: always, type: list, elements: str}
+journal: {description: The end of the service's log., returned: when systemd fails to act, type: list, elements: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -47,6 +47,8 @@ faults:
   returned: failure
   type: list
   elements: dict
+rc: {description: Exit code of kubeadm, returned: when kubeadm failed, type: int}
+kubeadm_output: {description: Its last lines, returned: when kubeadm failed, type: list, elements: str}
 """
 
 from ansible.module_utils.basic import AnsibleModule
