@@ -106,7 +106,7 @@ def main() -> None:
     try:
         done = bring_files(module, module.params["files"])
     except InstallError as error:
-        module.fail_json(msg=str(error), remedy=error.remedy)
+        module.fail_json(msg=str(error), remedy=error.remedy, commands=error.commands)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -181,7 +181,7 @@ def main() -> None:
     try:
         drift = look(module)
     except InstallError as error:
-        module.fail_json(msg=str(error), remedy=error.remedy)
+        module.fail_json(msg=str(error), remedy=error.remedy, commands=error.commands)
     except OSError as error:
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
     running = cluster_values.values_of(node=module.params["node"], nodes=module.params["nodes"])

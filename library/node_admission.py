@@ -80,7 +80,8 @@ def main() -> None:
     try:
         nodes = KubeApi.from_file().items("/api/v1/nodes")
     except KubeError as error:
-        module.fail_json(msg=f"there is no cluster {cluster} to add to: {error}; create it first: `up`", kind="config")
+        msg = f"there is no cluster {cluster} to add to: {error}; create it first: `up`"
+        module.fail_json(msg=msg, kind="config", commands=["up"])
     identities = module.params["identities"]
     faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
     if faults:

@@ -22,6 +22,9 @@ class Fault:
     host: str = ""  # or what else has the fault: a service (namespace/name), an object
     file: str = ""  # where the key is set
     line: int = 0
+    commands: tuple[
+        str, ...
+    ] = ()  # of deploy.py, that the remedy names: a verb and its arguments, without an inventory
     where: str = field(init=False, compare=False, default="")  # all of that as one reads it
 
     def __post_init__(self) -> None:
@@ -40,14 +43,21 @@ class Fault:
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return what a module returns: where, message, remedy, and of the other fields those that are set."""
-        return {key: value for key, value in asdict(self).items() if value or key in ("where", "message", "remedy")}
+        found = {key: value for key, value in asdict(self).items() if value or key in ("where", "message", "remedy")}
+        return {**found, "commands": list(self.commands)} if self.commands else found
 
     @classmethod
     def of(cls, data: t.Mapping[str, t.Any]) -> Fault:
         """Return what a module returned, of which nothing is taken on trust."""
         text = {key: str(data.get(key) or "") for key in ("check", "message", "remedy", "host", "file")}
         line = data.get("line")
-        return cls(**text, line=line if isinstance(line, int) else 0)
+        return cls(**text, line=line if isinstance(line, int) else 0, commands=commands_of(data))
+
+
+def commands_of(data: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """Return the commands of a fault or of a failure without faults."""
+    commands = data.get("commands")
+    return tuple(map(str, commands)) if isinstance(commands, (list, tuple)) else ()
 
 
 @dataclass(frozen=True)

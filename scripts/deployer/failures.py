@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.yunkube.result import Report
+from ansible.module_utils.yunkube.result import Report, commands_of
 
 from deployer.happenings import Failure
 from deployer.inventory import shown
@@ -36,12 +36,17 @@ _KILLED = (137, -9)
 _SSH_HIDDEN = "<error censored due to no log>"
 
 
-def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
-    """Make a Failure of the data of a failed result, and of what Ansible printed of it."""
+def failure_of(data: Mapping[str, Any], printed: str = "", typed: Callable[[str], str] = str) -> Failure:
+    """Make a Failure of the data of a failed result, and of what Ansible printed of it.
+
+    `typed` makes a command line of a verb and its arguments: a module does not know the inventory as the user typed it.
+    """
     result: Mapping[str, Any] = data.get("res") or {}
     faulty = _failed_item(result)
     message = _message(faulty, printed)
     report = Report.of(faulty)
+    faults = tuple(replace(fault, commands=tuple(map(typed, fault.commands))) for fault in report.faults)
+    commands = [*map(typed, commands_of(faulty)), *(command for fault in faults for command in fault.commands)]
     return Failure(
         host=str(data.get("host", "")),
         task=str(data.get("task", "")),
@@ -49,7 +54,8 @@ def failure_of(data: Mapping[str, Any], printed: str = "") -> Failure:
         message=message,
         remedy=str(faulty.get("remedy") or "") or _remedy(faulty, message, printed.replace("\r", "")),
         kind=report.kind,
-        faults=report.faults,
+        commands=tuple(dict.fromkeys(commands)),
+        faults=faults,
     )
 
 

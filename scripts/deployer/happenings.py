@@ -92,6 +92,7 @@ class Failure:
     message: str
     remedy: str = ""
     kind: str = ""
+    commands: tuple[str, ...] = ()  # command lines that the remedies name
     faults: tuple[Fault, ...] = ()
     unreachable: bool = False
     origin: str = ""  # whose task was delegated to a host that is unreachable; several are joined

@@ -42,9 +42,11 @@ NO_SUCH_HOST = "Could not match supplied host pattern, ignoring: "
 class Progress:
     """Feed it events; it yields what views show, and keeps what the end needs."""
 
-    def __init__(self, refused: Callable[[str], Explanation | None] = lambda _: None) -> None:
-        """Begin with nothing; see failures.py for `refused`."""
-        self._refused = refused
+    def __init__(
+        self, refused: Callable[[str], Explanation | None] = lambda _: None, typed: Callable[[str], str] = str
+    ) -> None:
+        """Begin with nothing; see failures.py for `refused` and `typed`."""
+        self._refused, self._typed = refused, typed
         self.stages: list[StageEnded] = []
         self.hosts: dict[str, HostCount] = {}
         self.failures: tuple[Failure, ...] = ()
@@ -113,7 +115,7 @@ class Progress:
             case "runner_on_failed":
                 # Provisional: a rescue may follow, and only the closing stats tell.
                 yield self._result(data, "failed")
-                yield self._fail(str(data.get("host", "")), failure_of(data, printed))
+                yield self._fail(str(data.get("host", "")), failure_of(data, printed, self._typed))
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
                 yield self._fail(str(data.get("host", "")), unreachable_of(data, printed, self._refused))

@@ -124,7 +124,10 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
     began = time.monotonic()
     redactor = Redactor((*request.passwords.values, *cluster.secrets))
     typed = bool(request.passwords.connection)
-    progress = Progress(lambda host: refused_login(cluster.source.files, host, typed=typed))
+    progress = Progress(
+        lambda host: refused_login(cluster.source.files, host, typed=typed),
+        lambda words: command(words, request.inventory),
+    )
     stop = Stop(request.timeout)
     bundle = progress_file()
     asking = sys.stdin.isatty() and not request.json

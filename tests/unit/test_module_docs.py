@@ -32,7 +32,7 @@ GIVEN: dict[str, dict[str, Any]] = {"bundle_install": {"files": []}, "host_drift
 # What Ansible itself knows of every result.
 RESULT = {"changed", "diff", "failed", "msg", "warnings"}
 # What a failure may have beside its message; see docs/events.md.
-FAILURE = {"kind", "remedy", "status"}
+FAILURE = {"commands", "kind", "remedy", "status"}
 # What code of the rooms would give that the module does not come to: host_drift only compares.
 NEVER = {"host_drift": {"changes", "journal"}}
 VERBS = {

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.yunkube.control.commands import command
 from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Fault, RefusedError, Report
+from deployer.commands import NAMES
 from deployer.failures import failure_of
 from deployer.views.summary import failure_lines
 from module_spec import work_of
@@ -19,7 +22,7 @@ from module_spec import work_of
 ROOT = Path(__file__).resolve().parents[2]
 KEY = Fault("cluster_nam", "unknown key", "did you mean cluster_name?", file="group_vars/all/cluster.yml", line=3)
 GIVEN = Fault("cluster_pod_cidr", "wants a string", "write it in quotes", file="-e")
-HOST = Fault("other cluster", "belongs to the cluster b", "correct its address", "node1")
+HOST = Fault("other cluster", "belongs to the cluster b", "correct its address", "node1", commands=("reattach",))
 OBJECT = Fault("", "no longer declared, and would be removed", host="Service shop/web")
 BARE = Fault("Port-6443", "Port 6443 is in use", "fix it")
 ALL = Report((KEY, GIVEN, HOST, OBJECT, BARE), CONFIG)
@@ -51,6 +54,19 @@ def test_rendered_by_the_view_out_of_what_a_module_returned() -> None:
 
 def test_what_is_returned_is_read_as_it_was() -> None:
     assert Report.of(json.loads(json.dumps(ALL.as_failure()))) == ALL
+
+
+def test_commands_are_typed_for_the_inventory_and_stand_beside_the_text() -> None:
+    result = json.loads(json.dumps(ALL.as_failure()))
+    failure = failure_of({"res": result}, typed=lambda words: command(words, "prod"))
+    assert failure.commands == ("./scripts/deploy.py reattach -i prod",)
+    assert [fault.commands for fault in failure.faults] == [(), (), ("./scripts/deploy.py reattach -i prod",), (), ()]
+    assert "deploy.py" not in "\n".join(failure_lines(failure)), "people read the remedy"
+    alone = failure_of(
+        {"res": {"msg": "no bundle", "remedy": "run `up`", "commands": ["up"], "failed": True}}, typed=str
+    )
+    assert (alone.commands, alone.faults) == (("up",), ())
+    assert failure_of({"res": {"msg": "another's", "commands": "ls"}}).commands == ()
 
 
 def test_every_fault_has_the_three_fields_that_readers_rely_on() -> None:
@@ -131,3 +147,38 @@ def test_a_module_that_reports_faults_and_no_other_documents_the_key(path: Path)
     )
     told = (yaml.safe_load(text) or {}).get("faults", {}).get("description", "")
     assert ("docs/events.md" in told) == bool(names & {"Report", "as_failure", "refuse_another"})
+
+
+# Text without a result of its own: an exception that Ansible shows.
+IN_TEXT_ONLY = {"module_utils/yunkube/control/bundle_manifest.py"}
+VERB = re.compile(rf"`({'|'.join(sorted({name.partition(' ')[0] for name in NAMES}))})( [^`]*)?`")
+
+
+def commands_in_prose(source: str) -> Iterator[int]:
+    """Yield the functions that name a command in a text for people and give none as data."""
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            documentation = ast.get_docstring(function, clean=False)
+            texts = [
+                node for node in ast.walk(function) if isinstance(node, ast.Constant) and node.value != documentation
+            ]
+            named = any(isinstance(text.value, str) and VERB.search(text.value) for text in texts)
+            given = {node.arg for node in ast.walk(function) if isinstance(node, ast.keyword)} & {"command", "commands"}
+            if named and not given:
+                yield function.lineno
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if "scripts" not in path.relative_to(ROOT).parts],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_command_that_a_remedy_names_is_given_as_data(path: Path) -> None:
+    assert str(path.relative_to(ROOT)) in IN_TEXT_ONLY or not list(commands_in_prose(path.read_text()))
+
+
+def test_a_command_in_prose_alone_is_found() -> None:
+    alone = 'def f() -> Fault:\n    return Fault("x", "y", "run `up -v`{})'
+    assert list(commands_in_prose(alone.format('"'))) == [1]
+    assert not list(commands_in_prose(alone.format('", commands=("up -v",)')))
+    assert not list(commands_in_prose('def f() -> None:\n    """As `up` does."""'))

@@ -26,8 +26,8 @@ class IdentityError(RefusedError):
         super().__init__(faults, CONFIG)
 
 
-def _refused(message: str, remedy: str, host: str = "localhost") -> Fault:
-    return Fault("identity", message, remedy, host)
+def _refused(message: str, remedy: str, host: str = "localhost", command: str = "") -> Fault:
+    return Fault("identity", message, remedy, host, commands=(command,) if command else ())
 
 
 class State:
@@ -40,7 +40,8 @@ class State:
         self.inventory = self._read("inventory")
         if self.cluster_id and not ID.fullmatch(self.cluster_id):
             remedy = "restore the file from a copy, or delete it and take the id from the hosts with `reattach`"
-            raise IdentityError(_refused(f"{folder / 'id'} does not hold 16 hexadecimal digits", remedy))
+            message = f"{folder / 'id'} does not hold 16 hexadecimal digits"
+            raise IdentityError(_refused(message, remedy, command="reattach"))
 
     def _read(self, name: str) -> str:
         try:
@@ -93,7 +94,8 @@ def wrong_inventory(state: State, cluster: str, given: str) -> Fault | None:
     )
     if Path(state.inventory).exists():
         return _refused(message, f"give {given} a cluster_name of its own")
-    return _refused(message, "if the inventory was moved, attach it with `reattach`; else give it another cluster_name")
+    remedy = "if the inventory was moved, attach it with `reattach`; else give it another cluster_name"
+    return _refused(message, remedy, command="reattach")
 
 
 def on_engine(cluster: str) -> Found:
@@ -119,7 +121,7 @@ def agreed(cluster: str, found: Found) -> str:
         remedy = "leave those of another cluster out of the inventory, then reattach"
         shown = others or found
         raise IdentityError(
-            *(_refused(f"belongs to the cluster {named(*shown[host])}", remedy, host) for host in shown)
+            *(_refused(f"belongs to the cluster {named(*shown[host])}", remedy, host, "reattach") for host in shown)
         )
     return next(iter(ids), "")
 
@@ -131,7 +133,8 @@ def reattach(state: State, cluster: str, given: str, found: Found, *, dry_run: b
     if elsewhere and Path(state.inventory).exists() and (not theirs or theirs != state.cluster_id):
         raise IdentityError(elsewhere)  # another living cluster's state
     if not theirs and not state.cluster_id and not found:
-        raise IdentityError(_refused(f"no host of {given} belongs to a cluster", "create the cluster: `up`"))
+        message = f"no host of {given} belongs to a cluster"
+        raise IdentityError(_refused(message, "create the cluster: `up`", command="up"))
     wanted = theirs or state.cluster_id or secrets.token_hex(8)
     changes = [f"keep the id {wanted} of the cluster {cluster}"] if wanted != state.cluster_id else []
     changes += [f"keep {given} as the inventory of the cluster {cluster}"] if given != state.inventory else []

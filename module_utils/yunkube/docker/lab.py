@@ -227,6 +227,7 @@ def loss_faults(steps: t.Iterable[Step], others: t.Iterable[str], rebuild: str, 
             "undo that change in the inventory, or, to lose all that is on the host (etcd, images, volumes), "
             f"run `up` with -e docker_hosts_replace={host}, or true for every host",
             host,
+            commands=(f"up -e docker_hosts_replace={host}",),
         )
         for host, reason in lost.items()
         if not may_replace(allowed, host)
@@ -275,7 +276,7 @@ def image_fault(host: str, images: Images) -> Fault:
     """Return why a host is not removed."""
     message = f"{host} holds the registry's images: {images}"
     remedy = "copy what is still needed to another registry, then delete them with `down --force` (`make down FORCE=1`)"
-    return Fault("registry", message, remedy, host)
+    return Fault("registry", message, remedy, host, commands=("down --force",))
 
 
 def absent(module: AnsibleModule, lab: Lab) -> list[str]:

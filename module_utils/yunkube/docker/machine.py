@@ -367,11 +367,13 @@ def foreign(cluster: str, cluster_id: str, theirs: t.Mapping[str, str]) -> list[
     """Return a fault for each of these things, by what it is and its cluster's id: they are another cluster's."""
     faults = []
     for what, its_id in theirs.items():
-        message, _ = difference((cluster, its_id), (cluster, cluster_id)) or ("has no id", "")
+        found = difference((cluster, its_id), (cluster, cluster_id))
         remedy = f"work as the user that made it, or choose another cluster_name; {REATTACH}"
         if not its_id:  # its labels cannot change any more
             remedy = "remove it in Docker if it is not needed, or choose another cluster_name"
-        faults.append(_clash("other cluster", f"{what} of this machine's Docker engine {message}", remedy))
+        message = f"{what} of this machine's Docker engine {found.message if found else 'has no id'}"
+        commands = ("reattach",) if its_id else ()
+        faults.append(Fault("other cluster", message, remedy, "localhost", commands=commands))
     return faults
 
 

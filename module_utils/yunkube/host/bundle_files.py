@@ -39,10 +39,10 @@ DPKG_HANGS = "find out what dpkg waits for on that host (`ps -ef`, a full or bro
 class InstallError(Exception):
     """The host cannot be brought there; the text says why, `remedy` what to do where that is not in the text."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        """Keep both."""
+    def __init__(self, message: str, remedy: str = "", commands: tuple[str, ...] = ()) -> None:
+        """Keep all; the commands are those that the remedy names, see result.py."""
         super().__init__(message)
-        self.remedy = remedy
+        self.remedy, self.commands = remedy, commands
 
 
 class Digests:

@@ -69,12 +69,13 @@ class Source:
     def fetch(self, entry: Entry, path: Path, tries: int = 3) -> None:
         """Write an entry's file to `path`, verified."""
         part = path.with_name(f".{path.name}.part")
+        commands: tuple[str, ...]
         for left in reversed(range(tries)):
             try:
                 actual = self._receive(self.signed.get(entry["sha256"]) or f"{self.url}/{entry['sha256']}", part)
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 problem = f"{entry['name']}: cannot fetch it from {self.url}: {why(error)}"
-                remedy = OWN_SERVER if self.own else BUCKET if self.signed else COPY
+                remedy, commands = OWN_SERVER if self.own else BUCKET if self.signed else COPY, ()
             else:
                 if actual == entry["sha256"]:
                     part.chmod(int(entry.get("mode", "0644"), 8))
@@ -87,11 +88,12 @@ class Source:
                     f" says {entry['sha256'][:16]}…; nothing of it was installed"
                 )
                 remedy = "run site.yml or deploy.py up to rebuild it" if self.own else REPLACE if self.signed else COPY
+                commands = ("up",) if self.own else ()
             finally:
                 part.unlink(missing_ok=True)
             if left:
                 time.sleep(0.5)
-        raise InstallError(problem, remedy)
+        raise InstallError(problem, remedy, commands)
 
     def _receive(self, url: str, part: Path) -> str:
         digest = hashlib.sha256()

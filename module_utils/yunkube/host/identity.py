@@ -29,20 +29,29 @@ def same_inventory(kept: str, given: str) -> bool:
     return not kept or not given or kept == given or kept == str(Path(given).parent) or given == str(Path(kept).parent)
 
 
-def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> tuple[str, str] | None:
+class Difference(t.NamedTuple):
+    """What is wrong, what to do, and the commands that do it."""
+
+    message: str
+    remedy: str
+    commands: tuple[str, ...] = ()
+
+
+def difference(theirs: tuple[str, str], ours: tuple[str, str]) -> Difference | None:
     """Return what is wrong and what to do, when name and id of two clusters are not the same."""
     if theirs == ours and ours[1]:
         return None
     message = f"belongs to the cluster {named(*theirs)}, not to {named(*ours)}"
     if theirs[0] != ours[0]:
         remedy = f"correct its address in the inventory, or remove it first from {theirs[0]} (remove or down there)"
-    elif not theirs[1]:
+        return Difference(message, remedy)
+    if not theirs[1]:
         remedy = "it was created before clusters had ids: if it is this cluster's, attach it with `reattach`"
     elif not ours[1]:
         remedy = f"use the inventory and the control machine that created it; {REATTACH}"
     else:
         remedy = f"give this cluster a cluster_name of its own, or correct the host's address; {REATTACH}"
-    return message, remedy
+    return Difference(message, remedy, commands=("reattach",))
 
 
 def of_record(record: host_state.Json) -> tuple[str, str]:
@@ -53,7 +62,7 @@ def of_record(record: host_state.Json) -> tuple[str, str]:
 def fault(record: host_state.Json, cluster: str, cluster_id: str) -> Fault | None:
     """Return why a host with this record is not the cluster's, if it is not."""
     found = difference(of_record(record), (cluster, cluster_id))
-    return Fault(CHECK, *found) if found else None
+    return Fault(CHECK, found.message, found.remedy, commands=found.commands) if found else None
 
 
 # For modules that act on a host of the cluster, or through its control plane; see refuse_another.
@@ -73,7 +82,7 @@ def refuse_another(module: AnsibleModule) -> None:
             return
         message = f"has no record of the cluster {named(module.params['cluster'], module.params['cluster_id'])}"
         remedy = "correct its address in the inventory, or create the cluster first: `up`"
-        wrong: Fault | None = Fault(CHECK, message, remedy)
+        wrong: Fault | None = Fault(CHECK, message, remedy, commands=("up",))
     else:
         wrong = fault(record, module.params["cluster"], module.params["cluster_id"])
     if wrong:

@@ -183,7 +183,7 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         elif host.node and host.node != needs["node"]:
             message = f"is node {host.node} of this cluster, which the inventory calls {needs['node']}"
             remedy = f"call it {host.node} again; to rename it, remove {host.node} first, then add {needs['node']}"
-            yield Fault(identity.CHECK, message, remedy)
+            yield Fault(identity.CHECK, message, remedy, commands=(f"remove {host.node}", f"add {needs['node']}"))
     elif host.member:
         ours = identity.named(needs["cluster"], needs["cluster_id"])
         where = f" ({host.joined})" if host.joined else ""

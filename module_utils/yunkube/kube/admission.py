@@ -20,7 +20,11 @@ def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Fau
     """Return a fault for each host that is a Ready node."""
     ready = {node["metadata"]["name"] for node in nodes if condition(node, "Ready").get("status") == "True"}
     remedy = "nothing is to be added; `up` brings it to what the inventory says"
-    return [Fault("member", f"is already a node of {cluster}", remedy, host) for host in hosts if host.lower() in ready]
+    return [
+        Fault("member", f"is already a node of {cluster}", remedy, host, commands=("up",))
+        for host in hosts
+        if host.lower() in ready
+    ]
 
 
 def twins(identities: t.Mapping[str, Json], nodes: list[Json]) -> list[Fault]:

@@ -89,14 +89,16 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
         remedy = f"{keep}, `remove` this host where it was a master before, and run `up`: it joins as a further master"
         if not answers(endpoint):
             remedy += f"; before that, make a running master answer at {endpoint}"
-        return Fault("second cluster", f"this host has no control plane; the cluster is on {joined(holders)}", remedy)
+        message = f"this host has no control plane; the cluster is on {joined(holders)}"
+        return Fault("second cluster", message, remedy, commands=("up",))
     if options["recorded"]:
         message = f"this cluster was made before ({options['recorded']}), and this host has no control plane"
         keep = f"set cluster_control_plane_host to a master that has it, and cluster_control_plane_endpoint: {endpoint}"
         if answers(endpoint):
             return Fault("second cluster", f"{message}, while an API answers at {endpoint}", keep)
         lost = "`down` clears what is left, or `-e master_cluster_lost=true` creates a new one immediately"
-        return Fault("second cluster", message, f"{keep}; where it is lost for good, {lost}")
+        commands = ("down", "up -e master_cluster_lost=true")
+        return Fault("second cluster", message, f"{keep}; where it is lost for good, {lost}", commands=commands)
     if answers(endpoint):
         message = (
             f"this host has no control plane, and an API answers at {endpoint}: of a master outside the inventory?"

@@ -32,7 +32,8 @@ def faults(
     remaining = [name for name in nodes if is_master(nodes[name]) and name not in leaving]
     for host in options["hosts"]:
         if (is_master(nodes.get(host.lower(), {})) or host.lower() in members) and not remaining:
-            found.append(Fault("last master", "is the last master", "remove the whole cluster: `down`", host))
+            remedy = "remove the whole cluster: `down`"
+            found.append(Fault("last master", "is the last master", remedy, host, commands=("down",)))
         elif holds_endpoint(host, options, nodes.get(host.lower(), {})):
             message = f"has the address at which all hosts reach the API, {options['endpoint']}"
             remedy = "it must stay as long as the cluster's endpoint is on it, and not on a load balancer"
@@ -43,7 +44,8 @@ def faults(
             found.append(Fault("control plane host", message, remedy, host))
         elif host not in options["addresses"] and not options["dead"] and host.lower() in there:
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
-            found.append(Fault("inventory", "is not in the inventory", remedy, host))
+            dead = (f"remove --dead {host}",)
+            found.append(Fault("inventory", "is not in the inventory", remedy, host, commands=dead))
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
             found.append(Fault("no node", f"is not a node of {options['cluster']}", f"there are: {names}", host))
@@ -51,7 +53,8 @@ def faults(
             address, port = place_of(host, options, nodes.get(host.lower(), {}))
             if answers(address, port):
                 remedy = "remove it without --dead, so that nothing is left on it"
-                found.append(Fault("alive", f"is not dead: it answers at {address}:{port}", remedy, host))
+                message = f"is not dead: it answers at {address}:{port}"
+                found.append(Fault("alive", message, remedy, host, commands=(f"remove {host}",)))
     return found
 
 
