@@ -4,23 +4,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import typing as t
+import socket
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.kube import status as kube_status
 from ansible.module_utils.yunkube.kube.health import Wanted
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
-NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
+NOW = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)  # the API server dates what a test puts by the clock
 WANTED = Wanted(("master1", "node1"), "1.37.2", ("Deployment kube-system/coredns",))
 READY = [{"type": "Ready", "status": "True"}]
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
+def cluster(server: ApiServer, tmp_path: Path) -> ApiServer:
+    """A cluster of one master, and the files of that on which status runs."""
     labels = {"node-role.kubernetes.io/control-plane": ""}
     status = {
         "conditions": READY,
@@ -29,18 +29,20 @@ def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
     }
     server.put("/api/v1/nodes/master1", metadata={"labels": labels}, status=status)
     coredns = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
-    rolled_out = {"observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1}
-    server.put(coredns, spec={"replicas": 1}, status=rolled_out)
+    rolled_out = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+    selected = {"k8s-app": "kube-dns"}
+    template = {"metadata": {"labels": selected}, "spec": {"containers": [{"name": "coredns", "image": "none"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": selected}, "template": template}
+    server.put(coredns, spec=spec, status=rolled_out)
     folder = tmp_path / "etc/kubernetes"
     (folder / "pki").mkdir(parents=True)
     (folder / "admin.conf").write_text(server.kubeconfig)
-    (folder / "pki/ca.crt").write_text((tmp_path / "ca.crt").read_text())
-    yield server
-    server.close()
+    (folder / "pki/ca.crt").write_text((server.folder / "ca.crt").read_text())
+    return server
 
 
-def test_a_well_cluster_is_told_with_its_facts(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fake.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
+def test_a_well_cluster_is_told_with_its_facts(cluster: ApiServer, tmp_path: Path) -> None:
+    cluster.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
     status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert kube_status.is_healthy(status)
     assert status["nodes"][0] == {
@@ -59,8 +61,8 @@ def test_a_well_cluster_is_told_with_its_facts(fake: FakeKubeApi, tmp_path: Path
     ]
 
 
-def test_what_is_missing_or_does_not_run_is_named(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fake.put("/api/v1/namespaces/default/pods/web", status={"phase": "Pending"})
+def test_what_is_missing_or_does_not_run_is_named(cluster: ApiServer, tmp_path: Path) -> None:
+    cluster.put("/api/v1/namespaces/default/pods/web", status={"phase": "Pending"})
     status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert not kube_status.is_healthy(status)
     lines = kube_status.as_lines(status)
@@ -68,8 +70,8 @@ def test_what_is_missing_or_does_not_run_is_named(fake: FakeKubeApi, tmp_path: P
     assert "pod   default/web not ready: Pending" in lines
 
 
-def test_a_certificate_that_ends_soon_is_told(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fake.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
+def test_a_certificate_that_ends_soon_is_told(cluster: ApiServer, tmp_path: Path) -> None:
+    cluster.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
     end = kube_status.certificates(tmp_path, NOW)[0]["days"]
     status = kube_status.read_status(tmp_path, WANTED, NOW + dt.timedelta(days=end - 10))
     assert not kube_status.is_healthy(status)
@@ -77,10 +79,13 @@ def test_a_certificate_that_ends_soon_is_told(fake: FakeKubeApi, tmp_path: Path)
 
 
 def test_a_silent_api_is_told_with_what_the_host_knows(
-    fake: FakeKubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake.close()
-    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    admin = tmp_path / "etc/kubernetes/admin.conf"
+    with socket.socket() as unused:  # bound, and nobody listens
+        unused.bind(("127.0.0.1", 0))
+        admin.write_text(cluster.kubeconfig.replace(cluster.address, f"127.0.0.1:{unused.getsockname()[1]}"))
+        status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert not kube_status.is_healthy(status)
     assert "no static pod of kube-apiserver" in status["api"]["detail"]
     manifests = tmp_path / "etc/kubernetes/manifests"

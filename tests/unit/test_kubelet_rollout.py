@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file, kubelet_rollout
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, 0, 500, tzinfo=dt.UTC)
 
@@ -56,14 +56,14 @@ class Module:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ApiServer) -> Path:
     """A host whose kubelet reports each second, and starts with anything but `bad`."""
     path = tmp_path / "config.yaml"
     path.write_text("maxPods: 1\n")
     path.chmod(0o644)
     monkeypatch.setattr(kubelet_file, "CONFIG", path)
     monkeypatch.setattr(kubelet_file, "COPIES", tmp_path / "tmp")
-    (tmp_path / "kubelet.conf").write_text(fake.kubeconfig)
+    (tmp_path / "kubelet.conf").write_text(server.kubeconfig)
     monkeypatch.setattr(kubelet_rollout, "KUBECONFIG", str(tmp_path / "kubelet.conf"))
     monkeypatch.setattr(kubelet_rollout, "STOPPED", 2)
     exclusive, write_patches, run = kubeadm.exclusive, kubeadm.write_patches, tmp_path / "run"
@@ -76,9 +76,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi) -
         assert again
         if kubeadm.kubelet_active():
             later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
-            fake.put("/api/v1/nodes/n1", **node("True", later.strftime("%Y-%m-%dT%H:%M:%SZ")))
+            server.put("/api/v1/nodes/n1", **node("True", later.strftime("%Y-%m-%dT%H:%M:%SZ")))
 
-    fake.put("/api/v1/nodes/n1", **node("True", "2026-01-01T00:00:00Z"))
+    server.put("/api/v1/nodes/n1", **node("True", "2026-01-01T00:00:00Z"))
     monkeypatch.setattr(kubeadm, "start_kubelet", start)
     return path
 
