@@ -23,7 +23,7 @@ def write(lab: Lab, line: str) -> None:
 
 
 def pretend(lab: Lab) -> None:
-    """Let the control machine know a cluster in Docker as made: without an id, no verb but `up` looks further."""
+    """Register a cluster in Docker as created on the control machine: without an id, no verb but `up` looks further."""
     state = lab.inventory.parent / "state"
     state.mkdir()
     (state / "id").write_text(f"{'0' * 16}\n")
@@ -43,7 +43,7 @@ def test_it_is_named_with_its_line_and_its_remedy(bare: Lab, fault: str) -> None
     assert [failure["kind"] for failure in result.failures] == ["config"]
 
 
-def test_all_of_them_are_told_at_once_and_nothing_is_made(bare: Lab) -> None:
+def test_all_of_them_are_reported_at_once_and_nothing_is_created(bare: Lab) -> None:
     for line, _words in FAULTS.values():
         write(bare, line)
     result = bare.deploy("up")

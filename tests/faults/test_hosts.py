@@ -20,7 +20,7 @@ def strange_network() -> Iterator[str]:
     docker("network", "rm", "yunkube-faults")
 
 
-def test_a_network_of_somebody_else_is_not_touched(bare: Lab, strange_network: str) -> None:
+def test_a_network_of_another_owner_is_not_touched(bare: Lab, strange_network: str) -> None:
     result = bare.deploy("up")
     assert result.code in (2, 3), result.errors
     assert "yunkube-faults" in result.errors
@@ -39,7 +39,7 @@ def strange_container() -> Iterator[str]:
     docker("rm", "--force", "--volumes", "yunkube-faults-node1")
 
 
-def test_a_container_of_somebody_else_is_not_touched(bare: Lab, strange_container: str) -> None:
+def test_a_container_of_another_owner_is_not_touched(bare: Lab, strange_container: str) -> None:
     result = bare.deploy("up")
     assert result.code in (2, 3), result.errors
     assert "yunkube-faults-node1" in result.errors
@@ -49,7 +49,7 @@ def test_a_container_of_somebody_else_is_not_touched(bare: Lab, strange_containe
     assert docker("network", "ls", "--quiet", "--filter", "name=^yunkube-faults$") == ""
 
 
-def test_a_host_that_is_off_is_named_and_the_others_are_told_about(lab: Lab) -> None:
+def test_a_host_that_is_off_is_named_and_the_state_of_the_others_reported(lab: Lab) -> None:
     docker("stop", "--time", "5", "yunkube-faults-node1")
     try:
         # `existing`, or the first stage would start it again.
@@ -65,7 +65,7 @@ def test_a_host_that_is_off_is_named_and_the_others_are_told_about(lab: Lab) -> 
     lab.run("node1", "systemctl is-system-running --wait || true")  # while it starts up, sshd may close connections
 
 
-def test_a_wrong_key_is_told_apart_from_a_host_that_is_off(lab: Lab, tmp_path: Path) -> None:
+def test_a_wrong_key_is_distinguished_from_a_host_that_is_off(lab: Lab, tmp_path: Path) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=30)
     common = f"-o UserKnownHostsFile={lab.state}/ssh/known_hosts -o IdentitiesOnly=yes -o ControlPath=none"
@@ -96,7 +96,7 @@ def test_a_changed_host_key_stops_the_run(lab: Lab, tmp_path: Path) -> None:
     assert "host key" in (failure["message"] + failure["remedy"]).lower()
 
 
-def test_every_fault_of_every_host_is_told_at_once_and_nothing_is_installed(lab: Lab) -> None:
+def test_every_fault_of_every_host_is_reported_at_once_and_nothing_is_installed(lab: Lab) -> None:
     strange = "ID=plan9\\nVERSION_ID=4\\nPRETTY_NAME=Plan9\\n"
     lab.run("node1", f"cp /usr/lib/os-release /root/os-release && printf '{strange}' > /usr/lib/os-release")
     listen = "import socket, time; s = socket.create_server(('', 6443)); time.sleep(600)"

@@ -14,7 +14,7 @@ CONTAINERS = ("yunkube-faults-master1", "yunkube-faults-node1")
 
 
 def made() -> list[str]:
-    """Return what tells a container from one that was made in its place, of every host."""
+    """Return the id of every host's container, which a container created in its place does not have."""
     return [docker("inspect", "--format", "{{.Id}}", name) for name in CONTAINERS]
 
 

@@ -19,7 +19,7 @@ def digest_of(manifest: Any, name: str) -> str:
 
 
 def is_served(lab: Lab) -> bool:
-    """Say whether somebody listens where the bundle is served."""
+    """Say whether the bundle is served."""
     with socket.socket() as probe:
         return probe.connect_ex((lab.gateway, 8742)) == 0
 

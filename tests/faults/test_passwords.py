@@ -63,7 +63,7 @@ def typed(lab: Lab, prompt: str, answer: str, *words: str) -> tuple[int, str]:
 
 
 def plan(hosts: Lab, password: str) -> tuple[int, str]:
-    """Make a plan as the user of whom sudo wants a password."""
+    """Plan as the user whose sudo requires a password."""
     options = ("-K", "-e", f"ansible_user={USER}", "-e", "cluster_provider=existing")
     code, everything = typed(hosts, "BECOME password: ", password, "plan", *options)
     return code, "\n".join([everything, *(hosts.run(host, "journalctl --no-pager") for host in ("master1", "node1"))])
@@ -77,7 +77,7 @@ def test_the_password_of_sudo_is_typed_once_and_is_nowhere_afterwards(hosts: Lab
     assert PASSWORD not in everything
 
 
-def test_a_wrong_password_is_told_as_such(hosts: Lab) -> None:
+def test_a_wrong_password_is_reported_as_such(hosts: Lab) -> None:
     code, everything = plan(hosts, WRONG)
     assert code == 3, everything[:4000]
     assert "Incorrect sudo password" in everything

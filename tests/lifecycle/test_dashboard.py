@@ -199,7 +199,7 @@ def test_a_wrong_password_is_refused_by_every_host(browser: Any, login: dict[str
                 assert "master1" not in page.inner_text("body")
 
 
-def test_its_certificate_is_not_the_clusters_and_nobody_gets_past_the_proxy(lab: Lab) -> None:
+def test_its_certificate_is_not_the_clusters_and_the_proxy_cannot_be_bypassed(lab: Lab) -> None:
     assert dashboard_authority(lab) != authority(lab)
     checked = ["curl", "-so", "/dev/null", "-w", "%{http_code}", "--cacert", str(lab.state / "dashboard-ca.crt")]
     assert subprocess.run([*checked, DASHBOARD], capture_output=True, text=True, check=True).stdout == "401"
@@ -215,7 +215,7 @@ def test_its_certificate_is_not_the_clusters_and_nobody_gets_past_the_proxy(lab:
     assert listening.split() == ["8443"]  # and that one speaks TLS and asks
 
 
-def test_a_person_is_told_the_way_in(lab: Lab) -> None:
+def test_the_way_to_log_in_is_printed(lab: Lab) -> None:
     argv = [str(ROOT / "scripts/deploy.py"), "dashboard", "--print", "-i", str(lab.inventory)]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert re.search(rf"^Address +{re.escape(DASHBOARD)}$", said, re.MULTILINE)
@@ -250,7 +250,7 @@ def test_the_api_takes_headlamps_manifests(lab: Lab, variables: Path) -> None:
     assert "Deployment dashboard/dashboard" in words
 
 
-def test_nobody_pushes_or_pulls_without_a_login(lab: Lab) -> None:
+def test_pushing_and_pulling_require_a_login(lab: Lab) -> None:
     manifest = f"https://{REGISTRY}/v2/demo/manifests/1"
     assert ask(lab, manifest)[0] == 401
     assert ask(lab, manifest, "admin", "wrong")[0] == 401
@@ -309,7 +309,7 @@ def test_the_push_of_a_large_image_shows_progress(lab: Lab, capsys: pytest.Captu
         ("stopped", "does not answer"),
     ],
 )
-def test_what_is_wrong_with_a_push_is_told_apart(lab: Lab, breaking: str, words: str) -> None:
+def test_causes_of_a_failed_push_are_distinguished(lab: Lab, breaking: str, words: str) -> None:
     patch = lab.kubectl("get", "secret", "registry-login", "-n", "registry", "-o", "json")
     trusted = Path(f"/etc/docker/certs.d/{REGISTRY}/yunkube-dashboard.crt")
     try:

@@ -206,7 +206,7 @@ def test_a_rolling_update_is_no_fault(lab: Lab) -> None:
         assert (result.code, findings(result)) == (0, []), result.errors
 
 
-def test_a_break_that_nobody_knows_ends_in_unknown(lab: Lab) -> None:
+def test_an_unknown_fault_is_reported_as_unknown(lab: Lab) -> None:
     data = lab.kubectl("get", "cm", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}")
     patch = ("patch", "cm", "coredns", "-n", "kube-system", "--type", "json", "-p")
     again = ("delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-dns", "--wait=false")
@@ -229,7 +229,7 @@ def test_a_reboot_that_has_settled_leaves_no_fault(lab: Lab) -> None:
     assert (result.code, findings(result)) == (0, []), result.errors
 
 
-def test_no_host_at_all_is_told_apart(lab: Lab) -> None:
+def test_no_host_at_all_is_distinguished(lab: Lab) -> None:
     for host in ("node1", "master1"):
         on(host, "systemctl stop ssh; pkill -f '^sshd: root' || true")(lab)
     result = lab.deploy("doctor")

@@ -76,7 +76,7 @@ def test_a_host_is_added_and_the_others_do_not_notice(lab: Lab) -> None:
     assert marks(lab, "node2") == ({"zone", WORKER}, ["dedicated:NoSchedule"])
 
 
-def test_what_cannot_be_added_is_told_in_a_line_with_2(lab: Lab) -> None:
+def test_what_cannot_be_added_is_reported_in_a_line_with_2(lab: Lab) -> None:
     again = lab.deploy("add", "node2")
     assert again.code == 2, again.errors
     assert "node2: member: is already a node of members" in again.errors
@@ -132,7 +132,7 @@ def test_a_budget_keeps_a_host_in_the_cluster(lab: Lab) -> None:
     lab.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
 
-def test_hosts_that_must_stay_are_told_at_once_with_2(lab: Lab) -> None:
+def test_hosts_that_must_stay_are_reported_at_once_with_2(lab: Lab) -> None:
     result = lab.deploy("remove", "master1", "node9", "--yes")
     assert result.code == 2, result.errors
     assert "is the last master" in result.faults

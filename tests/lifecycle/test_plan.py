@@ -150,7 +150,7 @@ def test_of_a_drift_exactly_that_would_be_corrected(lab: Lab) -> None:
 
 @contextmanager
 def another_id(lab: Lab) -> Iterator[str]:
-    """Let the control machine have the id of another cluster of the same name; yield the hosts' one."""
+    """Give the control machine the id of another cluster of the same name; yield the hosts' one."""
     file = lab.state / "id"
     ours = file.read_text()
     file.write_text("fedcba9876543210\n")
@@ -174,7 +174,7 @@ def test_no_verb_changes_a_host_of_another_cluster(lab: Lab) -> None:
     assert versions(lab) == objects
 
 
-def test_a_member_without_a_record_is_not_taken_for_ours(lab: Lab) -> None:
+def test_a_member_without_a_record_is_not_mistaken_for_ours(lab: Lab) -> None:
     lab.run("node1", "mv /var/lib/yunkube/before.json /root/ && rm /etc/crictl.yaml")
     try:
         with unchanged(lab):
@@ -220,7 +220,7 @@ def test_a_node_that_the_inventory_does_not_name_is_mentioned(lab: Lab) -> None:
 
 @contextmanager
 def setting(lab: Lab, text: str) -> Iterator[Path]:
-    """Let the inventory say something else for a while; yield the file."""
+    """Change the inventory for a while; yield the file."""
     file = lab.inventory / "group_vars/all/later.yml"  # loaded after the others
     file.write_text(f"---\n{text}")
     try:

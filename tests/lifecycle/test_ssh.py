@@ -122,7 +122,7 @@ def test_a_jump_host_leads_to_the_others_and_is_named_where_it_does_not(lab: Lab
     assert "with a jump host (ProxyJump), test that one on its own first" in said
 
 
-def test_hosts_behind_one_address_are_told_apart_by_their_ports(lab: Lab) -> None:
+def test_hosts_behind_one_address_are_distinguished_by_their_ports(lab: Lab) -> None:
     proxy = f"/lib/systemd/systemd-socket-proxyd {MASTER}:22"
     lab.run("node1", f"systemd-run -q --unit forward --socket-property=ListenStream=2201 {proxy}")
     key = {"ansible_ssh_private_key_file": own(lab), "ansible_host": JUMP}

@@ -68,7 +68,7 @@ def test_hosts_are_changed_by_hand(lab: Lab) -> None:
         lab.run(host, script)
 
 
-def test_every_drift_is_told_by_name(status: Result) -> None:
+def test_every_drift_is_reported_by_name(status: Result) -> None:
     assert status.code in (5, 6), status.errors
     plan = plan_of(status)
     assert {(host, words) for host, _, words in DRIFT} <= {(host, word) for host in plan for word in plan[host]}
@@ -98,7 +98,7 @@ def test_verify_proves_again_what_passed_before(lab: Lab) -> None:
     assert again.code == 0, again.errors
 
 
-def test_a_stopped_host_ends_with_4_and_the_api_is_asked_all_the_same(lab: Lab) -> None:
+def test_a_stopped_host_ends_with_4_and_the_api_is_queried_all_the_same(lab: Lab) -> None:
     docker("stop", "--time", "1", f"yunkube-{lab.name}-node2")
     result = lab.deploy("status")
     docker("start", f"yunkube-{lab.name}-node2")

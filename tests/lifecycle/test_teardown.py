@@ -279,7 +279,7 @@ def test_a_host_that_does_not_answer_stops_it(lab: Lab) -> None:
     assert (lab.state / "kubeconfig").exists()
 
 
-def test_what_is_left_is_told_and_fails_the_run(lab: Lab) -> None:
+def test_leftovers_are_reported_and_fail_the_run(lab: Lab) -> None:
     for host in HOSTS:
         lab.run(host, "echo x > /etc/left-over")
     lab.run("node1", "ip link add left0 type bridge")

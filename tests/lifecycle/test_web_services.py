@@ -63,7 +63,7 @@ def versions(seen: load.Load) -> list[str]:
 
 
 def answers(*wanted: str, field: str = "version", port: int = PORT) -> bool:
-    """Say whether exactly these come to answer: kube-proxy may for a while know an old pod, or not yet a new one."""
+    """Say whether exactly these answer in the end: kube-proxy may for a while list an old pod, or not yet a new one."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
@@ -161,7 +161,7 @@ def test_a_replication_controller_is_rolled_without_loss(lab: Lab, capsys: pytes
     assert answers("1")
 
 
-def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
+def test_the_causes_of_all_failed_services_are_reported_at_once(lab: Lab) -> None:
     apply(lab, WEB)
     small = {**WEB, "replicas": 1, "node_port": None}
     small = {key: value for key, value in small.items() if value is not None}
@@ -194,7 +194,7 @@ def test_why_a_service_does_not_run_is_told_of_all_at_once(lab: Lab) -> None:
     apply(lab, WEB)
 
 
-def test_a_quota_is_told(lab: Lab) -> None:
+def test_an_exhausted_quota_is_reported(lab: Lab) -> None:
     lab.kubectl("create", "namespace", "narrow")
     lab.kubectl("create", "quota", "few", "-n", "narrow", "--hard=pods=1")
     said = refused(lab, WEB, {**SMALL, "name": "web", "namespace": "narrow", "image": f"{IMAGE}:1"})

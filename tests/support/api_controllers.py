@@ -15,7 +15,7 @@ PAUSE = 0.05
 
 @contextlib.contextmanager
 def running(server: ApiServer) -> Iterator[None]:
-    """Let them act, again and again, for as long as the `with` lasts."""
+    """Run them repeatedly for as long as the `with` lasts."""
     ended = threading.Event()
     thread = threading.Thread(target=_act, args=(server, ended))
     thread.start()

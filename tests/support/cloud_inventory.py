@@ -54,7 +54,7 @@ def instance(
 
 
 def lists(cloud: FakeCloud, instances: list[Json], dry_run: str = "DryRunOperation", cluster: str = "prod") -> None:
-    """Let a cloud list these instances of a cluster, and say that to a dry run."""
+    """Make a cloud list these instances of a cluster, also to a dry run."""
 
     def describe(given: Json) -> Json:
         if given.get("DryRun") == "true":

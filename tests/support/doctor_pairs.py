@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which two faults of the doctor's table can be told side by side, by the facts that each of them changes."""
+"""Which two faults of the doctor's table can be reported side by side, by the facts that each of them changes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ SEEN_ON_HOSTS = {fault for fault in CHANGES if seen_without_the_api(fault)}
 
 
 def independent(first: str, second: str) -> bool:
-    """Say whether they are two facts, and the API is not silent about one of them."""
+    """Say whether they are two facts, and the API reports both."""
     pair = {first, second}
     return not TOUCHED[first] & TOUCHED[second] and (not pair & BLINDING or pair <= BLINDING | SEEN_ON_HOSTS)
 
 
 def side_by_side(first: str, second: str) -> bool:
-    """Say whether both are told where both are there."""
+    """Say whether both are reported if both are present."""
     hidden = second in HIDDEN.get(first, ()) or first in HIDDEN.get(second, ())
     return independent(first, second) and not hidden

@@ -58,7 +58,7 @@ def users(facts: Facts, name: str = "web-1", **more: t.Any) -> Json:
 
 
 def silent(facts: Facts, detail: str = "https://10.92.0.11:6443 does not answer: Connection refused") -> None:
-    """Let the API say nothing."""
+    """Make the API unreachable."""
     facts.cluster = ClusterFacts("master1", detail=detail)
     for host in facts.hosts:
         host.probes["api"] = "https://10.92.0.11:6443: Connection refused"
@@ -66,7 +66,7 @@ def silent(facts: Facts, detail: str = "https://10.92.0.11:6443 does not answer:
 
 
 def container(host: HostFacts, name: str, **more: t.Any) -> None:
-    """Let a container be in another state."""
+    """Set the state of a container."""
     found = next(one for one in host.containers or [] if one["name"] == name)
     found.update({"state": "exited", "attempt": 4, **more})
 

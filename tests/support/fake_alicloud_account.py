@@ -87,7 +87,7 @@ class Account:
             self.cloud.actions[name] = lambda given, name=name: self.answer(name, given)  # type: ignore[misc]
 
     def advance(self, seconds: float) -> None:
-        """Let time go by."""
+        """Advance the clock."""
         self.state["moved"] += seconds
 
     @property
@@ -142,7 +142,7 @@ class Account:
         return body
 
     def settle(self) -> None:
-        """Let go what was deleted some seconds ago, and finish what was begun; both are asynchronous."""
+        """Complete deletions and creations that were accepted some seconds ago; both are asynchronous."""
         for identity, instance in list(self.state["instances"].items()):
             if instance["gone_at"] and self.clock >= instance["gone_at"]:
                 del self.state["instances"][identity]

@@ -58,7 +58,7 @@ def hop_of(entry: Json) -> str:
 
 
 def follow(account: Account) -> None:
-    """Let the lab's router send packets as the entries say: destinations, with the private address of the instance."""
+    """Route packets on the lab's router as the entries say: destinations, with the private address of the instance."""
     account.settle()
     kept = [one for one in account.state["routes"].values() if one["Status"] != "Deleting"]
     addresses = {name: one["address"] for name, one in account.state["instances"].items()}

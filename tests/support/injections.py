@@ -25,7 +25,7 @@ KEPT = "/root/kept"
 
 @dataclass(frozen=True)
 class Injection:
-    """How a fault comes about, and how it goes when the doctor does not repair it by itself."""
+    """How a fault is injected, and how it is undone if the doctor does not repair it."""
 
     fault: str
     break_it: Act
@@ -65,14 +65,14 @@ def put_back(host: str, path: str, then: str = "true") -> Act:
 
 
 def new_flannel_pod(lab: Lab) -> None:
-    """Let flanneld of the node start again, and forget what it left."""
+    """Restart the node's flanneld, and remove what it left."""
     lab.run("node1", "rm -f /run/flannel/subnet.env")
     chosen = ("-n", "kube-flannel", "--field-selector", "spec.nodeName=node1", "--wait=false")
     lab.kubectl("delete", "pod", "-l", "app=flannel", *chosen)
 
 
 def signed(host: str, path: str, days: float, names: tuple[str, ...] | None = None) -> Act:
-    """Let a certificate be signed again, to end so many days from now (or before), and maybe for other names."""
+    """Sign a certificate again, to expire so many days from now (or before), and maybe for other names."""
 
     def act(lab: Lab) -> None:
         ca = x509.load_pem_x509_certificate(lab.run("master1", f"cat {PKI}/ca.crt").encode())
@@ -97,7 +97,7 @@ def signed(host: str, path: str, days: float, names: tuple[str, ...] | None = No
 
 
 def another_authority(lab: Lab) -> None:
-    """Let the node hold another cluster's CA."""
+    """Put another cluster's CA on the node."""
     lab.run(
         "node1",
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null "
@@ -163,12 +163,12 @@ def same_node(lab: Lab) -> None:
 
 
 def small_disk(options: str, fill: str) -> Act:
-    """Let a part of the node's files lie on a small file system that is full."""
+    """Mount a small, full file system over a part of the node's files."""
     return on("node1", f"mount -t tmpfs -o {options} full /var/log && {{ {fill}; }} >/dev/null 2>&1; true")
 
 
 def unreachable(lab: Lab) -> None:
-    """Let nobody in by SSH."""
+    """Block all logins by SSH."""
     lab.run("node1", "systemctl stop ssh; pkill -f '^sshd: root' || true")
 
 

@@ -38,7 +38,7 @@ POD = {"containers": [{"name": "main", "image": "none"}], "terminationGracePerio
 
 
 def programs(*names: str) -> dict[str, Path]:
-    """Return where programs of the bundle are; they are built where nobody did, or waited for where somebody does."""
+    """Return the paths of programs of the bundle; missing ones are built, or awaited if another process builds them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yunkube"
     builder = Builder(yaml.safe_load(LOCK.read_text()), ROOT, cache)
     parts = {program: part["name"] for part in builder.lock["components"] for program in part["programs"]}

@@ -285,7 +285,7 @@ def descendants(pid: int) -> list[int]:
 
 
 class BundleServer(http.server.ThreadingHTTPServer):
-    """Serves the bundle on the hosts' network, and misbehaves as it is told."""
+    """Serves the bundle on the hosts' network, and misbehaves on request."""
 
     daemon_threads = True
 
@@ -306,7 +306,7 @@ class BundleServer(http.server.ThreadingHTTPServer):
         return f"http://{self.server_address[0]!s}:{self.server_port}"
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Answer nobody any more once it is gone."""
+        """Answer no request any more once it is gone."""
         del request, client_address
         return not self.gone.is_set()
 
@@ -333,7 +333,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(block)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class ManyHosts:
         return dict(line.split(":", 1) for line in said.splitlines())
 
     def fail(self, name: str) -> None:
-        """Let kubeadm fail on one of them."""
+        """Make kubeadm fail on one of them."""
         self.lab.run(self.host, f"touch {PLACE}/fails/{name}")
 
 

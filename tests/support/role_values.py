@@ -23,7 +23,7 @@ def variables_of(role: str) -> dict[str, Any]:
 
 @functools.cache
 def load_lookups() -> None:
-    """Let templates use Ansible's lookups; a second time in one process it would warn."""
+    """Enable Ansible's lookups in templates; a second time in one process it would warn."""
     init_plugin_loader()
 
 

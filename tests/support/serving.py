@@ -17,7 +17,7 @@ SomeServer = TypeVar("SomeServer", bound=socketserver.BaseServer)
 
 @contextlib.contextmanager
 def running(server: SomeServer) -> Iterator[SomeServer]:
-    """Let a server answer, and close it in the end."""
+    """Run a server, and close it in the end."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

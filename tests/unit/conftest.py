@@ -22,7 +22,7 @@ from kube_api_server import ApiServer
 
 @pytest.fixture(autouse=True)
 def _state_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what modules note of a host stay in the test's own folder."""
+    """Keep modules' notes about a host in the test's own folder."""
     monkeypatch.setattr("ansible.module_utils.yunkube.host.state.FOLDER", tmp_path / "yunkube-state")
     monkeypatch.setattr("ansible.module_utils.yunkube.host.run_lock.FOLDER", tmp_path / "run-yunkube")
 
@@ -51,7 +51,7 @@ def server(_api_server: ApiServer) -> t.Iterator[ApiServer]:
 
 @pytest.fixture(scope="session")
 def _old_objects() -> None:
-    """Let collections of garbage pass over all modules and tests: looking through those takes longer than a test."""
+    """Exempt all modules and tests from garbage collection: traversing those takes longer than a test."""
     importlib.import_module("footmark")  # else not imported before the first call
     gc.collect()
     gc.freeze()

@@ -104,7 +104,7 @@ def test_it_plans_makes_and_removes(
     ("state", "cluster_id"),
     [("listed", ""), ("absent", ""), ("present", "fedcba9876543210")],
 )
-def test_a_machine_without_the_clusters_id_takes_its_hosts_for_no_empty_account(
+def test_a_machine_without_the_clusters_id_does_not_mistake_its_hosts_for_an_empty_account(
     quick: Account,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,7 +184,7 @@ def test_a_host_that_does_not_answer_over_ssh_is_named(
     assert quick.left() == {}
 
 
-def test_an_ssh_server_is_told_from_another() -> None:
+def test_an_ssh_server_is_distinguished_from_another() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 

@@ -275,7 +275,7 @@ def test_what_was_done_before_an_error_is_said(account: Account, module: Module)
     assert len(module(nodes(3))["changes"]) == 1
 
 
-def test_a_route_that_is_accepted_and_never_comes_is_told(
+def test_a_route_that_is_accepted_and_never_appears_is_reported(
     account: Account, module: Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "PATIENCE", 2)

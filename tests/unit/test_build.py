@@ -163,7 +163,7 @@ def test_a_go_program_is_built_the_same_twice(tmp_path: Path, monkeypatch: pytes
     assert digests(first, component) == digests(second, component)
 
 
-def test_a_failed_tool_is_told_with_its_last_words_and_its_log(tmp_path: Path) -> None:
+def test_a_failed_tool_is_reported_with_its_last_lines_and_its_log(tmp_path: Path) -> None:
     broken = {"name": "broken", "version": "1", "language": "c", "directory": "src", "programs": {"broken": "broken.c"}}
     (tmp_path / "src").mkdir()
     (tmp_path / "src/broken.c").write_text("int main(void) { return missing; }\n")
@@ -171,7 +171,7 @@ def test_a_failed_tool_is_told_with_its_last_words_and_its_log(tmp_path: Path) -
         Builder(LOCK, tmp_path, tmp_path / "cache").component(broken | {"sum": ""})
 
 
-def test_progress_is_told_while_something_is_built_and_not_after(tmp_path: Path) -> None:
+def test_progress_is_reported_while_something_is_built_and_not_after(tmp_path: Path) -> None:
     file = tmp_path / "progress.json"
     progress = Progress(file, 2)
     seen: list[Lock] = []

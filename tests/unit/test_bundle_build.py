@@ -86,7 +86,7 @@ def test_a_lock_leads_to_its_bundle_and_other_packages_to_another(bundle: Path, 
     assert link.name == sha256_text(lock.read_text() + pins.read_text())[:16]
 
 
-def test_packages_other_than_pinned_are_told_of() -> None:
+def test_packages_other_than_pinned_are_reported() -> None:
     old, new = (Package("nginx", version, "amd64", "0" * 64) for version in ("1.22-1", "1.22-2"))
     assert in_words([]) == []
     (line,) = in_words({(old, new), (old._replace(name="perl"), None)})

@@ -38,7 +38,7 @@ CONTENT = b"\x7fELF program" * 1000
 
 
 class Web(http.server.ThreadingHTTPServer):
-    """A bundle server that can be told to misbehave."""
+    """A bundle server that misbehaves on request."""
 
     def __init__(self) -> None:
         """Serve CONTENT by its digest."""
@@ -76,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[: self.server.cut_after])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        """Say nothing."""
+        """Log nothing."""
 
 
 def digest(content: bytes) -> str:
@@ -131,7 +131,7 @@ def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
     assert remembered.of(path) == digest(CONTENT[::-1])
 
 
-def test_a_damaged_memory_is_no_memory(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "known").write_text("{half")
     assert Digests(tmp_path / "known").known == {}
 
@@ -267,7 +267,7 @@ def test_an_install_fetches_only_what_is_missing(web: Web, tmp_path: Path, state
     assert compare(files, digests, check_mode=False) == ([], [])
 
 
-def test_a_full_disk_is_told_before_anything_is_fetched(web: Web, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_anything_is_fetched(web: Web, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="make room, then run again"):
         install([program(tmp_path / "kubelet", size=1 << 60)], Source(web.url, 0), [])
     assert web.asked == []
@@ -354,7 +354,7 @@ with open(sys.argv[1], "w") as lock:
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[t.Callable[[float], subprocess.Popen[str]]]:
-    """Let another process hold a lock for so many seconds, under the name of what usually does."""
+    """Hold a lock in another process for so many seconds, under the name of what usually does."""
     started: list[subprocess.Popen[str]] = []
     path = tmp_path / "unattended-upgrade"
     path.write_text(HOLD)

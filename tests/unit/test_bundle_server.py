@@ -149,7 +149,7 @@ def test_no_more_threads_run_than_allowed(cache: Path, monkeypatch: pytest.Monke
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -163,7 +163,7 @@ def serve(cache: Path, port: int, run: int, address: str = "127.0.0.1") -> str:
 
 
 def answers(port: int) -> bool:
-    """Say whether anybody listens."""
+    """Say whether a program listens."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

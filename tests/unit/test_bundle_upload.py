@@ -114,7 +114,9 @@ def test_a_plan_says_how_much_and_writes_nothing(cloud: FakeOss, upload: t.Calla
     assert [line.split()[0] for line in told["diff"]["after"].splitlines()] != []
 
 
-def test_a_plan_without_a_bundle_asks_nobody(cloud: FakeOss, upload: t.Callable[..., Json], manifest: Path) -> None:
+def test_a_plan_without_a_bundle_sends_no_request(
+    cloud: FakeOss, upload: t.Callable[..., Json], manifest: Path
+) -> None:
     manifest.unlink()
     told = upload(_ansible_check_mode=True)
     assert told["changes"] == ["upload the bundle to oss://shop-bundles once it is built"]
@@ -180,7 +182,7 @@ def test_a_run_that_was_killed_while_it_uploaded_leaves_no_half_of_an_object(
 
 
 def deny(action: str, cloud: FakeOss) -> None:
-    """Let RAM refuse an action."""
+    """Make RAM refuse an action."""
     cloud.denied.add(action)
 
 

@@ -99,7 +99,7 @@ def test_a_parameter_that_an_action_does_not_have_is_an_error(cloud: FakeCloud, 
     ],
     ids=lambda refusal: refusal.code,
 )
-def test_what_passes_by_itself_is_tried_again_with_the_same_token(
+def test_transient_errors_are_retried_with_the_same_token(
     cloud: FakeCloud, client: Client, refusal: RefusedError
 ) -> None:
     cloud.actions["CreateVpc"] = lambda _: {"VpcId": "vpc-1"}
@@ -142,14 +142,14 @@ def test_what_is_refused_for_good_says_what_to_do(
     assert failed.value.denied == (refusal.code == "Forbidden.RAM")
 
 
-def test_it_is_given_up_after_a_while(cloud: FakeCloud, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_are_limited(cloud: FakeCloud, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ansible.module_utils.yunkube.cloud.client.PATIENCE", 0.4)
     cloud.refusals = [RefusedError(400, "TaskConflict") for _ in range(50)]
     with pytest.raises(CloudError, match="CreateVpc: TaskConflict"):
         client.call("vpc", "CreateVpc")
 
 
-def test_wrong_credentials_are_told_apart(cloud: FakeCloud) -> None:
+def test_wrong_credentials_are_distinguished(cloud: FakeCloud) -> None:
     with pytest.raises(CloudError, match="the secret does not belong to the access key") as wrong:
         make(cloud, secret="wrong").call("ecs", "DescribeRegions")
     assert "server string" not in str(wrong.value)

@@ -62,7 +62,7 @@ class Metadata(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_role_that_the_instance_does_not_have_is_named(metadata: str, role: st
         find({"ALIBABA_CLOUD_ECS_METADATA": role}, metadata)
 
 
-def test_a_machine_that_is_no_instance_is_told_so() -> None:
+def test_a_machine_that_is_not_an_instance_is_reported_as_such() -> None:
     with pytest.raises(CredentialsError, match="the metadata service does not answer: is this an ECS instance"):
         find({"ALIBABA_CLOUD_ECS_METADATA": "nodes"}, "http://127.0.0.1:9")
 

@@ -50,7 +50,7 @@ def test_hosts_are_made_and_a_second_run_changes_nothing(account: Account) -> No
 
 
 def grow(account: Account, name: str, until: int) -> None:
-    """Have more hosts like one that is there, up to this number, each with an address like its own."""
+    """Add hosts like one that is there, up to this number, each with an address like its own."""
     like = next(one for one in account.state["instances"].values() if one["InstanceName"] == f"prod-{name}-1")
     eip = next((one for one in account.state["eips"].values() if one["InstanceId"] == like["InstanceId"]), None)
     for number in range(2, until + 1):
@@ -118,7 +118,7 @@ def test_a_check_makes_nothing_and_says_what_it_would_cost(account: Account) -> 
     assert up(account, replace(THREE, eip="masters"), dry_run=True).changes == []
 
 
-def test_a_price_that_is_not_told_stops_nothing(account: Account) -> None:
+def test_an_unknown_price_stops_nothing(account: Account) -> None:
     account.prices = {}
     outcome = up(account)
     assert len(outcome.hosts) == 3
@@ -271,7 +271,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     assert account.left() == {}
 
 
-def test_all_faults_are_told_at_once(account: Account) -> None:
+def test_all_faults_are_reported_at_once(account: Account) -> None:
     with pytest.raises(RefusedError) as refused:
         up(
             account,
@@ -349,7 +349,7 @@ def test_hosts_reach_each_other_on_the_port_of_flannels_backend(
         assert udp - {"30000/32767"} == open_ports
 
 
-def test_a_removal_that_is_accepted_and_does_not_happen_is_told(
+def test_a_removal_that_is_accepted_and_does_not_happen_is_reported(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     up(account, replace(THREE, eip="masters"))
@@ -373,7 +373,7 @@ def test_spot_and_auto_release_are_as_declared(account: Account) -> None:
         assert given["AutoReleaseTime"].endswith(":00Z")
 
 
-def test_a_host_of_another_name_is_told_and_never_surplus(account: Account) -> None:
+def test_a_host_of_another_name_is_reported_and_never_surplus(account: Account) -> None:
     up(account)
     like = next(iter(account.state["instances"].values()))
     account.state["instances"]["i-bastion"] = {**like, "InstanceId": "i-bastion", "InstanceName": "prod-bastion"}

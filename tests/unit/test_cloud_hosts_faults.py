@@ -32,7 +32,7 @@ def is_whole(account: Account) -> bool:
     )
 
 
-def test_what_passes_by_itself_is_waited_for(account: Account) -> None:
+def test_transient_errors_are_retried(account: Account) -> None:
     for action in ("CreateVpc", "CreateVSwitch", "AuthorizeSecurityGroup", "RunInstances", "DescribeInstances"):
         account.failing[action] = [RefusedError(400, "Throttling.User"), RefusedError(500, "InternalError")]
     account.failing["DescribeSecurityGroups"] = [RefusedError(503, "ServiceUnavailable")]

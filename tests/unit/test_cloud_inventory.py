@@ -236,7 +236,7 @@ def test_two_hosts_of_one_name_are_an_error(cloud: FakeCloud) -> None:
         found(cloud)
 
 
-def test_what_is_no_host_is_said(cloud: FakeCloud) -> None:
+def test_an_instance_that_is_not_a_host_is_reported(cloud: FakeCloud) -> None:
     starting = instance("prod-node-1")
     starting["VpcAttributes"]["PrivateIpAddress"]["IpAddress"] = []
     lists(cloud, [starting, instance("prod-bastion", None, 7)])

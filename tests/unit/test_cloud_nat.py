@@ -29,7 +29,7 @@ def counts(account: Account) -> dict[str, int]:
 
 
 def theirs(account: Account, *, source: str = "") -> tuple[str, str]:
-    """Have a VPC of somebody else with a NAT gateway, and an SNAT entry for a network or else for its vSwitch."""
+    """Create a VPC of another owner with a NAT gateway, and an SNAT entry for a network or else for its vSwitch."""
     up(account, replace(THREE, owner=BASE, zones=("cn-hangzhou-k",), nat=True))
     (vpc,), (entry,) = account.left()["vpcs"], account.state["snats"].values()
     if source:
@@ -115,7 +115,7 @@ def test_every_host_with_an_address_of_its_own_needs_no_gateway(account: Account
 
 
 @pytest.mark.parametrize("source", ["10.20.0.0/16", "0.0.0.0/0"])
-def test_a_gateway_of_somebody_else_that_serves_our_hosts_is_used_and_left(account: Account, source: str) -> None:
+def test_a_gateway_of_another_owner_that_serves_our_hosts_is_used_and_left(account: Account, source: str) -> None:
     vpc, gateway = theirs(account, source=source)
     inside = replace(WITH_NAT, vpc_id=vpc)
     outcome = up(account, inside)
@@ -127,7 +127,7 @@ def test_a_gateway_of_somebody_else_that_serves_our_hosts_is_used_and_left(accou
     assert up(account, replace(THREE, vpc_id=vpc, remove_surplus=True)).warnings == []
 
 
-def test_a_gateway_of_somebody_else_that_serves_others_is_refused_and_untouched(account: Account) -> None:
+def test_a_gateway_of_another_owner_that_serves_others_is_refused_and_untouched(account: Account) -> None:
     vpc, gateway = theirs(account)
     before = account.left()
     with pytest.raises(RefusedError) as refused:
@@ -152,7 +152,7 @@ def test_a_gateway_of_ours_in_a_network_that_is_there_goes_and_the_network_stays
     assert account.left() == before
 
 
-def test_entries_of_somebody_else_keep_our_gateway_and_are_named(account: Account) -> None:
+def test_entries_of_another_owner_keep_our_gateway_and_are_named(account: Account) -> None:
     up(account, WITH_NAT)
     (gateway,) = account.state["nats"].values()
     entry = next(iter(account.state["snats"].values()))
@@ -196,7 +196,7 @@ def test_an_answer_that_is_lost_makes_nothing_twice(account: Account, action: st
     assert account.left() == {}
 
 
-def test_what_passes_by_itself_is_waited_for(account: Account) -> None:
+def test_transient_errors_are_retried(account: Account) -> None:
     for action in ("CreateNatGateway", "CreateSnatEntry", "DeleteSnatEntry", "DeleteNatGateway"):
         account.failing[action] = [Refusal(400, "Throttling.User"), Refusal(400, "IncorrectStatus.NatGateway")]
     up(account, WITH_NAT)

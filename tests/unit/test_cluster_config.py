@@ -423,9 +423,7 @@ DIGEST = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
         ),
     ],
 )
-def test_a_dashboard_has_a_port_and_an_image_that_nobody_can_move(
-    values: dict[str, Any], complaints: list[str]
-) -> None:
+def test_a_dashboard_has_a_port_and_an_image_pinned_by_digest(values: dict[str, Any], complaints: list[str]) -> None:
     found = [message for _, message, remedy in findings(cluster(**values)) if remedy]
     assert len(found) == len(complaints), found
     assert all(text in message for text, message in zip(complaints, found, strict=True))

@@ -41,7 +41,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> ApiServer:
     return server
 
 
-def test_a_well_cluster_is_told_with_its_facts(cluster: ApiServer, tmp_path: Path) -> None:
+def test_a_healthy_cluster_is_reported_with_its_facts(cluster: ApiServer, tmp_path: Path) -> None:
     cluster.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
     status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert kube_status.is_healthy(status)
@@ -70,7 +70,7 @@ def test_what_is_missing_or_does_not_run_is_named(cluster: ApiServer, tmp_path: 
     assert "pod   default/web not ready: Pending" in lines
 
 
-def test_a_certificate_that_ends_soon_is_told(cluster: ApiServer, tmp_path: Path) -> None:
+def test_a_certificate_that_expires_soon_is_reported(cluster: ApiServer, tmp_path: Path) -> None:
     cluster.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
     end = kube_status.certificates(tmp_path, NOW)[0]["days"]
     status = kube_status.read_status(tmp_path, WANTED, NOW + dt.timedelta(days=end - 10))
@@ -78,7 +78,7 @@ def test_a_certificate_that_ends_soon_is_told(cluster: ApiServer, tmp_path: Path
     assert "cert  /etc/kubernetes/admin.conf expires in 10 days" in kube_status.as_lines(status)
 
 
-def test_a_silent_api_is_told_with_what_the_host_knows(
+def test_an_unreachable_api_is_reported_with_what_the_host_knows(
     cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = tmp_path / "etc/kubernetes/admin.conf"

@@ -27,7 +27,7 @@ def host(tmp_path: Path, server: ApiServer) -> Path:
     return tmp_path
 
 
-def test_a_host_tells_the_texts(host: Path) -> None:
+def test_a_host_returns_the_texts(host: Path) -> None:
     values = values_of(host)
     assert (values["state"], values["cluster"], values["proxy"]) == ("found", CLUSTER, "")
     assert (values["kubelet"], values["kubelet_file"], values["kubelet_declared"]) == ("maxPods: 110\n",) * 2 + ("",)
@@ -46,7 +46,7 @@ def test_a_host_that_is_asked_to_lists_the_nodes(host: Path, server: ApiServer) 
     assert values_of(host, nodes=True)["nodes"] == ["master1", "node1"]
 
 
-def test_a_host_tells_what_is_marked_on_its_node(host: Path, server: ApiServer) -> None:
+def test_a_host_returns_the_marks_of_its_node(host: Path, server: ApiServer) -> None:
     assert values_of(host, node="node1")["node"] == {}
     server.put("/api/v1/nodes/node1", metadata={"labels": {"a": "b"}}, status={"images": []})
     assert values_of(host, node="node1")["node"] == {

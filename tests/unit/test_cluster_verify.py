@@ -37,7 +37,7 @@ def asked(pods: list[Pod], here: str = "master1") -> list[Question]:
     return kube_probe.questions(pods, "ns", "cluster.local", "10.96.0.9", 30080, here)
 
 
-def test_every_node_is_asked_everything() -> None:
+def test_every_node_runs_every_probe() -> None:
     made: dict[str, list[str]] = {}
     for question in asked(PODS):
         made.setdefault(question.check, []).append(question.target)
@@ -51,13 +51,13 @@ def test_every_node_is_asked_everything() -> None:
     }
 
 
-def test_a_single_node_is_asked_what_can_be_asked() -> None:
+def test_a_single_node_runs_the_probes_that_apply() -> None:
     checks = [question.check for question in asked(PODS[:1])]
     assert "pod to pod" not in checks
     assert "NodePort from a host" in checks
 
 
-def test_in_a_large_cluster_each_pod_asks_the_next() -> None:
+def test_in_a_large_cluster_each_pod_probes_the_next() -> None:
     pods = [Pod(f"n{number}", f"10.244.{number}.2", f"10.0.0.{number}") for number in range(20)]
     assert sum(question.check == "pod to pod" for question in asked(pods)) == 20
 
@@ -87,7 +87,7 @@ def test_the_probes_and_their_namespace_go_away_also_after_a_failure(server: Api
 
 
 def test_a_probe_that_does_not_start_says_why(server: ApiServer, api: KubeApi) -> None:
-    waiting = {"waiting": {"reason": "ErrImagePull", "message": "no way out"}}
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": "no route to host"}}
     container = {"name": "probe", "image": "probe:1", "imageID": "", "ready": False, "restartCount": 0}
     ready = {"podIP": "10.244.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
     states: Json = {"master1": ready, "node1": {"containerStatuses": [{**container, "state": waiting}]}}
@@ -98,7 +98,7 @@ def test_a_probe_that_does_not_start_says_why(server: ApiServer, api: KubeApi) -
         pods, rows = kube_probe.wait_for_pods(api, namespace, addresses, 0.2)
     assert pods == PODS[:1]
     assert [(row.target, row.ok) for row in rows] == [("master1", True), ("node1", False)]
-    assert rows[1].detail == "container probe is waiting: ErrImagePull: no way out"
+    assert rows[1].detail == "container probe is waiting: ErrImagePull: no route to host"
 
 
 class _Probe(BaseHTTPRequestHandler):
@@ -118,7 +118,7 @@ class _Probe(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def test_a_question_is_repeated_until_it_is_answered_well_or_the_time_is_over() -> None:
+def test_a_probe_is_repeated_until_it_succeeds_or_times_out() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Probe)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
@@ -130,7 +130,7 @@ def test_a_question_is_repeated_until_it_is_answered_well_or_the_time_is_over() 
     assert "does not answer this host" in kube_probe.fetch(f"{url}/")
 
 
-def test_the_table_sums_up_what_went_well_and_tells_what_did_not() -> None:
+def test_the_table_sums_up_what_passed_and_lists_what_failed() -> None:
     rows = [
         Row("node", "master1", ok=True, seconds=1.0),
         Row("node", "node1", ok=True, seconds=2.0),

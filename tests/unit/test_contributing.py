@@ -71,7 +71,7 @@ def test_hooks_before_a_commit_are_all_the_linters_of_the_suite() -> None:
         assert any(wanted in hook.replace(".venv/bin/", "").removeprefix("env ") for hook in hooks), wanted
 
 
-def test_files_are_as_the_editor_is_told_to_write_them() -> None:
+def test_files_follow_the_editorconfig() -> None:
     rules = (ROOT / ".editorconfig").read_text()
     assert {"[{Makefile,*.go,go.mod,*.c}]", "end_of_line = lf", "trim_trailing_whitespace = true"} <= set(
         rules.split("\n")

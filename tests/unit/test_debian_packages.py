@@ -35,7 +35,7 @@ TRUST = Archive.trust  # as it is without the archive of these tests
 
 
 class Repository:
-    """An archive in a folder, which nobody signs."""
+    """An unsigned archive in a folder."""
 
     def __init__(self, root: Path) -> None:
         """Begin with nothing."""
@@ -129,7 +129,7 @@ def test_a_pinned_set_that_is_in_the_store_needs_no_archive(
     assert builder(tmp_path, pinned).package_set(WANTED) == folder
 
 
-def test_what_left_the_archive_is_replaced_and_told_of(repository: Repository, tmp_path: Path) -> None:
+def test_what_left_the_archive_is_replaced_and_reported(repository: Repository, tmp_path: Path) -> None:
     (old, back) = repository.publish(("front", "1", "back"), ("back", "1", ""))
     (new, _) = repository.publish(("front", "2", "back"), ("back", "1", ""))
     one = builder(tmp_path, [old, back])
@@ -162,7 +162,7 @@ def test_a_file_that_is_not_what_the_index_says_is_refused(
     assert [path.name for path in (tmp_path / "cache").glob("store/packages-test*")] == []
 
 
-def test_an_archive_that_nobody_signed_is_refused_whatever_the_machine_allows(
+def test_an_unsigned_archive_is_refused_whatever_the_machine_allows(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.publish(("front", "1", ""))
@@ -197,7 +197,7 @@ def test_pins_are_read_as_they_were_written(tmp_path: Path) -> None:
         read_pins(pins)
 
 
-def test_a_refresh_tells_what_is_new() -> None:
+def test_a_refresh_reports_what_is_new() -> None:
     old = {"set": [Package("a", "1", "amd64", ""), Package("b", "1", "amd64", "")]}
     new = {"set": [Package("a", "2", "amd64", ""), Package("c", "1", "amd64", "")]}
     assert differences(old, new) == ["set: a 1 -> 2", "set: b 1 -> none", "set: c none -> 1"]

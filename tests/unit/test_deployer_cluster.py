@@ -187,7 +187,7 @@ def test_the_next_step_keeps_the_inventory() -> None:
     assert command("web apply", "my inventory") == "./scripts/deploy.py web apply -i 'my inventory'"
 
 
-def test_a_second_run_on_the_cluster_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_run_on_the_cluster_names_the_holder_of_the_lock(tmp_path: Path) -> None:
     with (
         state_lock.held(tmp_path, "up"),
         pytest.raises(state_lock.HeldError, match=rf"`up` \(pid {os.getpid()}\) .* since 20"),

@@ -42,7 +42,7 @@ def test_options_of_a_repair_need_one(words: list[str], capsys: pytest.CaptureFi
     assert "requires --fix" in capsys.readouterr().err
 
 
-def test_a_fault_that_nobody_knows_is_refused_with_a_suggestion() -> None:
+def test_an_unknown_fault_is_refused_with_a_suggestion() -> None:
     with pytest.raises(DeployError, match="unknown fault: subnet-env-mising") as caught:
         parse(["doctor", "--fix", "--only", "subnet-env-mising"])
     assert "subnet-env-missing" in caught.value.hint
@@ -88,7 +88,7 @@ def test_a_healthy_cluster_is_a_line(capsys: pytest.CaptureFixture[str]) -> None
     assert "No cluster faults found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
 
 
-def test_repairs_are_told_as_done_or_as_what_would_be(capsys: pytest.CaptureFixture[str]) -> None:
+def test_repairs_are_reported_as_done_or_as_planned(capsys: pytest.CaptureFixture[str]) -> None:
     doctor = {"findings": [], "reached": 2, "healthy": False, "repaired": ["swap-on node1"]}
     assert "\nrepaired  swap-on node1\n" in printed(capsys, doctor)
     assert "\nwould repair  swap-on node1\n" in printed(capsys, doctor, dry_run=True)

@@ -28,7 +28,7 @@ from deployer.inventory import Source
         ("write /var/lib/registry: no space left on device", "no space left"),
     ],
 )
-def test_answers_are_told_apart(said: str, words: str) -> None:
+def test_answers_are_distinguished(said: str, words: str) -> None:
     error = explain(
         "push", f"WARNING: something\nError response from daemon: {said}", "shop:1", "r:5000", "inventory/mine"
     )

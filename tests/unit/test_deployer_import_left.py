@@ -127,7 +127,7 @@ def test_a_part_that_cannot_be_read_is_named(
         ),
     ],
 )
-def test_why_there_is_no_master_is_said(
+def test_the_reason_for_no_master_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, message: str
 ) -> None:
     (tmp_path / "theirs").mkdir()

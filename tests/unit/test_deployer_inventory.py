@@ -196,7 +196,7 @@ def test_a_state_directory_that_means_another_place_is_refused(
         find_cluster(str(folder), {"cluster_state_dir": state})
 
 
-def test_a_state_directory_beside_a_single_file_is_well_but_not_among_its_variables(tmp_path: Path) -> None:
+def test_a_state_directory_may_lie_beside_a_single_file_but_not_among_its_variables(tmp_path: Path) -> None:
     folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})
     file = str(folder / "hosts.yml")
     assert find_cluster(file, {"cluster_state_dir": str(folder / "state")}).state_dir == folder / "state"
@@ -224,7 +224,7 @@ ENCRYPTED = f"!vault |\n  {VAULT.splitlines()[0]}\n  6162\n"
         ),
     ],
 )
-def test_values_that_cannot_be_told_are_named(tmp_path: Path, settings: str, words: str) -> None:
+def test_values_that_cannot_be_determined_are_named(tmp_path: Path, settings: str, words: str) -> None:
     folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": settings})
     with pytest.raises(DeployError, match=words) as error:
         find_cluster(str(folder), {})

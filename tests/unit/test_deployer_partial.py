@@ -46,7 +46,7 @@ def test_a_delegate_that_is_unreachable_is_named_once_and_not_the_hosts_that_ask
     assert row.split()[-2:] == ["1", "unreachable"]
 
 
-def test_a_host_that_never_was_asked_is_named_too(deploy: Deploy) -> None:
+def test_a_host_that_no_task_reached_is_named_too(deploy: Deploy) -> None:
     result = deploy("partial", "up", "-e", "x_case=serial")
     assert "The others: a failed, c not tried (One at a time)." in result.stderr
 
@@ -62,7 +62,7 @@ def test_a_stage_that_one_host_does_for_all_was_missed_by_none() -> None:
     assert fates([once], {}, {}) == {}
 
 
-def test_who_was_not_asked_in_a_stage_after_the_failure_has_missed_it() -> None:
+def test_hosts_that_a_stage_after_the_failure_did_not_reach_are_not_tried() -> None:
     before = Stage("Prepare", ("a", "b"), answered={"a", "b"}, failed={"a"})
     after = Stage("Nodes", ("a", "b"))
     assert fates([before, after], {}, {}) == {"a": "failed", "b": "not tried (Nodes)"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fold over events that a real run left: what is shown, counted, and held against whom."""
+"""The fold over the recorded events of a real run: what is shown and counted, and which host a failure belongs to."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_rescued_failure_is_shown_when_it_happens_and_not_held_against_the_run
     ]
 
 
-def test_a_failed_loop_tells_what_the_failed_item_said(events: list[dict[str, Any]]) -> None:
+def test_a_failed_loop_reports_the_error_of_the_failed_item(events: list[dict[str, Any]]) -> None:
     progress, _ = fold(events)
     loop = progress.failures[1]
     assert loop.message.startswith("exit code 2: ls: cannot access '/nonexistent'")
@@ -75,7 +75,7 @@ def test_stages_are_timed_and_counted(events: list[dict[str, Any]]) -> None:
     assert [item for item in happenings if isinstance(item, StageEnded)] == progress.stages
 
 
-def test_a_task_is_told_once_with_all_its_hosts(events: list[dict[str, Any]]) -> None:
+def test_a_task_is_reported_once_with_all_its_hosts(events: list[dict[str, Any]]) -> None:
     _, happenings = fold(events)
     ended = {item.name: item.hosts for item in happenings if isinstance(item, TaskEnded)}
     assert ended["Change something"] == {"far": "unreachable", "a": "changed", "c": "changed"}
@@ -178,7 +178,7 @@ def test_an_early_end_outweighs_what_ansible_says(reason: Any, status: str, code
     assert exit_code(status, reason, Progress(), PLAYS["up"]) == code
 
 
-def test_only_plan_tells_by_its_exit_code_that_there_are_changes() -> None:
+def test_only_plan_has_an_exit_code_for_changes() -> None:
     stats = {"processed": {"a": 1}, "changed": {"a": 2}, "ok": {"a": 3}}
     progress, _ = fold([{"event": "playbook_on_stats", "event_data": stats}])
     assert exit_code("successful", "", progress, PLAYS["plan"]) == Exit.CHANGES

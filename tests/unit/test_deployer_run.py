@@ -25,7 +25,7 @@ def the_log(tmp_path: Path) -> str:
     return log.read_text()
 
 
-def test_plan_tells_of_changes_and_makes_none_and_up_makes_them_once(deploy: Deploy, tmp_path: Path) -> None:
+def test_plan_reports_changes_and_makes_none_and_up_makes_them_once(deploy: Deploy, tmp_path: Path) -> None:
     file = tmp_path / "written"
     plan = deploy("works", "plan", "-e", f"x_file={file}")
     assert plan.returncode == 5
@@ -93,7 +93,7 @@ def test_a_failed_task_ends_with_3_and_its_secret_is_nowhere(deploy: Deploy, tmp
     assert "0123456789abcdef" not in everything
 
 
-def test_an_unreachable_host_ends_with_4_and_the_others_are_told_about(deploy: Deploy) -> None:
+def test_an_unreachable_host_ends_with_4_and_the_others_are_reported(deploy: Deploy) -> None:
     result = deploy("far", "up", "-e", "ansible_ssh_retries=3")  # as the hosts of a person have it
     assert result.returncode == 4
     assert "far is unreachable" in result.stderr
@@ -192,7 +192,7 @@ def test_a_run_that_fails_gives_its_claim_back(deploy: Deploy, released: Path, t
     assert "released" not in the_log(tmp_path) + result.stdout + result.stderr
 
 
-def test_a_run_that_goes_well_or_reaches_nobody_gives_nothing_back(deploy: Deploy, released: Path) -> None:
+def test_a_run_that_succeeds_or_reaches_no_host_releases_nothing(deploy: Deploy, released: Path) -> None:
     assert deploy("works", "up", "-e", f"x_file={released.with_name('written')}").returncode == 0
     assert deploy("works", "up", "--limit", "nodeone").returncode == 2
     assert deploy("does_not_parse", "up").returncode == 2
@@ -270,7 +270,7 @@ module.exit_json(changed=True, changes=["remove Deployment default/shop as " + m
 
 @pytest.fixture
 def remover(checkout: Path) -> Path:
-    """A playbook whose module would remove something, and asks first when it is told to."""
+    """A playbook whose module would remove something, and asks first if its option says so."""
     (checkout / "library" / "web_services.py").write_text(REMOVER)
     (checkout / "playbooks" / "web_services.yml").write_text(
         "- name: Web services\n  hosts: a\n  gather_facts: false\n  tasks:\n    - name: Deploy\n      web_services:\n"

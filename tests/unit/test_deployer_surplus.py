@@ -27,7 +27,7 @@ class Runs:
     """What was run in place of playbooks, with what the API says of nodes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *nodes: str, code: Exit = Exit.OK) -> None:
-        """Let the API name these nodes."""
+        """Set the nodes that the API lists."""
         self.requests: list[Request] = []
         self.code = code
         found = [{"metadata": {"name": name}} for name in nodes]
@@ -87,7 +87,7 @@ def test_hosts_that_never_joined_are_released_at_once(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("nodes", "message"), [((), "its API does not answer"), (HOSTS, "release their instances")])
-def test_what_cannot_be_asked_changes_nothing(
+def test_a_failed_query_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: tuple[str, ...], message: str
 ) -> None:
     runs = Runs(monkeypatch, *nodes)
@@ -114,7 +114,7 @@ def test_at_a_terminal_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(runs.requests) == answer
 
 
-def test_a_plan_tells_what_would_go_and_asks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_reports_what_would_be_removed_and_asks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch)
     request, code = surplus.without_surplus(asked("cloud plan"), cluster_of(tmp_path, alicloud_hosts_nodes=1))
     assert (request.extra_vars[surplus.AGREED], code, runs.requests) == (True, Exit.OK, [])

@@ -94,7 +94,7 @@ class Engine(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the library's name
-        """Say nothing."""
+        """Log nothing."""
 
     def address_string(self) -> str:
         return "socket"

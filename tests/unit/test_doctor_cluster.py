@@ -45,7 +45,7 @@ def fill(fake: FakeKubeApi) -> None:
     fake.put("/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef", data=data)
 
 
-def test_the_api_tells_of_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Path) -> None:
+def test_the_api_reports_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Path) -> None:
     fill(fake)
     facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert facts.answers, facts.detail
@@ -83,7 +83,7 @@ def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
     assert "does not parse" in collect_cluster.net_conf({"data": {"net-conf.json": text}})["problem"]
 
 
-def test_the_module_asks_as_the_host_that_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
         params: t.ClassVar[dict[str, t.Any]] = {"host": "master1"}
 

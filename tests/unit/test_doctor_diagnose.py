@@ -115,7 +115,7 @@ def test_a_cloud_that_does_not_say_is_no_missing_route(account: Account, monkeyp
 
 
 @CLOUD
-def test_a_route_of_others_in_the_way_is_told_as_what_it_is(account: Account) -> None:
+def test_a_conflicting_route_of_another_owner_is_reported_as_such(account: Account) -> None:
     add_route(account, SYSTEM, "10.244.2.0/24", "i-9", "by hand")
     found = plugin.ask_cloud(cloud_of(account), [api_node(1), api_node(2)])
     assert found["severity"] == "error"

@@ -48,7 +48,7 @@ def test_a_fault_is_the_first_finding(fault: str) -> None:
     assert others == [], "\n".join(as_lines(found))
 
 
-def test_what_follows_is_told_as_a_chain() -> None:
+def test_consequences_are_reported_as_a_chain() -> None:
     facts = healthy()
     CHANGES["kube-proxy-down"](facts)
     (found,) = diagnose(facts)
@@ -72,7 +72,7 @@ def test_any_two_faults_at_once_are_both_named() -> None:
 @pytest.mark.parametrize(
     ("source", "count"), [("", 1), ("10.92.0.0/24", 1), ("!10.92.0.0/24", 0), ("192.0.2.0/24", 0), ("!192.0.2.0/24", 1)]
 )
-def test_a_rule_for_strangers_alone_is_no_fault(source: str, count: int) -> None:
+def test_a_rule_for_other_sources_alone_is_no_fault(source: str, count: int) -> None:
     facts = healthy()
     node(facts).drops = [{"protocol": "tcp", "port": 10250, "rule": "-A INPUT", "undo": "x", "source": source}]
     assert len(diagnose(facts)) == count
@@ -143,7 +143,7 @@ def test_kubeadm_by_hand_gets_the_clusters_configuration(rule: Rule) -> None:
     assert "docs/kubeadm.md" in rule.remedy
 
 
-def test_every_entry_can_be_told() -> None:
+def test_every_entry_can_be_rendered() -> None:
     for rule in BY_ID.values():
         assert rule.title[0].isupper() or rule.title.startswith(("/", "containerd", "etcd", "flannel", "kube"))
         assert rule.remedy

@@ -28,7 +28,7 @@ def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: py
     assert facts.probes["kube-apiserver"] == "Connection refused"
 
 
-def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_host, "PATIENCE", 0.2)
     began = time.monotonic()
     assert read_host.run("sleep", "5") == ""
@@ -36,7 +36,7 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert time.monotonic() - began < 2
 
 
-def test_nobody_who_answers_is_no_error() -> None:
+def test_an_endpoint_that_does_not_answer_is_no_error() -> None:
     assert "refused" in probes.probe("http://127.0.0.1:1/healthz")
     assert "refused" in probes.reach("https://127.0.0.1:1")
     assert probes.reach("") == ""
@@ -114,7 +114,7 @@ def test_rules_that_shut_a_port_are_found(saved: str, master: bool, ports: list[
     assert [rule["port"] for rule in closed_ports(saved, "iptables", master=master)] == ports
 
 
-def test_a_rule_says_whom_it_shuts_out() -> None:
+def test_a_rule_names_the_source_that_it_blocks() -> None:
     rule = "-A INPUT ! -s 10.0.0.0/24 -p tcp -m tcp --dport 10250 -j DROP"
     (found,) = closed_ports(f"*filter\n{rule}\n", "iptables", master=False)
     assert found["source"] == "!10.0.0.0/24"
@@ -125,7 +125,7 @@ def test_a_rule_is_undone_by_its_own_words() -> None:
     assert found["undo"] == "iptables -D INPUT -p udp -m udp --dport 8472 -j DROP"
 
 
-def test_the_journal_tells_errors_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_journal_lists_each_error_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = 'I1125 21:27:00.1 9 a.go:1] fine\nE1125 21:27:00.1 9 a.go:2] "bad"\nE1125 21:27:01.2 9 a.go:2] "bad"\n'
     monkeypatch.setattr(collect_host, "run", lambda *_argv: lines)
     assert collect_host.errors("kubelet") == ['a.go:2] "bad"']

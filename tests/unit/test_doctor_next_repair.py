@@ -78,7 +78,7 @@ def test_what_followed_from_it_is_waited_for_but_not_for_ever() -> None:
     assert not next_repair(rest, FIX, first.state, 101 + SETTLE).again
 
 
-def test_what_nobody_may_repair_is_not_waited_for() -> None:
+def test_what_may_not_be_repaired_is_not_waited_for() -> None:
     other = finding("unknown", safe=False, repair={})
     first = next_repair([finding("a"), other], FIX, {}, 100)
     assert not next_repair([other], FIX, first.state, 110).again

@@ -162,7 +162,7 @@ def test_flannels_network_is_set_and_the_rest_of_it_stays(fake: FakeKubeApi, tmp
     assert (tmp_path / "kept").exists()
 
 
-def test_dns_is_scaled_and_a_node_takes_pods(fake: FakeKubeApi) -> None:
+def test_dns_is_scaled_and_a_node_uncordoned(fake: FakeKubeApi) -> None:
     path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
     fake.put(path, spec={"replicas": 0}, status={"readyReplicas": 2})
     repairs.scale_dns(work(), "", replicas=2)
@@ -174,7 +174,7 @@ def test_dns_is_scaled_and_a_node_takes_pods(fake: FakeKubeApi) -> None:
 
 @pytest.fixture
 def leaders(fake: FakeKubeApi) -> FakeKubeApi:
-    """Let scheduler and controller manager be at work."""
+    """Give scheduler and controller manager a leader."""
     for name in repairs.LEADERS:
         fake.put(f"{repairs.LEASES}/{name}", spec={"renewTime": dt.datetime.now(dt.UTC).isoformat()})
     return fake
@@ -234,7 +234,7 @@ class Kubeadm(Module):
 
 @pytest.fixture
 def cluster(leaders: FakeKubeApi) -> FakeKubeApi:
-    """Let the cluster have kubeadm's configuration."""
+    """Put kubeadm's configuration into the cluster."""
     leaders.put(certificates.CONFIG, data={"ClusterConfiguration": CLUSTER})
     return leaders
 
@@ -246,7 +246,7 @@ def renew(kubeadm: Kubeadm) -> Work:
     return one
 
 
-def test_a_certificate_is_renewed_by_the_clusters_configuration_and_nobody_disturbed(
+def test_a_certificate_is_renewed_by_the_clusters_configuration_without_restarts(
     tmp_path: Path, cluster: FakeKubeApi
 ) -> None:
     path = tmp_path / "apiserver.crt"
@@ -313,7 +313,7 @@ def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, cluste
     assert ran(one)[-1].endswith("stop --timeout 5 abc")
 
 
-def test_one_that_only_ends_soon_disturbs_nobody(tmp_path: Path, cluster: FakeKubeApi) -> None:
+def test_renewing_before_expiry_restarts_nothing(tmp_path: Path, cluster: FakeKubeApi) -> None:
     path = tmp_path / "apiserver-kubelet-client.crt"
     path.write_text((cluster.folder / "server.crt").read_text())
     assert renew(Kubeadm(path)).changes == [f"renew {path}"]

@@ -92,7 +92,7 @@ def kubectl() -> RealKubectl:
 
 
 def start(server: ApiServer, name: str = "web", owner: str = "ReplicaSet", volumes: t.Sequence[Pod] = ()) -> None:
-    """Let a sound pod run on node1 for a controller, or for nobody."""
+    """Run a healthy pod on node1, of a controller or without one."""
     labels, owners = {"app": name}, []
     if owner:
         template = {"metadata": {"labels": labels}, "spec": kube_api_server.POD}
@@ -159,7 +159,7 @@ def test_a_volume_that_the_pod_calls_scratch_is_no_data() -> None:
     assert local_data(scratch, {}) == ["emptyDir cache"]
 
 
-def test_volumes_of_this_node_alone_are_told_from_others() -> None:
+def test_volumes_of_this_node_alone_are_distinguished_from_others() -> None:
     def volume(name: str, hosts: list[str], **spec: t.Any) -> Pod:
         match = {"key": module.HOSTNAME, "operator": "In", "values": hosts}
         affinity = (
@@ -185,7 +185,7 @@ def test_what_kubectl_refuses_is_read_once() -> None:
     ]
 
 
-def test_all_that_would_be_lost_is_told_with_its_flag_and_nothing_is_changed(
+def test_all_that_would_be_lost_is_reported_with_its_flag_and_nothing_is_changed(
     server: ApiServer, kubectl: RealKubectl
 ) -> None:
     start(server, volumes=CACHE)
@@ -224,7 +224,7 @@ def test_pods_leave_and_the_node_stays_cordoned(server: ApiServer, kubectl: Real
     assert not {"--force", "--disable-eviction"} & set(kubectl.ran[0])
 
 
-def test_a_budget_is_named_and_the_node_takes_pods_again(server: ApiServer, kubectl: RealKubectl) -> None:
+def test_a_budget_is_named_and_the_node_accepts_pods_again(server: ApiServer, kubectl: RealKubectl) -> None:
     start(server)
     keep(server)
     with pytest.raises(DrainError, match=r"default/web \(kept by the PodDisruptionBudget web-budget\).*--force"):
@@ -234,7 +234,7 @@ def test_a_budget_is_named_and_the_node_takes_pods_again(server: ApiServer, kube
     assert module.MARK not in server.get(NODE)["metadata"].get("annotations", {})
 
 
-def test_a_node_that_somebody_cordoned_stays_so(server: ApiServer) -> None:
+def test_a_node_that_was_cordoned_before_stays_cordoned(server: ApiServer) -> None:
     server.put(NODE, spec={"unschedulable": True})
     with pytest.raises(DrainError, match="something else"):
         drain(server, Kubectl((1, "something else"))).run(["node1"])

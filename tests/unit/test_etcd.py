@@ -38,7 +38,7 @@ def test_a_dead_one_of_three_may_leave_and_a_live_one_beside_it_only_after_it() 
     assert etcd.in_removal_order([M2, M3], healthy(M1, M2)) == [M3, M2]
 
 
-def test_without_a_quorum_nobody_leaves() -> None:
+def test_without_a_quorum_no_member_is_removed() -> None:
     assert "etcd has 2 members, 1 of them healthy, and needs 2" in objection([M1, M2], healthy(M1), [M2])
 
 
@@ -108,7 +108,7 @@ def test_a_removal_waits_until_the_others_are_healthy(monkeypatch: pytest.Monkey
     assert len(waited) == 2
 
 
-def test_a_removal_that_leaves_etcd_unhealthy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_leaves_etcd_unhealthy_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     ctl = Ctl(A, B)
     ctl.silent = [1] * 1000
     monkeypatch.setattr("time.sleep", lambda _seconds: None)

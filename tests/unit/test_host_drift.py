@@ -84,7 +84,7 @@ def test_a_host_as_declared_has_no_drift(host: Path) -> None:
     assert look(Module(host)) == []
 
 
-def test_what_differs_is_said_in_the_order_of_mending(host: Path) -> None:
+def test_differences_are_listed_in_the_order_of_repair(host: Path) -> None:
     (host / "ctrd").unlink()
     (host / "ip_forward").write_text("0\n")
     (host / "config.toml").write_text("version = 2\n")

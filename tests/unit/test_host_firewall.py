@@ -190,5 +190,5 @@ def test_notes_of_an_earlier_version_are_read_in_words_that_ufw_knows() -> None:
         assert in_ufws_words(argv) == argv
 
 
-def test_an_opening_is_for_everyone_unless_it_says_for_whom() -> None:
+def test_an_opening_is_for_everyone_unless_it_names_sources() -> None:
     assert Opening("6443", "tcp").source == ""

@@ -83,7 +83,7 @@ def holder(folder: Path) -> t.Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_who_waits_in_vain_is_told_what_runs_and_how_to_end_it(folder: Path) -> None:
+def test_a_timeout_names_the_run_that_holds_the_lock_and_how_to_end_it(folder: Path) -> None:
     with holder(folder) as process, pytest.raises(host_lock.BusyError) as caught:  # noqa: SIM117
         with host_lock.held("host_settings", 0.1, folder):
             pass
@@ -126,7 +126,7 @@ def test_many_at_once_come_one_after_the_other(folder: Path, tmp_path: Path) -> 
     assert count.read_text() == "20"
 
 
-def test_a_second_control_machine_is_told_who_works_on_the_cluster(folder: Path) -> None:
+def test_a_second_control_machine_learns_which_run_is_active(folder: Path) -> None:
     folder.mkdir()
     host_lock.claim(ALICE, folder)
     host_lock.claim(ALICE | {"verb": "verify"}, folder)  # the same control machine: its earlier run has ended
@@ -174,7 +174,7 @@ def test_a_claim_expires_in_a_few_minutes_but_not_during_a_step_on_other_hosts()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"origin": "a"}'])
-def test_a_claim_that_cannot_be_read_keeps_nobody_out(folder: Path, text: str) -> None:
+def test_an_unreadable_claim_does_not_block_a_run(folder: Path, text: str) -> None:
     folder.mkdir()
     (folder / "run.json").write_text(text)
     host_lock.renew(folder)

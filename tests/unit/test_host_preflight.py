@@ -196,7 +196,7 @@ def test_before_there_is_an_id_no_recorded_host_is_ours() -> None:
     assert checks(dataclasses.replace(FIT, record={"cluster": "ours"}), cluster_id="") == ["other cluster"]
 
 
-def test_what_the_kubelet_is_told_to_accept_is_no_fault() -> None:
+def test_what_the_kubelet_is_configured_to_accept_is_no_fault() -> None:
     assert checks(FIT, turn_swap_off=False) == ["swap"]
     assert checks(FIT, turn_swap_off=False, kubelet_config={"failSwapOn": False}) == []
     old = dataclasses.replace(FIT, cgroup_version=1)
@@ -272,7 +272,7 @@ def report(**given: t.Any) -> dict[str, t.Any]:
     return {"faults": [], "hostname": "", "machine_id": "", "product_uuid": "", **given}
 
 
-def test_hosts_with_one_identity_are_told_of_each_other(all_faults: t.Callable[..., list[Fault]]) -> None:
+def test_hosts_with_one_identity_are_reported_with_each_other(all_faults: t.Callable[..., list[Fault]]) -> None:
     own = {"check": "memory", "message": "has 1 MB", "remedy": "more"}
     reports = {
         "a": report(machine_id="1", hostname="a"),

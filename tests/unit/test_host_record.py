@@ -80,7 +80,7 @@ def test_a_host_in_docker_may_have_been_restarted() -> None:
     assert told(before, after) == ["packet filter iptables nat -A DOCKER -j RETURN is left"]
 
 
-def test_what_is_shared_or_accepted_is_not_told() -> None:
+def test_what_is_shared_or_accepted_is_not_reported() -> None:
     assert told(record(sysctls={"kernel.panic": "0"}), record(sysctls={"kernel.panic": "10"})) == []
     after = record(packages={"htop": "3"})
     assert told(record(), after, ("package htop *",)) == []
@@ -177,7 +177,7 @@ def test_networks_of_the_hosts_own_containers_may_go() -> None:
         ("/srv/x", False),
     ],
 )
-def test_a_folder_that_no_record_holds_is_nobodys_to_remove(path: str, is_recorded: bool) -> None:
+def test_a_folder_that_no_record_holds_is_not_removed(path: str, is_recorded: bool) -> None:
     assert host_state.is_recorded(Path(path)) == is_recorded
 
 

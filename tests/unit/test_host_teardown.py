@@ -198,7 +198,7 @@ def test_only_what_was_not_there_before_goes(tmp_path: Path) -> None:
     ["/", "/etc", "/opt/", "/srv", "/home", "/home/bob", "/root", "/usr", "/usr/lib", "/var", "/var/lib", "//var//lib",
      "/opt/../var/lib", "/usr/local/bin", "/boot/efi", "/lib64", "/etc/ssh", "/var/lib/dpkg", ""],
 )  # fmt: skip
-def test_folders_of_the_system_are_nobodys_to_remove(path: str) -> None:
+def test_folders_of_the_system_are_never_removed(path: str) -> None:
     assert paths.is_system(path)
 
 
@@ -308,7 +308,7 @@ def test_shims_in_containers_of_the_host_are_others(tmp_path: Path) -> None:
     assert processes.shims(tmp_path) == {20}
 
 
-def test_what_others_keep_in_our_containerd_is_told(tmp_path: Path) -> None:
+def test_what_others_keep_in_our_containerd_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "run/containerd/containerd.sock")
     holds = {("moby", "containers"): "a\nb\n", ("moby", "images"): "", ("default", "images"): "x\n"}
 
@@ -413,9 +413,7 @@ def test_folders_of_the_system_are_refused_by_a_host_too(tmp_path: Path) -> None
     assert checks == ["teardown_paths", "teardown_paths"]
 
 
-def test_an_etcd_on_a_host_without_a_control_plane_is_somebody_elses(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_etcd_on_a_host_without_a_control_plane_is_not_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write(tmp_path, "etcd/member/db")
     monkeypatch.setattr(host, "ETCD", tmp_path / "etcd")
     monkeypatch.setattr(host, "CONTROL_PLANE", (tmp_path / "admin.conf",))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules that are told whose a host is compare that before anything else, and every task tells it to them."""
+"""Modules that are given a host's cluster compare it before anything else, and every task passes it to them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tasks_in(found: Any) -> Iterator[dict[str, Any]]:
             yield from tasks_in(task.get(part))
 
 
-def test_every_task_tells_a_module_whose_the_host_is() -> None:
+def test_every_task_passes_the_clusters_identity_to_its_module() -> None:
     """A playbook may be run alone, so none relies on what the one before it has compared."""
     told = {file.stem for file in {*MODULES, *COMPARING}}
     assert len(told) >= 10

@@ -34,7 +34,7 @@ def written(folder: Path, text: str, hosts: str = HOSTS) -> Path:
 
 
 def said(folder: Path, hosts: str, *masters: str) -> list[str]:
-    """Return what is said of these hosts, of whom Ansible took some."""
+    """Return what is reported of these hosts, some of which Ansible used."""
     inventory = read([written(folder, "---\n", hosts)])
     given = Cluster(
         VALUES,
@@ -285,7 +285,7 @@ def test_names_and_addresses_are_taken(tmp_path: Path, address: str) -> None:
     assert "neither" not in " ".join(str(one) for one in spec_check.faults_of(read([folder]), {}, given, folder))
 
 
-def test_files_of_variables_for_nobody_are_mentioned(tmp_path: Path) -> None:
+def test_files_of_variables_for_unknown_hosts_are_reported(tmp_path: Path) -> None:
     folder = written(tmp_path, "---\n")
     for name in ("host_vars/mastre1.yml", "host_vars/master1.yml", "group_vars/node/x.yml", "group_vars/masters.yml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

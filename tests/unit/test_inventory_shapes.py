@@ -110,7 +110,7 @@ def test_a_pattern_means_the_hosts_that_it_means_to_ansible(pattern: str) -> Non
     assert hosts_of(pattern) == BaseInventoryPlugin()._expand_hostpattern(pattern)[0]
 
 
-def test_a_range_with_variables_names_hosts_and_nobody_else(tmp_path: Path) -> None:
+def test_a_range_with_variables_names_exactly_its_hosts(tmp_path: Path) -> None:
     text = HOSTS.replace("master1", '"master[1:3]:22"')
     files = {"hosts.yml": text}
     assert said(tmp_path, files) == []

@@ -88,7 +88,7 @@ def test_a_given_password_or_another_name_replaces_the_old() -> None:
     assert renamed["htpasswd"].startswith("robot:")
 
 
-def test_a_password_of_somebody_elses_account_is_not_made_up() -> None:
+def test_no_password_is_generated_for_another_account() -> None:
     with pytest.raises(KubeError, match=r"^registry_password: missing$"):
         login(None, LOGIN | {"missing": "registry_password: missing"})
     assert login(None, LOGIN | {"missing": "x", "password": "theirs"})["password"] == "theirs"

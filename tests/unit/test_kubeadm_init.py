@@ -142,7 +142,7 @@ def test_the_module_refuses_before_it_does_anything(
         (["etc/kubernetes/admin.conf", "var/lib/etcd/member/snap"], False),
     ],
 )
-def test_what_kubeadm_would_make_again_is_told_from_what_it_goes_on_with(
+def test_what_kubeadm_would_recreate_is_distinguished_from_what_it_continues(
     tmp_path: Path, files: list[str], new: bool
 ) -> None:
     host(tmp_path, *files)
@@ -150,7 +150,7 @@ def test_what_kubeadm_would_make_again_is_told_from_what_it_goes_on_with(
     assert control_plane.is_new(found, tmp_path) is new
 
 
-def test_an_api_is_told_from_a_port_where_something_else_listens(tmp_path: Path) -> None:
+def test_an_api_is_distinguished_from_another_program_on_its_port(tmp_path: Path) -> None:
     fake = FakeKubeApi(tmp_path)
     assert control_plane.api_answers(fake.address)
     fake.close()
@@ -202,7 +202,7 @@ def systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch, *, start: int, acti
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def test_a_kubelet_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubelet_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemctl(tmp_path, monkeypatch, start=1, active=3)
     assert kubeadm.start_kubelet() == "systemctl start kubelet: Unit kubelet.service is masked."
     systemctl(tmp_path, monkeypatch, start=0, active=3)

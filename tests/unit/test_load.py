@@ -12,7 +12,7 @@ from serving import running
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers; every fifth request in the way that its server is told."""
+    """Answers; every fifth request in the way that its server is configured."""
 
     def do_GET(self) -> None:
         server = t.cast("_Server", self.server)
@@ -25,7 +25,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"hello")
 
     def log_message(self, *_arguments: t.Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):

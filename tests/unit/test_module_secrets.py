@@ -152,7 +152,7 @@ def test_a_secret_file_of_a_service_is_for_root_and_shows_nowhere(
 
 
 @pytest.mark.usefixtures("systemd")
-def test_the_comparison_of_a_host_tells_no_secret_file(
+def test_the_comparison_of_a_host_shows_no_secret_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {

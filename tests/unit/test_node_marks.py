@@ -71,7 +71,7 @@ def test_what_a_node_has_already_is_recorded_as_declared(api: KubeApi) -> None:
     assert bring(api, {}, [])[0] == ["node1: remove label zone"]
 
 
-def test_an_annotation_that_somebody_spoilt_counts_for_nothing(api: KubeApi) -> None:
+def test_a_damaged_annotation_is_ignored(api: KubeApi) -> None:
     for text in ("{", "[]", '{"labels": 1}', '{"labels": [1]}'):
         api.patch(NODE, {"metadata": {"annotations": {node_marks.ANNOTATION: text}}})
         _, labels, taints = bring(api, {}, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node ports of services, of the dashboard and of the firewall are those that kube-apiserver is told to give."""
+"""Node ports of services, of the dashboard and of the firewall are those of kube-apiserver's configured range."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from fake_kube_api import FakeKubeApi
 
 @pytest.fixture
 def port() -> Iterator[socket.socket]:
-    """A port of this host that refuses: it is bound, and nobody listens."""
+    """A port of this host that refuses connections: it is bound, and nothing listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound

@@ -40,7 +40,7 @@ def test_a_node_and_a_further_master_may_leave() -> None:
     assert judged("n1", "m2") == []
 
 
-def test_all_that_must_not_leave_is_told_at_once() -> None:
+def test_all_that_must_not_leave_is_reported_at_once() -> None:
     assert judged("m1", "typo", "gone") == ["m1: control plane host", "typo: no node", "gone: inventory"]
     assert judged("m1", masters=("m1",)) == ["m1: last master"]
 
@@ -69,7 +69,7 @@ class Etcd:
     """The etcd of three masters, which says what is asked of it."""
 
     def __init__(self, *unhealthy: str) -> None:
-        """Be without these members."""
+        """Make these members unhealthy."""
         self.unhealthy = unhealthy
         self.asked: list[str] = []
 

@@ -195,7 +195,7 @@ each_file = pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: str(fil
 
 
 @each_file
-def test_nobody_reads_what_is_private_to_a_role(file: Path) -> None:
+def test_private_variables_of_a_role_are_read_only_by_it(file: Path) -> None:
     own = file.relative_to(ROOT / "roles").parts[0] if file.is_relative_to(ROOT / "roles") else ""
     for role in ROLES:
         longer = [other.name for other in ROLES if other.name.startswith(f"{role.name}_")]  # none today

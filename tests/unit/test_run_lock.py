@@ -64,7 +64,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
-def test_one_playbook_at_a_time_and_a_killed_one_keeps_nobody_out(lab: Lab) -> None:
+def test_one_playbook_at_a_time_and_a_killed_one_does_not_block_the_next(lab: Lab) -> None:
     with lab.start("playbooks/web_services.yml", "-e", json.dumps({"web_services": BLOCKED})) as first:
         with lab.fifo.open("w"):  # it waits at its first task now, and goes on waiting
             code, said = lab.run("playbooks/web_services.yml")

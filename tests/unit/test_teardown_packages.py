@@ -27,7 +27,7 @@ TRY = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fc
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[t.Callable[[float], subprocess.Popen[str]]]:
-    """Let another process hold dpkg's lock for so many seconds."""
+    """Hold dpkg's lock in another process for so many seconds."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(seconds: float) -> subprocess.Popen[str]:

@@ -57,7 +57,7 @@ def waiting(reason: str, message: str = "") -> Json:
         ("dial tcp 10.0.0.1:443: connect: connection refused", "can the nodes reach it"),
     ],
 )
-def test_an_image_that_cannot_be_had_is_named_with_the_registrys_answer(answer: str, remedy: str) -> None:
+def test_an_image_that_cannot_be_pulled_is_named_with_the_registrys_answer(answer: str, remedy: str) -> None:
     text = f'Failed to pull image "r/web:9": rpc error: code = Unknown desc = {answer}'
     status = {"image": "r/web:9", **waiting("ImagePullBackOff", 'Back-off pulling image "r/web:9"')}
     pod = {"metadata": {"name": "a"}, "spec": SPEC, "status": {"containerStatuses": [{"name": "web", **status}]}}
@@ -127,7 +127,7 @@ def test_no_room_says_what_was_asked_for() -> None:
     assert "Insufficient cpu" in message
 
 
-def test_a_quota_is_told_with_what_it_has() -> None:
+def test_an_exhausted_quota_is_reported_with_its_limit() -> None:
     text = 'pods "web-x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1'
     failed = {"type": "ReplicaFailure", "status": "True", "message": text}
     check, message, _ = said(owner=[failed])

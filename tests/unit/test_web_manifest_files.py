@@ -109,5 +109,5 @@ def test_what_the_api_says_of_an_object_has_its_file(tmp_path: Path) -> None:
     assert plugin.with_file(other, origins) == other
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     assert len(resolved(tmp_path, "a.yaml", "b.yaml")[1]) == 2

@@ -86,7 +86,7 @@ def make_old(fake: FakeKubeApi) -> None:
             found["metadata"]["labels"] = labels | FORMER
 
 
-def test_what_holds_data_stays_and_is_told(fake: FakeKubeApi) -> None:
+def test_what_holds_data_stays_and_is_reported(fake: FakeKubeApi) -> None:
     deploy(fake, DATA)
     for dry_run in (True, False):
         run = deploy(fake, dry_run=dry_run)
@@ -134,7 +134,7 @@ def test_a_resource_goes_where_its_service_is_also_with_its_definition_in_the_sa
     assert deploy(fake, shop, kinds, prune="services").in_words() == []
 
 
-def test_a_kind_that_no_definition_brings_is_told(fake: FakeKubeApi) -> None:
+def test_a_kind_without_a_definition_is_reported(fake: FakeKubeApi) -> None:
     shop = {"name": "shop", "resources": [definition("Order"), custom("Region")]}
     (fault,) = deploy(fake, shop).faults
     assert (fault.host, fault.message) == (
@@ -143,7 +143,7 @@ def test_a_kind_that_no_definition_brings_is_told(fake: FakeKubeApi) -> None:
     )
 
 
-def test_data_goes_when_that_is_asked_for(fake: FakeKubeApi) -> None:
+def test_data_is_removed_on_request(fake: FakeKubeApi) -> None:
     before = set(fake.objects)
     deploy(fake, DATA)
     deploy(fake)
@@ -160,7 +160,7 @@ def test_data_that_was_declared_again_is_not_touched(fake: FakeKubeApi) -> None:
     assert (run.in_words(), run.kept) == (["create ConfigMap shops/settings"], [])
 
 
-def test_without_leave_to_remove_everything_stays_and_is_told(fake: FakeKubeApi) -> None:
+def test_without_permission_to_remove_everything_stays_and_is_reported(fake: FakeKubeApi) -> None:
     deploy(fake, WEB, DATA)
     for dry_run in (True, False):
         run = deploy(fake, prune="keep", dry_run=dry_run)
@@ -178,7 +178,7 @@ def test_a_service_of_another_kind_replaces_the_old_one_without_a_question(fake:
     assert DEPLOYMENT not in fake.objects
 
 
-def test_a_removal_that_nobody_agreed_to_names_what_would_go_before_the_first_change(fake: FakeKubeApi) -> None:
+def test_an_unconfirmed_removal_names_what_would_be_removed_before_the_first_change(fake: FakeKubeApi) -> None:
     deploy(fake, WEB, DATA)
     fake.log.clear()
     with pytest.raises(web_deploy.NotAgreedError) as refused:
@@ -223,7 +223,7 @@ def test_a_service_in_the_systems_place_is_refused_and_nothing_there_changes(fak
     assert json.dumps(fake.objects, sort_keys=True) == before
 
 
-def test_an_addons_object_is_nobodys_to_take_over_or_to_remove(fake: FakeKubeApi) -> None:
+def test_an_addons_object_is_neither_adopted_nor_removed(fake: FakeKubeApi) -> None:
     path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/dashboard-viewer"
     fake.put(path, metadata={"labels": dict(FORMER)}, rules=[])
     role = {

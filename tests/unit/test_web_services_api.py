@@ -104,7 +104,7 @@ def test_a_node_port_may_pass_from_a_removed_service_to_a_new_one(server: ApiSer
     assert port["nodePort"] == 31111
 
 
-def test_what_the_api_finds_invalid_is_told_in_its_words_and_others_go_on(server: ApiServer) -> None:
+def test_what_the_api_finds_invalid_is_reported_in_its_words_and_others_go_on(server: ApiServer) -> None:
     bad = {"name": "bad", "resources": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Not_A_Name"}}]}
     run = deploy(server, bad, SHOP)
     (fault,) = run.faults

@@ -22,7 +22,7 @@ OPEN = {
 
 
 @pytest.mark.parametrize("path", ["/api/v1/secrets", "/api/v1/nodes", "/apis/apps/v1/deployments"])
-def test_the_api_tells_a_stranger_nothing(host: Host, path: str) -> None:
+def test_the_api_answers_no_anonymous_request(host: Host, path: str) -> None:
     answer = host.check_output(
         f"curl --silent --insecure --output /dev/null --write-out %{{http_code}} https://127.0.0.1:6443{path}"
     )

@@ -107,7 +107,7 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_hosts_have_no_way_out(host: Host, outsider: str) -> None:
+def test_the_hosts_reach_nothing_outside_their_network(host: Host, outsider: str) -> None:
     reach = f"curl --silent --output /dev/null --max-time 2 --retry 10 --retry-connrefused --retry-delay 0 http://{outsider}:8000/"
     subprocess.run(reach.split(), check=True, timeout=60)  # this machine can
     assert host.run(f"curl --silent --output /dev/null --connect-timeout 1 http://{outsider}:8000/").rc != 0

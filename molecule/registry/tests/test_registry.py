@@ -50,7 +50,7 @@ def test_both_accounts_were_made_with_passwords_of_their_own(login: dict[str, st
 
 
 @pytest.mark.parametrize("address", [PUSH, PULL])
-def test_nobody_gets_in_without_a_password(host: Host, login: dict[str, str], address: str) -> None:
+def test_a_password_is_required(host: Host, login: dict[str, str], address: str) -> None:
     assert status(host, address) == "401"
     assert status(host, address, f"{login['username']}:wrong") == "401"
 

@@ -59,7 +59,7 @@ def test_a_second_look_finds_nothing() -> None:
 
 @pytest.fixture
 def mode(host: Host) -> Iterator[str]:
-    """The mode of a plugin that nobody may execute any more."""
+    """The mode of a plugin that is not executable any more."""
     host.check_output(f"chmod 0644 {PLUGIN}")
     yield "644"
     host.check_output(f"chmod 0755 {PLUGIN}")
