@@ -56,7 +56,7 @@ def all_faults(
     found = [*(facts or {}).items(), *reports.items()]
     faults = [fault.on(host) for host, report in found for fault in Report.of(report).faults]
     faults += [fault for fault in shared_identities(reports) if fault.check not in ignores]
-    order = list(reports)
+    order = [*reports, *(facts or {})]
     return sorted(faults, key=lambda fault: order.index(fault.host))
 
 
