@@ -60,7 +60,7 @@ def main() -> None:
     )
     options = module.params
     wanted = Wanted(tuple(options["nodes"]), options["version"], tuple(options["workloads"]))
-    now = dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - hosts have Python 3.9
+    now = dt.datetime.now(dt.timezone.utc)
     status = read_status(Path("/"), wanted, now)
     module.exit_json(changed=False, status={"healthy": is_healthy(status), **status}, lines=as_lines(status))
 

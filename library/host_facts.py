@@ -30,10 +30,12 @@ ansible_facts:
 
 import json
 import shutil
+import sys
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.network import default_ipv4
 from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_release
 
@@ -41,6 +43,9 @@ from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    if sys.version_info < constants.OLDEST_PYTHON:  # Ansible itself accepts 3.8
+        oldest = ".".join(map(str, constants.OLDEST_PYTHON))
+        module.fail_json(f"Python {sys.version.split()[0]} is too old: modules need {oldest} or newer")
     facts: dict[str, t.Any] = dict(distribution(parse_os_release(Path("/etc/os-release").read_text())))
     answers = []
     for what in ("route", "address"):

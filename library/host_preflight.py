@@ -33,6 +33,11 @@ options:
   cpus: {description: Processors that the host needs at least., type: int, required: true}
   disk_mb: {description: Free space that the host needs at least, by folder., type: dict, required: true}
   systems: {description: "Oldest supported version by C(ID) of /etc/os-release.", type: dict, required: true}
+  families:
+    description: "Families of systems, as Ansible calls them, for which names of packages are known."
+    type: list
+    elements: str
+    required: true
   turn_swap_off: {description: Whether swap will be turned off anyway., type: bool, default: true}
   kubelet_config: {description: Fields laid over the kubelet's configuration., type: dict, default: {}}
   kubeadm_ignores: {description: Checks of kubeadm that are ignored., type: list, elements: str, default: []}
@@ -57,6 +62,7 @@ EXAMPLES = r"""
     cpus: 2
     disk_mb: {/: 1024, /var/lib: 4096}
     systems: {debian: "12", ubuntu: "22.04"}
+    families: [Debian, RedHat]
     cluster: prod
     cluster_id: 0123456789abcdef
     endpoint: 10.77.0.11:6443
@@ -109,6 +115,7 @@ def main() -> None:
         "cpus": {"type": "int", "required": True},
         "disk_mb": {"type": "dict", "required": True},
         "systems": {"type": "dict", "required": True},
+        "families": {"type": "list", "elements": "str", "required": True},
         "turn_swap_off": {"type": "bool", "default": True},
         "kubelet_config": {"type": "dict", "default": {}},
         "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},

@@ -103,7 +103,7 @@ def main() -> None:
 
 def owner(record: host_state.Json | None) -> dict[str, str]:
     """Return whose a record is."""
-    return dict(zip(("cluster", "cluster_id"), identity.of_record(record))) if record else {}  # noqa: B905 - Python 3.9
+    return dict(zip(("cluster", "cluster_id"), identity.of_record(record))) if record else {}
 
 
 def reattach(module: AnsibleModule, record: host_state.Json | None, cluster: str, cluster_id: str) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+OLDEST_PYTHON = (3, 9)  # of hosts; Enterprise Linux 9 has it. ansible-core 2.19 itself needs 3.8 there
+
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # containerd's own default
 CRI_ENDPOINT = f"unix://{CONTAINERD_SOCKET}"
 

@@ -45,13 +45,18 @@ def shared_identities(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Fa
     return faults
 
 
-def all_faults(reports: t.Mapping[str, t.Mapping[str, t.Any]], ignores: t.Container[str] = ()) -> list[Fault]:
-    """Return what each host has found on itself and what shows between them, host by host."""
+def all_faults(
+    reports: t.Mapping[str, t.Mapping[str, t.Any]],
+    ignores: t.Container[str] = (),
+    facts: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+) -> list[Fault]:
+    """Return what each host has found on itself or why it could not, and what shows between them, host by host."""
     from ansible.module_utils.yunkube.result import Report  # noqa: PLC0415 - needs the path that run() adds
 
-    faults = [fault.on(host) for host, report in reports.items() for fault in Report.of(report).faults]
+    found = [*(facts or {}).items(), *reports.items()]
+    faults = [fault.on(host) for host, report in found for fault in Report.of(report).faults]
     faults += [fault for fault in shared_identities(reports) if fault.check not in ignores]
-    order = list(reports)
+    order = [*reports, *(facts or {})]
     return sorted(faults, key=lambda fault: order.index(fault.host))
 
 
@@ -67,9 +72,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
         from ansible.module_utils.yunkube.result import PREFLIGHT, Report  # noqa: PLC0415 - needs that path
 
-        spec = {"reports": {"type": "dict", "required": True}, "ignores": {"type": "list", "default": []}}
+        spec = {
+            "reports": {"type": "dict", "required": True},
+            "facts": {"type": "dict", "default": {}},
+            "ignores": {"type": "list", "default": []},
+        }
         _, arguments = self.validate_argument_spec(spec)
-        faults = all_faults(arguments["reports"], arguments["ignores"])
+        faults = all_faults(arguments["reports"], arguments["ignores"], arguments["facts"])
         if not faults:
             return {"changed": False}
         return {"failed": True, **Report(tuple(faults), PREFLIGHT).as_failure()}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.yunkube.control.host_python import OLDEST
 from ansible.module_utils.yunkube.result import Report, commands_of
 
 from deployer.happenings import Failure
@@ -32,6 +33,12 @@ _ORIGIN = re.compile(r"^Origin: (?P<file>/.+?):(?P<line>\d+)(?::\d+)?$", re.MULT
 # What it says where a module's output is none of a module, or where the module was not even begun.
 _NO_ANSWER = "Module result deserialization failed"
 _NO_PYTHON = re.compile(rf"{_NO_ANSWER}|The module interpreter '.*' was not found")
+# How a Python says that it is too old: for any module, for Ansible, for the modules of this project.
+_OLD_PYTHON = re.compile(
+    r"future feature annotations is not defined"
+    r"|ansible-core requires a minimum of Python version .*?Current version: (?P<ansible>[\d.]+)"
+    r"|Python (?P<ours>[\d.]+) is too old"
+)
 _KILLED = (137, -9)
 _SSH_HIDDEN = "<error censored due to no log>"
 
@@ -129,10 +136,13 @@ def _message(result: Mapping[str, Any], printed: str) -> str:
 def _reason(result: Mapping[str, Any]) -> str:
     """Return why a module failed: what its interpreter said last, where the module said nothing."""
     message = _text(result.get("msg"))
-    if _NO_ANSWER not in message:
-        return message
-    said = _text(result.get("module_stderr")).splitlines()
-    return said[-1].strip() if said else f"the module returned no result (exit code {result.get('rc')})"
+    if _NO_ANSWER in message:
+        said = _text(result.get("module_stderr")).splitlines()
+        message = said[-1].strip() if said else f"the module returned no result (exit code {result.get('rc')})"
+    if found := _OLD_PYTHON.search(message):
+        version = found["ansible"] or found["ours"] or "of the host"
+        return f"Python {version} is too old: modules need {OLDEST} or newer"
+    return message
 
 
 def _remedy(result: Mapping[str, Any], message: str, printed: str) -> str:
@@ -148,6 +158,8 @@ def _remedy(result: Mapping[str, Any], message: str, printed: str) -> str:
     failed = list(modules.values()) if isinstance(modules, Mapping) else [result]
     for one in failed:
         said = message if one.get("censored") else _text(one.get("msg"))
+        if _OLD_PYTHON.search(said + _text(one.get("module_stderr"))):
+            return f"install Python {OLDEST} or newer on this host, and set ansible_python_interpreter to it"
         if _NO_PYTHON.search(said) and one.get("rc") not in _KILLED:
             return "set ansible_python_interpreter to a working Python on this host"
     return ""

@@ -72,10 +72,11 @@ def start_engine() -> None:
     run_module("docker_engine", {"install": False, "log_file": str(CACHE / "logs/dockerd.log")})
 
 
-def host_image() -> str:
+def host_image(distribution: str = "debian12") -> str:
     """Start the engine, install it where it is missing, and build the image of the lab's hosts; return its name."""
     argv = [str(ROOT / ".venv/bin/ansible"), "localhost", "-i", str(ROOT / "inventory/docker")]
     argv += ["-m", "include_role", "-a", "name=docker_hosts tasks_from=image.yml", "-e", f"cluster_cache_dir={CACHE}"]
+    argv += ["-e", f"docker_hosts_distribution={distribution}"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"image: (\S+)", done.stdout)

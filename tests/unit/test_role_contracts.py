@@ -259,7 +259,7 @@ def test_no_task_file_is_empty() -> None:
 OF_HOSTS = {
     "ansible_host", "ansible_port", "cluster_node_ip", "cluster_control_plane_host", "flannel_backend",
     "host_drift", "kubelet_configmap",
-    "prepare_host_preflight", "teardown_look", "teardown_off",
+    "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
 }  # fmt: skip
 READS = re.compile(
     r"hostvars(?:\[\w+\]\.(\w+)|, \[?'(\w+)'|\) \| map\(attribute='(\w+)|\) \| selectattr\('(\w+)'"

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +172,30 @@ def test_what_runs_on_a_host_needs_no_younger_python_than_the_oldest_has(file: P
 )
 def test_a_younger_name_is_found(source: str) -> None:
     assert len(younger(source)) == 1
+
+
+def linted(tool: str, *arguments: str, text: str = "") -> str:
+    """Return what a linter of this project says."""
+    argv = [str(Path(sys.executable).with_name(tool)), *arguments]
+    done = subprocess.run(
+        argv, cwd=ROOT, input=text, capture_output=True, text=True, check=False, env=os.environ | {"NO_COLOR": "1"}
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("folder", sorted({str(file.parent.relative_to(ROOT)) for file in on_hosts()}))
+def test_ruff_refuses_younger_syntax_where_code_for_hosts_is(folder: str) -> None:
+    young = "match 1:\n    case 1:\n        pass\n"
+    assert "on Python 3.9" in linted("ruff", "check", "--stdin-filename", f"{folder}/new.py", "-", text=young)
+    assert "on Python" not in linted("ruff", "check", "--stdin-filename", "scripts/new.py", "-", text=young)
+
+
+def test_mypy_finds_no_younger_name_in_code_for_hosts(tmp_path: Path) -> None:
+    """It knows no Python older than 3.10; what came with that is in YOUNGER."""
+    files = [
+        str(file.relative_to(ROOT)).replace("module_utils", "typings/ansible/module_utils", 1) for file in on_hosts()
+    ]
+    options = ("--python-version", "3.10", "--cache-dir", str(tmp_path))
+    assert "Success: no issues found" in linted("mypy", *options, *sorted(files))
+    (tmp_path / "young.py").write_text("import datetime as dt\n\nNOW = dt.datetime.now(dt.UTC)\n")
+    assert '"UTC"' in linted("mypy", *options, str(tmp_path / "young.py"))

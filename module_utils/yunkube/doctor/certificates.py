@@ -17,7 +17,7 @@ CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 ALGORITHM = "RSA-2048"
 LIFETIME = dt.timedelta(days=365)
 NEAR = dt.timedelta(hours=1)  # between kubeadm's clock reading and ours, and what it takes off the beginning
-UTC = dt.timezone.utc  # noqa: UP017 - Python 3.9
+UTC = dt.timezone.utc
 
 
 class Wanted(t.NamedTuple):

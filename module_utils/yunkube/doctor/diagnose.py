@@ -54,13 +54,11 @@ def explains(cause: Proved, effect: Proved) -> bool:
     """Say whether one thing follows from another."""
     if effect.rule.id not in cause.rule.before:
         return False
-    match cause.rule.scope:
-        case "all":
-            return True
-        case "target":
-            return cause.hit.target == effect.hit.target
-        case _:
-            return effect.hit.host in ("", cause.hit.host) or cause.hit.host == ""
+    if cause.rule.scope == "all":
+        return True
+    if cause.rule.scope == "target":
+        return cause.hit.target == effect.hit.target
+    return effect.hit.host in ("", cause.hit.host) or cause.hit.host == ""
 
 
 def finding(facts: Facts, root: Proved, chain: list[Proved], typed: Typed) -> Finding:

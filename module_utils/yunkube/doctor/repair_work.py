@@ -22,7 +22,7 @@ KEPT = Path("/var/lib/yunkube/doctor")
 
 def now() -> dt.datetime:
     """Return the time, as hosts' Python 3.9 knows it, too."""
-    return dt.datetime.now(dt.timezone.utc)  # noqa: UP017
+    return dt.datetime.now(dt.timezone.utc)
 
 
 class RepairError(Exception):

@@ -8,6 +8,9 @@ FAMILIES = {
     "debian": ("Debian", "apt"),
     "rhel": ("RedHat", "dnf"),
     "fedora": ("RedHat", "dnf"),
+    "openEuler": ("RedHat", "dnf"),  # it says of nothing that it is like it, and so does Anolis OS 23
+    "anolis": ("RedHat", "dnf"),
+    "alinux": ("RedHat", "dnf"),
     "suse": ("Suse", "zypper"),
 }
 NAMES = {"rhel": "RedHat", "centos": "CentOS", "almalinux": "AlmaLinux", "opensuse-leap": "openSUSE Leap"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host.network import POD, find_listeners, has_address, parse_routes, read_text
-from ansible.module_utils.yunkube.host.os_release import parse_os_release
+from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_release
 from ansible.module_utils.yunkube.host.state import Json, read_record
 from ansible.module_utils.yunkube.result import Fault
 
@@ -53,6 +53,7 @@ class Host:
     firewall: str
     system: str  # ID of /etc/os-release
     system_version: str
+    family: str  # as Ansible calls it
     kernel: str
     architecture: str
     memory_mb: int
@@ -74,6 +75,10 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     if oldest is None or _version(host.system_version) < _version(oldest):
         remedy = f"use one of these or newer: {known}; or name it in prepare_host_systems and try"
         yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
+    elif host.family not in needs["families"]:
+        families = " or ".join(sorted(needs["families"]))
+        remedy = f"use a system of the family {families}: names of packages are known for no other"
+        yield Fault("system", f"runs {host.system} {host.system_version}, of the family {host.family}", remedy)
     for what in host.foreign:
         remedy = "remove it from the host, or use another host; to ignore it: prepare_host_ignored_checks: [foreign]"
         yield Fault("foreign", f"has {what}", remedy)
@@ -98,10 +103,10 @@ def check_kernel(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         yield Fault("kernel_module", f"has no {feature} for kernel {host.kernel}", remedy)
     if host.cgroup_version == 1 and (needs["kubelet_config"].get("failCgroupV1", True) or not ignored):
         remedy = (
-            "boot with systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false in cluster_kubelet_config "
-            "and add SystemVerification to cluster_ignore_preflight_errors"
+            "boot with the kernel parameter systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false in "
+            "cluster_kubelet_config and add SystemVerification to cluster_ignore_preflight_errors"
         )
-        yield Fault("cgroup", "has cgroup version 1, which the kubelet refuses", remedy)
+        yield Fault("cgroup", "has cgroup version 1, which the kubelet refuses from 1.35 on", remedy)
 
 
 def check_size(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -280,6 +285,7 @@ def read_host(needs: dict[str, t.Any], *, node: str, firewall: str) -> Host:
         firewall=firewall,
         system=system.get("ID", "an unknown system"),
         system_version=system.get("VERSION_ID", ""),
+        family=distribution(system)["os_family"],
         kernel=kernel,
         architecture=ARCHITECTURES.get(machine, machine),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,

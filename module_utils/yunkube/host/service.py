@@ -47,7 +47,7 @@ def started_at(unit: t.Mapping[str, str], proc: Path = Path("/proc")) -> Start:
     text = unit.get("ExecMainStartTimestamp", "")
     if not text or text == "n/a":
         return Start(0.0, 0.0)
-    noted = dt.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=dt.timezone.utc).timestamp()  # noqa: UP017 - Python 3.9
+    noted = dt.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=dt.timezone.utc).timestamp()
     try:
         ticks = int((proc / unit.get("MainPID", "0") / "stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):

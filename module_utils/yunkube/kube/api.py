@@ -228,7 +228,7 @@ class KubeApi:
             return {"text": content.decode(errors="replace")}
         return answer if isinstance(answer, dict) else {"text": str(answer)}
 
-    def __enter__(self) -> t.Self:
+    def __enter__(self) -> KubeApi:  # noqa: PYI034 - Self came with Python 3.11
         """Be closed at the end of a `with`."""
         return self
 
@@ -278,7 +278,7 @@ class KubeApi:
 
 def instant(text: str) -> dt.datetime:
     """Read a time as the API writes it; Python reads no Z before 3.11."""
-    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))  # noqa: FURB162
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _without_delay(*args: t.Any, **kwargs: t.Any) -> socket.socket:

@@ -23,7 +23,7 @@ def problem(node: Json, since: dt.datetime) -> str:
     """Say what a node lacks to be Ready as reported by a kubelet that was started at `since`; empty when it is."""
     ready = condition(node, "Ready")
     reported = ready.get("lastHeartbeatTime") or "1970-01-01T00:00:00Z"
-    moment = dt.datetime.strptime(reported, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.timezone.utc)  # noqa: UP017
+    moment = dt.datetime.strptime(reported, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.timezone.utc)
     if moment < since.replace(microsecond=0):
         return "the kubelet has not reported since it was restarted"
     return "" if ready.get("status") == "True" else f"not Ready: {ready.get('message') or ready.get('reason')}"
@@ -65,7 +65,7 @@ class Rollout:
 
     def _restart(self) -> str:
         """Restart the kubelet; return why the node is not Ready when the time is up."""
-        since = dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - Python 3.9
+        since = dt.datetime.now(dt.timezone.utc)
         kubeadm.start_kubelet(again=True)
         deadline = time.monotonic() + t.cast("int", self.options["timeout"])
         stopped = 0

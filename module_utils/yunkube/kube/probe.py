@@ -150,7 +150,7 @@ def wait_for_pods(
     rows = [Row("pod starts", node, ok=True, seconds=round(after, 1)) for node, (_, after) in ready.items()]
     rows += [
         Row("pod starts", node, ok=False, seconds=round(now, 1), detail=problem.detail)
-        for node, problem in zip(waiting, problems)  # noqa: B905 - hosts have Python 3.9
+        for node, problem in zip(waiting, problems)
     ]
     return [pod for pod, _ in ready.values()], rows
 
@@ -166,7 +166,7 @@ def questions(pods: list[Pod], namespace: str, domain: str, service: str, port: 
 
     pairs = list(itertools.permutations(pods, 2))
     if len(pods) > ALL_PAIRS:
-        pairs = list(zip(pods, pods[1:] + pods[:1]))  # noqa: B905 - hosts have Python 3.9
+        pairs = list(zip(pods, pods[1:] + pods[:1]))
     others = [pod for pod in pods if pod.node != here] or pods
     name = f"probe.{namespace}.svc.{domain}"
     found = [Question("DNS", pod.node, lookup(pod, f"kubernetes.default.svc.{domain}")) for pod in pods]
@@ -186,7 +186,7 @@ def questions(pods: list[Pod], namespace: str, domain: str, service: str, port: 
             f"{one.node} to {two.node_address}:{port}",
             asked(one, f"http://{two.node_address}:{port}/"),
         )
-        for one, two in zip(pods, pods[1:] + pods[:1])  # noqa: B905 - hosts have Python 3.9
+        for one, two in zip(pods, pods[1:] + pods[:1])
     ]
     return found
 

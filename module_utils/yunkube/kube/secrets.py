@@ -144,7 +144,7 @@ def _made(found: Json | None) -> str:
 
 def _left(data: Data, now: dt.datetime | None) -> dt.timedelta:
     try:
-        now = now or dt.datetime.now(dt.timezone.utc)  # noqa: UP017 - hosts have Python 3.9
+        now = now or dt.datetime.now(dt.timezone.utc)
         return read_certificate(data["tls.crt"]).not_after - now
     except (KeyError, ValueError):
         return dt.timedelta()
@@ -296,7 +296,7 @@ def with_secrets(api: KubeApi, resources: list[Json], wanted: list[Json], state:
     if state == "absent":
         return [*first, *named(wanted), *rest]
     made: list[Json] = []
-    for outline, one in zip(named(wanted), wanted):  # noqa: B905 - Python 3.9 on hosts
+    for outline, one in zip(named(wanted), wanted):
         made.append(manifest_of(api.find(api.path_of(outline)), one, {m["metadata"]["name"]: m for m in made}))
     for one in rest:
         if one.get("kind") == "Deployment":

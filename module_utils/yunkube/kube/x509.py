@@ -120,4 +120,4 @@ def _names(data: bytes, extensions: _Value) -> tuple[str, ...]:
 
 def _time(tag: int, text: str) -> dt.datetime:
     layout = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"  # UTCTime ends in 2049, GeneralizedTime later
-    return dt.datetime.strptime(text, layout).replace(tzinfo=dt.timezone.utc)  # noqa: UP017 - hosts have Python 3.9
+    return dt.datetime.strptime(text, layout).replace(tzinfo=dt.timezone.utc)

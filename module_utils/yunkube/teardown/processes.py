@@ -19,7 +19,7 @@ NAMESPACE = "k8s.io"
 
 def is_our_shim(words: t.Sequence[str]) -> bool:
     """Say whether a command line is that of a shim of our containerd, for Kubernetes."""
-    options = dict(zip(words[1:], words[2:]))  # noqa: B905, RUF007 - hosts have Python 3.9
+    options = dict(zip(words[1:], words[2:]))
     return (
         words[0].endswith("/containerd-shim-runc-v2")
         and options.get("-namespace") == NAMESPACE

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gather the facts that the roles read; a host without a Python that runs modules is a fault, told with all others.
+
+An action, as a module does not start under such a Python, and what Ansible says of it names no version and no remedy.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import ansible.module_utils
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
+    """`host_facts`: the module's facts, and `faults`, which is empty where it could run."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run the module; ask the host's shell about its Python if that was not possible."""
+        super().run(tmp, task_vars)
+        # Modules find these by Ansible's packing, plugins do not.
+        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+        from ansible.module_utils.yunkube.control import host_python  # noqa: PLC0415 - needs that path
+        from ansible.module_utils.yunkube.result import Report  # noqa: PLC0415 - as above
+
+        result: dict[str, t.Any] = self._execute_module(module_args=dict(self._task.args), task_vars=task_vars)
+        if result.get("failed"):
+            python = self._python(task_vars)
+            answer = self._low_level_execute_command(host_python.question(python), sudoable=False)
+            fault = host_python.fault(python, str(answer.get("stdout", "")))
+            return {"changed": False, **Report((fault,)).as_result()} if fault else result
+        result["ansible_facts"]["_ansible_facts_gathered"] = True  # plays that follow gather none
+        return {**result, **Report().as_result()}
+
+    def _python(self, task_vars: dict[str, t.Any] | None) -> str:
+        """Return the interpreter that Ansible used."""
+        named = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
+        named = (task_vars or {}).get("ansible_python_interpreter") or named
+        return self._discovered_interpreter or str(self._templar.template(named))
