@@ -157,51 +157,21 @@ calls: {description: How many calls to the API were made, returned: success, typ
 """
 
 import os
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials
-from ansible.module_utils.yunkube.cloud.account import RemainsError, bring
+from ansible.module_utils.yunkube.cloud.account import SPEC, RemainsError, bring
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.host_keys import HostKeyError
 from ansible.module_utils.yunkube.cloud.work import HostsError
-from ansible.module_utils.yunkube.constants import VXLAN_PORT
 from ansible.module_utils.yunkube.result import RefusedError
 
 
 def main() -> None:
     """Run the module."""
-    numbers = {
-        "masters": 1, "nodes": 0, "disk_gb": 40, "vswitch_length": 20, "route_quota": 200, "overlay_port": VXLAN_PORT,
-        "eip_mbps": 10, "auto_release_hours": 0, "boot_timeout_seconds": 300, "ssh_timeout_seconds": 0,
-    }  # fmt: skip
-    text, path, switch = {"type": "str"}, {"type": "path"}, {"type": "bool", "default": False}
-    optional, words = {**text, "default": ""}, {"type": "list", "elements": "str", "default": []}
-    spec: dict[str, dict[str, Any]] = {
-        "region": {**text, "required": True},
-        "cluster": {**text, "required": True},
-        "cluster_id": {**text, "required": True},
-        **dict.fromkeys(("master_type", "node_type", "vpc_id", "ssh_arguments"), optional),
-        **dict.fromkeys(("zones", "vswitch_ids", "admin_cidrs", "client_cidrs"), words),
-        **dict.fromkeys(("routed_pods", "nat", "spot", "remove_surplus"), switch),
-        **dict.fromkeys(("public_key_file", "ssh_dir"), path),
-        **{name: {"type": "int", "default": default} for name, default in numbers.items()},
-        "endpoints": {"type": "dict", "default": {}},
-        "ca": {**path, "default": ""},
-        "state": {**text, "choices": ["present", "absent", "listed"], "default": "present"},
-        "image": text,
-        "disk_category": {**text, "default": "cloud_essd"},
-        "vpc_cidr": {**text, "default": "10.20.0.0/16"},
-        "cluster_networks": {"type": "dict", "default": {}},
-        "ports": {"type": "list", "elements": "int", "default": []},
-        "node_ports": {**text, "default": "30000-32767"},
-        "eip": {**text, "choices": ["none", "masters", "all"], "default": "none"},
-        "spot_price_limit": {"type": "float", "default": 0},
-        "connect": {**text, "choices": ["private", "public"], "default": "private"},
-    }
     needed = ("image", "master_type", "node_type", "public_key_file", "ssh_dir")
-    module = AnsibleModule(argument_spec=spec, required_if=[("state", "present", needed)], supports_check_mode=True)
+    module = AnsibleModule(argument_spec=SPEC, required_if=[("state", "present", needed)], supports_check_mode=True)
     params = module.params
     if params["state"] == "present" and not params["cluster_id"] and not module.check_mode:
         module.fail_json(

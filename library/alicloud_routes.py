@@ -66,31 +66,13 @@ faults:
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.errors import CloudError
-from ansible.module_utils.yunkube.cloud.routes import QUOTA, Found, Node, Plan, Routes, RoutesError
-
-
-def bring(routes: Routes, params: Mapping[str, Any], *, dry_run: bool) -> tuple[Plan, Found]:
-    """Bring the routes to what is asked for; return the plan, and what it met."""
-    if params["state"] == "absent":
-        return routes.absent(dry_run=dry_run)
-    nodes = [Node(name, str(one["cidr"]), str(one["address"])) for name, one in sorted(params["nodes"].items())]
-    return routes.present(nodes, params["quota"], dry_run=dry_run)
-
-
-def diff(plan: Plan, found: Found, cluster_id: str) -> dict[str, str]:
-    """Return the cluster's routes before and after."""
-    before = [one for one in found.entries if one.is_of(cluster_id)]
-    after = [str(one) for one in before if one not in plan.delete] + [str(one) for one in plan.create]
-    lines = ("".join(f"{line}\n" for line in sorted(part)) for part in (map(str, before), after))
-    return dict(zip(("before", "after"), lines, strict=True))
+from ansible.module_utils.yunkube.cloud.routes import QUOTA, Routes, RoutesError, bring, diff
 
 
 def main() -> None:

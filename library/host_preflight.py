@@ -85,13 +85,11 @@ recorded:
 firewall: {description: The active firewall, C(ufw) or C(firewalld), or empty., returned: always, type: str}
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host.firewall import active_firewall
 from ansible.module_utils.yunkube.host.network import read_text
-from ansible.module_utils.yunkube.host.requirements import find_faults, read_host
+from ansible.module_utils.yunkube.host.requirements import NEEDS_SPEC, find_faults, read_host
 from ansible.module_utils.yunkube.kube.x509 import node_of
 from ansible.module_utils.yunkube.result import Report
 
@@ -100,32 +98,7 @@ CERTIFICATE = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
 def main() -> None:
     """Read, judge, tell."""
-    spec: dict[str, dict[str, t.Any]] = {
-        "master": {"type": "bool", "required": True},
-        "node": {"type": "str", "required": True},
-        "architecture": {"type": "str", "required": True},
-        "node_ip": {"type": "str", "required": True},
-        "firewall_sources": {"type": "list", "elements": "str"},
-        "registry_ports": {"type": "list", "elements": "int", "default": []},
-        "cidrs": {"type": "dict", "required": True},
-        "reserved_cidrs": {"type": "dict", "default": {}},
-        "control_time": {"type": "float", "required": True},
-        "max_skew": {"type": "int", "default": 30},
-        "memory_mb": {"type": "int", "required": True},
-        "cpus": {"type": "int", "required": True},
-        "disk_mb": {"type": "dict", "required": True},
-        "systems": {"type": "dict", "required": True},
-        "families": {"type": "list", "elements": "str", "required": True},
-        "turn_swap_off": {"type": "bool", "default": True},
-        "kubelet_config": {"type": "dict", "default": {}},
-        "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
-        "ignores": {"type": "list", "elements": "str", "default": []},
-        "cluster": {"type": "str", "required": True},
-        "cluster_id": {"type": "str", "required": True},
-        "endpoint": {"type": "str", "required": True},
-        **host_lock.RUN_SPEC,
-    }
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**NEEDS_SPEC, **host_lock.RUN_SPEC}, supports_check_mode=True)
     node = node_of(read_text(CERTIFICATE))
     host = read_host(module.params, node=node, firewall=active_firewall(module))
     faults = find_faults(host, module.params)

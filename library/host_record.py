@@ -90,7 +90,7 @@ def main() -> None:
         wrong = identity.fault(record, cluster, cluster_id)
         if wrong and not module.check_mode:
             module.fail_json(**Report((wrong,), PREFLIGHT).as_failure())
-        module.exit_json(changed=False, changes=[], record=owner(record))
+        module.exit_json(changed=False, changes=[], record=identity.owner(record))
     changes = ["record the current state of the host"]
     if module.check_mode:
         module.exit_json(changed=True, changes=changes, record={})
@@ -101,18 +101,13 @@ def main() -> None:
     module.exit_json(changed=True, changes=changes, record={}, bytes=host_state.write_record(taken))
 
 
-def owner(record: host_state.Json | None) -> dict[str, str]:
-    """Return whose a record is."""
-    return dict(zip(("cluster", "cluster_id"), identity.of_record(record))) if record else {}
-
-
 def reattach(module: AnsibleModule, record: host_state.Json | None, cluster: str, cluster_id: str) -> None:
     """Write the id into a record of the cluster that has none, and end the module."""
     mine = record is not None and identity.of_record(record) == (cluster, "") and cluster_id != ""
     changes = [f"write the id {cluster_id} into the host's record"] if mine else []
     if record is not None and changes and not module.check_mode:
         host_state.write_record({**record, "cluster_id": cluster_id})
-    module.exit_json(changed=bool(changes), changes=changes, record=owner(record))
+    module.exit_json(changed=bool(changes), changes=changes, record=identity.owner(record))
 
 
 if __name__ == "__main__":

@@ -81,8 +81,6 @@ from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 from ansible.module_utils.yunkube.teardown.host import Host, TeardownError
 
-PAST = "fix that and run the same command again"
-
 
 def main() -> None:
     """Run the module."""
@@ -118,12 +116,9 @@ def main() -> None:
     if not found:
         module.exit_json(changed=False, changes=[], audit=audit)
     try:
-        host.remove()
-        differences = host.audit()
-        if not differences:
-            host.forget()
+        differences = host.tear_down()
     except (TeardownError, OSError) as error:
-        module.fail_json(msg=f"{error}; {PAST}", changes=found)
+        module.fail_json(msg=f"{error}; fix that and run the same command again", changes=found)
     if differences:
         remedy = "undo it, or accept it by a pattern in teardown_accept; then run the same command again"
         report = Report(tuple(Fault("audit", line, remedy) for line in differences), PREFLIGHT)

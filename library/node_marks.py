@@ -51,35 +51,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube import node_marks
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
-
-CONFLICTS = 5  # the kubelet and controllers write nodes, too
-
-
-def mark(api: KubeApi, name: str, declared: Json, *, check_mode: bool) -> list[str]:
-    """Bring one node there; return what was done, in words."""
-    path = f"/api/v1/nodes/{name}"
-    for attempt in range(CONFLICTS):
-        try:
-            node = api.get(path)
-            found = node_marks.change(node, declared["labels"], declared["taints"])
-            if found.words and not check_mode:
-                version = node["metadata"]["resourceVersion"]
-                patch = {**found.patch, "metadata": {**found.patch.get("metadata", {}), "resourceVersion": version}}
-                api.patch(path, patch)
-            return [f"{name}: {word}" for word in found.words]
-        except KubeError as error:
-            if error.status == 404 and check_mode:
-                return planned(name, declared)
-            if error.status != 409 or attempt == CONFLICTS - 1:
-                raise
-    return []
-
-
-def planned(name: str, declared: Json) -> list[str]:
-    """Return what will be done when the host has joined."""
-    return [f"{name}: {word}" for word in node_marks.joining(declared["labels"], declared["taints"]).words]
+from ansible.module_utils.yunkube.kube.node_marks import mark, planned
 
 
 def main() -> None:

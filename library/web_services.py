@@ -139,30 +139,23 @@ faults:
   elements: dict
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.node_ports import refused_in_words
 from ansible.module_utils.yunkube.kube.objects import as_diff
-from ansible.module_utils.yunkube.result import REMOVALS, Fault, Report
+from ansible.module_utils.yunkube.result import Report
 from ansible.module_utils.yunkube.web.deploy import Deploy, NotAgreedError, without_api
 from ansible.module_utils.yunkube.web.ownership import kept_in_words
-from ansible.module_utils.yunkube.web.service import OPTIONS, secret_values
+from ansible.module_utils.yunkube.web.service import SPEC, secret_values
 
 
 def main() -> None:
     """Run as Ansible's module."""
     module = AnsibleModule(
         argument_spec={
-            # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
-            "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS, "no_log": True},
-            "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
-            "prune": {"type": "str", "choices": ["keep", "services", "data"], "default": "keep"},
-            "ask": {"type": "bool", "default": False},
-            "timeout": {"type": "int", "default": 180},
+            **SPEC,
             **identity.OPTIONS,
             "kubeconfig": {"type": "path", "default": ADMIN_CONF},
             **host_lock.RUN_SPEC,
@@ -182,9 +175,7 @@ def main() -> None:
         changes, words, faults, kept = deploy.changes, deploy.in_words(), deploy.faults, deploy.kept
         refused = deploy.refused
     except NotAgreedError as error:
-        found = tuple(Fault("", "no longer declared, and would be removed", host=name) for name in error.names)
-        msg = f"no longer declared, and would be removed: {', '.join(error.names)}"
-        module.fail_json(**Report(found, REMOVALS).as_failure(msg))
+        module.fail_json(**error.report.as_failure(f"{error.WORDS}: {', '.join(error.names)}"))
     except KubeError as error:
         if not (module.check_mode and error.silent):
             module.fail_json(msg=str(error), status=error.status)
@@ -192,7 +183,7 @@ def main() -> None:
     notices = [*([kept_in_words(kept, params["prune"])] if kept else []), *refused_in_words(refused)]
     for notice in notices:
         module.warn(notice)
-    diff: dict[str, t.Any] = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
+    diff: Json = {"diff": as_diff(changes)} if module._diff else {}  # noqa: SLF001
     if faults:
         module.fail_json(**Report(tuple(faults)).as_failure(), changed=bool(words), changes=words, **diff)
     module.exit_json(changed=bool(words), changes=words, kept=kept, notices=notices, **diff)

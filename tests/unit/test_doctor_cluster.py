@@ -4,49 +4,48 @@
 from __future__ import annotations
 
 import base64
+import socket
 import typing as t
 from pathlib import Path
 
 import doctor_cluster
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_cluster
-from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
+TOKEN = "bootstrap.kubernetes.io/token"
 READY = [{"type": "Ready", "status": "True"}]
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> t.Iterator[FakeKubeApi]:
-    server = FakeKubeApi(tmp_path)
+def cluster(server: ApiServer, tmp_path: Path) -> ApiServer:
+    """A small cluster, and the kubeconfig of a master."""
     (tmp_path / "etc/kubernetes").mkdir(parents=True)
     (tmp_path / "etc/kubernetes/admin.conf").write_text(server.kubeconfig)
-    yield server
-    server.close()
-
-
-def fill(fake: FakeKubeApi) -> None:
-    """Return a small cluster."""
     cordoned = {"podCIDR": "10.244.1.0/24", "unschedulable": True}
-    fake.put("/api/v1/nodes/node1", spec=cordoned, status={"conditions": READY}, metadata={"annotations": {}})
+    server.put("/api/v1/nodes/node1", spec=cordoned, status={"conditions": READY}, metadata={"annotations": {}})
     spec = {"nodeName": "node1", "containers": [{"name": "x", "image": "shop/web:1"}]}
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such host"}}
-    states = [{"name": "x", "state": waiting, "restartCount": 2}]
-    fake.put("/api/v1/namespaces/shop/pods/web", spec=spec, status={"containerStatuses": states})
+    states = [{"name": "x", "state": waiting, "restartCount": 2, "ready": False, "image": "", "imageID": ""}]
+    server.put("/api/v1/namespaces/shop/pods/web", spec=spec, status={"containerStatuses": states})
     fine = {"conditions": READY, "phase": "Running"}
-    fake.put("/api/v1/namespaces/shop/pods/fine", spec=spec, status=fine)
-    fake.put("/api/v1/namespaces/kube-system/pods/kube-proxy-1", spec=spec, status=fine)
+    server.put("/api/v1/namespaces/shop/pods/fine", spec=spec, status=fine)
+    server.put("/api/v1/namespaces/kube-system/pods/kube-proxy-1", spec=spec, status=fine)
     about = {"kind": "Pod", "namespace": "shop", "name": "web"}
-    fake.put("/api/v1/namespaces/shop/events/e", involvedObject=about, reason="Failed", message="pull it\nnot")
+    failed = {"involvedObject": about, "type": "Warning", "reason": "Failed", "message": "pull it\nnot"}
+    server.put("/api/v1/namespaces/shop/events/e", **failed)
     configuration = {"net-conf.json": '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'}
-    fake.put("/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg", data=configuration)
-    fake.put("/api/v1/namespaces/shop/services/web", spec={"ports": [{"nodePort": 31111}]})
+    server.put("/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg", data=configuration)
+    ports = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31111}]}
+    server.put("/api/v1/namespaces/shop/services/web", spec=ports)
     values = {"token-id": "abcdef", "token-secret": "0123456789abcdef", "expiration": "2026-11-25T00:00:00Z"}
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    fake.put("/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef", data=data)
+    server.put("/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef", type=TOKEN, data=data)
+    return server
 
 
-def test_the_api_reports_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fill(fake)
+@pytest.mark.usefixtures("cluster")
+def test_the_api_reports_nodes_pods_and_network(tmp_path: Path) -> None:
     facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert facts.answers, facts.detail
     assert facts.node("node1")["pod_cidr"] == "10.244.1.0/24"
@@ -60,16 +59,19 @@ def test_the_api_reports_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Pat
     assert facts.workloads["coredns"]["there"] is False
 
 
-def test_of_tokens_only_name_and_end_leave_the_host(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fill(fake)
+@pytest.mark.usefixtures("cluster")
+def test_of_tokens_only_name_and_end_leave_the_host(tmp_path: Path) -> None:
     facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert facts.tokens == {"abcdef": "2026-11-25T00:00:00Z"}
     assert "0123456789abcdef" not in str(facts)
 
 
-def test_a_silent_api_says_why(fake: FakeKubeApi, tmp_path: Path) -> None:
-    fake.close()
-    facts = collect_cluster.collect_cluster("master1", tmp_path)
+def test_a_silent_api_says_why(cluster: ApiServer, tmp_path: Path) -> None:
+    with socket.socket() as unused:  # bound, and nothing listens
+        unused.bind(("127.0.0.1", 0))
+        elsewhere = cluster.kubeconfig.replace(cluster.address, f"127.0.0.1:{unused.getsockname()[1]}")
+        (tmp_path / "etc/kubernetes/admin.conf").write_text(elsewhere)
+        facts = collect_cluster.collect_cluster("master1", tmp_path)
     assert not facts.answers
     assert "does not answer" in facts.detail
 

@@ -19,6 +19,7 @@ from ansible.module_utils.yunkube.host.service import Systemd
 from ansible.module_utils.yunkube.web import rollout as web_rollout
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
+from kube_api_server import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-31c9"
@@ -100,14 +101,14 @@ def test_a_message_keeps_what_is_no_secret(deploy: t.Any, fake: FakeKubeApi) -> 
 
 @pytest.mark.parametrize("password", [CANARY, f"{CANARY}'\\\""])  # the second is escaped in the journal's line
 def test_a_login_shows_nowhere_and_its_name_does(
-    fake: FakeKubeApi,
+    server: ApiServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     password: str,
 ) -> None:
-    fake.put("/api/v1/namespaces/registry")
-    (tmp_path / "admin.conf").write_text(fake.kubeconfig)
+    server.put("/api/v1/namespaces/registry")
+    (tmp_path / "admin.conf").write_text(server.kubeconfig)
     login = {"kind": "login", "namespace": "registry", "name": "registry-login", "password": password}
     login |= {"reader": "pull", "reader_password": f"reader-{password}"}
     given = {"resources": [], "secrets": [login], "kubeconfig": str(tmp_path / "admin.conf"), "_ansible_diff": True}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import typing as t
 
-import node_marks as module
 import pytest
 from ansible.module_utils.yunkube.kube import node_marks
 from ansible.module_utils.yunkube.kube.api import CONTROL_PLANE, KubeApi, KubeError, parse_kubeconfig
@@ -29,7 +28,7 @@ def bring(
     api: KubeApi, labels: dict[str, str], taints: list[dict[str, str]], *, check_mode: bool = False
 ) -> tuple[list[str], dict[str, str], list[t.Any]]:
     """Return what was done to node1, its labels and its taints."""
-    done = module.mark(api, "node1", {"labels": labels, "taints": taints}, check_mode=check_mode)
+    done = node_marks.mark(api, "node1", {"labels": labels, "taints": taints}, check_mode=check_mode)
     node = api.get(NODE)
     return done, node["metadata"]["labels"], node["spec"].get("taints", [])
 
@@ -96,9 +95,9 @@ def test_what_another_writes_at_the_same_time_is_kept(api: KubeApi, monkeypatch:
 
 def test_a_host_that_has_not_joined_is_planned_and_never_done(api: KubeApi) -> None:
     declared = {"labels": {"zone": "b"}, "taints": [WEB]}
-    assert module.mark(api, "node2", declared, check_mode=True) == ["node2: label zone=b"]  # kubeadm sets taints
+    assert node_marks.mark(api, "node2", declared, check_mode=True) == ["node2: label zone=b"]  # kubeadm sets taints
     with pytest.raises(KubeError, match="node2"):
-        module.mark(api, "node2", declared, check_mode=False)
+        node_marks.mark(api, "node2", declared, check_mode=False)
 
 
 def test_a_master_as_kubeadm_makes_it_has_nothing_to_do() -> None:

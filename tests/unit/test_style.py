@@ -28,7 +28,7 @@ PLAYBOOKS = [path for path in (ROOT / "site.yml", *sorted((ROOT / "playbooks").g
 MODULES = {path.stem for where in ("library", "plugins/action") for path in ROOT.glob(f"{where}/*.py")}
 COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
 DOCUMENTED = ("DOCUMENTATION", "EXAMPLES", "RETURN")
-THIN = 75  # lines of a file in library/ beside these
+THIN = 60  # lines of a file in library/ beside these
 BLOCKS = ("block", "rescue", "always")
 # Keywords of a task; what is left over is its action.
 KEYWORDS = {

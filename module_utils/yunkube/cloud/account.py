@@ -16,6 +16,7 @@ from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
 from ansible.module_utils.yunkube.cloud.listing import nothing, rows
 from ansible.module_utils.yunkube.cloud.removal import Removal, absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
+from ansible.module_utils.yunkube.constants import VXLAN_PORT
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 SAME = (
@@ -24,6 +25,35 @@ SAME = (
     "spot_price_limit", "auto_release_hours", "remove_surplus", "boot_timeout_seconds", "zones", "vswitch_ids",
     "admin_cidrs", "client_cidrs", "ports",
 )  # fmt: skip
+# What the module's argument spec says of an account and of what a cluster has in it.
+_NUMBERS = {
+    "masters": 1, "nodes": 0, "disk_gb": 40, "vswitch_length": 20, "route_quota": 200, "overlay_port": VXLAN_PORT,
+    "eip_mbps": 10, "auto_release_hours": 0, "boot_timeout_seconds": 300, "ssh_timeout_seconds": 0,
+}  # fmt: skip
+_TEXT, _PATH, _SWITCH = {"type": "str"}, {"type": "path"}, {"type": "bool", "default": False}
+_OPTIONAL, _WORDS = {**_TEXT, "default": ""}, {"type": "list", "elements": "str", "default": []}
+SPEC: dict[str, dict[str, Any]] = {
+    "region": {**_TEXT, "required": True},
+    "cluster": {**_TEXT, "required": True},
+    "cluster_id": {**_TEXT, "required": True},
+    **dict.fromkeys(("master_type", "node_type", "vpc_id", "ssh_arguments"), _OPTIONAL),
+    **dict.fromkeys(("zones", "vswitch_ids", "admin_cidrs", "client_cidrs"), _WORDS),
+    **dict.fromkeys(("routed_pods", "nat", "spot", "remove_surplus"), _SWITCH),
+    **dict.fromkeys(("public_key_file", "ssh_dir"), _PATH),
+    **{name: {"type": "int", "default": default} for name, default in _NUMBERS.items()},
+    "endpoints": {"type": "dict", "default": {}},
+    "ca": {**_PATH, "default": ""},
+    "state": {**_TEXT, "choices": ["present", "absent", "listed"], "default": "present"},
+    "image": _TEXT,
+    "disk_category": {**_TEXT, "default": "cloud_essd"},
+    "vpc_cidr": {**_TEXT, "default": "10.20.0.0/16"},
+    "cluster_networks": {"type": "dict", "default": {}},
+    "ports": {"type": "list", "elements": "int", "default": []},
+    "node_ports": {**_TEXT, "default": "30000-32767"},
+    "eip": {**_TEXT, "choices": ["none", "masters", "all"], "default": "none"},
+    "spot_price_limit": {"type": "float", "default": 0},
+    "connect": {**_TEXT, "choices": ["private", "public"], "default": "private"},
+}
 
 
 class RemainsError(HostsError):

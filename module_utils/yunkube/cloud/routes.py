@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
+from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, Declaration
@@ -366,3 +367,19 @@ class Routes:
                 )
             self._sleep(POLL)
             waited += POLL
+
+
+def bring(routes: Routes, params: Mapping[str, Any], *, dry_run: bool) -> tuple[Plan, Found]:
+    """Bring the routes to what is asked for; return the plan, and what it met."""
+    if params["state"] == "absent":
+        return routes.absent(dry_run=dry_run)
+    nodes = [Node(name, str(one["cidr"]), str(one["address"])) for name, one in sorted(params["nodes"].items())]
+    return routes.present(nodes, params["quota"], dry_run=dry_run)
+
+
+def diff(plan: Plan, found: Found, cluster_id: str) -> dict[str, str]:
+    """Return the cluster's routes before and after."""
+    before = [one for one in found.entries if one.is_of(cluster_id)]
+    after = [str(one) for one in before if one not in plan.delete] + [str(one) for one in plan.create]
+    lines = ("".join(f"{line}\n" for line in sorted(part)) for part in (map(str, before), after))
+    return dict(zip(("before", "after"), lines, strict=True))

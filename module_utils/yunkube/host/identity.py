@@ -59,6 +59,11 @@ def of_record(record: host_state.Json) -> tuple[str, str]:
     return str(record.get("cluster", "")), str(record.get("cluster_id", ""))
 
 
+def owner(record: host_state.Json | None) -> dict[str, str]:
+    """Return whose a record is; empty without one."""
+    return dict(zip(("cluster", "cluster_id"), of_record(record))) if record else {}
+
+
 def fault(record: host_state.Json, cluster: str, cluster_id: str) -> Fault | None:
     """Return why a host with this record is not the cluster's, if it is not."""
     found = difference(of_record(record), (cluster, cluster_id))

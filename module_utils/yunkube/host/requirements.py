@@ -36,6 +36,32 @@ FAKE_UUIDS = (
     "00020003-0004-0005-0006-000700080009",
 )
 
+# What a module's argument spec says of a host's requirements, `needs` below.
+NEEDS_SPEC: dict[str, dict[str, t.Any]] = {
+    "master": {"type": "bool", "required": True},
+    "node": {"type": "str", "required": True},
+    "architecture": {"type": "str", "required": True},
+    "node_ip": {"type": "str", "required": True},
+    "firewall_sources": {"type": "list", "elements": "str"},
+    "registry_ports": {"type": "list", "elements": "int", "default": []},
+    "cidrs": {"type": "dict", "required": True},
+    "reserved_cidrs": {"type": "dict", "default": {}},
+    "control_time": {"type": "float", "required": True},
+    "max_skew": {"type": "int", "default": 30},
+    "memory_mb": {"type": "int", "required": True},
+    "cpus": {"type": "int", "required": True},
+    "disk_mb": {"type": "dict", "required": True},
+    "systems": {"type": "dict", "required": True},
+    "families": {"type": "list", "elements": "str", "required": True},
+    "turn_swap_off": {"type": "bool", "default": True},
+    "kubelet_config": {"type": "dict", "default": {}},
+    "kubeadm_ignores": {"type": "list", "elements": "str", "default": []},
+    "ignores": {"type": "list", "elements": "str", "default": []},
+    "cluster": {"type": "str", "required": True},
+    "cluster_id": {"type": "str", "required": True},
+    "endpoint": {"type": "str", "required": True},
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Host:

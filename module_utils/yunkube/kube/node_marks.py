@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible.module_utils.yunkube.kube.api import CONTROL_PLANE, Json, is_master
+from ansible.module_utils.yunkube.kube.api import CONTROL_PLANE, Json, KubeApi, KubeError, is_master
 
 ANNOTATION = "yunkube/declared"
 MASTERS = f"{CONTROL_PLANE}:NoSchedule"  # the taint of masters
+CONFLICTS = 5  # the kubelet and controllers write nodes, too
 
 
 class Change(t.NamedTuple):
@@ -65,6 +66,31 @@ def change(node: Json, labels: t.Mapping[str, str], taints: t.Sequence[Json]) ->
 def joining(labels: t.Mapping[str, str], taints: t.Sequence[Json]) -> Change:
     """Return what a host lacks once kubeadm has made it a node with these taints."""
     return change({"spec": {"taints": list(taints)}}, labels, taints)
+
+
+def mark(api: KubeApi, name: str, declared: Json, *, check_mode: bool) -> list[str]:
+    """Bring one node there; return what was done, in words."""
+    path = f"/api/v1/nodes/{name}"
+    for attempt in range(CONFLICTS):
+        try:
+            node = api.get(path)
+            found = change(node, declared["labels"], declared["taints"])
+            if found.words and not check_mode:
+                version = node["metadata"]["resourceVersion"]
+                patch = {**found.patch, "metadata": {**found.patch.get("metadata", {}), "resourceVersion": version}}
+                api.patch(path, patch)
+            return [f"{name}: {word}" for word in found.words]
+        except KubeError as error:
+            if error.status == 404 and check_mode:
+                return planned(name, declared)
+            if error.status != 409 or attempt == CONFLICTS - 1:
+                raise
+    return []
+
+
+def planned(name: str, declared: Json) -> list[str]:
+    """Return what will be done when the host has joined."""
+    return [f"{name}: {word}" for word in joining(declared["labels"], declared["taints"]).words]
 
 
 def _declared(found: Json) -> Json:

@@ -130,6 +130,14 @@ class Host:
         lines += [f"remove package {name}" for name in self.packages]
         return [*lines, "compare the host with its record"] if self.record else lines
 
+    def tear_down(self) -> list[str]:
+        """Remove it, return how the host then differs from its record, and remove the record if it does not."""
+        self.remove()
+        differences = self.audit()
+        if not differences:
+            self.forget()
+        return differences
+
     def remove(self) -> None:
         """Remove it, what runs first, and what needs a program of ours before that program."""
         for argv in self.changes["undo"]:

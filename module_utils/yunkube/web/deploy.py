@@ -16,7 +16,7 @@ from ansible.module_utils.yunkube.kube import objects as kube_objects
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.node_ports import NodePort
 from ansible.module_utils.yunkube.kube.objects import Change
-from ansible.module_utils.yunkube.result import Fault
+from ansible.module_utils.yunkube.result import REMOVALS, Fault, Report
 from ansible.module_utils.yunkube.web import diagnosis as web_diagnosis
 from ansible.module_utils.yunkube.web import ownership as web_ownership
 from ansible.module_utils.yunkube.web import rollout as web_rollout
@@ -57,12 +57,15 @@ def read_record(found: Json | None) -> list[Json]:
 
 
 class NotAgreedError(Exception):
-    """Objects would be removed, which nobody has confirmed."""
+    """Objects would be removed, and nobody has confirmed that."""
+
+    WORDS = "no longer declared, and would be removed"
 
     def __init__(self, names: list[str]) -> None:
         """Name them."""
         super().__init__(joined(names))
         self.names = names
+        self.report = Report(tuple(Fault("", self.WORDS, host=name) for name in names), REMOVALS)
 
 
 class Deploy:

@@ -50,6 +50,15 @@ OPTIONS: dict[str, t.Any] = {
     },
     "resources": {"type": "list", "elements": "dict", "default": []},
 }
+# What the module's argument spec says of the services and of how they are brought there.
+SPEC: dict[str, dict[str, t.Any]] = {
+    # As a whole: Ansible finds a hidden value in its line of the journal only where no letter of it is escaped.
+    "services": {"type": "list", "elements": "dict", "required": True, "options": OPTIONS, "no_log": True},
+    "registry_secret": {"type": "str", "default": "registry/registry-login", "no_log": False},
+    "prune": {"type": "str", "choices": ["keep", "services", "data"], "default": "keep"},
+    "ask": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 180},
+}
 
 
 # Environment variables whose value is a secret, by their name, and passwords in URLs.
