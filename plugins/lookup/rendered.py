@@ -10,8 +10,7 @@ DOCUMENTATION = r"""
 name: rendered
 short_description: Return the text of a rendered template file
 description:
-  - As M(ansible.builtin.template) for a file that includes no other. C(lookup('rendered', path, mirrors=[])) gives the
-    template a variable more.
+  - As the lookup C(ansible.builtin.template), for a file that includes no other. Named arguments are further variables.
 author: [The maintainers]
 options:
   _terms: {description: The path of one template, required: true}
