@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
-import ansible.module_utils
-
 # library/, scripts/ and tests/support/ come by `pythonpath` in pyproject.toml.
-ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "plugins/rooms.py"))

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice
 
 
 def addresses(url: str, store: dict[str, str], chosen: list[dict[str, t.Any]]) -> dict[str, str]:
@@ -38,9 +40,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Replace the choice by what was chosen."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
         store = args.pop("store", None)

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.spec_check import failure, judge
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -22,9 +24,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Check, and fail with all faults or say nothing."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.spec_check import failure, judge  # noqa: PLC0415 - needs that path
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
         extra = load_extra_vars(self._loader)

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.cluster_identity import SPEC, IdentityError, failure, run
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -22,9 +24,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Compare, make or forget the id, or fail with the reason."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.cluster_identity import SPEC, IdentityError, failure, run  # noqa: PLC0415 - needs that path
 
         _, given = self.validate_argument_spec(SPEC)
         # What came out of templates carries marks of where it came from; plain values are wanted.

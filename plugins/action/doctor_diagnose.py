@@ -6,13 +6,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import runpy
 import sys
 import time
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
+
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose
+from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, from_json
+from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair, unhealthy
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAUSE = 2.0  # seconds before a look that waits for something
@@ -39,11 +46,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return findings, lines, the next repair, and whether to look again."""
         super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.commands import command  # noqa: PLC0415 - needs that path
-        from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose  # noqa: PLC0415
-        from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair, unhealthy  # noqa: PLC0415
 
         # What came out of templates carries marks of where it came from; plain values are wanted.
         _, given = self.validate_argument_spec(SPEC)
@@ -75,13 +77,6 @@ def inventory_of(sources: t.Sequence[str]) -> str:
 
 def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) -> t.Any:
     """Return the facts: of a host without any, why it has none; of the masters' answers, the first that is one."""
-    from ansible.module_utils.yunkube.doctor.facts import (  # noqa: PLC0415 - needs the path that run() adds
-        ClusterFacts,
-        Facts,
-        HostFacts,
-        from_json,
-    )
-
     known = []
     for name, result in hosts.items():
         if facts := (result or {}).get("facts"):
@@ -99,7 +94,7 @@ def ask_cloud(cloud: dict[str, t.Any], nodes: list[dict[str, t.Any]]) -> dict[st
     known = [one for one in nodes if one["pod_cidr"] and not one["removing"]]
     if not cloud or not known:
         return {}
-    from ansible.module_utils.yunkube.cloud import credentials  # noqa: PLC0415 - needs the path that run() adds
+    from ansible.module_utils.yunkube.cloud import credentials  # noqa: PLC0415 - only where a VPC routes
     from ansible.module_utils.yunkube.cloud.client import Client  # noqa: PLC0415
     from ansible.module_utils.yunkube.cloud.errors import CloudError  # noqa: PLC0415
     from ansible.module_utils.yunkube.cloud.routes import Node, Routes, RoutesError, absences  # noqa: PLC0415

@@ -8,13 +8,21 @@ hosts of the play reported is enough in most runs; otherwise the task's host is 
 from __future__ import annotations
 
 import json
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control import first_run
+from ansible.module_utils.yunkube.control.first_run import Difference, in_words
+from ansible.module_utils.yunkube.control.inventory_files import read
+from ansible.module_utils.yunkube.control.spec_check import failure, in_order, place
+from ansible.module_utils.yunkube.result import Fault
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -43,8 +51,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         }
         _, arguments = self.validate_argument_spec(spec)
         arguments = json.loads(json.dumps(arguments))  # without Ansible's marks
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
         known, differences = verdict(arguments["reports"], arguments["host"])
         if not known and not arguments["reports"].get(arguments["host"]):
             known, differences = self._asked(arguments["declared"], task_vars)
@@ -53,7 +59,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return self._failure(differences, (task_vars or {}).get("ansible_inventory_sources") or [])
 
     def _asked(self, declared: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> tuple[bool, list[t.Any]]:
-        from ansible.module_utils.yunkube.control import first_run  # noqa: PLC0415 - after the path that it needs
 
         try:
             result = self._execute_module(module_name="cluster_values", module_args={}, task_vars=task_vars)
@@ -65,10 +70,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return True, [list(difference) for difference in first_run.differences(declared, running)]
 
     def _failure(self, differences: list[t.Any], sources: list[str]) -> dict[str, t.Any]:
-        from ansible.module_utils.yunkube.control.first_run import Difference, in_words  # noqa: PLC0415 - needs the path
-        from ansible.module_utils.yunkube.control.inventory_files import read  # noqa: PLC0415
-        from ansible.module_utils.yunkube.control.spec_check import failure, in_order, place  # noqa: PLC0415
-        from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415
 
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])
         inventory.extra = load_extra_vars(self._loader)

@@ -6,14 +6,18 @@ the running cluster that it found with those that are declared.
 from __future__ import annotations
 
 import json
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control import first_run, kubelet_settings
+from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice
+from ansible.module_utils.yunkube.kube import node_marks
 
 
 def unlisted(hosts: t.Collection[str], nodes: t.Iterable[str]) -> list[str]:
@@ -31,9 +35,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Replace the choice by what was chosen; packages count only where the bundle has none."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, take_choice  # noqa: PLC0415 - needs that path
 
         args = dict(self._task.args)
         declared = args.pop("declared")
@@ -51,9 +52,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _compared(self, declared: dict[str, t.Any], result: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the conclusions in place of the texts; a kubelet that differs is drift of its host."""
-        from ansible.module_utils.yunkube.control import first_run, kubelet_settings  # noqa: PLC0415 - as above
-        from ansible.module_utils.yunkube.kube import node_marks  # noqa: PLC0415 - as above
-
         running, wanted = result["running"], json.loads(json.dumps(declared))  # without Ansible's marks
         found: dict[str, t.Any] = {"state": running["state"]}
         marks = wanted["marks"]

@@ -6,14 +6,17 @@ An action, as a module does not start under such a Python, and what Ansible says
 
 from __future__ import annotations
 
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control import host_python
+from ansible.module_utils.yunkube.result import Report
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
@@ -24,11 +27,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; ask the host's shell about its Python if that was not possible."""
         super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control import host_python  # noqa: PLC0415 - needs that path
-        from ansible.module_utils.yunkube.result import Report  # noqa: PLC0415 - as above
-
         result: dict[str, t.Any] = self._execute_module(module_args=dict(self._task.args), task_vars=task_vars)
         if result.get("failed"):
             python = self._python(task_vars)

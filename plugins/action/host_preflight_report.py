@@ -8,16 +8,15 @@ was found on all of them, and the failure has to carry every fault as data, whic
 from __future__ import annotations
 
 import collections
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
-if t.TYPE_CHECKING:
-    from ansible.module_utils.yunkube.result import Fault
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
 
-PROJECT = Path(__file__).resolve().parents[2]
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
 REMEDIES = {
     "hostname": "set a different one on each with hostnamectl set-hostname",
@@ -29,8 +28,6 @@ NAMES = {"hostname": "hostname", "machine_id": "machine-id", "product_uuid": "pr
 
 def shared_identities(reports: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Fault]:
     """Return a fault for each host that has a name or an id in common with another."""
-    from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415 - needs the path that run() adds
-
     faults = []
     for check, name in NAMES.items():
         holders = collections.defaultdict(list)
@@ -51,8 +48,6 @@ def all_faults(
     facts: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
 ) -> list[Fault]:
     """Return what each host has found on itself or why it could not, and what shows between them, host by host."""
-    from ansible.module_utils.yunkube.result import Report  # noqa: PLC0415 - needs the path that run() adds
-
     found = [*(facts or {}).items(), *reports.items()]
     faults = [fault.on(host) for host, report in found for fault in Report.of(report).faults]
     faults += [fault for fault in shared_identities(reports) if fault.check not in ignores]
@@ -68,9 +63,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Judge the reports given by the inventory names of their hosts."""
         super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.result import PREFLIGHT, Report  # noqa: PLC0415 - needs that path
 
         spec = {
             "reports": {"type": "dict", "required": True},

@@ -7,16 +7,19 @@ import html
 import io
 import json
 import os
+import runpy
 import tarfile
 import tempfile
 import time
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.redact import Redactor, secret_values
+
 LIMIT = 64 << 20  # bytes before compression
 SKIPPED = ("hostvars", "groups", "vars", "omit")
 Parts = dict[str, str]
@@ -49,9 +52,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         _, given = self.validate_argument_spec(spec)
         given = json.loads(json.dumps(given, default=str))
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.redact import Redactor, secret_values  # noqa: PLC0415 - after the path that it needs
 
         known = {key: value for key, value in (task_vars or {}).items() if key not in SKIPPED}
         redact = Redactor(secret_values(json.loads(json.dumps(known, default=str)))).text

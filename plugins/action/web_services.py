@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.plugins.action import ActionBase
 
-if t.TYPE_CHECKING:
-    from ansible.module_utils.yunkube.result import Fault
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
 
-PROJECT = Path(__file__).resolve().parents[2]
+from ansible.module_utils.yunkube.control.web_manifests import locate, read
+from ansible.module_utils.yunkube.result import CONFIG, Fault, Report
+
 Origins = dict[tuple[str, str, str], Path]  # (service, kind, name) -> file
 # How the module names an object, kind namespace/name, where it says what is wrong with it.
 OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
@@ -23,9 +24,6 @@ OBJECT = re.compile(r"(?P<kind>\w+) (?:[^\s/:]+/)?(?P<name>[^\s/:]+): ")
 
 def resolve(services: list[dict[str, t.Any]], base: Path) -> tuple[list[dict[str, t.Any]], list[Fault], Origins]:
     """Return the services with the content of their files, what is wrong, and the file of each object."""
-    from ansible.module_utils.yunkube.control.web_manifests import locate, read  # noqa: PLC0415 - after the path that it needs
-    from ansible.module_utils.yunkube.result import Fault  # noqa: PLC0415
-
     resolved, faults, origins = [], [], {}
     for service in services:
         paths = service.get("manifests") or []
@@ -61,9 +59,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         # What came out of templates carries marks of where it came from; plain values are wanted.
         args = json.loads(json.dumps(self._task.args))
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.result import CONFIG, Report  # noqa: PLC0415 - needs that path
 
         services, faults, origins = resolve(args.pop("services"), Path((task_vars or {}).get("inventory_dir") or "."))
         if faults:

@@ -20,25 +20,26 @@ author: [The maintainers]
 
 import contextlib
 import os
+import runpy
 import sys
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control import state_lock
+
 PROJECT = Path(__file__).resolve().parents[2]
 DEFAULTS = PROJECT / "roles/cluster/defaults/main.yml"
 USAGE = 2  # exit code of deploy.py for what the user can correct
 # Playbooks that only read, as long as the variable is not true.
 READING = {"status.yml": "", "support-bundle.yml": "", "doctor.yml": "troubleshoot_fix"}
-
-ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-from ansible.module_utils.yunkube.control import state_lock
 
 
 def playbook_of(play: t.Any) -> str:

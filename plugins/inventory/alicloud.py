@@ -48,17 +48,16 @@ keyed_groups:
 """
 
 import os
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-if t.TYPE_CHECKING:
-    from ansible.module_utils.yunkube.cloud.inventory import Found
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
 
-PROJECT = Path(__file__).resolve().parents[2]
+from ansible.module_utils.yunkube.cloud.inventory import GROUPS, Found, InventoryError, ask, settle, unknown
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
@@ -73,10 +72,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         """Add the hosts, or end the command."""
         super().parse(inventory, loader, path, cache)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.cloud.inventory import InventoryError  # noqa: PLC0415 - after that path
-
         try:
             self._fill(Path(path), use_kept=cache)
         except (InventoryError, AnsibleError) as error:
@@ -85,8 +80,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _fill(self, file: Path, *, use_kept: bool) -> None:
         """Add what the cloud says to the inventory."""
-        from ansible.module_utils.yunkube.cloud.inventory import GROUPS  # noqa: PLC0415
-
         found = self._found(self._read_config_data(str(file)), file, use_kept=use_kept)
         for warning in found.warnings:
             self.display.warning(warning)
@@ -103,8 +96,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _found(self, config: t.Any, file: Path, *, use_kept: bool) -> Found:
         """Return what the cloud says, or has said if that is kept."""
-        from ansible.module_utils.yunkube.cloud.inventory import Found, ask, settle, unknown  # noqa: PLC0415
-
         unknown(config, list(self.get_options()), file)
         settings = settle({name: self.get_option(name) for name in config if name != "plugin"}, file)
         if not self.get_option("cache"):

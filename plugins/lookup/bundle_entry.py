@@ -16,14 +16,16 @@ RETURN = r"""
 _raw: {description: The entry., type: list, elements: dict}
 """
 
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.control.bundle_manifest import ManifestError, entry_of, read_manifest
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -32,14 +34,6 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[str], variables: t.Any = None, **_options: t.Any) -> list[t.Any]:
         """Return the entry as a list of one, as every lookup does."""
         del variables
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
-        from ansible.module_utils.yunkube.control.bundle_manifest import (  # noqa: PLC0415 - after the path that it needs
-            ManifestError,
-            entry_of,
-            read_manifest,
-        )
-
         path, kind, name = map(str, terms)
         try:
             return [entry_of(read_manifest(path), kind, name)]

@@ -16,16 +16,14 @@ RETURN = r"""
 _raw: {description: The value; several are a list., type: list, elements: raw}
 """
 
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-PROJECT = Path(__file__).resolve().parents[2]
-# Modules find these by Ansible's packing, plugins do not. Here and not in run(), which defaults call again and again.
-ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
 
 from ansible.module_utils.yunkube import constants
 

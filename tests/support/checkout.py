@@ -34,8 +34,8 @@ def make_checkout(folder: Path) -> Path:
     (checkout / "playbooks").mkdir()
     for name in ("scripts", "plugins/callback", "plugins/inventory", "plugins/lookup", "roles/cluster/defaults"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("ansible.cfg", "requirements.lock"):
-        shutil.copy(ROOT / name, checkout)
+    for name in ("ansible.cfg", "requirements.lock", "plugins/rooms.py"):
+        shutil.copy(ROOT / name, checkout / name)
     (checkout / ".venv").symlink_to((ROOT / ".venv").resolve())
     (checkout / "module_utils").symlink_to(ROOT / "module_utils")
     shutil.copytree(PLAYBOOKS / "library", checkout / "library")

@@ -101,6 +101,53 @@ def test_a_plugin_imports_neither_the_command_nor_a_module(file: Path) -> None:
     assert "sys.path" not in file.read_text()
 
 
+def test_one_file_lets_plugins_import_rooms() -> None:
+    folders = ("library", "module_utils", "plugins", "scripts", "molecule", "bench")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert [path for path in files if "__path__" in path.read_text()] == [ROOT / "plugins/rooms.py"]
+
+
+# Load each file in a process of its own, where no other plugin was loaded before.
+ALONE = """
+import importlib.util, os, sys, traceback
+import ansible.plugins.action, ansible.plugins.callback, ansible.plugins.inventory, ansible.plugins.lookup
+for path in sys.argv[1:]:
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0, path
+        continue
+    try:
+        spec = importlib.util.spec_from_file_location("plugin", path)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        os._exit(0)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
+"""
+
+
+def test_each_plugin_loads_where_no_other_was_loaded(tmp_path: Path) -> None:
+    files = sorted(map(str, (ROOT / "plugins").rglob("*.py")))
+    argv = [sys.executable, "-c", ALONE, *files]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("ansible localhost -m debug -a msg={{lookup('constant','API_PORT')}}", "6443"),
+        ("ansible-doc -t lookup constant", "API_PORT"),
+        ("ansible-doc -t inventory alicloud", "yunkube-cluster"),
+    ],
+)
+def test_ansibles_commands_find_the_plugins(command: str, said: str) -> None:
+    name, *arguments = command.split()
+    argv = [str(Path(sys.executable).parent / name), *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
 # What came to Python and its standard library after 3.9, which Enterprise Linux 9 has: as attributes, and as arguments.
 YOUNGER = {
     "KW_ONLY",

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-import yaml
 from ansible.module_utils.yunkube.control.values import Path, alike, at, leaves, shown
+from ansible.module_utils.yunkube.control.yaml_reader import load_generated
 from ansible.module_utils.yunkube.host import identity
 
 # Key of the inventory: the field of kubeadm's ClusterConfiguration that holds it.
@@ -66,15 +66,15 @@ def differences(declared: Mapping[str, Any], running: Mapping[str, Any]) -> Iter
         names = [identity.named(one["name"], one["id"]) for one in (ours, theirs)]
         yield Difference(IDENTITY, *names)
         return
-    cluster = yaml.safe_load(running.get("cluster") or "") or {}
+    cluster = load_generated(running.get("cluster"))
     if cluster:
         yield from _fields(declared, cluster)
         yield from _overlay("master_cluster_configuration", declared["overlay"], cluster)
         yield from _removed(declared["cluster"], cluster)
-    proxy = yaml.safe_load(running.get("proxy") or "") or {}
+    proxy = load_generated(running.get("proxy"))
     if proxy:
         yield from _overlay("master_kube_proxy_config", declared["proxy"], proxy)
-    kubelet = yaml.safe_load(running.get("kubelet") or "") or {}
+    kubelet = load_generated(running.get("kubelet"))
     driver = kubelet.get("cgroupDriver", "systemd")  # as kubeadm has it where nothing is said
     if kubelet and driver != declared["cgroup_driver"]:
         yield Difference("cluster_cgroup_driver", declared["cgroup_driver"], driver)

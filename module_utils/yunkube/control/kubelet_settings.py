@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 from ansible.module_utils.yunkube.control.values import Path, alike, at, equal, leaves, merged, shown, without
+from ansible.module_utils.yunkube.control.yaml_reader import load_generated
 
 # What kubeadm writes into a host's file whatever the ConfigMap says.
 _OF_THE_HOST: Final = ("containerRuntimeEndpoint", "resolvConf", "rotateCertificates")
@@ -30,7 +31,7 @@ class Change(NamedTuple):
 
 def cluster_change(declared: Mapping[str, Any], running: Mapping[str, Any]) -> Change:
     """Return the ConfigMap with what is declared, and without what was declared formerly and is not any more."""
-    there = yaml.safe_load(running.get("kubelet") or "") or {}
+    there = load_generated(running.get("kubelet"))
     record = json.dumps(declared, sort_keys=True)
     if not there:
         return Change("", record, [])
@@ -44,7 +45,7 @@ def cluster_change(declared: Mapping[str, Any], running: Mapping[str, Any]) -> C
 
 def host_changes(declared: Mapping[str, Any], running: Mapping[str, Any], patches: Sequence[Any]) -> list[str]:
     """Say in which fields a host's kubelet is not as the cluster's configuration and the host's patches have it."""
-    there, file = (yaml.safe_load(running.get(name) or "") or {} for name in ("kubelet", "kubelet_file"))
+    there, file = (load_generated(running.get(name)) for name in ("kubelet", "kubelet_file"))
     if not there or not file:
         return []
     wanted = _wanted(declared, running, there)

@@ -41,6 +41,11 @@ class Loader(SafeLoader):  # type: ignore[misc]
             raise WrongValueError(None, None, f"{node.value} is no {kind}: {error}", node.start_mark) from error
 
 
+def load_generated(text: str | None) -> t.Any:
+    """Return what a program wrote, such as kubeadm; an empty dictionary for nothing. yaml.safe_load is much slower."""
+    return yaml.load(text or "", SafeLoader) or {}  # noqa: S506 - it is safe: LibYAML's, or else PyYAML's own
+
+
 def why(error: Exception, text: str) -> tuple[int, str]:
     """Return the line of a text that is refused (one of REFUSALS), 0 where it is not known, and why."""
     if isinstance(error, RecursionError):
