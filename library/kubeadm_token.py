@@ -88,6 +88,7 @@ faults:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import (
@@ -136,7 +137,7 @@ def main() -> None:
             masters = join_paths.etcd_addresses(api) if set(joining) & set(hosts) else {}
             with minted(api, hosts, module.params["ttl"]) as tokens:
                 key = upload_certificates(module) if hosts and module.params["certificate_key"] else ""
-                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], 15 + len(hosts))
+                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], scaled(15 + len(hosts)))
         module.exit_json(
             changed=bool(tokens),
             changes=[f"create a token for {host}" for host in hosts],

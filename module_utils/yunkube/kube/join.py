@@ -163,7 +163,7 @@ class Join:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
+            self.module.fail_json(**kubeadm.failure("join", outcome, "cluster_slow_factor"))
         self.module.exit_json(
             changed=True,
             changes=[self._joining(found)],

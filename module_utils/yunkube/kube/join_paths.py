@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import reach
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, is_master
@@ -25,8 +26,8 @@ from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from ansible.module_utils.yunkube.result import Fault
 
 CHECK = "endpoint"  # so that a host may skip it by name, like every check of its preflight
-CONNECT_SECONDS = 5.0  # for a connection: a lost packet is sent again after one second, and after three
-PATIENCE_SECONDS = 10.0  # an API server that is just restarting refuses connections meanwhile
+CONNECT_SECONDS = scaled(5.0)  # for a connection: a lost packet is sent again after one second, and after three
+PATIENCE_SECONDS = scaled(10.0)  # an API server that is just restarting refuses connections meanwhile
 PAUSE_SECONDS = 0.5
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"  # anybody may read it, to join
 CORRECT = "correct cluster_control_plane_endpoint, or what forwards its port (a load balancer, a DNS name)"
