@@ -45,6 +45,10 @@ options:
   cluster: {description: The cluster's name., type: str, required: true}
   cluster_id: {description: "The cluster's id, empty before there is one.", type: str, required: true}
   endpoint: {description: "The cluster's endpoint, host:port.", type: str, required: true}
+  joins:
+    description: Whether it is to join a cluster that runs, so that the API must answer it at the endpoint.
+    type: bool
+    default: false
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
@@ -90,6 +94,7 @@ from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host.firewall import active_firewall
 from ansible.module_utils.yunkube.host.network import read_text
 from ansible.module_utils.yunkube.host.requirements import NEEDS_SPEC, find_faults, read_host
+from ansible.module_utils.yunkube.kube.join_paths import CHECK, endpoint_faults
 from ansible.module_utils.yunkube.kube.x509 import node_of
 from ansible.module_utils.yunkube.result import Report
 
@@ -102,6 +107,8 @@ def main() -> None:
     node = node_of(read_text(CERTIFICATE))
     host = read_host(module.params, node=node, firewall=active_firewall(module))
     faults = find_faults(host, module.params)
+    if module.params["joins"] and not host.member and CHECK not in module.params["ignores"]:
+        faults += endpoint_faults(module.params["endpoint"])
     if not faults and (busy := host_lock.fault(module)):
         faults = [busy]
     module.exit_json(

@@ -9,6 +9,7 @@ module: kubeadm_join
 short_description: Make this host a node of the cluster with kubeadm join
 description:
   - Without O(config) it only looks, so that a token is minted for a host that needs one and for no other.
+    It fails where such a host cannot reach the endpoint, or where that is no API server.
     Where a host has joined and its kubelet does not run, the kubelet is started.
   - With O(config) it joins, and continues what an interrupted run left. A master has joined when its node is marked as
     one, which kubeadm does last.
@@ -18,6 +19,11 @@ options:
   config: {description: "kubeadm's JoinConfiguration, YAML. Goes to kubeadm through memory.", type: str}
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
   node: {description: Name of the node, type: str, required: true}
+  address: {description: "The host's address within the cluster, which is only returned", type: str, default: ""}
+  etcd:
+    description: The masters that are ready, as dictionary of name and address; with O(config), their etcd is tried.
+    type: dict
+    default: {}
   master: {description: Whether it is to run the control plane, type: bool, default: false}
   patches:
     description:
@@ -55,6 +61,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
+address: {description: The host's address within the cluster, returned: when it has not joined, type: str}
 joined: {description: Whether the host is a node of the cluster now, returned: always, type: bool}
 ignored: {description: Checks that were ignored, returned: when kubeadm ran, type: list, elements: str}
 seconds: {description: How long kubeadm took, returned: when kubeadm ran, type: float}
@@ -80,6 +87,8 @@ def main() -> None:
             "config": {"type": "str", "no_log": True},
             "endpoint": {"type": "str", "required": True},
             "node": {"type": "str", "required": True},
+            "address": {"type": "str", "default": ""},
+            "etcd": {"type": "dict", "default": {}},
             "master": {"type": "bool", "default": False},
             "patches": {"type": "list", "elements": "dict", "default": []},
             "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},

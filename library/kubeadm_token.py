@@ -15,11 +15,15 @@ description:
     says why.
   - Creates new tokens every time, so call it only for hosts that have not joined. A token that an earlier run left for
     one of them is revoked.
+  - With O(addresses), the hosts whose ports the control plane cannot reach get no token, and C(blocked) says why. A
+    host where nobody listens yet is reached, as it answers. UDP, which flannel uses, cannot be tried in this way.
   - With O(certificate_key) it also leaves the control plane's certificates in the cluster for two hours, encrypted
     with a new key, for a further master.
 author: [Yunkube]
 options:
   hosts: {description: Who joins with them, type: list, elements: str, required: true}
+  addresses: {description: "Where the control plane reaches hosts that join, by name", type: dict, default: {}}
+  masters: {description: Which of them join as masters, type: list, elements: str, default: []}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
   state: {description: Create tokens or revoke them, type: str, choices: [present, absent], default: present}
@@ -66,6 +70,11 @@ tokens:
   description: For each host a dictionary of C(token) and C(token_id), its public half
   returned: when state is present
   type: dict
+blocked: {description: Why hosts got no token, by name, returned: when state is present, type: dict}
+masters:
+  description: The addresses of the masters that are ready and run etcd, by name, where a further one joins.
+  returned: when state is present
+  type: dict
 ca_cert_hash: {description: Pin of the cluster's CA, returned: when state is present, type: str}
 certificate_key: {description: Key of the certificates, returned: when state is present, type: str}
 msg: {description: Why there are no tokens, returned: "when there are none, by the action plugin", type: str}
@@ -79,7 +88,8 @@ faults:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.host.patience import scaled
+from ansible.module_utils.yunkube.kube import join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import (
     ca_pin,
@@ -97,6 +107,8 @@ def main() -> None:
         argument_spec={
             "hosts": {**names, "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "addresses": {"type": "dict", "default": {}},
+            "masters": {**names, "default": []},
             "token_ids": {**names, "default": [], "no_log": False},
             "ttl": {"type": "int", "default": 900},
             "certificate_key": {"type": "bool", "default": False, "no_log": False},
@@ -111,16 +123,30 @@ def main() -> None:
     minting = [f"create a token for {host}" for host in hosts]
     if module.check_mode:
         empty = {host: {"token": "", "token_id": ""} for host in hosts}
-        module.exit_json(changed=True, changes=minting, tokens=empty, ca_cert_hash="", certificate_key="")
+        module.exit_json(
+            changed=True, changes=minting, tokens=empty, ca_cert_hash="", certificate_key="", blocked={}, masters={}
+        )
     try:
         with KubeApi.from_file() as api:
             if module.params["state"] == "absent":
                 changes = revoke(module, api)
                 module.exit_json(changed=bool(changes), changes=changes)
+            joining = module.params["masters"]
+            blocked = join_paths.blocked_hosts(module.params["addresses"], joining)
+            hosts = [host for host in hosts if host not in blocked]
+            masters = join_paths.etcd_addresses(api) if set(joining) & set(hosts) else {}
             with minted(api, hosts, module.params["ttl"]) as tokens:
-                key = upload_certificates(module) if module.params["certificate_key"] else ""
-                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], 15 + len(hosts))
-        module.exit_json(changed=True, changes=minting, tokens=tokens, ca_cert_hash=ca_pin(), certificate_key=key)
+                key = upload_certificates(module) if hosts and module.params["certificate_key"] else ""
+                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], scaled(15 + len(hosts)))
+        module.exit_json(
+            changed=bool(tokens),
+            changes=[f"create a token for {host}" for host in hosts],
+            tokens=tokens,
+            blocked=blocked,
+            masters=masters,
+            ca_cert_hash=ca_pin(),
+            certificate_key=key,
+        )
     except (KubeError, kubeadm.BusyError, OSError, ValueError) as error:
         module.fail_json(msg=kubeadm.without_secrets(str(error)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from laboratory import Lab, docker
+from laboratory import Lab, differences, docker
 
 LAB = ("members", "10.90.0", 1, 1)
 STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd kubelet"
@@ -153,9 +153,30 @@ def test_with_force_it_leaves_also_after_a_restart(lab: Lab) -> None:
     assert set(up.changed.values()) == {0}, up.errors
 
 
-def test_an_add_that_was_killed_goes_on(lab: Lab) -> None:
+def test_a_host_that_cannot_reach_the_api_is_refused_before_anything_changes_on_it(lab: Lab) -> None:
     lab.declare(1, 2)
+    lab.make_hosts()
+    rule = f"INPUT --protocol tcp --source {lab.network}.22 --dport 6443 --jump DROP"
+    before = lab.fingerprint("node2")
+    lab.run("master1", f"iptables --insert {rule}")
+    result = lab.deploy("add", "node2")
+    lab.run("master1", f"iptables --delete {rule}")
+    assert result.code == 3, result.errors
+    assert f"the API of the cluster: {lab.network}.11:6443 does not answer within 5 s" in result.faults
+    assert "security group" in result.faults
+    assert differences(before, lab.fingerprint("node2")) == []
+    assert set(result.changed.values()) == {0}
+
+
+def test_an_add_that_was_killed_goes_on_where_the_control_plane_reaches_the_host(lab: Lab) -> None:
     lab.kill_when(lambda: lab.succeeds("node2", "pgrep --full '[i]mages import'"), verb=("add", "node2"))
+    rule = "INPUT --protocol tcp --dport 10250 --jump DROP"
+    lab.run("node2", f"iptables --insert {rule}")
+    blocked = lab.deploy("add", "node2")
+    lab.run("node2", f"iptables --delete {rule}")
+    assert blocked.code == 3, blocked.errors
+    assert f"node2 ({lab.network}.22:10250) does not answer within 5 s" in blocked.errors
+    assert "node2" not in nodes(lab)
     result = lab.deploy("add", "node2")
     assert result.code == 0, result.errors
     assert nodes(lab)["node2"]

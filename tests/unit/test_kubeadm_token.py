@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens as kubeadm makes them."""
+"""Tokens as kubeadm makes them, and why there are none."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
+import functools
+import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import typing as t
+from pathlib import Path
 
+import kubeadm_token
 import pytest
-from ansible.module_utils.yunkube.kube import bootstrap_tokens
+import real_module
+from ansible.module_utils.yunkube.host import run_lock
+from ansible.module_utils.yunkube.kube import api as kube_api
+from ansible.module_utils.yunkube.kube import bootstrap_tokens, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
+from fake_kube_api import FakeKubeApi
 from kube_api_server import ApiServer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_token_is_new_each_time_and_well_formed() -> None:
@@ -74,3 +87,122 @@ def test_a_token_that_a_killed_run_left_for_the_host_is_revoked(server: ApiServe
     with bootstrap_tokens.minted(api, ["node1", "node2"], 900) as tokens:
         new = [f"bootstrap-token-{one['token_id']}" for one in tokens.values()]
         assert sorted(tokens_in(server)) == sorted(["bootstrap-token-bbbbbb", "bootstrap-token-cccccc", *new])
+
+
+Fail = t.Callable[..., str]
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fail:
+    """The module on a host of the test's own, which fails: from a kubeconfig and options to the reason."""
+    conf, folder = tmp_path / "admin.conf", tmp_path / "run"
+    monkeypatch.setattr(KubeApi, "from_file", lambda: KubeApi(kube_api.read_kubeconfig(str(conf)), 3))
+    monkeypatch.setattr(kubeadm, "exclusive", functools.partial(kubeadm.exclusive, folder=folder))
+    monkeypatch.setattr(kubeadm, "run", functools.partial(kubeadm.run, folder=folder))
+    monkeypatch.setattr(run_lock, "FOLDER", tmp_path / "lock")
+    monkeypatch.setattr(kubeadm_token, "scaled", lambda _: 0.2)
+
+    def reason(kubeconfig: str, **options: t.Any) -> str:
+        if kubeconfig:
+            conf.write_text(kubeconfig)
+        _, result = real_module.run(kubeadm_token.main, {"hosts": ["node1"], **options}, monkeypatch, capsys)
+        assert result["failed"]
+        return str(result["msg"])
+
+    return reason
+
+
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be a kubeadm, which is not run."""
+    find = "ansible.module_utils.basic.AnsibleModule.get_bin_path"
+    monkeypatch.setattr(find, lambda _self, name, **_: str(folder / name))
+
+
+def test_a_host_that_is_no_master_is_told(failing: Fail) -> None:
+    assert "admin.conf does not exist: this host is not a master yet" in failing("")
+
+
+def test_a_kubeconfig_that_is_broken_is_told(failing: Fail) -> None:
+    assert "the kubeconfig has no server" in failing("apiVersion: v1\n")
+
+
+def test_an_api_that_is_down_is_told(failing: Fail, server: ApiServer) -> None:
+    port = server.address.rpartition(":")[2]
+    reason = failing(server.kubeconfig.replace(f":{port}", ":1"))
+    assert "127.0.0.1:1" in reason
+    assert "refused" in reason
+
+
+def test_an_api_that_forbids_is_told(failing: Fail, fake: FakeKubeApi) -> None:
+    fake.refuse[f"GET {bootstrap_tokens.SECRETS}"] = (403, "not you")
+    assert "not you" in failing(fake.kubeconfig)
+
+
+def test_a_controller_manager_that_is_down_is_told(failing: Fail, server: ApiServer) -> None:
+    server.put(bootstrap_tokens.CLUSTER_INFO, data={"kubeconfig": "x"})
+    assert "is kube-controller-manager running?" in failing(server.kubeconfig)
+
+
+def test_a_kubeadm_that_fails_is_told_without_the_key_and_the_token(
+    failing: Fail, server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.put(bootstrap_tokens.CLUSTER_INFO, data={"kubeconfig": "x"})
+    program(tmp_path, monkeypatch)
+    text = f"error: no room for {'ab' * 32} and abcdef.0123456789abcdef"
+    (tmp_path / "kubeadm").write_text(f"#!/bin/sh\necho {text}; exit 1")
+    (tmp_path / "kubeadm").chmod(0o755)
+    reason = failing(server.kubeconfig, certificate_key=True, kubernetes_version="1.37.2")
+    assert "kubeadm init phase upload-certs: no room for [redacted] and (token)" in reason
+    assert tokens_in(server) == []
+
+
+def test_another_kubeadm_that_runs_is_told(
+    failing: Fail, server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bootstrap_tokens, "UPLOAD_SECONDS", 0.2)
+    program(tmp_path, monkeypatch)
+    with kubeadm.exclusive(1):
+        reason = failing(server.kubeconfig, certificate_key=True, kubernetes_version="1.37.2")
+    assert "another kubeadm still runs on this host" in reason
+
+
+# What ends before the module can say anything: it reaches a person through plugins/action/kubeadm_token.py alone.
+MODULE = """#!/usr/bin/python
+import os
+from ansible.module_utils.basic import AnsibleModule
+how = AnsibleModule(argument_spec={"hosts": {"type": "list"}, "how": {}}).params["how"]
+if how == "crash":
+    raise RuntimeError("the token abcdef.0123456789abcdef is odd")
+if how == "killed":
+    os.kill(os.getpid(), 9)
+os.write(2, b"no room for abcdef.0123456789abcdef")
+os._exit(3)
+"""
+NO_SUDO = {"ansible_become": True, "ansible_become_user": "nobody"}
+ENDS: dict[str, tuple[dict[str, t.Any], str]] = {
+    "crash": ({}, "the token [redacted] is odd"),
+    "killed": ({}, "exit code 137"),
+    "text": ({}, "exit code 3"),
+    "unreachable": ({"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}, "refused"),
+    "no python": ({"ansible_python_interpreter": "/no/python"}, "/no/python"),
+    "no sudo": ({**NO_SUDO, "ansible_become_exe": "/bin/false"}, "become"),
+}
+
+
+def test_a_reason_reaches_a_person_however_the_module_ends(tmp_path: Path) -> None:
+    (tmp_path / "kubeadm_token.py").write_text(MODULE)
+    tasks: list[dict[str, t.Any]] = []
+    for how, (variables, _) in ENDS.items():
+        call = {"kubeadm_token": {"hosts": ["n1"], "how": how}, "vars": variables, "no_log": True, "register": "found"}
+        copy = {"content": "{{ found.msg }}", "dest": f"{tmp_path}/{how}.txt"}
+        tasks += [call, {"copy": copy, "vars": {"ansible_become": False}}]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"]
+    env = {**os.environ, "ANSIBLE_LIBRARY": f"{tmp_path}:{ROOT}/library", "ANSIBLE_SSH_RETRIES": "0"}
+    done = subprocess.run(
+        [*argv, f"{tmp_path}/play.yml"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = {how: (tmp_path / f"{how}.txt").read_text() for how in ENDS}
+    assert {how: words for how, (_, words) in ENDS.items() if words not in told[how]} == {}, told
+    assert "0123456789abcdef" not in f"{told}{done.stdout}"

@@ -7,7 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-PATIENCE = 1.5  # seconds for any program or answer
+from ansible.module_utils.yunkube.host.patience import scaled
+
+PATIENCE = scaled(1.5)  # seconds for any program or answer
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

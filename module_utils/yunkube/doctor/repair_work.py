@@ -12,6 +12,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import SEARCH
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import KubeError
 
 if t.TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Work:
             raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
         return str(out)
 
-    def wait(self, done: t.Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
+    def wait(self, done: t.Callable[[], bool], otherwise: str, seconds: float = scaled(60)) -> None:
         """Wait until something is done; `otherwise` says what is wrong if it is not in time."""
         deadline = time.monotonic() + seconds
         while not self.dry:

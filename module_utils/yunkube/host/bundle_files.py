@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.words import counted, joined
 
 STATE = Path("/var/lib/yunkube")
@@ -29,9 +30,9 @@ LISTING = ("--show", "--showformat=${Package} ${db:Status-Status}\n")
 UNFINISHED = ("unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 
 # Seconds that a query, the import of an image and the installation of packages may take.
-LOOK_SECONDS = 30.0
-IMPORT_SECONDS = 600.0
-DPKG_SECONDS = 900.0
+LOOK_SECONDS = scaled(30.0)
+IMPORT_SECONDS = scaled(600.0)
+DPKG_SECONDS = scaled(900.0)
 CONTAINERD_HANGS = "containerd does not answer: `systemctl status containerd` on that host, then run again"
 DPKG_HANGS = "find out what dpkg waits for on that host (`ps -ef`, a full or broken disk), then run again"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.host import originals
 from ansible.module_utils.yunkube.host.bundle_files import Entry, InstallError
+from ansible.module_utils.yunkube.host.patience import scaled
 
 # What to do when a file does not come, from the control machine's own server or from cluster_bundle_url.
 OWN_SERVER = (
@@ -97,7 +98,7 @@ class Source:
 
     def _receive(self, url: str, part: Path) -> str:
         digest = hashlib.sha256()
-        with self._open(url, timeout=30) as answer, part.open("wb") as stream:
+        with self._open(url, timeout=scaled(30)) as answer, part.open("wb") as stream:
             while block := answer.read(1 << 20):
                 digest.update(block)
                 stream.write(block)

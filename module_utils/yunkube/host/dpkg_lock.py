@@ -11,8 +11,10 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
+
 FRONTEND = Path("/var/lib/dpkg/lock-frontend")
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = scaled(120.0)
 # struct flock of a 64-bit Linux: type, whence, start, length, process.
 FLOCK = "hhqqi4x"
 

@@ -60,6 +60,7 @@ NEEDS_SPEC: dict[str, dict[str, t.Any]] = {
     "cluster": {"type": "str", "required": True},
     "cluster_id": {"type": "str", "required": True},
     "endpoint": {"type": "str", "required": True},
+    "joins": {"type": "bool", "default": False},
 }
 
 

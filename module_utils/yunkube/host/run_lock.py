@@ -18,6 +18,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.result import Fault
 
 if t.TYPE_CHECKING:
@@ -25,7 +26,7 @@ if t.TYPE_CHECKING:
 
 FOLDER = Path("/run/yunkube")
 # Seconds to wait for a module of an earlier run: as long as the slowest step of kubeadm may take, and a bit.
-WAIT = 420.0
+WAIT = scaled(420.0)
 # Seconds without a module on the control plane host after which a claim counts no more: a step on other hosts may take
 # as long as a module is waited for. What they do longer keeps others away by their own locks.
 EXPIRY = WAIT + 60

@@ -21,6 +21,8 @@ import typing as t
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
+from ansible.module_utils.yunkube.host.patience import scaled
+
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 FIELD_MANAGER = "yunkube"
 
@@ -113,7 +115,7 @@ class KubeApi:
         """Prepare; nothing is sent before the first request."""
         self.server = config.server
         self._context = _client_context(config)
-        self._timeout = timeout
+        self._timeout = scaled(timeout)
         self._connection: http.client.HTTPSConnection | None = None
         self._kinds: dict[str, dict[str, Json]] = {}
 

@@ -11,6 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
@@ -21,6 +22,7 @@ if t.TYPE_CHECKING:
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
 TYPE = "bootstrap.kubernetes.io/token"
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
+UPLOAD_SECONDS = scaled(60)  # that kubeadm may take to upload the certificates
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _LETTERS = string.ascii_lowercase + string.digits
 
@@ -54,7 +56,7 @@ def secret_of(token_id: str, token_secret: str, host: str, expires: float) -> Js
     }
 
 
-def wait_for_signatures(api: KubeApi, token_ids: t.Collection[str], seconds: float = 15) -> None:
+def wait_for_signatures(api: KubeApi, token_ids: t.Collection[str], seconds: float = scaled(15)) -> None:
     """Wait until cluster-info is signed for every token."""
     deadline = time.monotonic() + seconds
     while not {f"jws-kubeconfig-{token_id}" for token_id in token_ids} <= set(api.get(CLUSTER_INFO).get("data") or ()):
@@ -84,8 +86,8 @@ def upload_certificates(module: AnsibleModule) -> str:
     )
     program = module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
     argv = [program, "init", "phase", "upload-certs", "--upload-certs", "--skip-certificate-key-print"]
-    with kubeadm.exclusive(60) as lock:
-        outcome = kubeadm.run(argv, config, lock, 60)
+    with kubeadm.exclusive(UPLOAD_SECONDS) as lock:
+        outcome = kubeadm.run(argv, config, lock, UPLOAD_SECONDS)
     if outcome.rc != 0:
         raise KubeError(f"kubeadm init phase upload-certs: {kubeadm.cause(outcome)}")
     return key

@@ -14,6 +14,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import SECRETS, TYPE
@@ -110,7 +111,7 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
     return None
 
 
-def api_answers(endpoint: str, seconds: float = 3) -> bool:
+def api_answers(endpoint: str, seconds: float = scaled(3)) -> bool:
     """Say whether some Kubernetes API answers; a load balancer without masters behind it, or a web server, does not."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -221,7 +222,7 @@ class Init:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("init", outcome, "master_init_timeout"))
+            self.module.fail_json(**kubeadm.failure("init", outcome, "cluster_slow_factor"))
         self._take_back_tokens()
         self._keep_declared()
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))

@@ -11,13 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
 
 MANIFEST = Path("/etc/kubernetes/manifests/etcd.yaml")
 DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
 SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
 PKI = "/etc/kubernetes/pki/etcd"
 TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
-PATIENCE = 60.0  # seconds for a member to leave and the others to be healthy
+PATIENCE = scaled(60.0)  # seconds for a member to leave and the others to be healthy
 
 Run = t.Callable[[list[str]], tuple[int, str, str]]
 

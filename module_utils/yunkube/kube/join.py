@@ -7,7 +7,7 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master, read_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
@@ -17,6 +17,7 @@ if t.TYPE_CHECKING:
 
 KUBELET_CONF = "etc/kubernetes/kubelet.conf"
 CA = "etc/kubernetes/pki/ca.crt"
+PIN = re.compile(r"sha256:[0-9a-f]{64}")
 # Phases of kubeadm that a host with a kubelet.conf has behind it: only now would they refuse a node that is Ready.
 DONE = "kubelet-start,etcd-join"
 # Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
@@ -65,7 +66,7 @@ def _has_certificate(root: Path, conf: Path) -> bool:
 
 def wrong_ca(root: Path, config: str) -> str:
     """Say what is wrong when the host keeps another cluster's CA; kubeadm would leave it, and the kubelet trust it."""
-    pins = re.findall(r"sha256:[0-9a-f]{64}", config)
+    pins = PIN.findall(config)
     path = root / CA
     if not pins or not path.exists():
         return ""
@@ -97,8 +98,11 @@ class Join:
             except kubeadm.BusyError as error:
                 self.module.fail_json(msg=str(error))
         if found.state in UNFINISHED:
+            if not self.module.check_mode:
+                self._refuse(*join_paths.endpoint_faults(self.options["endpoint"]))
             changes = [self._joining(found)] if self.options["config"] else []
-            self.module.exit_json(changed=bool(changes), changes=changes, joined=False)
+            address = self.options["address"]
+            self.module.exit_json(changed=bool(changes), changes=changes, joined=False, address=address)
         self._keep_running(found)
 
     def _look(self) -> Found:
@@ -107,14 +111,15 @@ class Join:
         except KubeError as error:
             self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
         if found.state == "foreign":
-            self._refuse(found.detail, found.remedy)
+            self._refuse(Fault("other cluster", found.detail, found.remedy))
         return found
 
     def _ask(self) -> object:
         return KubeApi.from_file(str(self.root / KUBELET_CONF), timeout=3).get(f"/api/v1/nodes/{self.options['node']}")
 
-    def _refuse(self, detail: str, remedy: str = CORRECT) -> t.NoReturn:
-        self.module.fail_json(**Report((Fault("other cluster", detail, remedy),), PREFLIGHT).as_failure())
+    def _refuse(self, *faults: Fault) -> None:
+        if faults:
+            self.module.fail_json(**Report(faults, PREFLIGHT).as_failure())
 
     def _keep_running(self, found: Found) -> t.NoReturn:
         stopped = not kubeadm.kubelet_active()
@@ -141,7 +146,12 @@ class Join:
         config = self.options["config"]
         detail = wrong_ca(self.root, config)
         if detail:
-            self._refuse(detail)
+            self._refuse(Fault("other cluster", detail, CORRECT))
+        pins = PIN.findall(config)
+        self._refuse(
+            *join_paths.endpoint_faults(self.options["endpoint"], pins),
+            *join_paths.blocked(join_paths.of_masters(self.options["etcd"])).values(),
+        )
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         ignored = [
             *self.options["ignore_preflight_errors"],
@@ -153,7 +163,7 @@ class Join:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome, "node_join_timeout"))
+            self.module.fail_json(**kubeadm.failure("join", outcome, "cluster_slow_factor"))
         self.module.exit_json(
             changed=True,
             changes=[self._joining(found)],

@@ -18,6 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
 RUN = Path("/run/yunkube")
@@ -154,7 +155,7 @@ def kubelet_active() -> bool:
     return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
 
 
-def start_kubelet(*, again: bool = False, seconds: float = 2) -> str:
+def start_kubelet(*, again: bool = False, seconds: float = scaled(2)) -> str:
     """Start the kubelet, or start it again; return why it does not run, also when it ends within a few seconds."""
     verb = "restart" if again else "start"
     done = subprocess.run(["systemctl", verb, "kubelet"], check=False, capture_output=True, text=True)
@@ -174,7 +175,7 @@ def kubelet_journal(lines: int = 20) -> list[str]:
     """Return the last lines of the kubelet's journal."""
     argv = ["journalctl", "--unit", "kubelet", "--lines", str(lines), "--no-pager", "--output", "cat"]
     try:
-        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()
+        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=scaled(10)).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         return []
 

@@ -7,11 +7,12 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm
 
 CONFIG = Path("/var/lib/kubelet/config.yaml")
 COPIES = Path("/etc/kubernetes/tmp")  # where kubeadm keeps a copy of the file at each call
-SECONDS = 60.0  # that kubeadm may take
+SECONDS = scaled(60.0)  # that kubeadm may take
 # What a module's argument spec says of the patches.
 PATCHES_SPEC: dict[str, t.Any] = {"type": "list", "elements": "dict", "default": []}
 UPGRADE = """apiVersion: kubeadm.k8s.io/v1beta4

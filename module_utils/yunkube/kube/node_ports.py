@@ -9,13 +9,14 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi
 from ansible.module_utils.yunkube.kube.health import address_of, node_problem
 from ansible.module_utils.yunkube.words import joined
 
-PATIENCE = 15.0  # seconds; kube-proxy syncs at most once a second, a busy node takes several
+PATIENCE = scaled(15.0)  # seconds; kube-proxy syncs at most once a second, a busy node takes several
 PAUSE = 0.2
-CONNECT = 2.0  # seconds
+CONNECT = scaled(2.0)  # seconds
 AT_ONCE = 16
 
 

@@ -13,6 +13,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import Problem, explained, pod_problem
 
@@ -118,7 +119,7 @@ def probes(api: KubeApi, nodes: t.Sequence[str], image: str) -> t.Iterator[str]:
 
 def _create_pod(api: KubeApi, namespace: str, manifest: Json) -> None:
     """Create a pod, as soon as the new namespace has the account that every pod runs as."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + scaled(10)
     while True:
         try:
             api.post(f"/api/v1/namespaces/{namespace}/pods", manifest)
@@ -210,7 +211,7 @@ def _ask(question: Question, seconds: float) -> Row:
         time.sleep(0.1)
 
 
-def fetch(url: str, timeout: float = 5) -> str:
+def fetch(url: str, timeout: float = scaled(5)) -> str:
     """Fetch one answer of a probe; return what is wrong with it, or nothing."""
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=timeout)

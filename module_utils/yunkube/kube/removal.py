@@ -8,6 +8,7 @@ import socket
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master
 from ansible.module_utils.yunkube.kube.drain import Drain, name_of
@@ -64,7 +65,7 @@ def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
     return str(address), int(options["ports"].get(host, 22))
 
 
-def answers(address: str, port: int, seconds: float = 3) -> bool:
+def answers(address: str, port: int, seconds: float = scaled(3)) -> bool:
     """Say whether something listens there, as SSH does."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), seconds):
         return True

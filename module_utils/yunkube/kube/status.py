@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, instant, read_kubeconfig
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
@@ -77,7 +78,9 @@ def what_the_host_knows(root: Path) -> str:
         "table",
     ]
     try:
-        listed = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10).stdout.splitlines()[1:]
+        listed = subprocess.run(
+            argv, check=False, capture_output=True, text=True, timeout=scaled(10)
+        ).stdout.splitlines()[1:]
     except (OSError, subprocess.TimeoutExpired):
         return "kubelet runs, but containerd does not answer: see `journalctl -u containerd`"
     running = [

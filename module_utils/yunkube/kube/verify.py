@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import Problem, Seen, Wanted, address_of, judge, see, wait
 from ansible.module_utils.yunkube.kube.probe import Row, ask_all, probes, questions, wait_for_pods
@@ -18,7 +19,7 @@ from ansible.module_utils.yunkube.kube.probe import Row, ask_all, probes, questi
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-LOCK_SECONDS = 300.0  # how long to wait for another proof of the same cluster
+LOCK_SECONDS = scaled(300.0)  # how long to wait for another proof of the same cluster
 RUN = Path("/run/yunkube")  # gone after a start of the host: a started host is proved again
 
 

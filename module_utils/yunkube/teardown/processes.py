@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.state import Run
 
 CTR = "/usr/local/bin/ctr"
@@ -64,7 +65,7 @@ def end_pods() -> None:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + scaled(5)
     while time.monotonic() < deadline and any(Path("/proc", str(process)).exists() for process in processes):
         time.sleep(0.05)
     for group in groups:

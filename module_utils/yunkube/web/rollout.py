@@ -10,6 +10,7 @@ import json
 import time
 import typing as t
 
+from ansible.module_utils.yunkube.host import patience
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition, workload_problem
 from ansible.module_utils.yunkube.result import Fault
@@ -18,7 +19,7 @@ from ansible.module_utils.yunkube.web.diagnosis import Trouble
 from ansible.module_utils.yunkube.web.service import BEFORE, WORKLOADS, stamp_of
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
-PATIENCE = 20.0  # seconds that a lasting trouble must last
+PATIENCE = patience.scaled(20.0)  # seconds that a lasting trouble must last
 PAUSE = 0.5
 
 
