@@ -254,7 +254,7 @@ def test_a_rule_without_a_lost_packet_is_no_fault() -> None:
 def test_on_a_host_without_pods_the_packets_way_through_the_rules_is_the_proof() -> None:
     facts = healthy()
     node(facts).pod_addresses = []
-    node(facts).blocked = [DROP_ALL]
+    node(facts).blocked = [{**DROP_ALL, "flow": flow} for flow in ("pods-in", "pods-out", "dns")]
     assert [one.id for one in diagnose(facts)] == ["pod-packets-dropped"]
     node(facts).blocked = [{**DROP_ALL, "certain": False}]
     assert diagnose(facts) == []

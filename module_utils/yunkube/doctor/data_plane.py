@@ -6,7 +6,6 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import errno
-import ipaddress
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from ansible.module_utils.yunkube.doctor.read_host import run, text
 from ansible.module_utils.yunkube.host.reach import Target, look
 
 SECONDS = 1.5  # for any answer: the second packet that opens a connection goes after one
+LISTING = 5.0  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
 AGAIN = 0.4  # seconds until a DNS query is sent once more: UDP may be lost
 OURS = ("kube-system", "dashboard", "registry")  # namespaces whose pods are entered
 OWN = ("KUBE-", "FLANNEL-", "CNI-")  # chains of the cluster itself
@@ -127,9 +127,8 @@ def blocked(plan: Json, links: t.Mapping[str, Json]) -> list[Json]:
 
 def flows(plan: Json, links: t.Mapping[str, Json]) -> t.Iterator[Packet]:
     """Return the packets that have to pass this host: overlay-in and -out, pods-in and -out, host-out, dns and api."""
-    own, pod = str(plan.get("address") or ""), str((plan.get("me") or {}).get("address") or "")
-    if not pod and plan.get("range"):
-        pod = str(ipaddress.ip_network(plan["range"])[2])  # which the first pod of the node will have
+    own = str(plan.get("address") or "")
+    pod = str((plan.get("me") or {}).get("address") or plan.get("first") or "")
     outer = next((name for name, link in links.items() if own in _addresses(link)), "")
     overlay = next((name for name in links if name.startswith("flannel.")), outer)
     via = next((address for address in _addresses(links.get(overlay, {}))), own)
@@ -173,10 +172,10 @@ def all_tables() -> list[Table]:
     tables: list[Table] = []
     seen: set[str] = set()
     for program in ("iptables", "iptables-legacy"):
-        saved = run(f"{program}-save", "-c")
+        saved = run(f"{program}-save", "-c", seconds=LISTING)
         tables += saved_filter.tables_of(saved, program)
         seen |= set(re.findall(r"^\*(\w+)", saved, re.MULTILINE)) if program == "iptables" else set()
-    listed = json.loads(run("nft", "-j", "list", "tables") or "{}").get("nftables", [])
+    listed = json.loads(run("nft", "-j", "list", "tables", seconds=LISTING) or "{}").get("nftables", [])
     names = [(one["table"]["family"], one["table"]["name"]) for one in listed if "table" in one]
     chosen = [
         (family, name)
@@ -184,7 +183,7 @@ def all_tables() -> list[Table]:
         if family in ("ip", "inet", "netdev") and not (family == "ip" and name in seen) and name != "kube-proxy"
     ]
     for family, name in chosen:
-        listing = json.loads(run("nft", "-j", "list", "table", family, name) or "{}")
+        listing = json.loads(run("nft", "-j", "list", "table", family, name, seconds=LISTING) or "{}")
         tables += nft_filter.tables_of(listing.get("nftables", []))
     return tables
 
@@ -194,6 +193,6 @@ def worded(rule: Json) -> Json:
     family, _, name = rule["table"].partition(" ")
     if not rule["undo"].startswith("nft") or not rule["rule"].startswith("handle "):
         return rule
-    printed = run("nft", "-a", "list", "table", family, name)
+    printed = run("nft", "-a", "list", "table", family, name, seconds=LISTING)
     found = re.search(rf"^\s*(\S.*?) # {rule['rule']}$", printed, re.MULTILINE)
     return {**rule, "rule": found[1] if found else rule["rule"]}

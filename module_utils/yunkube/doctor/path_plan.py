@@ -43,15 +43,26 @@ def plan(
         found[name] = {
             "targets": [one for one in targets if one["address"]],
             "peers": [
-                {"node": other, "address": address_of(ring[other]), "pod": tried[other].get("address", "")}
+                {
+                    "node": other,
+                    "address": address_of(ring[other]),
+                    # Without pods, the address that its first one will have: for rules that ask where packets go.
+                    "pod": tried[other].get("address") or _first_address(ring[other]),
+                }
                 for other in ends
                 if other != name
             ],
             "me": tried[name],
-            "range": ring[name]["spec"].get("podCIDR", ""),
+            "first": _first_address(ring[name]),
             "address": address_of(ring[name]),
         }
     return found
+
+
+def _first_address(node: Json) -> str:
+    """Return the address that a node's first pod gets: those before it are the network's and the bridge's."""
+    range_ = node["spec"].get("podCIDR")
+    return str(ipaddress.ip_network(range_)[2]) if range_ else ""
 
 
 def _overlay(name: str, node: Json) -> Json:

@@ -79,10 +79,10 @@ def _end(facts: Facts, path: Json) -> HostFacts | None:
 
 def untried(host: HostFacts) -> t.Iterator[Hit]:
     """Return the rules that drop every packet of pods for certain, on a host that has no pod yet to try it."""
-    for rule in {rule["undo"]: rule for rule in host.blocked}.values():
-        if rule["flow"] in ("pods-in", "pods-out") and rule["certain"]:
-            evidence = [in_words(rule), f"{host.name} has no pod to try it: a pod's packet would end at this rule"]
-            yield Hit(host.host, evidence, f"{rule['table']} {rule['chain']}", {"undo": rule["undo"]})
+    chosen = [rule for rule in host.blocked if rule["flow"] in ("pods-in", "pods-out") and rule["certain"]]
+    for rule in {rule["undo"]: rule for rule in chosen}.values():
+        evidence = [in_words(rule), f"{host.name} has no pod to try it: a pod's packet would end at this rule"]
+        yield Hit(host.host, evidence, f"{rule['table']} {rule['chain']}", {"undo": rule["undo"]})
 
 
 def overlay_dropped(facts: Facts) -> t.Iterator[Hit]:
