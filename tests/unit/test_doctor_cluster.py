@@ -58,6 +58,7 @@ def test_the_api_tells_of_nodes_pods_and_network(fake: FakeKubeApi, tmp_path: Pa
     assert facts.net_conf == {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
     assert facts.node_ports == [{"service": "shop/web", "port": 31111, "protocol": "TCP"}]
     assert facts.workloads["coredns"]["there"] is False
+    assert facts.paths["node1"]["first"] == "10.244.1.2"
 
 
 def test_of_tokens_only_name_and_end_leave_the_host(fake: FakeKubeApi, tmp_path: Path) -> None:
