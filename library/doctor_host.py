@@ -13,6 +13,10 @@ author: [The maintainers]
 options:
   host: {description: The name of the host in the inventory., type: str, required: true}
   master: {description: Whether it runs the control plane., type: bool, required: true}
+  plan:
+    description: What the host tries of the data plane, of C(paths) of M(doctor_cluster)'s facts.
+    type: dict
+    default: {}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:
@@ -51,11 +55,13 @@ def main() -> None:
     spec: dict[str, dict[str, object]] = {
         "host": {"type": "str", "required": True},
         "master": {"type": "bool", "required": True},
+        "plan": {"type": "dict", "default": {}},
         **identity.OPTIONS,
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     identity.refuse_another(module)
-    facts = collect_host(module.params["host"], master=module.params["master"])
+    options = module.params
+    facts = collect_host(options["host"], master=options["master"], plan=options["plan"])
     module.exit_json(changed=False, facts=as_json(facts))
 
 

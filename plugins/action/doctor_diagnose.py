@@ -78,11 +78,14 @@ def inventory_of(sources: t.Sequence[str]) -> str:
 def collect(hosts: dict[str, t.Any], clusters: list[t.Any], masters: list[str]) -> t.Any:
     """Return the facts: of a host without any, why it has none; of the masters' answers, the first that is one."""
     known = []
+    # A master that could not be asked for the API was not asked again.
+    first = dict(zip([name for name in masters if name in hosts], clusters, strict=False))
     for name, result in hosts.items():
         if facts := (result or {}).get("facts"):
             known.append(from_json(HostFacts, facts))
         else:
-            said = str((result or {}).get("msg") or "it was not queried").strip().splitlines()
+            asked = first.get(name) if (result or {}).get("skipped") else result
+            said = str((asked or {}).get("msg") or "it was not queried").strip().splitlines()
             known.append(HostFacts(name, master=name in masters, unreachable=said[-1]))
     answers = [from_json(ClusterFacts, result["facts"]) for result in clusters if (result or {}).get("facts")]
     chosen = next((one for one in answers if one.answers), answers[0] if answers else ClusterFacts())

@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from ansible.module_utils.yunkube.doctor.diagnose import diagnose
 from ansible.module_utils.yunkube.doctor.facts import Facts, as_json
-from doctor_changes import CHANGES
+from data_plane_changes import CHANGES
 from doctor_record import healthy, silent
 
 # What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
-# flannel's link and of routes; without a CNI configuration, nobody knows which plugins it would name.
+# flannel's link, of routes and of what it tries; without a CNI configuration, nobody knows which plugins it would name.
+TRIED = {
+    "overlay-dropped",
+    "pod-packets-dropped",
+    "service-packets-dropped",
+    "services-unreachable",
+    "cluster-dns-unreachable",
+    "api-service-unreachable",
+}
 HIDDEN = {
-    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing", "cloud-route-missing"},
+    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing", "cloud-route-missing", *TRIED},
     "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing", "cloud-route-missing"},
     "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
     "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},

@@ -172,6 +172,15 @@ def unreachable(lab: Lab) -> None:
     lab.run("node1", "systemctl stop ssh; pkill -f '^sshd: root' || true")
 
 
+PORTALS = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
+
+
+def user_rule(host: str, hook: str, rule: str) -> tuple[Act, Act]:
+    """Let a table of a user's own drop packets, and delete it again."""
+    chain = f"add table inet user; add chain inet user own {{ type filter hook {hook} priority 0; }}"
+    return on(host, f"nft '{chain}; add rule inet user own {rule}'"), on(host, "nft delete table inet user")
+
+
 # The first six always run: subnet.env in all its ways.
 INJECTIONS = (
     Injection("subnet-env-missing", on("node1", "rm /run/flannel/subnet.env")),
@@ -399,4 +408,25 @@ INJECTIONS = (
     Injection("image-name-wrong", pod("named", image="Not//a:name"), no_pod("named"), settles=False),
     Injection("image-registry-unreachable", pod("far", image="registry.invalid/shop:1"), no_pod("far"), settles=False),
     Injection("user-pod-broken", pod("crash", command=["/no-such-program"]), no_pod("crash"), settles=False),
+    Injection("overlay-dropped", *user_rule("node1", "input", "udp dport 8472 counter drop")),
+    Injection("service-packets-dropped", *user_rule("node1", "output", "udp dport 53 drop")),
+    Injection(
+        "pod-packets-dropped",
+        on("node1", "iptables -I FORWARD -s 10.244.0.0/16 -j DROP"),
+        on("node1", "iptables -D FORWARD -s 10.244.0.0/16 -j DROP"),
+    ),
+    Injection(
+        "services-unreachable",
+        on("node1", f"iptables -t nat -D PREROUTING {PORTALS} && iptables -t nat -D OUTPUT {PORTALS}"),
+    ),
+    Injection(
+        "cluster-dns-unreachable",
+        on("node1", "ip route add unreachable 10.96.0.10/32"),
+        on("node1", "ip route delete unreachable 10.96.0.10/32"),
+    ),
+    Injection(
+        "api-service-unreachable",
+        on("node1", "ip route add unreachable 10.96.0.1/32"),
+        on("node1", "ip route delete unreachable 10.96.0.1/32"),
+    ),
 )

@@ -57,6 +57,7 @@ def test_the_api_reports_nodes_pods_and_network(tmp_path: Path) -> None:
     assert facts.net_conf == {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
     assert facts.node_ports == [{"service": "shop/web", "port": 31111, "protocol": "TCP"}]
     assert facts.workloads["coredns"]["there"] is False
+    assert facts.paths["node1"]["first"] == "10.244.1.2"
 
 
 @pytest.mark.usefixtures("cluster")

@@ -56,6 +56,12 @@ def test_a_host_that_did_not_answer_says_why() -> None:
     ]
 
 
+def test_a_master_that_could_not_be_asked_for_the_api_says_why() -> None:
+    said = {"unreachable": True, "msg": "ssh: No route to host"}
+    facts = collect(GOOD | {"master1": {"skipped": True}}, [said])
+    assert [host.unreachable for host in facts.hosts if host.unreachable] == ["ssh: No route to host"]
+
+
 def test_the_first_master_that_is_answered_counts() -> None:
     silent = {"facts": {"asked": "master1", "answers": False, "detail": "refused"}}
     assert collect(GOOD, [silent, {}, CLUSTER]).cluster.answers

@@ -145,7 +145,7 @@ def test_a_unit_that_says_much_does_not_hide_its_newest_errors(monkeypatch: pyte
 
 def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
-        params: t.ClassVar[dict[str, t.Any]] = {"host": "n", "master": False}
+        params: t.ClassVar[dict[str, t.Any]] = {"host": "n", "master": False, "plan": {}}
 
         def __init__(self, **_settings: t.Any) -> None:
             """Take any settings."""

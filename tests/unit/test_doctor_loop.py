@@ -21,7 +21,7 @@ following = {"id": "x", "name": "repair", "host": "a", "target": "", "arguments"
 module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round %d" % n])
 """
 MODULES = {
-    "doctor_host": (["host", "master", "cluster", "cluster_id"], "module.exit_json(facts={})"),
+    "doctor_host": (["host", "master", "plan", "cluster", "cluster_id"], "module.exit_json(facts={})"),
     "doctor_cluster": (["host"], "module.exit_json(facts={})"),
     "doctor_repair": (
         ["id", "repair", "target", "arguments", "cluster", "cluster_id", "patches"],

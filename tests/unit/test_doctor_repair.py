@@ -126,6 +126,23 @@ def test_flannel_starts_again_and_writes_the_file_itself(
     assert f"{repairs.FLANNEL_PODS}/old" not in fake.objects
 
 
+def test_kube_proxy_starts_again_until_a_service_answers(fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {"labels": {"k8s-app": "kube-proxy"}}
+    fake.put(f"{repairs.PROXY_PODS}/old", spec={"nodeName": "node1"}, status=READY, metadata=labels)
+    fake.put(f"{repairs.PROXY_PODS}/coredns", spec={"nodeName": "node1"}, status=READY)
+    asked = iter(["timed out", "ok"])
+
+    def appear(_seconds: float) -> None:
+        fake.put(f"{repairs.PROXY_PODS}/new", spec={"nodeName": "node1"}, status=READY, metadata=labels)
+
+    monkeypatch.setattr("time.sleep", appear)
+    monkeypatch.setattr(repairs, "reach", lambda _url: next(asked))
+    one = work()
+    repairs.restart_kube_proxy(one, "", address="10.96.0.1", port=443)
+    assert one.changes == ["delete pod old, which comes back"]
+    assert list(asked) == []
+
+
 def test_only_where_flannel_cannot_the_file_is_written_from_the_truth(tmp_path: Path, fake: FakeKubeApi) -> None:
     del fake  # it has no pod of flannel's
     (tmp_path / "subnet.env").write_text("FANNEL_NETWORK=10.244.0.0/16\n")

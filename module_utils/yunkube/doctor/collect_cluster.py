@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
+from ansible.module_utils.yunkube.doctor.path_plan import plan
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant, is_master
 from ansible.module_utils.yunkube.kube.health import address_of, condition, pod_problem, workload_problem
 from ansible.module_utils.yunkube.kube.objects import read_data
@@ -43,9 +44,11 @@ def collect_cluster(host: str, root: Path = Path("/")) -> ClusterFacts:
 
 
 def _fill(facts: ClusterFacts, api: KubeApi) -> None:
-    facts.nodes = [node_facts(node) for node in api.items("/api/v1/nodes")]
+    nodes = api.items("/api/v1/nodes")
+    facts.nodes = [node_facts(node) for node in nodes]
     warnings = warnings_of(api.items("/api/v1/events", fieldSelector="type=Warning", limit="500"))
-    found = [pod_facts(pod, warnings, facts.now) for pod in api.items("/api/v1/pods")]
+    pods, services = api.items("/api/v1/pods"), api.items("/api/v1/services")
+    found = [pod_facts(pod, warnings, facts.now) for pod in pods]
     facts.pods = [pod for pod in found if pod["system"] or pod["problem"]]
     for name, path in WORKLOADS.items():
         facts.workloads[name] = workload_facts(api.find(path))
@@ -53,10 +56,13 @@ def _fill(facts: ClusterFacts, api: KubeApi) -> None:
     facts.net_conf = net_conf(flannel)
     facts.node_ports = [
         {"service": name_of(service), "port": port["nodePort"], "protocol": port.get("protocol", "TCP")}
-        for service in api.items("/api/v1/services")
+        for service in services
         for port in service["spec"].get("ports") or []
         if port.get("nodePort")
     ]
+    vxlan = facts.net_conf.get("Backend", {}).get("Type") == "vxlan"
+    staying = [node for node in nodes if REMOVING not in (node["metadata"].get("annotations") or {})]
+    facts.paths = plan(staying, pods, services, system=SYSTEM, vxlan=vxlan, now=facts.now)
     slices = api.items(
         "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices",
         labelSelector="kubernetes.io/service-name=kube-dns",

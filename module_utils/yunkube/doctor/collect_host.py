@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.containers import SOCKET, containers_and_images
+from ansible.module_utils.yunkube.doctor.data_plane import blocked, try_paths
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
 from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, etcd, probes, reach
@@ -41,8 +42,8 @@ UNITS = ("kubelet", "containerd")
 PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ActiveEnterTimestampMonotonic"
 
 
-def collect_host(host: str, *, master: bool, root: Path = Path("/")) -> HostFacts:
-    """Return the facts of this host, which the inventory calls `host`."""
+def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Path = Path("/")) -> HostFacts:
+    """Return the facts of this host, which the inventory calls `host`, and of the paths that it is to try."""
     began = time.monotonic()
     kubelet = top_level(text(root / "var/lib/kubelet/config.yaml"))
     tasks: dict[str, t.Callable[[], t.Any]] = {
@@ -70,6 +71,8 @@ def collect_host(host: str, *, master: bool, root: Path = Path("/")) -> HostFact
         "api": lambda: reach(server(root / "etc/kubernetes/kubelet.conf")),
         "etcd": lambda: etcd() if master else {},
         "containers_and_images": lambda: containers_and_images(root),
+        "tried": lambda: try_paths(plan or {}, kubelet.get("clusterDomain", "cluster.local"), root),
+        "blocked": lambda: blocked(plan or {}, links()),
     }
     with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
         running = {name: pool.submit(task) for name, task in tasks.items()}
@@ -77,6 +80,7 @@ def collect_host(host: str, *, master: bool, root: Path = Path("/")) -> HostFact
     facts = HostFacts(host, master=master, kubelet=kubelet, now=time.time())
     alive, facts.containers, facts.images = found.pop("containers_and_images") or (False, None, None)
     facts.socket = alive
+    facts.paths, facts.pod_addresses = found.pop("tried") or ([], None)
     api = found.pop("api")
     for name, value in found.items():
         if value is not None:

@@ -47,6 +47,9 @@ class HostFacts:
     subnet_env: dict[str, str] | None = None
     nameservers: list[str] = dataclasses.field(default_factory=list)
     better_resolv_conf: bool = False  # systemd-resolved keeps one that names the real servers
+    paths: list[Json] = dataclasses.field(default_factory=list)  # of the data plane: what was tried, how it ended
+    blocked: list[Json] = dataclasses.field(default_factory=list)  # rules that drop packets of the data plane
+    pod_addresses: list[str] | None = None  # of the pods that have a network here
 
     @property
     def name(self) -> str:
@@ -89,6 +92,7 @@ class ClusterFacts:
     node_ports: list[Json] = dataclasses.field(default_factory=list)
     dns_endpoints: int | None = None
     tokens: dict[str, str] = dataclasses.field(default_factory=dict)  # id -> when it ends
+    paths: dict[str, Json] = dataclasses.field(default_factory=dict)  # node -> what it is to try of the data plane
 
     def node(self, name: str) -> Json:
         """Return a node, empty where the API knows none of that name."""

@@ -13,12 +13,18 @@ PATIENCE = scaled(1.5)  # seconds for any program or answer
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(*argv: str) -> str:
-    """Return what a program prints; nothing when it is not there, fails or takes too long."""
+def run(*argv: str, seconds: float = 0.0) -> str:
+    """Return what a program prints; nothing when it is not there, fails or takes longer than these or PATIENCE."""
     environment = {**os.environ, "PATH": SEARCH, "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            argv, check=False, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=environment
+            argv,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds or PATIENCE,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

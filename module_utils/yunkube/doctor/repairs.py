@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube.doctor import certificates
 from ansible.module_utils.yunkube.doctor.containers import SOCKET, answers
 from ansible.module_utils.yunkube.doctor.facts import Json
-from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, probe
+from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, probe, reach
 from ansible.module_utils.yunkube.doctor.read_host import subnet_env
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.settings import Settings
@@ -28,6 +28,7 @@ ADMIN_CONF = Path("/etc/kubernetes/admin.conf")
 PKI = Path("/etc/kubernetes/pki")
 SUBNET_ENV = Path("/run/flannel/subnet.env")
 FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
+PROXY_PODS = "/api/v1/namespaces/kube-system/pods"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
 FEATURES = {"net.bridge.bridge-nf-call-iptables": "br_netfilter"}
 NOT_OURS = 20.0  # seconds for which a kubelet that runs again says that it is not ready: that has another cause
@@ -117,7 +118,7 @@ def restart_flannel(work: Work, _target: str, truth: t.Mapping[str, str] | None 
     wanted = dict(truth or {})
     try:
         with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
-            _restart_flannel(work, api, node_name())
+            _restart_pods(work, api, node_name(), "kube-flannel", FLANNEL_PODS)
         work.wait(lambda: _says(wanted), f"{SUBNET_ENV} does not hold {wanted or 'anything'}", 20)
     except (KubeError, RepairError) as error:
         if len(wanted) < 3:
@@ -131,17 +132,24 @@ def _says(wanted: t.Mapping[str, str]) -> bool:
     return wanted.items() <= (subnet_env(SUBNET_ENV) or {}).items() and SUBNET_ENV.exists()
 
 
-def _restart_flannel(work: Work, api: KubeApi, node: str) -> None:
+def restart_kube_proxy(work: Work, _target: str, address: str, port: int) -> None:
+    """Let kube-proxy start again, which writes rules that were deleted; a Service has to answer after that."""
+    with KubeApi.from_file(KUBELET_CONF, timeout=5) as api:
+        _restart_pods(work, api, node_name(), "kube-proxy", PROXY_PODS, labelSelector="k8s-app=kube-proxy")
+    work.wait(lambda: reach(f"https://{address}:{port}") == "ok", f"{address}:{port} does not answer", 20)
+
+
+def _restart_pods(work: Work, api: KubeApi, node: str, kind: str, path: str, **selector: str) -> None:
     def pods() -> list[Json]:
-        return api.items(FLANNEL_PODS, fieldSelector=f"spec.nodeName={node}")
+        return api.items(path, fieldSelector=f"spec.nodeName={node}", **selector)
 
     old = [pod["metadata"]["name"] for pod in pods()]
     if not old:
-        raise RepairError(f"node {node} has no pod of kube-flannel")
+        raise RepairError(f"node {node} has no pod of {kind}")
     if work.note(f"delete pod {', '.join(old)}, which comes back"):
         for name in old:
-            api.delete(f"{FLANNEL_PODS}/{name}")
-    ready = "no new pod of kube-flannel is ready"
+            api.delete(f"{path}/{name}")
+    ready = f"no new pod of {kind} is ready"
     work.wait(
         lambda: any(
             pod["metadata"]["name"] not in old and condition(pod, "Ready").get("status") == "True" for pod in pods()
@@ -278,7 +286,7 @@ def set_net_conf(work: Work, _target: str, network: str) -> None:
             work.keep_text("net-conf.json", there)
             api.patch(FLANNEL_CONFIG, {"data": {"net-conf.json": wanted}})
         for node in {pod["spec"].get("nodeName") for pod in api.items(FLANNEL_PODS)} - {None}:
-            _restart_flannel(work, api, node)
+            _restart_pods(work, api, node, "kube-flannel", FLANNEL_PODS)
 
 
 def scale_dns(work: Work, _target: str, replicas: int) -> None:
@@ -328,6 +336,7 @@ REPAIRS: dict[str, t.Callable[..., None]] = {
         turn_swap_off,
         set_mode,
         restart_flannel,
+        restart_kube_proxy,
         write_kubelet_config,
         set_cgroup_driver,
         renew_certificate,

@@ -9,6 +9,7 @@ from ansible.module_utils.yunkube.doctor.rules import (
     cni,
     containerd,
     control_plane,
+    data_plane,
     dns,
     flannel,
     host,
@@ -44,6 +45,7 @@ AREAS = (
     images,
     dns,
     services,
+    data_plane,
     symptoms,
 )
 TABLE = in_order(rule for area in AREAS for rule in vars(area).values() if isinstance(rule, Rule))

@@ -27,7 +27,7 @@ CLOUD_ROUTE_MISSING = Rule(
     looks="Pods of the node are reached from the node alone.",
     proof=cloud_route,
     remedy="add the route for {host}'s podCIDR to the VPC's route table, or see why the cloud's controller did not",
-    before=PODS,
+    before=("pod-path-broken", *PODS),
     repair="cloud_routes",
     safe=True,
 )

@@ -8,6 +8,10 @@ PODS = (*BROKEN, "dns-not-ready", "workload-not-rolled-out")
 NODE = ("node-not-ready", *PODS)
 PULLS = ("image-name-wrong", "image-access-denied", "image-registry-tls", "image-registry-unreachable")
 
+# What hosts find out when they try to reach others' pods, and Services.
+DATA_PLANE = ("pod-path-broken", "cluster-dns-unreachable", "api-service-unreachable")
+SERVICES = ("services-unreachable", *DATA_PLANE)
+
 FLANNEL_FILES = ("flannel-link-missing", "pod-route-missing", "subnet-env-missing", "cni-config-missing")
 FLANNEL = ("flannel-not-ready", *FLANNEL_FILES)
 

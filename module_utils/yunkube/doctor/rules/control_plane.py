@@ -295,7 +295,7 @@ API_UNREACHABLE = Rule(
     looks="The node turns NotReady although its kubelet runs; `dial tcp: i/o timeout`.",
     proof=api_unreachable,
     remedy="check routes, firewalls and security groups between {host} and the API server",
-    before=(*FLANNEL, "kube-proxy-down", *NODE),
+    before=(*FLANNEL, "kube-proxy-down", "pod-path-broken", *NODE),
 )
 
 

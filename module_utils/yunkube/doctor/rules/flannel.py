@@ -47,7 +47,7 @@ NET_CONF_DIFFERS = Rule(
     remedy="set Network in ConfigMap kube-flannel/kube-flannel-cfg to kube-controller-manager's --cluster-cidr, "
     "{network}",
     severity="critical",
-    before=(*FLANNEL, "subnet-env-wrong", *NODE),
+    before=(*FLANNEL, "subnet-env-wrong", "pod-path-broken", *NODE),
     scope="all",
     repair="set_net_conf",
     safe=True,
@@ -92,7 +92,7 @@ FLANNEL_NOT_READY = Rule(
     proof=flannel_not_ready,
     remedy="check its last log: {command}",
     call="kubectl -- logs -n kube-flannel ds/kube-flannel-ds --all-pods",
-    before=(*FLANNEL_FILES, *NODE),
+    before=(*FLANNEL_FILES, "pod-path-broken", *NODE),
     symptom=True,
 )
 
@@ -175,7 +175,7 @@ SUBNET_ENV_WRONG = Rule(
     looks="New pods get unroutable addresses, or lose large packets.",
     proof=subnet_env_wrong,
     remedy=FLANNEL_RESTART,
-    before=("bridge-address-wrong", *PODS),
+    before=("bridge-address-wrong", "pod-path-broken", *PODS),
     repair="restart_flannel",
     safe=True,
 )

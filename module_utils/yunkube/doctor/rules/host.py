@@ -9,7 +9,15 @@ import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
-from ansible.module_utils.yunkube.doctor.rules.consequences import CONTROL_PLANE, FLANNEL, NODE, PODS, RUNTIME
+from ansible.module_utils.yunkube.doctor.rules.consequences import (
+    CONTROL_PLANE,
+    DATA_PLANE,
+    FLANNEL,
+    NODE,
+    PODS,
+    RUNTIME,
+    SERVICES,
+)
 
 SKEW = 30  # seconds between clocks, more than collecting takes
 FULL = 0.03  # of a file system, and no more than
@@ -29,7 +37,7 @@ HOST_UNREACHABLE = Rule(
     looks="Nothing is known about the host; its node turns NotReady after 40 seconds.",
     proof=unreachable,
     remedy="check that {host} is on, and try `ssh -v` to it with the inventory's user, key and address",
-    before=(*CONTROL_PLANE, *NODE),
+    before=(*CONTROL_PLANE, *DATA_PLANE, *NODE),
     link="https://kubernetes.io/docs/concepts/architecture/nodes/#condition",
 )
 
@@ -160,7 +168,7 @@ BRIDGE_FILTER_OFF = Rule(
     looks="flanneld does not start, or Services answer some pods but not others.",
     proof=lambda facts: sysctl(facts, "net.bridge.bridge-nf-call-iptables"),
     remedy="modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1, on {host}",
-    before=(*FLANNEL, *PODS),
+    before=(*FLANNEL, *SERVICES, *PODS),
     repair="set_sysctls",
     safe=True,
 )
@@ -172,7 +180,7 @@ IP_FORWARD_OFF = Rule(
     looks="Pods of the host reach nothing outside of it, and nothing reaches them.",
     proof=lambda facts: sysctl(facts, "net.ipv4.ip_forward"),
     remedy="sysctl -w net.ipv4.ip_forward=1 on {host}",
-    before=(*FLANNEL, *PODS),
+    before=(*FLANNEL, *SERVICES, *PODS),
     repair="set_sysctls",
     safe=True,
 )

@@ -36,7 +36,7 @@ FLANNEL_LINK_MISSING = Rule(
     looks="Pods on different nodes cannot reach each other; pods on the same node can.",
     proof=link_missing,
     remedy="delete {host}'s pod of kube-flannel: it creates the link at start",
-    before=("pod-route-missing", *PODS),
+    before=("pod-route-missing", "pod-path-broken", *PODS),
     repair="restart_flannel",
     safe=True,
 )
@@ -59,7 +59,7 @@ BRIDGE_ADDRESS_WRONG = Rule(
     proof=bridge_address,
     remedy="on {host}: ip address flush dev cni0; ip address add {address} dev cni0; "
     "then delete pods outside its range",
-    before=PODS,
+    before=("pod-path-broken", *PODS),
     repair="set_address",
 )
 
@@ -80,7 +80,7 @@ FLANNEL_LEASE_MISSING = Rule(
     looks="Pods of the node are reached from the node alone, after it was deleted and registered again.",
     proof=lease_missing,
     remedy=FLANNEL_RESTART,
-    before=("pod-route-missing", *PODS),
+    before=("pod-route-missing", "pod-path-broken", *PODS),
     scope="all",
     repair="restart_flannel",
     safe=True,
@@ -106,7 +106,7 @@ POD_ROUTE_MISSING = Rule(
     looks="Pods on these two nodes cannot reach each other.",
     proof=route_missing,
     remedy="delete {host}'s pod of kube-flannel: it adds the route at start",
-    before=PODS,
+    before=("pod-path-broken", *PODS),
     repair="restart_flannel",
     safe=True,
 )

@@ -7,7 +7,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
-from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, PODS
+from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, PODS, SERVICES
 from ansible.module_utils.yunkube.doctor.rules.pods import BAD, WAIT
 
 
@@ -40,7 +40,7 @@ KUBE_PROXY_DOWN = Rule(
         "check DaemonSet kube-system/kube-proxy and its logs; if it was deleted, on a master: kubeadm init phase addon "
         f"kube-proxy {BY_HAND}"
     ),
-    before=(*FLANNEL, *PODS),
+    before=(*FLANNEL, *SERVICES, *PODS),
     link="https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
 )
 

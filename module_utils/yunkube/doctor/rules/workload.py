@@ -7,7 +7,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
-from ansible.module_utils.yunkube.doctor.rules.consequences import PODS
+from ansible.module_utils.yunkube.doctor.rules.consequences import PODS, SERVICES
 
 
 def workload_missing(facts: Facts) -> t.Iterator[Hit]:
@@ -28,6 +28,6 @@ CLUSTER_WORKLOAD_MISSING = Rule(
     ),
     call="up",
     severity="critical",
-    before=("kube-proxy-down", "flannel-not-ready", "subnet-env-missing", "cni-config-missing", *PODS),
+    before=("kube-proxy-down", "flannel-not-ready", "subnet-env-missing", "cni-config-missing", *SERVICES, *PODS),
     scope="all",
 )
