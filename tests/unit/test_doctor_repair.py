@@ -16,6 +16,7 @@ from ansible.module_utils.yunkube.doctor import certificates, repairs
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
 from ansible.module_utils.yunkube.doctor.repairs import REPAIRS
 from ansible.module_utils.yunkube.doctor.table import TABLE
+from ansible.module_utils.yunkube.host import patience
 from ansible.module_utils.yunkube.kube import kubelet_file
 from fake_kube_api import FakeKubeApi
 
@@ -397,6 +398,12 @@ def test_a_failed_program_is_reported_with_its_error() -> None:
 def test_waiting_fails_after_its_time_and_says_what_is_wrong() -> None:
     with pytest.raises(RepairError, match="the sun is not up after 0 s"):
         work().wait(lambda: False, "the sun is not up", 0)
+
+
+def test_a_wait_of_its_own_length_follows_from_the_factor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(patience.VARIABLE, "3")
+    with pytest.raises(RepairError, match="is not ready after 3 s"):
+        work().wait(lambda: False, "it is not ready", 1)
 
 
 def test_the_module_says_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,10 @@ class Work:
             raise RepairError(f"{' '.join(argv[:4])}: {(err or out).strip()[-300:]}")
         return str(out)
 
-    def wait(self, done: t.Callable[[], bool], otherwise: str, seconds: float = scaled(60)) -> None:
+    def wait(self, done: t.Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
         """Wait until something is done; `otherwise` says what is wrong if it is not in time."""
-        deadline = time.monotonic() + seconds
+        limit = scaled(seconds)
+        deadline = time.monotonic() + limit
         while not self.dry:
             try:
                 if done():
@@ -106,5 +107,5 @@ class Work:
                 if not error.silent and error.status < 500:
                     raise
             if time.monotonic() > deadline:
-                raise RepairError(f"{otherwise} after {seconds:.0f} s")
+                raise RepairError(f"{otherwise} after {limit:.0f} s")
             time.sleep(0.5)
