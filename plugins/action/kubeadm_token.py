@@ -11,20 +11,20 @@ killed or never began, without what is hidden.
 
 from __future__ import annotations
 
+import runpy
 import typing as t
 from pathlib import Path
 
-import ansible.module_utils
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-PROJECT = Path(__file__).resolve().parents[2]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
+
+from ansible.module_utils.yunkube.kube.kubeadm import without_secrets
 
 
 def reason_of(result: t.Mapping[str, t.Any]) -> str:
     """Say why the module gave nothing: its words, those of its exception, or how it ended and what was said then."""
-    from ansible.module_utils.yunkube.kube.kubeadm import without_secrets  # noqa: PLC0415 - needs the path of run()
-
     event = getattr(result.get("exception"), "event", None)
     said = str(result.get("msg") or getattr(event, "msg", "") or "the module gave no reason")
     # Its output may hold tokens in any form, and is left alone; what sudo or a shell said is on the other stream.
@@ -40,8 +40,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        # Modules find these by Ansible's packing, plugins do not.
-        ansible.module_utils.__path__.append(str(PROJECT / "module_utils"))
         try:
             result |= self._execute_module(task_vars=task_vars)
         except AnsibleError as error:  # unreachable, or sudo refuses

@@ -21,10 +21,11 @@ from ansible.module_utils.yunkube.doctor import nft_filter, saved_filter
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.packet_trace import FORWARD, IN, OUT, Packet, Table, dropped_by
 from ansible.module_utils.yunkube.doctor.read_host import run, text
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target, look
 
-SECONDS = 1.5  # for any answer: the second packet that opens a connection goes after one
-LISTING = 5.0  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
+SECONDS = scaled(1.5)  # for any answer: the second packet that opens a connection goes after one
+LISTING = scaled(5.0)  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
 AGAIN = 0.4  # seconds until a DNS query is sent once more: UDP may be lost
 OURS = ("kube-system", "dashboard", "registry")  # namespaces whose pods are entered
 OWN = ("KUBE-", "FLANNEL-", "CNI-")  # chains of the cluster itself
