@@ -15,8 +15,8 @@ from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostF
 from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
+from cause_changes import CHANGES
 from deployer.arguments import parse
-from doctor_changes import CHANGES
 from doctor_pairs import HIDDEN, independent, named
 from doctor_record import break_pod, healthy, node, not_ready
 

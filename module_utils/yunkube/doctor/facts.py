@@ -47,6 +47,18 @@ class HostFacts:
     subnet_env: dict[str, str] | None = None
     nameservers: list[str] = dataclasses.field(default_factory=list)
     better_resolv_conf: bool = False  # systemd-resolved keeps one that names the real servers
+    read_only: list[str] = dataclasses.field(default_factory=list)  # places that the cluster writes to
+    resolvers: dict[str, str] = dataclasses.field(default_factory=dict)  # name server -> "ok" or what came instead
+    service_account: dict[str, str] = dataclasses.field(default_factory=dict)  # digests of one public key, by file
+    strays: dict[str, str] = dataclasses.field(default_factory=dict)  # file -> the static pod that it declares again
+    boot_sysctls: dict[str, Json] = dataclasses.field(default_factory=dict)  # name -> value, file
+    proxied: dict[str, str] = dataclasses.field(default_factory=dict)  # unit -> the proxy that it calls the API by
+    client: Json = dataclasses.field(default_factory=dict)  # of the kubelet's certificate: wanted, there, others
+    open_keys: dict[str, str] = dataclasses.field(default_factory=dict)  # private file -> mode that lets others read
+    missing_keys: list[str] = dataclasses.field(default_factory=list)
+    addresses: Json = dataclasses.field(default_factory=dict)  # of pods, as the CNI plugin notes them: folder, taken
+    servers: dict[str, str] = dataclasses.field(default_factory=dict)  # kubeconfig -> where it finds the API
+    kube_chains: dict[str, int] = dataclasses.field(default_factory=dict)  # packet filter -> chains of Kubernetes
 
     @property
     def name(self) -> str:
@@ -89,6 +101,12 @@ class ClusterFacts:
     node_ports: list[Json] = dataclasses.field(default_factory=list)
     dns_endpoints: int | None = None
     tokens: dict[str, str] = dataclasses.field(default_factory=dict)  # id -> when it ends
+    missing: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not (as) there
+    declared: list[Json] = dataclasses.field(default_factory=list)  # objects of `up` that are not as declared
+    webhooks: dict[str, Json] = dataclasses.field(default_factory=dict)  # that refuse where they do not answer
+    refused: list[Json] = dataclasses.field(default_factory=list)  # owners whose pods could not be created
+    api_services: list[Json] = dataclasses.field(default_factory=list)  # that are not available
+    stuck_namespaces: list[Json] = dataclasses.field(default_factory=list)
 
     def node(self, name: str) -> Json:
         """Return a node, empty where the API knows none of that name."""
