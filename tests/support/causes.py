@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """More ways to break a real cluster: objects, keys, files and settings that somebody changed.
 
-`ROUNDS` are faults that a laboratory can have side by side, each in another place: one look finds them all.
+`ROUNDS` are faults that a laboratory can have side by side, none of which explains another: one look finds them all.
 """
 
 from __future__ import annotations
@@ -197,6 +197,22 @@ USERS = (
         kubectl("patch", "pod", "kept", "--type", "merge", "-p", '{"metadata": {"finalizers": null}}'),
         settles=False,
     ),
+    Injection(
+        "namespace-stuck",
+        both(
+            made(named("Namespace", "stuck")),
+            made(
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {"name": "held", "namespace": "stuck", "finalizers": ["example.com/hold"]},
+                }
+            ),
+            kubectl("delete", "namespace", "stuck", "--wait=false"),
+        ),
+        kubectl("patch", "cm", "held", "-n", "stuck", "--type", "merge", "-p", '{"metadata": {"finalizers": null}}'),
+        settles=False,
+    ),
 )
 CLUSTER = (
     Injection(
@@ -216,22 +232,6 @@ CLUSTER = (
             )
         ),
         kubectl("delete", "apiservice", "v1.gone.example.com"),
-        settles=False,
-    ),
-    Injection(
-        "namespace-stuck",
-        both(
-            made(named("Namespace", "stuck")),
-            made(
-                {
-                    "apiVersion": "v1",
-                    "kind": "ConfigMap",
-                    "metadata": {"name": "held", "namespace": "stuck", "finalizers": ["example.com/hold"]},
-                }
-            ),
-            kubectl("delete", "namespace", "stuck", "--wait=false"),
-        ),
-        kubectl("patch", "cm", "held", "-n", "stuck", "--type", "merge", "-p", '{"metadata": {"finalizers": null}}'),
         settles=False,
     ),
     Injection("node-left-behind", made(named("Node", "ghost")), kubectl("delete", "node", "ghost"), settles=False),
