@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_host, collect_system
+from ansible.module_utils.yunkube.doctor.diagnose import diagnose
+from doctor_record import healthy, node
 
 SCHEDULER = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-scheduler\n  namespace: kube-system\n"
 
@@ -166,3 +168,18 @@ def test_a_runtime_that_is_told_not_to_serve_kubelets(tmp_path: Path) -> None:
 def test_where_kubeconfigs_lead(tmp_path: Path) -> None:
     put(tmp_path, "etc/kubernetes/admin.conf", "clusters:\n- cluster:\n    server: https://10.0.0.1:6443\n")
     assert collect_system.servers(tmp_path) == {"/etc/kubernetes/admin.conf": "https://10.0.0.1:6443"}
+
+
+def test_a_kubelet_may_be_told_the_name_of_its_node(tmp_path: Path) -> None:
+    flags = 'KUBELET_KUBEADM_ARGS="--hostname-override=node1"\n'
+    assert not collect_system.named_by_flag(tmp_path)
+    put(tmp_path, "var/lib/kubelet/kubeadm-flags.env", flags)
+    assert collect_system.named_by_flag(tmp_path)
+
+
+def test_a_host_that_is_called_otherwise_on_purpose_is_no_fault() -> None:
+    facts = healthy()
+    node(facts).hostname = "ip-10-0-0-21"
+    assert [one.id for one in diagnose(facts)] == ["hostname-changed"]
+    node(facts).named_by_flag = True
+    assert diagnose(facts) == []

@@ -48,6 +48,7 @@ def looks(root: Path, server: str, nameservers: t.Iterable[str], *, master: bool
         "addresses": lambda: addresses(root),
         "servers": lambda: servers(root),
         "kube_chains": kube_chains,
+        "named_by_flag": lambda: named_by_flag(root),
     }
 
 
@@ -197,6 +198,11 @@ def servers(root: Path) -> dict[str, str]:
         if said:
             found[f"/etc/kubernetes/{name}.conf"] = said[1]
     return found
+
+
+def named_by_flag(root: Path) -> bool:
+    """Say whether kubeadm told the kubelet its node's name, as it does where the host is called otherwise."""
+    return "--hostname-override" in text(root / "var/lib/kubelet/kubeadm-flags.env")
 
 
 def kube_chains() -> dict[str, int]:

@@ -78,7 +78,14 @@ def hostname_changed(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         name = host.hostname.lower()
         others = {other.hostname.lower() for other in facts.reached if other is not host}
-        if host.joined and name and facts.cluster.node(host.name) and name != host.name and name not in others:
+        if (
+            host.joined
+            and not host.named_by_flag
+            and name
+            and facts.cluster.node(host.name)
+            and name != host.name
+            and name not in others
+        ):
             evidence = [f"its name is {host.hostname}", f"the cluster knows it as {host.name}"]
             yield Hit(host.host, evidence, host.name, {"name": host.name})
 
