@@ -12,6 +12,11 @@ description:
 author: [The maintainers]
 options:
   host: {description: The name of the host in the inventory., type: str, required: true}
+  declared:
+    description: Manifests that the cluster is to have; those that are missing or differ are named.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -32,8 +37,13 @@ from ansible.module_utils.yunkube.doctor.facts import as_json
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={"host": {"type": "str", "required": True}}, supports_check_mode=True)
-    module.exit_json(changed=False, facts=as_json(collect_cluster(module.params["host"])))
+    spec: dict[str, dict[str, object]] = {
+        "host": {"type": "str", "required": True},
+        "declared": {"type": "list", "elements": "dict", "default": []},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    facts = collect_cluster(module.params["host"], declared=module.params["declared"])
+    module.exit_json(changed=False, facts=as_json(facts))
 
 
 if __name__ == "__main__":

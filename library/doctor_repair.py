@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: doctor_repair
 short_description: Repair one fault that the doctor found
 description:
-  - Does one of the repairs of module_utils/yunkube/doctor/repairs.py, and waits until it has worked.
+  - Does one of the repairs of module_utils/yunkube/doctor/more_repairs.py, and waits until it has worked.
   - Every file is saved before it is changed, under C(/var/lib/yunkube/doctor), readable only by root.
 author: [The maintainers]
 options:
@@ -55,8 +55,8 @@ faults:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.doctor.more_repairs import REPAIRS
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
-from ansible.module_utils.yunkube.doctor.repairs import REPAIRS
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import KubeError

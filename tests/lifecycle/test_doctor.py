@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import json
 import os
 import random
 import sys
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from causes import CAUSES, LONG, ROUNDS
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from doctor_pairs import side_by_side
@@ -32,6 +32,7 @@ node_patches: {kubeletconfiguration: {maxPods: 66}}
 """  # neither is what kubeadm takes by itself
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
 MORE = 5  # of the others
+OF_CAUSES = 2  # of those in causes.py that have no round of their own
 PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 5))  # of faults at once
 PATIENCE = 90  # seconds until a fault shows: a kubelet is missed after 40
 # Those restart the control plane, and its clients settle slowly: YUNKUBE_FULL=1 alone has them.
@@ -43,9 +44,12 @@ SEED = int(os.environ.get("YUNKUBE_SEED") or DRAWN)
 def chosen() -> list[Injection]:
     """Return what is injected in this run."""
     if os.environ.get("YUNKUBE_FULL"):
-        return list(INJECTIONS)
+        return [*INJECTIONS, *CAUSES, *LONG]
     others = [one for one in INJECTIONS[ALWAYS:] if one.fault not in SLOW]
-    return [*INJECTIONS[:ALWAYS], *random.Random(SEED).sample(others, MORE)]  # noqa: S311 - no secret
+    together = [one for round_ in ROUNDS.values() for one in round_]
+    causes = [one for one in CAUSES if one not in together]
+    drawn = random.Random(SEED)  # noqa: S311 - no secret
+    return [*INJECTIONS[:ALWAYS], *drawn.sample(others, MORE), *drawn.sample(causes, OF_CAUSES)]
 
 
 def pairs() -> list[tuple[Injection, Injection]]:
@@ -159,6 +163,20 @@ def test_two_faults_at_once_are_both_named_and_repaired(lab: Lab, both: tuple[In
     assert findings(lab.deploy("doctor")) == []
 
 
+@pytest.mark.parametrize("faults", ROUNDS.values(), ids=list(ROUNDS))
+def test_faults_in_different_places_are_all_found_at_once(lab: Lab, faults: tuple[Injection, ...]) -> None:
+    for injection in faults:
+        injection.break_it(lab)
+    until(lab, lambda answer: {one.fault for one in faults} <= {*ids(answer)})
+    for injection in faults:
+        if injection.by_hand:
+            injection.by_hand(lab)
+    if any(not injection.by_hand for injection in faults):
+        repaired = lab.deploy("doctor", "--fix", seconds=400)
+        assert repaired.code == 0, (findings(repaired), repaired.errors)
+    until(lab, lambda answer: answer.code == 0 and not findings(answer))
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(lab: Lab) -> None:
     lab.run("node1", "sysctl -qw net.ipv4.ip_forward=0")
     result = lab.deploy("doctor", "--fix", "--dry-run")
@@ -207,16 +225,12 @@ def test_a_rolling_update_is_no_fault(lab: Lab) -> None:
 
 
 def test_an_unknown_fault_is_reported_as_unknown(lab: Lab) -> None:
-    data = lab.kubectl("get", "cm", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}")
-    patch = ("patch", "cm", "coredns", "-n", "kube-system", "--type", "json", "-p")
-    again = ("delete", "pod", "-n", "kube-system", "-l", "k8s-app=kube-dns", "--wait=false")
-    lab.kubectl(*patch, '[{"op": "replace", "path": "/data/Corefile", "value": "oops {"}]')
-    lab.kubectl(*again)
+    patch = ("patch", "deploy", "coredns", "-n", "kube-system", "--type", "json", "-p")
+    lab.kubectl(*patch, '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "-oops"}]')
     result, _ = until(lab, lambda answer: "unknown" in ids(answer))
     assert result.code == 6
     assert any("coredns" in line for one in findings(result) for line in one["evidence"])
-    lab.kubectl(*patch, f'[{{"op": "replace", "path": "/data/Corefile", "value": {json.dumps(data)}}}]')
-    lab.kubectl(*again)
+    lab.kubectl("rollout", "undo", "deploy/coredns", "-n", "kube-system")
     until(lab, lambda answer: answer.code == 0 and not findings(answer), 180)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible.module_utils.yunkube.doctor.diagnose import diagnose
 from ansible.module_utils.yunkube.doctor.facts import Facts, as_json
-from data_plane_changes import CHANGES
+from cause_changes import CHANGES
 from doctor_record import healthy, silent
 
 # What cannot be told beside another fault: on a host that never joined, or without flannel, nothing is expected of
@@ -19,11 +19,32 @@ TRIED = {
     "api-service-unreachable",
 }
 HIDDEN = {
-    "host-not-joined": {"ip-forward-off", "flannel-link-missing", "pod-route-missing", "cloud-route-missing", *TRIED},
-    "join-token-expired": {"subnet-env-wrong", "flannel-link-missing", "pod-route-missing", "cloud-route-missing"},
+    "host-not-joined": {
+        "ip-forward-off",
+        "sysctl-not-kept",
+        "flannel-link-missing",
+        "pod-route-missing",
+        "cloud-route-missing",
+        *TRIED,
+    },
+    "join-token-expired": {
+        "node-certificate-missing",
+        "subnet-env-wrong",
+        "flannel-link-missing",
+        "pod-route-missing",
+        "cloud-route-missing",
+    },
     "bundle-image-missing": {"flannel-link-missing", "pod-route-missing"},
     "node-without-pod-cidr": {"flannel-link-missing", "pod-route-missing"},
-    "kube-proxy-down": {"flannel-link-missing", "flannel-lease-missing", "pod-route-missing"},
+    "kube-proxy-down": {
+        "flannel-link-missing",
+        "flannel-lease-missing",
+        "pod-route-missing",
+        "flannel-address-wrong",
+        "flannel-mac-wrong",
+    },
+    "net-conf-differs": {"pod-network-overlaps"},
+    "pod-cidr-doubled": {"subnet-env-wrong"},
     "cni-config-missing": {"cni-plugin-missing"},
 }
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, Json, from_json
 
-RECORD = json.loads((Path(__file__).resolve().parents[1] / "unit/data/doctor/healthy.json").read_text())
+TEXT = (Path(__file__).resolve().parents[1] / "unit/data/doctor/healthy.json").read_text()
+RECORD = json.loads(TEXT)
 
 
 def healthy() -> Facts:
     """Return a new copy of the record."""
-    record = copy.deepcopy(RECORD)
+    record = json.loads(TEXT)  # thousands of times: quicker than copies
     hosts = [from_json(HostFacts, host) for host in record["hosts"]]
     return Facts(hosts, from_json(ClusterFacts, record["cluster"]), record["now"])
 

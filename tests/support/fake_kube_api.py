@@ -49,7 +49,14 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     "rbac.authorization.k8s.io/v1": {
         "ClusterRole": ("clusterroles", False),
         "ClusterRoleBinding": ("clusterrolebindings", False),
+        "Role": ("roles", True),
+        "RoleBinding": ("rolebindings", True),
     },
+    "admissionregistration.k8s.io/v1": {
+        "ValidatingWebhookConfiguration": ("validatingwebhookconfigurations", False),
+        "MutatingWebhookConfiguration": ("mutatingwebhookconfigurations", False),
+    },
+    "apiregistration.k8s.io/v1": {"APIService": ("apiservices", False)},
 }
 
 

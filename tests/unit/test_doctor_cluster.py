@@ -88,7 +88,7 @@ def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
 
 def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
-        params: t.ClassVar[dict[str, t.Any]] = {"host": "master1"}
+        params: t.ClassVar[dict[str, t.Any]] = {"host": "master1", "declared": []}
 
         def __init__(self, **_settings: t.Any) -> None:
             """Take any settings."""

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostF
 from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
-from data_plane_changes import CHANGES
+from cause_changes import CHANGES
 from deployer.arguments import parse
 from doctor_pairs import HIDDEN, independent, named
 from doctor_record import break_pod, healthy, node, not_ready

@@ -13,8 +13,8 @@ from pathlib import Path
 import doctor_repair
 import pytest
 from ansible.module_utils.yunkube.doctor import certificates, repairs
+from ansible.module_utils.yunkube.doctor.more_repairs import REPAIRS
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
-from ansible.module_utils.yunkube.doctor.repairs import REPAIRS
 from ansible.module_utils.yunkube.doctor.table import TABLE
 from ansible.module_utils.yunkube.host import patience
 from ansible.module_utils.yunkube.kube import kubelet_file

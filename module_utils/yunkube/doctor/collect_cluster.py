@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.doctor import collect_objects
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.doctor.path_plan import plan
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant, is_master
@@ -24,10 +26,11 @@ WORKLOADS = {
 }
 REMOVING = "yunkube/removing"
 LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld announces its address
+BACKEND = "flannel.alpha.coreos.com/backend-data"  # and which link of it takes their packets
 
 
-def collect_cluster(host: str, root: Path = Path("/")) -> ClusterFacts:
-    """Return what the API reports, or why it does not answer."""
+def collect_cluster(host: str, root: Path = Path("/"), declared: t.Sequence[Json] = ()) -> ClusterFacts:
+    """Return what the API reports, or why it does not answer; `declared` are manifests that it is to have."""
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]
     if not found:
@@ -36,20 +39,21 @@ def collect_cluster(host: str, root: Path = Path("/")) -> ClusterFacts:
     try:
         with KubeApi.from_file(str(found[0]), timeout=4) as api:
             facts.server = api.server
-            _fill(facts, api)
+            _fill(facts, api, declared)
             facts.answers = True
     except KubeError as error:
         facts.detail = str(error)
     return facts
 
 
-def _fill(facts: ClusterFacts, api: KubeApi) -> None:
+def _fill(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None:
     nodes = api.items("/api/v1/nodes")
     facts.nodes = [node_facts(node) for node in nodes]
-    warnings = warnings_of(api.items("/api/v1/events", fieldSelector="type=Warning", limit="500"))
+    events = api.items("/api/v1/events", fieldSelector="type=Warning", limit="500")
+    warnings = warnings_of(events)
     pods, services = api.items("/api/v1/pods"), api.items("/api/v1/services")
     found = [pod_facts(pod, warnings, facts.now) for pod in pods]
-    facts.pods = [pod for pod in found if pod["system"] or pod["problem"]]
+    facts.pods = [pod for pod in found if pod["system"] or pod["problem"] or pod["leaving"]]
     for name, path in WORKLOADS.items():
         facts.workloads[name] = workload_facts(api.find(path))
     flannel = api.find("/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg")
@@ -75,6 +79,7 @@ def _fill(facts: ClusterFacts, api: KubeApi) -> None:
     for token in api.items(secrets, fieldSelector="type=bootstrap.kubernetes.io/token"):
         data = read_data(token)
         facts.tokens[data.get("token-id", "")] = data.get("expiration", "")
+    collect_objects.fill(facts, api, events, declared)
 
 
 def name_of(found: Json) -> str:
@@ -92,6 +97,8 @@ def node_facts(node: Json) -> Json:
     metadata, spec = node["metadata"], node.get("spec", {})
     ready = condition(node, "Ready")
     network = condition(node, "NetworkUnavailable")
+    notes = metadata.get("annotations") or {}
+    mac = re.search(r'"VtepMAC":"([^"]+)"', notes.get(BACKEND, ""))
     return {
         "name": metadata["name"],
         "ready": ready.get("status") == "True",
@@ -99,8 +106,10 @@ def node_facts(node: Json) -> Json:
         "master": is_master(node),
         "pod_cidr": spec.get("podCIDR", ""),
         "cordoned": bool(spec.get("unschedulable")),
-        "lease": LEASE in (metadata.get("annotations") or {}),
-        "removing": REMOVING in (metadata.get("annotations") or {}),
+        "lease": LEASE in notes,
+        "public_ip": "" if f"{LEASE}-overwrite" in notes else notes.get(LEASE, ""),
+        "vtep": mac[1].lower() if mac else "",
+        "removing": REMOVING in notes,
         "taints": [f"{taint['key']}:{taint['effect']}" for taint in spec.get("taints") or []],
         "address": address_of(node),
         "network": network.get("reason", "") if network.get("status") == "True" else "",
@@ -144,6 +153,8 @@ def pod_facts(pod: Json, warnings: t.Mapping[str, list[str]], now: float) -> Jso
         "age": seconds_since(metadata.get("creationTimestamp"), now),
         "unready": seconds_since(condition(pod, "Ready").get("lastTransitionTime"), now) if problem else 0,
         "leaving": "deletionTimestamp" in metadata,
+        "left": seconds_since(metadata["deletionTimestamp"], now) if "deletionTimestamp" in metadata else 0,
+        "finalizers": metadata.get("finalizers") or [],
         "restarts": sum(int(state.get("restartCount", 0)) for state in states),
         "images": [one["image"] for one in [*(spec.get("initContainers") or []), *spec["containers"]]],
         "warnings": warnings.get(name_of(pod), []) if problem else [],

@@ -16,6 +16,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.doctor import collect_system
 from ansible.module_utils.yunkube.doctor.containers import SOCKET, containers_and_images
 from ansible.module_utils.yunkube.doctor.data_plane import blocked, try_paths
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
@@ -39,13 +40,15 @@ FILES = (
     SOCKET,
 )
 UNITS = ("kubelet", "containerd")
-PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ActiveEnterTimestampMonotonic"
+STARTED = "ActiveEnterTimestampMonotonic"
+PROPERTIES = f"Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,NeedDaemonReload,{STARTED}"
 
 
 def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Path = Path("/")) -> HostFacts:
     """Return the facts of this host, which the inventory calls `host`, and of the paths that it is to try."""
     began = time.monotonic()
     kubelet = top_level(text(root / "var/lib/kubelet/config.yaml"))
+    servers = nameservers(root, kubelet.get("resolvConf", "/etc/resolv.conf"))
     tasks: dict[str, t.Callable[[], t.Any]] = {
         "hostname": socket.gethostname,
         "machine_id": lambda: text(root / "etc/machine-id").strip(),
@@ -65,7 +68,7 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
         "options": lambda: options(text(root / "etc/kubernetes/manifests/kube-controller-manager.yaml")),
         "cni": lambda: cni(root),
         "subnet_env": lambda: subnet_env(root / "run/flannel/subnet.env"),
-        "nameservers": lambda: nameservers(root, kubelet.get("resolvConf", "/etc/resolv.conf")),
+        "nameservers": lambda: servers,
         "server": lambda: server(root / "etc/kubernetes/kubelet.conf"),
         "probes": lambda: probes(PROBES | (MASTER_PROBES if master else {})),
         "api": lambda: reach(server(root / "etc/kubernetes/kubelet.conf")),
@@ -74,6 +77,7 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
         "tried": lambda: try_paths(plan or {}, kubelet.get("clusterDomain", "cluster.local"), root),
         "blocked": lambda: blocked(plan or {}, links()),
     }
+    tasks |= collect_system.looks(root, server(root / "etc/kubernetes/kubelet.conf"), servers, master=master)
     with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
         running = {name: pool.submit(task) for name, task in tasks.items()}
         found = {name: _result(task) for name, task in running.items()}
@@ -124,7 +128,7 @@ def units() -> dict[str, Json]:
     for block in shown.split("\n\n"):
         unit: Json = dict(line.split("=", 1) for line in block.strip().splitlines() if "=" in line)
         if "Id" in unit:
-            since = int(unit.pop("ActiveEnterTimestampMonotonic", "0") or 0) / 1e6
+            since = int(unit.pop(STARTED, "0") or 0) / 1e6
             found[unit["Id"].removesuffix(".service")] = unit | {"seconds": round(uptime - since, 1) if since else 0}
     return found
 
@@ -165,7 +169,13 @@ def links() -> dict[str, Json]:
         if not link["ifname"].startswith("veth"):
             addresses = [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"]]
             up = "UP" in link["flags"]
-            found[link["ifname"]] = {"mtu": link["mtu"], "up": up, "addresses": addresses}
+            mac = text(Path("/sys/class/net") / link["ifname"] / "address").strip()  # of IPv4, ip leaves it out
+            found[link["ifname"]] = {
+                "mtu": link["mtu"],
+                "up": up,
+                "addresses": addresses,
+                "mac": mac,
+            }
     return found
 
 
@@ -218,7 +228,9 @@ def runtime(root: Path) -> Json:
         r"(?:pinned_images\.sandbox|sandbox_image|^\s*sandbox)\s*=\s*[\"']([^\"']+)", told, re.MULTILINE
     )
     driver = "systemd" if systemd and systemd[1] == "true" else "cgroupfs"
-    return {"cgroupDriver": driver if told else "", "sandbox": sandbox[1] if sandbox else ""}
+    off = re.search(r"^\s*disabled_plugins\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
+    known = {"cgroupDriver": driver if told else "", "sandbox": sandbox[1] if sandbox else ""}
+    return known | ({"disabled": re.findall(r"[\w.-]+", off[1])} if off else {})
 
 
 def manifests(root: Path) -> dict[str, str]:

@@ -50,6 +50,19 @@ class HostFacts:
     paths: list[Json] = dataclasses.field(default_factory=list)  # of the data plane: what was tried, how it ended
     blocked: list[Json] = dataclasses.field(default_factory=list)  # rules that drop packets of the data plane
     pod_addresses: list[str] | None = None  # of the pods that have a network here
+    read_only: list[str] = dataclasses.field(default_factory=list)  # places that the cluster writes to
+    resolvers: dict[str, str] = dataclasses.field(default_factory=dict)  # name server -> "ok" or what came instead
+    service_account: dict[str, str] = dataclasses.field(default_factory=dict)  # digests of one public key, by file
+    strays: dict[str, str] = dataclasses.field(default_factory=dict)  # file -> the static pod that it declares again
+    boot_sysctls: dict[str, Json] = dataclasses.field(default_factory=dict)  # name -> value, file
+    proxied: dict[str, str] = dataclasses.field(default_factory=dict)  # unit -> the proxy that it calls the API by
+    client: Json = dataclasses.field(default_factory=dict)  # of the kubelet's certificate: wanted, there, others
+    open_keys: dict[str, str] = dataclasses.field(default_factory=dict)  # private file -> mode that lets others read
+    missing_keys: list[str] = dataclasses.field(default_factory=list)
+    addresses: Json = dataclasses.field(default_factory=dict)  # of pods, as the CNI plugin notes them: folder, taken
+    servers: dict[str, str] = dataclasses.field(default_factory=dict)  # kubeconfig -> where it finds the API
+    named_by_flag: bool = False  # the kubelet is told the node's name, whatever the host is called
+    kube_chains: dict[str, int] = dataclasses.field(default_factory=dict)  # packet filter -> chains of Kubernetes
 
     @property
     def name(self) -> str:
@@ -93,6 +106,12 @@ class ClusterFacts:
     dns_endpoints: int | None = None
     tokens: dict[str, str] = dataclasses.field(default_factory=dict)  # id -> when it ends
     paths: dict[str, Json] = dataclasses.field(default_factory=dict)  # node -> what it is to try of the data plane
+    missing: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not (as) there
+    declared: list[Json] = dataclasses.field(default_factory=list)  # objects of `up` that are not as declared
+    webhooks: dict[str, Json] = dataclasses.field(default_factory=dict)  # that refuse where they do not answer
+    refused: list[Json] = dataclasses.field(default_factory=list)  # owners whose pods could not be created
+    api_services: list[Json] = dataclasses.field(default_factory=list)  # that are not available
+    stuck_namespaces: list[Json] = dataclasses.field(default_factory=list)
 
     def node(self, name: str) -> Json:
         """Return a node, empty where the API knows none of that name."""

@@ -79,7 +79,7 @@ def _service_well(work: Work, unit: str) -> None:
     node_ready(work)
 
 
-def _restart_kubelet(work: Work) -> None:
+def restart_kubelet(work: Work) -> None:
     if work.note("restart kubelet"):
         work.run("systemctl", "restart", "kubelet")
         _service_well(work, "kubelet")
@@ -105,11 +105,11 @@ def turn_swap_off(work: Work, _target: str) -> None:
     work.diff += settings.diff
 
 
-def set_mode(work: Work, _target: str, path: str) -> None:
-    """Make a program executable."""
+def set_mode(work: Work, _target: str, path: str, mode: str = "0755") -> None:
+    """Make a program executable, or a key readable by root alone."""
     there = f"{Path(path).stat().st_mode & 0o7777:04o}"
-    if work.note(f"set the mode of {path} to 0755", f"{there}\n", "0755\n"):
-        Path(path).chmod(0o755)
+    if work.note(f"set the mode of {path} to {mode}", f"{there}\n", f"{mode}\n"):
+        Path(path).chmod(int(mode, 8))
 
 
 def restart_flannel(work: Work, _target: str, truth: t.Mapping[str, str] | None = None) -> None:
@@ -172,7 +172,7 @@ def write_kubelet_config(work: Work, _target: str) -> None:
     except kubelet_file.WriteError as error:
         raise RepairError(str(error)) from error
     work.shows(f"write {path}", there, path.read_text())
-    _restart_kubelet(work)
+    restart_kubelet(work)
 
 
 def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
@@ -180,7 +180,7 @@ def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
     there = kubelet_file.CONFIG.read_text()
     wanted = re.sub(r"^cgroupDriver: .*$", f"cgroupDriver: {driver}", there, flags=re.MULTILINE)
     work.write(kubelet_file.CONFIG, wanted)
-    _restart_kubelet(work)
+    restart_kubelet(work)
 
 
 # What kubeadm calls a certificate, and which component must restart to read it: the API server and etcd reload a new
@@ -213,18 +213,29 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
         part = part.removesuffix(" if expired") if expired else ""
     work.keep(Path(path), Path(path).with_suffix(".key"))
     if work.note(f"renew {path}"):
-        _by_kubeadm(work, Path(path), "certs", "renew", name)
-    if part and work.note(f"restart {part}"):
+        by_kubeadm(work, Path(path), "certs", "renew", name)
+    if part:
+        restart_part(work, part)
+    leaders_lead(work)
+
+
+def restart_part(work: Work, part: str) -> None:
+    """Let a part of the control plane start again, and wait until it is well."""
+    if work.note(f"restart {part}"):
         crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
         for container in work.run(*crictl, "ps", "--quiet", "--name", f"^{part}$").split():
             work.run(*crictl, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)
+
+
+def leaders_lead(work: Work) -> None:
+    """Wait until the components that elect a leader have one."""
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
         work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"{' or '.join(LEADERS)} has no leader", 120)
 
 
-def _by_kubeadm(work: Work, path: Path, *words: str) -> None:
+def by_kubeadm(work: Work, path: Path, *words: str) -> None:
     """Let kubeadm issue a certificate by the cluster's configuration, and check what it issued.
 
     Without a configuration it asks the API, and where that is away it takes its own defaults; of a certificate that is
@@ -253,9 +264,11 @@ def _leads(api: KubeApi, name: str) -> bool:
 
 
 def write_admin_conf(work: Work, _target: str) -> None:
-    """Write a new administrator's kubeconfig, signed by the cluster's own CA."""
+    """Write a new administrator's kubeconfig, signed by the cluster's own CA; kubeadm keeps an old one."""
+    work.keep(ADMIN_CONF)
     if work.note(f"write {ADMIN_CONF}"):
-        _by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
+        ADMIN_CONF.unlink(missing_ok=True)
+        by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
         with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
             work.wait(lambda: _lets_in(api), "the API does not answer", 30)
 
@@ -270,8 +283,8 @@ def _lets_in(api: KubeApi) -> bool:
         raise
 
 
-def set_net_conf(work: Work, _target: str, network: str) -> None:
-    """Set flannel's network to that of the nodes, and restart each flanneld, so that it reads it."""
+def set_net_conf(work: Work, _target: str, network: str, manifest: Json | None = None) -> None:
+    """Set flannel's network to that of the nodes, as `up` declares it if it does, and restart each flanneld."""
     if not network:
         raise RepairError("kube-controller-manager does not say which network the nodes' ranges come from")
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
@@ -284,7 +297,10 @@ def set_net_conf(work: Work, _target: str, network: str) -> None:
         wanted = json.dumps({**read, "Network": network})
         if work.note(f"set Network of ConfigMap kube-flannel/kube-flannel-cfg to {network}", there, wanted):
             work.keep_text("net-conf.json", there)
-            api.patch(FLANNEL_CONFIG, {"data": {"net-conf.json": wanted}})
+            if manifest and json.loads(manifest["data"]["net-conf.json"])["Network"] == network:
+                api.apply(manifest)
+            else:
+                api.patch(FLANNEL_CONFIG, {"data": {"net-conf.json": wanted}})
         for node in {pod["spec"].get("nodeName") for pod in api.items(FLANNEL_PODS)} - {None}:
             _restart_pods(work, api, node, "kube-flannel", FLANNEL_PODS)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Facts, HostFacts
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules import keys
 from ansible.module_utils.yunkube.doctor.rules.consequences import (
     AFTER_API_SERVER,
     AFTER_ETCD,
@@ -112,7 +113,8 @@ API_CERTIFICATE_EXPIRED = Rule(
 
 def api_certificate_name(facts: Facts) -> t.Iterator[Hit]:
     """API servers whose certificate is for other names than the one that nodes use."""
-    used = {urlsplit(host.server).hostname for host in facts.reached if host.server}
+    lost = {hit.host for hit in keys.kubelet_elsewhere(facts)}
+    used = {urlsplit(host.server).hostname for host in facts.reached if host.server and host.host not in lost}
     for host in facts.masters:
         names: list[str] = host.certificates.get(API_CERTIFICATE, {}).get("names") or []
         for name in sorted(str(one) for one in used if names and one not in names):

@@ -36,7 +36,9 @@ def net_conf(facts: Facts) -> t.Iterator[Hit]:
     if outside:
         evidence = [f"net-conf.json: Network {network}"]
         evidence += [f"node {node['name']}: podCIDR {node['pod_cidr']}" for node in outside[:3]]
-        yield Hit("", evidence, "kube-flannel/kube-flannel-cfg", {"network": wanted})
+        known = [one["manifest"] for one in facts.cluster.declared if one["name"].endswith("/kube-flannel-cfg")]
+        arguments = {"network": wanted, **({"manifest": known[0]} if known else {})}
+        yield Hit("", evidence, "kube-flannel/kube-flannel-cfg", arguments)
 
 
 NET_CONF_DIFFERS = Rule(

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask the API for objects that are missing, changed or in the way: what `up` declares, webhooks, leftovers."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
+from ansible.module_utils.yunkube.kube.health import condition
+from ansible.module_utils.yunkube.kube.objects import content_of, name_of
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+SYSTEM = "/namespaces/kube-system"
+# What `kubeadm init phase addon` makes for each, besides the workload itself, which has a rule of its own.
+ADDONS = {
+    "coredns": {
+        "ServiceAccount kube-system/coredns": f"/api/v1{SYSTEM}/serviceaccounts/coredns",
+        "ConfigMap kube-system/coredns": f"/api/v1{SYSTEM}/configmaps/coredns",
+        "Service kube-system/kube-dns": f"/api/v1{SYSTEM}/services/kube-dns",
+        "ClusterRole system:coredns": f"{RBAC}/clusterroles/system:coredns",
+        "ClusterRoleBinding system:coredns": f"{RBAC}/clusterrolebindings/system:coredns",
+    },
+    "kube-proxy": {
+        "ServiceAccount kube-system/kube-proxy": f"/api/v1{SYSTEM}/serviceaccounts/kube-proxy",
+        "ConfigMap kube-system/kube-proxy": f"/api/v1{SYSTEM}/configmaps/kube-proxy",
+        "Role kube-system/kube-proxy": f"{RBAC}{SYSTEM}/roles/kube-proxy",
+        "RoleBinding kube-system/kube-proxy": f"{RBAC}{SYSTEM}/rolebindings/kube-proxy",
+        "ClusterRoleBinding kubeadm:node-proxier": f"{RBAC}/clusterrolebindings/kubeadm:node-proxier",
+    },
+}
+# What a join reads, and who may read it.
+KUBEADM = {
+    "ConfigMap kube-system/kubeadm-config": f"/api/v1{SYSTEM}/configmaps/kubeadm-config",
+    "ConfigMap kube-system/kubelet-config": f"/api/v1{SYSTEM}/configmaps/kubelet-config",
+    "ConfigMap kube-public/cluster-info": "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+    "ClusterRoleBinding kubeadm:kubelet-bootstrap": f"{RBAC}/clusterrolebindings/kubeadm:kubelet-bootstrap",
+    "ClusterRoleBinding kubeadm:node-autoapprove-bootstrap": (
+        f"{RBAC}/clusterrolebindings/kubeadm:node-autoapprove-bootstrap"
+    ),
+}
+# What those who watch the cluster must be allowed to do; more is nobody's fault.
+READ = ("list", "watch")
+GRANTS = {"ClusterRole system:coredns": {"endpointslices": READ, "services": READ, "namespaces": READ, "pods": READ}}
+SUBJECTS = {
+    "ClusterRoleBinding system:coredns": ("system:coredns", "coredns"),
+    "ClusterRoleBinding kubeadm:node-proxier": ("system:node-proxier", "kube-proxy"),
+    "RoleBinding kube-system/kube-proxy": ("kube-proxy", "system:bootstrappers:kubeadm:default-node-token"),
+}
+OWNERS = {
+    "ReplicaSet": "/apis/apps/v1/namespaces/{0}/replicasets/{1}",
+    "DaemonSet": "/apis/apps/v1/namespaces/{0}/daemonsets/{1}",
+    "StatefulSet": "/apis/apps/v1/namespaces/{0}/statefulsets/{1}",
+}
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+ASKED = 20  # owners of pods that were refused, and no more
+
+
+def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], declared: t.Sequence[Json]) -> None:
+    """Add what is found to the facts of the cluster."""
+    for addon, objects in ADDONS.items():
+        facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
+    facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
+    facts.declared = differing(api, declared)
+    facts.webhooks = webhooks(api)
+    facts.refused = refused(api, events)
+    facts.api_services = api_services(api)
+    facts.stuck_namespaces = stuck_namespaces(api, facts.now)
+
+
+def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
+    """Return what of kubeadm's objects is not there, or does not grant what it is there for."""
+    for name, path in objects.items():
+        found = api.find(path)
+        if found is None:
+            yield name, {"problem": "is missing", "there": False}
+        elif wrong := wrong_with(name, found):
+            yield name, {"problem": wrong, "there": True}
+
+
+def wrong_with(name: str, found: Json) -> str:
+    """Return what a role or a binding does not do."""
+    if name in SUBJECTS:
+        role, subject = SUBJECTS[name]
+        there = [one.get("name") for one in found.get("subjects") or []]
+        if found["roleRef"]["name"] != role or subject not in there:
+            return (
+                f"binds {found['roleRef']['name']} to {', '.join(map(str, there)) or 'nobody'}, not {role} to {subject}"
+            )
+    for resource, verbs in GRANTS.get(name, {}).items():
+        rules = [rule for rule in found.get("rules") or [] if {resource, "*"} & {*(rule.get("resources") or [])}]
+        granted = {verb for rule in rules for verb in rule["verbs"]}
+        if missing := [verb for verb in verbs if not {verb, "*"} & granted]:
+            return f"does not allow to {' and '.join(missing)} {resource}"
+    return ""
+
+
+def differing(api: KubeApi, declared: t.Sequence[Json]) -> list[Json]:
+    """Return which objects are not as declared: the server itself says what applying them would change."""
+    found = []
+    for manifest in declared:
+        try:
+            before = api.find(api.path_of(manifest))
+            after = api.apply(manifest, dry_run=True) if before is not None else None
+        except KubeError as error:
+            if error.silent:
+                raise
+            continue  # a webhook in the way, say, which has a rule of its own
+        if before is None or after is None:
+            found.append({"name": name_of(manifest), "there": False, "fields": [], "manifest": manifest})
+        elif fields := different_fields(content_of(before, hide=False), content_of(after, hide=False)):
+            found.append({"name": name_of(manifest), "there": True, "fields": fields, "manifest": manifest})
+    return found
+
+
+def different_fields(before: t.Any, after: t.Any, place: str = "") -> list[str]:
+    """Name the fields that differ, each as deep as both have it."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = dict.fromkeys([*before, *after])
+        nested = (different_fields(before.get(key), after.get(key), f"{place}.{key}".lstrip(".")) for key in keys)
+        return [field for fields in nested for field in fields]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        nested = (different_fields(one, after[at], f"{place}[{at}]") for at, one in enumerate(before))
+        return [field for fields in nested for field in fields]
+    return [] if before == after else [place]
+
+
+def webhooks(api: KubeApi) -> dict[str, Json]:
+    """Return the admission webhooks that refuse where they do not answer, by name."""
+    found = {}
+    for kind in WEBHOOKS:
+        for configuration in api.items(f"{ADMISSION}/{kind}"):
+            for one in configuration.get("webhooks") or []:
+                if one.get("failurePolicy", "Fail") == "Fail":
+                    path = f"{ADMISSION}/{kind}/{configuration['metadata']['name']}"
+                    found[one["name"]] = {
+                        "configuration": configuration["metadata"]["name"],
+                        "path": path,
+                        "kind": kind,
+                    }
+    return found
+
+
+def refused(api: KubeApi, events: list[Json]) -> list[Json]:
+    """Return the owners of pods that still lack some because their creation was refused, with the newest reason."""
+    newest: dict[tuple[str, str, str], str] = {}
+    for event in sorted(events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or "")):
+        about = event.get("involvedObject", {})
+        if event.get("reason") == "FailedCreate" and about.get("kind") in OWNERS:
+            key = (str(about["kind"]), str(about.get("namespace")), str(about.get("name")))
+            newest[key] = " ".join(str(event.get("message")).split())[:400]
+    found = []
+    for (kind, namespace, name), message in list(newest.items())[-ASKED:]:
+        owner = api.find(OWNERS[kind].format(namespace, name))
+        if owner is None or (lacks := lacking(owner)) <= 0:
+            continue
+        above = next(
+            (one for one in owner["metadata"].get("ownerReferences") or [] if one["kind"] == "Deployment"), None
+        )
+        top = above or {"kind": kind, "name": name}
+        place = {"kind": str(top["kind"]), "namespace": namespace, "name": str(top["name"])}
+        found.append({**place, "lacks": lacks, "message": message})
+    return found
+
+
+def lacking(owner: Json) -> int:
+    """Return how many pods an owner has yet to create."""
+    status = owner.get("status", {})
+    if "desiredNumberScheduled" in status:
+        return int(status["desiredNumberScheduled"]) - int(status.get("currentNumberScheduled", 0))
+    return int(owner["spec"].get("replicas", 1)) - int(status.get("replicas", 0))
+
+
+def api_services(api: KubeApi) -> list[Json]:
+    """Return the parts of the API that are served by pods of the cluster, and do not answer."""
+    found = []
+    for one in api.items("/apis/apiregistration.k8s.io/v1/apiservices"):
+        state = condition(one, "Available")
+        if one["spec"].get("service") and state.get("status") == "False":
+            said = ": ".join(str(state[key]) for key in ("reason", "message") if state.get(key))
+            service = one["spec"]["service"]
+            place = f"{service.get('namespace')}/{service.get('name')}"
+            found.append({"name": one["metadata"]["name"], "service": place, "problem": said[:300]})
+    return found
+
+
+def stuck_namespaces(api: KubeApi, now: float) -> list[Json]:
+    """Return the namespaces that are being deleted, and what the API says that they wait for."""
+    found = []
+    for one in api.items("/api/v1/namespaces"):
+        if deleted := one["metadata"].get("deletionTimestamp"):
+            waits = [
+                str(state.get("message"))[:300]
+                for state in one.get("status", {}).get("conditions") or []
+                if state.get("status") == "True"
+            ]
+            since = round(now - instant(deleted).timestamp(), 1)
+            found.append({"name": one["metadata"]["name"], "seconds": since, "waits": waits})
+    return found

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of the cluster: those that `up` and kubeadm declare, CoreDNS's configuration, and leftovers."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible.module_utils.yunkube.doctor.facts import Facts
+from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules import flannel
+from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, NODE, PODS
+from ansible.module_utils.yunkube.doctor.rules.pods import place
+
+WORKLOADS = ("DaemonSet", "Deployment")
+COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
+PATIENCE = 10  # seconds that a deletion may take
+LEFT = 30  # seconds that a pod may take to leave after its time is up
+
+
+def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
+    for one in facts.cluster.declared:
+        workload = one["name"].startswith(WORKLOADS) and not one["there"]  # cluster-workload-missing says so
+        network = one["name"].endswith("/kube-flannel-cfg") and net_differs(facts)
+        if one["there"] == there and not workload and not network:
+            more = f" and {len(one['fields']) - 3} more" if len(one["fields"]) > 3 else ""
+            what = f"differs in {', '.join(one['fields'][:3])}{more}" if there else "is missing"
+            yield Hit("", [f"{one['name']} {what}"], one["name"], {"manifests": [one["manifest"]]})
+
+
+def net_differs(facts: Facts) -> bool:
+    """Say whether flannel's network has a finding of its own."""
+    return any(True for _ in flannel.net_conf(facts))
+
+
+def object_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Objects that `up` applied and that are gone."""
+    yield from _declared(facts, there=False)
+
+
+DECLARED_OBJECT_MISSING = Rule(
+    "declared-object-missing",
+    title="An object that `up` declares is missing",
+    looks="A role, a service account or a ConfigMap of flannel is gone; its pods fail at their next start.",
+    proof=object_missing,
+    remedy="{command} applies {target} again",
+    call="up",
+    severity="critical",
+    before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
+    scope="all",
+    repair="restore_objects",
+    safe=True,
+    on_master=True,
+)
+
+
+def object_changed(facts: Facts) -> t.Iterator[Hit]:
+    """Objects of which a field that `up` declares is another one."""
+    yield from _declared(facts, there=True)
+
+
+DECLARED_OBJECT_CHANGED = Rule(
+    "declared-object-changed",
+    title="An object that `up` declares was changed",
+    looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
+    proof=object_changed,
+    remedy="{command} applies {target} again; what is to stay belongs into the inventory",
+    call="up",
+    before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
+    scope="all",
+    repair="restore_objects",
+    safe=True,
+    on_master=True,
+)
+
+
+def addon_objects(facts: Facts) -> t.Iterator[Hit]:
+    """Objects of CoreDNS and kube-proxy that are gone or do not grant what they are for."""
+    for one in facts.cluster.missing:
+        if one["addon"]:
+            yield Hit(
+                "", [f"{one['name']} {one['problem']}"], one["name"], {"addon": one["addon"], "name": one["name"]}
+            )
+
+
+ADDON_OBJECT_WRONG = Rule(
+    "addon-object-wrong",
+    title="An object of CoreDNS or kube-proxy is missing or grants too little",
+    looks="Their pods fail with `forbidden` or `not found` at their next start.",
+    proof=addon_objects,
+    remedy=f"on a master: kubeadm init phase addon {{addon}} {BY_HAND}",
+    severity="critical",
+    before=("pod-creation-refused", "corefile-broken", "kube-proxy-down", *FLANNEL, *NODE),
+    scope="all",
+    repair="restore_addon",
+    safe=True,
+    weight=3,
+    on_master=True,
+)
+
+
+def join_objects(facts: Facts) -> t.Iterator[Hit]:
+    """Objects without which no host joins."""
+    for one in facts.cluster.missing:
+        if not one["addon"]:
+            yield Hit("", [f"{one['name']} {one['problem']}"], one["name"])
+
+
+JOIN_OBJECT_MISSING = Rule(
+    "join-object-missing",
+    title="An object that a join needs is missing",
+    looks="Nothing yet; `kubeadm join` and `kubeadm upgrade` fail with `not found` or `forbidden`.",
+    proof=join_objects,
+    remedy=f"on a master: kubeadm init phase upload-config all, and bootstrap-token, {BY_HAND}; by a backup else",
+    severity="warning",
+)
+
+
+def corefile(facts: Facts) -> t.Iterator[Hit]:
+    """CoreDNS containers whose last words are about their configuration."""
+    for host in facts.reached:
+        for one in host.containers or []:
+            if one["name"] == "coredns" and one["state"] != "running":
+                said = [line for line in one["last"] if COMPLAINT.search(line) and "Loop" not in line]
+                pods = [pod for pod in facts.cluster.pods if pod["name"] == one["pod"] and not pod["leaving"]]
+                if said and pods and pods[0]["problem"]:
+                    evidence = [f"CoreDNS says: {said[-1]}", f"{place(pods[0])}: {pods[0]['problem']}"]
+                    yield Hit("", evidence, "kube-system/coredns")
+                    return
+
+
+COREFILE_BROKEN = Rule(
+    "corefile-broken",
+    title="CoreDNS's configuration is broken",
+    looks="CoreDNS exits, or keeps its old configuration: the last line of its log says which part it does not take.",
+    proof=corefile,
+    remedy="correct the Corefile, then delete the CoreDNS pods: {command}",
+    call="kubectl -- -n kube-system edit configmap coredns",
+    severity="critical",
+    before=PODS,
+    scope="all",
+    repair="restore_corefile",
+    weight=3,
+    on_master=True,
+    link="https://kubernetes.io/docs/tasks/administer-cluster/dns-custom-nameservers/",
+)
+
+
+def api_service(facts: Facts) -> t.Iterator[Hit]:
+    """Parts of the API that pods of the cluster should serve."""
+    for one in facts.cluster.api_services:
+        evidence = [f"APIService {one['name']}: {one['problem']}", f"it is served by {one['service']}"]
+        yield Hit("", evidence, one["name"])
+
+
+API_SERVICE_UNAVAILABLE = Rule(
+    "api-service-unavailable",
+    title="A part of the API that pods serve does not answer",
+    looks="`kubectl top` or an operator's objects fail; namespaces that are deleted stay Terminating.",
+    proof=api_service,
+    remedy="see the pods of its Service; when nothing needs it any more: {command}",
+    call="kubectl -- delete apiservice {target}",
+    before=("namespace-stuck",),
+    scope="all",
+    link="https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/",
+)
+
+
+def namespaces(facts: Facts) -> t.Iterator[Hit]:
+    """Namespaces that wait for something before they go."""
+    for one in facts.cluster.stuck_namespaces:
+        if one["seconds"] > PATIENCE and one["waits"]:
+            yield Hit("", [f"namespace {one['name']} is being deleted", *one["waits"][-2:]], one["name"])
+
+
+NAMESPACE_STUCK = Rule(
+    "namespace-stuck",
+    title="A namespace stays Terminating",
+    looks="Its deletion waits for objects with finalizers, or for a part of the API that does not answer.",
+    proof=namespaces,
+    remedy="let the controller of the finalizer that the evidence names do its work, or remove it from its objects",
+    severity="warning",
+    link="https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/",
+)
+
+
+def finalizers(facts: Facts) -> t.Iterator[Hit]:
+    """Pods that have ended and are kept by a finalizer."""
+    for pod in facts.cluster.pods:
+        if pod["leaving"] and pod.get("finalizers") and pod.get("left", 0) > PATIENCE:
+            evidence = f"{place(pod)}: deleted {pod['left']:.0f} s ago, kept by {', '.join(pod['finalizers'])}"
+            yield Hit(facts.host_of(pod["node"]), [evidence], place(pod), severity="" if pod["system"] else "workload")
+
+
+POD_KEPT_BY_FINALIZER = Rule(
+    "pod-kept-by-finalizer",
+    title="A finalizer keeps a deleted pod",
+    looks="`get pods` shows Terminating for ever.",
+    proof=finalizers,
+    remedy="let the finalizer's controller do its work, or remove it: {command} and its namespace",
+    call="kubectl -- edit pod",
+    severity="warning",
+    before=("pod-not-ready", "user-pod-broken"),
+    scope="target",
+    link="https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/",
+)
+
+
+def left_behind(facts: Facts) -> t.Iterator[Hit]:
+    """Nodes that no host of the inventory is, and that do not report."""
+    hosts = {host.name for host in facts.hosts}
+    for node in facts.cluster.nodes:
+        if node["name"] not in hosts and not node["ready"]:
+            yield Hit(
+                node["name"],
+                [f"node {node['name']} is not in the inventory", node["reason"] or "never reported"],
+                node["name"],
+            )
+
+
+NODE_LEFT_BEHIND = Rule(
+    "node-left-behind",
+    title="The cluster has a node that is no host of the inventory",
+    looks="`get nodes` shows it NotReady for ever, and DaemonSets wait for their pods on it.",
+    proof=left_behind,
+    remedy="add it to the inventory if the host exists; if it is gone for good: {command}",
+    call="kubectl -- delete node {target}",
+    severity="warning",
+    before=("node-without-pod-cidr", *NODE),
+)

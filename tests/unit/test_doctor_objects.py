@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of the cluster that are missing, changed or in the way, and what repairs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.yunkube.doctor import collect_cluster, collect_objects, more_repairs, repairs
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
+from ansible.module_utils.yunkube.kube.api import KubeApi
+from fake_kube_api import FakeKubeApi
+
+ROLE = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "flannel"},
+    "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}],
+}
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+REFUSED = 'Error creating: Internal error occurred: failed calling webhook "a.example.com": no endpoints'
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeKubeApi]:
+    server = FakeKubeApi(tmp_path)
+    (tmp_path / "etc/kubernetes").mkdir(parents=True)
+    (tmp_path / "etc/kubernetes/admin.conf").write_text(server.kubeconfig)
+    monkeypatch.setattr(repairs, "ADMIN_CONF", tmp_path / "etc/kubernetes/admin.conf")
+    monkeypatch.setattr("ansible.module_utils.yunkube.doctor.repair_work.KEPT", tmp_path / "kept")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    for space in ("kube-system", "kube-flannel"):
+        server.put(f"/api/v1/namespaces/{space}")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(fake: FakeKubeApi, tmp_path: Path) -> t.Iterator[KubeApi]:
+    assert fake.address
+    with KubeApi.from_file(str(tmp_path / "etc/kubernetes/admin.conf")) as opened:
+        yield opened
+
+
+class Module:
+    """As much of a module as these repairs use."""
+
+    def __init__(self, answers: t.Mapping[str, str] | None = None, *, check_mode: bool = False) -> None:
+        """Answer `answers`, by the program's name."""
+        self.check_mode, self.answers = check_mode, answers or {}
+        self.ran: list[str] = []
+
+    def get_bin_path(self, name: str, **_more: t.Any) -> str:
+        """Find every program."""
+        return name
+
+    def run_command(self, argv: list[str], **_more: t.Any) -> tuple[int, str, str]:
+        """Note it and answer."""
+        self.ran.append(" ".join(argv))
+        return 0, self.answers.get(argv[0], ""), ""
+
+
+def work(answers: t.Mapping[str, str] | None = None, *, check_mode: bool = False) -> Work:
+    """Return work of a module."""
+    return Work(t.cast("t.Any", Module(answers, check_mode=check_mode)), "fault")
+
+
+def test_a_declared_object_is_missing_then_there_then_changed(fake: FakeKubeApi, api: KubeApi) -> None:
+    (found,) = collect_objects.differing(api, [ROLE])
+    assert (found["name"], found["there"], found["manifest"]) == ("ClusterRole flannel", False, ROLE)
+    more_repairs.restore_objects(work(), "", manifests=[ROLE])
+    assert collect_objects.differing(api, [ROLE]) == []
+    fake.put(f"{RBAC}/clusterroles/flannel", rules=[])
+    (found,) = collect_objects.differing(api, [ROLE])
+    assert (found["there"], found["fields"]) == (True, ["rules"])
+
+
+def test_fields_are_named_as_deep_as_both_have_them() -> None:
+    before = {"spec": {"a": [{"image": "x"}], "same": 1}, "data": {"k": "v"}}
+    after = {"spec": {"a": [{"image": "y"}], "same": 1}, "data": {}}
+    assert collect_objects.different_fields(before, after) == ["spec.a[0].image", "data.k"]
+
+
+def test_a_dry_run_applies_nothing(api: KubeApi) -> None:
+    one = work(check_mode=True)
+    more_repairs.restore_objects(one, "", manifests=[ROLE])
+    assert one.changes == ["apply ClusterRole flannel"]
+    assert api.find(f"{RBAC}/clusterroles/flannel") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "wrong"),
+    [
+        ("ClusterRole system:coredns", {"rules": []}, "does not allow to list and watch endpointslices"),
+        ("ClusterRole system:coredns", {"rules": [{"resources": ["*"], "verbs": ["*"]}]}, ""),
+        (
+            "ClusterRoleBinding system:coredns",
+            {"roleRef": {"name": "system:coredns"}, "subjects": []},
+            "binds system:coredns to nobody, not system:coredns to coredns",
+        ),
+        (
+            "ClusterRoleBinding system:coredns",
+            {"roleRef": {"name": "system:coredns"}, "subjects": [{"name": "coredns"}]},
+            "",
+        ),
+        ("ConfigMap kube-system/coredns", {"data": {"Corefile": "a user's own"}}, ""),
+    ],
+)
+def test_what_grants_too_little_is_wrong_and_what_is_a_users_own_is_not(
+    name: str, found: dict[str, t.Any], wrong: str
+) -> None:
+    assert collect_objects.wrong_with(name, found) == wrong
+
+
+def event(kind: str, name: str, message: str) -> dict[str, t.Any]:
+    """Return an event of a pod that was not created."""
+    about = {"kind": kind, "namespace": "kube-system", "name": name}
+    return {
+        "reason": "FailedCreate",
+        "involvedObject": about,
+        "message": message,
+        "lastTimestamp": "2026-11-29T00:00:00Z",
+    }
+
+
+def test_who_has_all_pods_by_now_is_refused_no_more(fake: FakeKubeApi, api: KubeApi) -> None:
+    path = "/apis/apps/v1/namespaces/kube-system/replicasets/coredns-1"
+    owners = {"ownerReferences": [{"kind": "Deployment", "name": "coredns"}]}
+    fake.put(path, spec={"replicas": 2}, status={"replicas": 1}, metadata=owners)
+    events = [event("ReplicaSet", "coredns-1", REFUSED), event("ReplicaSet", "gone", REFUSED)]
+    (found,) = collect_objects.refused(api, events)
+    assert {key: found[key] for key in ("kind", "name", "lacks")} == {
+        "kind": "Deployment",
+        "name": "coredns",
+        "lacks": 1,
+    }
+    fake.put(path, spec={"replicas": 2}, status={"replicas": 2}, metadata=owners)
+    assert collect_objects.refused(api, events) == []
+
+
+def test_a_webhook_that_is_ignored_where_it_is_silent_refuses_nobody(fake: FakeKubeApi, api: KubeApi) -> None:
+    path = f"{collect_objects.ADMISSION}/validatingwebhookconfigurations/policy"
+    fake.put(
+        path, webhooks=[{"name": "a.example.com", "failurePolicy": "Fail"}, {"name": "b", "failurePolicy": "Ignore"}]
+    )
+    assert list(collect_objects.webhooks(api)) == ["a.example.com"]
+    one = work()
+    more_repairs.ignore_webhook(one, "", path=path, webhook="a.example.com", kind="x", configuration="policy")
+    assert collect_objects.webhooks(api) == {}
+    assert json.loads((Path(one.backup) / str(Path(one.backup).parent / "webhook.json").lstrip("/")).read_text())
+
+
+def test_everything_that_kubeadm_makes_is_missed_from_an_empty_cluster(fake: FakeKubeApi, tmp_path: Path) -> None:
+    facts = collect_cluster.collect_cluster("master1", tmp_path)
+    assert fake.log
+    assert facts.answers, facts.detail
+    wanted = {*collect_objects.KUBEADM, *(name for objects in collect_objects.ADDONS.values() for name in objects)}
+    assert {one["name"] for one in facts.missing} == wanted
+
+
+@pytest.mark.parametrize("objects", [*collect_objects.ADDONS.values()])
+def test_a_name_of_kubeadms_objects_leads_to_its_path(objects: dict[str, str]) -> None:
+    assert {name: more_repairs._path(name)[0] for name in objects} == objects
+
+
+def test_a_rollout_starts_again_by_its_template(fake: FakeKubeApi, api: KubeApi) -> None:
+    path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    status = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1, "observedGeneration": 9}
+    fake.put(path, spec={"replicas": 1, "template": {"metadata": {}}}, status=status)
+    more_repairs.restart_rollout(work(), "", kind="Deployment", namespace="kube-system", name="coredns")
+    template = api.get(path)["spec"]["template"]["metadata"]["annotations"]
+    assert list(template) == ["kubectl.kubernetes.io/restartedAt"]
+
+
+def test_a_file_that_does_harm_is_kept_elsewhere(tmp_path: Path, fake: FakeKubeApi) -> None:
+    assert fake.address
+    path = tmp_path / "05-other.conf"
+    path.write_text("{}")
+    one = work()
+    more_repairs.take_away(one, "", path=str(path))
+    assert not path.exists()
+    assert (Path(one.backup) / str(path).lstrip("/")).read_text() == "{}"
+
+
+def test_notes_of_living_and_of_young_sandboxes_stay(tmp_path: Path) -> None:
+    for name, sandbox in (("10.244.1.2", "alive"), ("10.244.1.3", "gone"), ("10.244.1.4", "young")):
+        (tmp_path / name).write_text(f"{sandbox}\neth0")
+        if sandbox != "young":
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "lock").write_text("")
+    more_repairs.free_addresses(work({"crictl": "alive\n"}), "", folder=str(tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["10.244.1.2", "10.244.1.4", "lock"]
+    with pytest.raises(RepairError, match="belongs to a container"):
+        more_repairs.free_addresses(work({"crictl": "alive\n"}), "", folder=str(tmp_path))
+
+
+def test_a_kubelet_without_a_certificate_that_holds_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(more_repairs, "NODE_KEYS", tmp_path)
+    (tmp_path / "kubelet-client-2026.pem").write_text("no certificate")
+    with pytest.raises(RepairError, match="has no certificate of the kubelet that holds"):
+        more_repairs.link_certificate(work(), "")
+
+
+def test_a_kubelet_reports_to_the_server_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi
+) -> None:
+    assert fake.address
+    conf = tmp_path / "kubelet.conf"
+    conf.write_text("clusters:\n- cluster:\n    server: https://10.0.0.9:6443\n  name: x\n")
+    monkeypatch.setattr(repairs, "KUBELET_CONF", str(conf))
+    monkeypatch.setattr(repairs, "restart_kubelet", lambda one: one.note("restart kubelet"))
+    one = work()
+    more_repairs.set_server(one, "", server="https://10.0.0.1:6443")
+    assert "    server: https://10.0.0.1:6443\n  name: x\n" in conf.read_text()
+    assert one.changes[-1] == "restart kubelet"
