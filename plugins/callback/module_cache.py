@@ -21,21 +21,21 @@ author: [The maintainers]
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 from ansible.release import __version__
 
-PROJECT = Path(__file__).resolve().parents[2]
 
-
-def digest_of_code(project: Path, version: str) -> str:
+def digest_of_code(folders: Iterable[Path], version: str) -> str:
     """Return a digest of Ansible's version and of every module and what modules import."""
     total = hashlib.sha256(version.encode())
-    for folder in ("library", "module_utils"):
-        for path in sorted((project / folder).rglob("*.py")):
-            total.update(f"{path.relative_to(project)}\0".encode() + path.read_bytes())
+    for folder in folders:
+        total.update(b"\0")
+        for path in sorted(folder.rglob("*.py")):
+            total.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
     return total.hexdigest()[:16]
 
 
@@ -59,4 +59,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Link the folder, before the first module is packed."""
         del playbook
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yunkube/modules"
-        link(Path(constants.DEFAULT_LOCAL_TMP), base / digest_of_code(PROJECT, __version__))
+        # The project's, and others where ANSIBLE_LIBRARY or another configuration names them.
+        folders = [Path(path) for path in (*constants.DEFAULT_MODULE_PATH, *constants.DEFAULT_MODULE_UTILS_PATH)]
+        link(Path(constants.DEFAULT_LOCAL_TMP), base / digest_of_code(folders, __version__))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import typing as t
 from pathlib import Path
@@ -34,6 +35,23 @@ def test_a_program_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     assert read_host.run("sleep", "5") == ""
     assert read_host.run("no-such-program") == ""
     assert time.monotonic() - began < 2
+
+
+def test_a_containerd_that_answers_slowly_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crictl = tmp_path / "bin/crictl"
+    crictl.parent.mkdir()
+    crictl.write_text("#!/bin/sh\nsleep 1\necho '{}'\n")
+    crictl.chmod(0o755)
+    monkeypatch.setattr(read_host, "SEARCH", f"{crictl.parent}:{read_host.SEARCH}")
+    monkeypatch.setattr(read_host, "PATIENCE", 0.3)
+    path = tmp_path / "s" / containers.SOCKET
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert containers.containers_and_images(tmp_path / "s") == (False, None, None)  # nobody listens
+        server.listen()
+        alive, found, _ = containers.containers_and_images(tmp_path / "s")
+    assert (alive, found) == (True, [])
 
 
 def test_an_endpoint_that_does_not_answer_is_no_error() -> None:

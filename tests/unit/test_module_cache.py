@@ -24,11 +24,15 @@ def plugin() -> t.Any:
 def test_other_code_is_another_folder(plugin: t.Any, tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     (tmp_path / "library/one.py").write_text("1")
-    first = plugin.digest_of_code(tmp_path, "2.19.1")
-    assert plugin.digest_of_code(tmp_path, "2.19.1") == first
-    assert plugin.digest_of_code(tmp_path, "2.19.2") != first
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/one.py").write_text("1")
+    folders = [tmp_path / "library"]
+    first = plugin.digest_of_code(folders, "2.19.1")
+    assert plugin.digest_of_code(folders, "2.19.1") == first
+    assert plugin.digest_of_code(folders, "2.19.2") != first
+    assert plugin.digest_of_code([tmp_path / "other", *folders], "2.19.1") != first
     (tmp_path / "library/one.py").write_text("2")
-    assert plugin.digest_of_code(tmp_path, "2.19.1") != first
+    assert plugin.digest_of_code(folders, "2.19.1") != first
 
 
 def test_a_folder_that_others_may_write_is_not_used(plugin: t.Any, tmp_path: Path) -> None:
@@ -52,3 +56,18 @@ def test_a_run_leaves_its_packed_modules_and_the_next_uses_them(tmp_path: Path) 
         assert packed
         times.append(packed[0].stat().st_mtime_ns)
     assert times[0] == times[1]
+
+
+def test_a_module_of_another_library_is_not_left_for_runs_without_it(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    fake = "from ansible.module_utils.basic import AnsibleModule\nAnsibleModule({}).exit_json(fake=True)\n"
+    (tmp_path / "library/host_facts.py").write_text(fake)
+    playbook = tmp_path / "play.yml"
+    playbook.write_text("- {hosts: localhost, gather_facts: false, tasks: [{host_facts: {}, name: Look}]}\n")
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")}
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", str(playbook)]
+    for library in (str(tmp_path / "library"), str(PROJECT / "library")):
+        environment["ANSIBLE_LIBRARY"] = library
+        subprocess.run(argv, env=environment, check=False, capture_output=True, timeout=60)
+    caches = {path.parent for path in tmp_path.glob("yunkube/modules/*/*host_facts*")}
+    assert len(caches) == 2

@@ -12,8 +12,10 @@ from pathlib import Path
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import PATIENCE, run, text
+from ansible.module_utils.yunkube.host.patience import scaled
 
 SOCKET = constants.CONTAINERD_SOCKET.lstrip("/")
+BUSY = scaled(6.0)  # seconds for a containerd that has taken the connection; on a host at work it is slow, not gone
 
 
 def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str] | None]:
@@ -23,7 +25,8 @@ def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q")
         endpoint = constants.CRI_ENDPOINT
-        printed = run("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
+        argv = ("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
+        printed = run(*argv, seconds=BUSY)
         images = listing.result()
     alive = bool(printed)
     names = [name for name in images.split() if not name.startswith("sha256:")] if images else None
