@@ -19,7 +19,11 @@ options:
   config: {description: "kubeadm's JoinConfiguration, YAML. Goes to kubeadm through memory.", type: str}
   endpoint: {description: "The cluster's endpoint, host:port", type: str, required: true}
   node: {description: Name of the node, type: str, required: true}
-  address: {description: "The host's address within the cluster, which is only returned", type: str, default: ""}
+  address: {description: "The host's address within the cluster, returned unchanged", type: str, default: ""}
+  try_ports:
+    description: Whether to try the endpoint, and etcd of O(etcd), before kubeadm waits for them.
+    type: bool
+    default: true
   etcd:
     description: The masters that are ready, as dictionary of name and address; with O(config), their etcd is tried.
     type: dict
@@ -88,6 +92,7 @@ def main() -> None:
             "endpoint": {"type": "str", "required": True},
             "node": {"type": "str", "required": True},
             "address": {"type": "str", "default": ""},
+            "try_ports": {"type": "bool", "default": True},
             "etcd": {"type": "dict", "default": {}},
             "master": {"type": "bool", "default": False},
             "patches": {"type": "list", "elements": "dict", "default": []},

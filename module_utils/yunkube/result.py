@@ -22,9 +22,8 @@ class Fault:
     host: str = ""  # or what else has the fault: a service (namespace/name), an object
     file: str = ""  # where the key is set
     line: int = 0
-    commands: tuple[
-        str, ...
-    ] = ()  # of deploy.py, that the remedy names: a verb and its arguments, without an inventory
+    # Of deploy.py, that the remedy names: a verb and its arguments, without an inventory.
+    commands: tuple[str, ...] = ()
     where: str = field(init=False, compare=False, default="")  # all of that as one reads it
 
     def __post_init__(self) -> None:

@@ -39,5 +39,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def _python(self, task_vars: dict[str, t.Any] | None) -> str:
         """Return the interpreter that Ansible used."""
         named = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
-        named = (task_vars or {}).get("ansible_python_interpreter") or named
-        return self._discovered_interpreter or str(self._templar.template(named))
+        known = ((task_vars or {}).get("ansible_facts") or {}).get("discovered_interpreter_python")
+        named = str(self._templar.template(named))
+        return str(self._discovered_interpreter or (known if known and named.startswith("auto") else named))

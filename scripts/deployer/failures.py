@@ -140,8 +140,8 @@ def _reason(result: Mapping[str, Any]) -> str:
         said = _text(result.get("module_stderr")).splitlines()
         message = said[-1].strip() if said else f"the module returned no result (exit code {result.get('rc')})"
     if found := _OLD_PYTHON.search(message):
-        version = found["ansible"] or found["ours"] or "of the host"
-        return f"Python {version} is too old: modules need {OLDEST} or newer"
+        version = found["ansible"] or found["ours"]
+        return f"Python{f' {version}' if version else ''} is too old: modules need {OLDEST} or newer"
     return message
 
 

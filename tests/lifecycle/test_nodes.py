@@ -162,7 +162,7 @@ def test_a_host_that_cannot_reach_the_api_is_refused_before_anything_changes_on_
     result = lab.deploy("add", "node2")
     lab.run("master1", f"iptables --delete {rule}")
     assert result.code == 3, result.errors
-    assert f"the API of the cluster: {lab.network}.11:6443 does not answer within 5 s" in result.faults
+    assert f"the cluster's API: {lab.network}.11:6443 does not answer within 5 s" in result.faults
     assert "security group" in result.faults
     assert differences(before, lab.fingerprint("node2")) == []
     assert set(result.changed.values()) == {0}

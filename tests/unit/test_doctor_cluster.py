@@ -81,7 +81,11 @@ def test_without_a_kubeconfig_that_is_said(tmp_path: Path) -> None:
     assert "no kubeconfig" in collect_cluster.collect_cluster("master1", tmp_path).detail
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"Backend": {}}'])
+BAD_NETWORK = '{"Network": "10.244.0.0/99"}'
+BAD_BACKEND = '{"Network": "10.244.0.0/16", "Backend": "vxlan"}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"Backend": {}}', BAD_NETWORK, BAD_BACKEND])
 def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
     assert "does not parse" in collect_cluster.net_conf({"data": {"net-conf.json": text}})["problem"]
 

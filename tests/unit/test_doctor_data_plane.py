@@ -262,10 +262,16 @@ def test_on_a_host_without_pods_the_packets_way_through_the_rules_is_the_proof()
 
 def test_lost_packets_without_a_rule_are_unknown_and_say_what_was_tried() -> None:
     facts = healthy()
-    lose(node(facts), ("pod", "overlay"), "master1", "")
+    lose(node(facts), ("pod", "dns-pod", "overlay"), "master1", "")
     (found,) = diagnose(facts)
     assert (found.id, found.severity, found.implied) == ("unknown", "error", ["pod-path-broken"])
     assert "node1 -> flannel's link of master1 (10.244.0.0:10250/tcp): Connection timed out" in found.evidence
+
+
+def test_a_firewall_that_keeps_pods_from_kubelets_is_no_broken_path() -> None:
+    facts = healthy()
+    lose(node(facts), ("overlay",), "master1")  # its proof is the kubelet's port; pods reach pods
+    assert diagnose(facts) == []
 
 
 def test_a_known_fault_of_the_path_explains_what_was_lost() -> None:

@@ -132,7 +132,9 @@ def test_a_command_of_a_remedy_is_one_of_deploy_py_and_names_the_inventory(rule:
     verb = rule.call.partition(" ")[0]
     assert f"./scripts/deploy.py {verb} -i inventory/mine" in found.remedy
     assert "{" not in found.remedy
-    _, *words = shlex.split(command(rule.call.format(host="node1", target="x"), "inventory/mine"))
+    _, *words = shlex.split(
+        command(rule.call.format(host="node1", target="x", namespace="y", name="z"), "inventory/mine")
+    )
     assert parse(words).verb == verb
 
 
@@ -151,3 +153,37 @@ def test_every_entry_can_be_rendered() -> None:
         assert ("{command}" in rule.remedy) == bool(rule.call), rule.id
         assert rule.looks
         assert not rule.safe or rule.repair
+
+
+def test_a_namespace_that_is_just_being_deleted_is_no_fault() -> None:
+    facts = healthy()
+    waits = ["Some resources are remaining: pods. has 3 resource instances"]
+    facts.cluster.stuck_namespaces = [{"name": "shop", "seconds": 40.0, "waits": waits}]
+    assert diagnose(facts) == []
+    facts.cluster.stuck_namespaces[0]["waits"].append("Some content in the namespace has finalizers remaining: x")
+    assert [one.id for one in diagnose(facts)] == ["namespace-stuck"]
+
+
+def test_what_is_beside_flannels_network_on_purpose_is_no_fault() -> None:
+    facts = healthy()
+    CHANGES["pod-network-overlaps"](facts)
+    assert [one.id for one in diagnose(facts)] == ["pod-network-overlaps"]
+    for wide in ("10.0.0.0/8", "0.0.0.0/1"):
+        facts = healthy()
+        node(facts).routes.append({"dst": wide, "dev": "tun0", "flags": []})
+        assert diagnose(facts) == []
+    facts = healthy()
+    CHANGES["cni-config-foreign"](facts)
+    first = next(iter(node(facts).cni.values()))
+    first["plugins"] = ["loopback", "multus"]
+    assert "cni-config-foreign" not in [one.id for one in diagnose(facts)]
+
+
+def test_another_version_of_flannel_is_not_applied_by_a_repair() -> None:
+    facts = healthy()
+    CHANGES["declared-object-changed"](facts)
+    (found,) = diagnose(facts)
+    assert found.repair
+    facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[0].image"]
+    (found,) = diagnose(facts)
+    assert not found.repair

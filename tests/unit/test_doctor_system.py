@@ -44,6 +44,8 @@ def test_a_copy_of_a_manifest_is_found_and_a_static_pod_of_a_users_is_not(tmp_pa
     assert collect_system.strays(tmp_path) == {}
     put(tmp_path, f"{folder}/kube-scheduler.yaml.bak", SCHEDULER)
     assert collect_system.strays(tmp_path) == {f"/{folder}/kube-scheduler.yaml.bak": "kube-scheduler"}
+    (tmp_path / folder / "kube-scheduler.yaml").unlink()  # the kubelet runs the copy: it must stay
+    assert collect_system.strays(tmp_path) == {}
 
 
 def test_two_halves_of_a_key_are_compared(tmp_path: Path) -> None:
@@ -69,6 +71,10 @@ def test_two_halves_of_a_key_are_compared(tmp_path: Path) -> None:
     found = collect_system.service_account(tmp_path)
     assert found["sa.pub"] != found["sa.key"]
     assert "PRIVATE" not in str(found)
+    both = (tmp_path / "two.pub").read_text() + (tmp_path / "one.pub").read_text()
+    put(tmp_path, f"{pki}/sa.pub", both)  # while keys are rotated
+    found = collect_system.service_account(tmp_path)
+    assert found["sa.pub"] == found["sa.key"]
 
 
 def test_what_is_missing_of_a_masters_keys(tmp_path: Path) -> None:
@@ -87,7 +93,8 @@ def test_keys_that_others_can_read_are_found(tmp_path: Path) -> None:
     put(tmp_path, "etc/kubernetes/pki/ca.key")
     put(tmp_path, "etc/kubernetes/pki/etcd/ca.key", mode=0o640)
     put(tmp_path, "etc/kubernetes/pki/ca.crt", mode=0o644)
-    put(tmp_path, "etc/kubernetes/admin.conf", mode=0o644)
+    put(tmp_path, "etc/kubernetes/admin.conf", "users:\n- user: {client-key-data: eA==}\n", mode=0o644)
+    put(tmp_path, "etc/kubernetes/resolv.conf", "nameserver 192.0.2.1\n", mode=0o644)  # a user's, and no secret
     found = {"/etc/kubernetes/pki/etcd/ca.key": "0640", "/etc/kubernetes/admin.conf": "0644"}
     assert collect_system.open_keys(tmp_path) == found
 
@@ -110,11 +117,14 @@ def test_the_kubelets_certificate_is_looked_for_where_its_kubeconfig_says(tmp_pa
         ("10.0.0.11", True),
         ("*", True),
         ("example.com", False),
+        ("10.0.0.11:6443", True),
     ],
 )
 def test_a_proxy_is_in_the_way_of_what_no_exception_names(exceptions: str, direct: bool) -> None:
     assert collect_system._direct("10.0.0.11", exceptions) is direct
     assert collect_system._direct("api.example.com", ".example.com")
+    assert collect_system._direct("api.example.com", "*.Example.com")
+    assert collect_system._direct("127.0.0.1", "")  # Go never uses a proxy for these
 
 
 def test_a_name_server_that_answers_anything_answers() -> None:
@@ -125,6 +135,7 @@ def test_a_name_server_that_answers_anything_answers() -> None:
             pytest.skip("only root may listen there")
 
         def answer() -> None:
+            server.recvfrom(512)  # the first packet is lost
             data, address = server.recvfrom(512)
             server.sendto(data, address)
 

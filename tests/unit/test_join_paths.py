@@ -87,7 +87,7 @@ def test_another_clusters_api_server_is_told_by_its_ca(folder: Path) -> None:
     body, pin = cluster_info(folder)
     with answering(body, folder) as endpoint:
         text = told(endpoint, [f"sha256:{'0' * 64}"])
-    assert f"the API server at {endpoint} is another cluster's: its CA is {pin}" in text
+    assert f"the API server at {endpoint} belongs to another cluster: its CA is {pin}" in text
     assert "cluster_control_plane_endpoint" in text
 
 
@@ -98,12 +98,12 @@ def test_a_real_api_server_that_tells_strangers_nothing_is_left_to_kubeadm(serve
 @pytest.mark.parametrize("body", [b"<h1>503 no backend</h1>", b'{"kind": "Pod"}', b"[]"])
 def test_what_answers_and_is_no_api_server_is_told(folder: Path, body: bytes) -> None:
     with answering(body, folder) as endpoint:
-        assert f"what answers at {endpoint} is no Kubernetes API server, or a load balancer" in told(endpoint)
+        assert f"{endpoint} answers, but not as a Kubernetes API server" in told(endpoint)
 
 
 def test_a_port_without_tls_is_told() -> None:
     with answering(b"{}", None) as endpoint:
-        assert "is no Kubernetes API server" in told(endpoint)
+        assert "not as a Kubernetes API server" in told(endpoint)
 
 
 def test_a_load_balancer_without_a_server_behind_it_is_told() -> None:
@@ -115,7 +115,7 @@ def test_a_load_balancer_without_a_server_behind_it_is_told() -> None:
                     server.accept()[0].close()
 
         threading.Thread(target=hang_up, daemon=True).start()
-        assert "a load balancer that reaches none" in told(f"127.0.0.1:{server.getsockname()[1]}")
+        assert "a load balancer there may have no healthy backend" in told(f"127.0.0.1:{server.getsockname()[1]}")
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -123,7 +123,7 @@ def test_an_endpoint_that_refuses_or_has_no_address_is_told_at_once() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{bound.getsockname()[1]}"
-        assert f"endpoint: the API of the cluster: {endpoint} refuses connections" in told(endpoint)
+        assert f"endpoint: the cluster's API: {endpoint} refuses connections" in told(endpoint)
     assert "no-such-host.invalid does not resolve to an address" in told("no-such-host.invalid:6443")
 
 

@@ -19,6 +19,8 @@ LIMITS = ("PATIENCE", "WAIT", "CONNECT", "SECONDS", "TIMEOUT")
 # What is no limit on how long something may take.
 OTHERS = {
     "join_paths.PAUSE_SECONDS",  # between two tries
+    "objects.PATIENCE",  # how long a deletion is not called a fault
+    "kubeadm.start_kubelet",  # how long a kubelet that has started is watched, also where all goes well
     "pods.WAIT",  # how long a pod is not called a fault, by facts that were read before
 }
 # They apply the factor themselves, or hand the limit to KubeApi, which does.

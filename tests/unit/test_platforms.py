@@ -95,7 +95,7 @@ def test_every_system_has_names_of_packages_once_it_is_admitted(row: Row) -> Non
 def test_cgroup_version_1_is_one_line_and_what_the_lab_sets_is_the_way_out() -> None:
     host = dataclasses.replace(FIT, cgroup_version=1)
     (fault,) = find_faults(host, NEEDS)
-    assert str(fault).startswith("cgroup: has cgroup version 1, which the kubelet refuses from 1.35 on; boot with ")
+    assert str(fault).startswith("cgroup: uses cgroup v1, which the kubelet refuses since Kubernetes 1.35; boot with ")
     assert "\n" not in str(fault)
     assert "systemd.unified_cgroup_hierarchy=1" in fault.remedy
     lab = {"kubelet_config": LAB["cluster_kubelet_config"], "kubeadm_ignores": LAB["cluster_ignore_preflight_errors"]}

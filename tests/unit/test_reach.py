@@ -118,8 +118,12 @@ def test_what_a_firewall_drops_and_what_no_route_leads_to() -> None:
 @pytest.mark.parametrize(
     ("state", "message", "remedy"),
     [
-        (reach.REFUSED, "the API: m1 (10.0.0.1:6443) refuses connections: the way there is open", "start what"),
-        (reach.TIMEOUT, "m1 (10.0.0.1:6443) does not answer within 5 s: most likely a firewall", "open TCP port 6443"),
+        (reach.REFUSED, "the API: m1 (10.0.0.1:6443) refuses connections: nothing listens", "start the service"),
+        (
+            reach.TIMEOUT,
+            "m1 (10.0.0.1:6443) does not answer within 5 s: most likely a firewall",
+            "allow TCP port 6443 to",
+        ),
         (reach.UNREACHABLE, "m1 (10.0.0.1:6443) cannot be reached (an error)", "check the address"),
         (reach.UNRESOLVED, "10.0.0.1 does not resolve to an address (an error)", "correct the name"),
     ],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import time
@@ -182,6 +183,7 @@ def net_conf(configmap: Json | None) -> Json:
         return {"problem": "ConfigMap kube-flannel/kube-flannel-cfg is not there"}
     try:
         read = json.loads(configmap["data"]["net-conf.json"])
-        return {"Network": read["Network"], "Backend": read.get("Backend", {})}
-    except (KeyError, ValueError, TypeError) as error:
+        ipaddress.ip_network(read["Network"], strict=False)
+        return {"Network": read["Network"], "Backend": dict(read.get("Backend", {}))}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         return {"problem": f"net-conf.json does not parse: {error}"}

@@ -101,7 +101,7 @@ def _result(task: concurrent.futures.Future[t.Any]) -> t.Any:
     """Return a collector's value; one that fails on a broken host must not fail the others."""
     try:
         return task.result()
-    except (OSError, ValueError, KeyError, IndexError, TypeError, KubeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, KubeError):
         return None
 
 

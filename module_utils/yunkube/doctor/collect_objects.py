@@ -62,11 +62,11 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], declared: t.Sequ
     for addon, objects in ADDONS.items():
         facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
     facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
-    facts.declared = differing(api, declared)
     facts.webhooks = webhooks(api)
     facts.refused = refused(api, events)
     facts.api_services = api_services(api)
     facts.stuck_namespaces = stuck_namespaces(api, facts.now)
+    facts.declared = differing(api, declared)  # last, as a webhook may hold it up
 
 
 def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
@@ -105,7 +105,7 @@ def differing(api: KubeApi, declared: t.Sequence[Json]) -> list[Json]:
             after = api.apply(manifest, dry_run=True) if before is not None else None
         except KubeError as error:
             if error.silent:
-                raise
+                break  # a webhook that takes longer than we wait; an API that is gone, the next question shows
             continue  # a webhook in the way, say, which has a rule of its own
         if before is None or after is None:
             found.append({"name": name_of(manifest), "there": False, "fields": [], "manifest": manifest})
@@ -134,7 +134,9 @@ def webhooks(api: KubeApi) -> dict[str, Json]:
             for one in configuration.get("webhooks") or []:
                 if one.get("failurePolicy", "Fail") == "Fail":
                     path = f"{ADMISSION}/{kind}/{configuration['metadata']['name']}"
+                    twice = {"undo": ""} if one["name"] in found else {}  # which of the two refused, nobody says
                     found[one["name"]] = {
+                        **twice,
                         "configuration": configuration["metadata"]["name"],
                         "path": path,
                         "kind": kind,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import run, text
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 
 WRITTEN = ("/", "/var", "/var/log", "/var/lib", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/etcd", "/run")
@@ -25,9 +26,10 @@ ETCD_LEAVES = ("apiserver-etcd-client", "etcd/server", "etcd/peer", "etcd/health
 CLIENT = "kubelet-client-current.pem"
 KUBECONFIGS = ("admin", "super-admin", "controller-manager", "scheduler")
 ADDRESSES = "var/lib/cni/networks/cbr0"  # where the plugin host-local notes which container has which address
-# The root of names: every resolver has an answer of some kind. An id, the flag to recurse, one question; ".", NS, IN.
-QUESTION = b"yk\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01"
-RESOLVER_PATIENCE = 1.0  # seconds
+# A name that resolvers answer by themselves. An id, the flag to recurse, one question; "localhost.", A, IN.
+QUESTION = b"yk\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09localhost\x00\x00\x01\x00\x01"
+RESOLVER_PATIENCE = scaled(1.5)  # seconds
+RESOLVER_TRIES = 3  # a packet may be lost
 FORWARDING = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
 # Later folders win over earlier ones with a file of the same name; files are read in the order of their names.
 SYSCTL_FOLDERS = ("usr/lib/sysctl.d", "usr/local/lib/sysctl.d", "run/sysctl.d", "etc/sysctl.d")
@@ -76,25 +78,30 @@ def resolvers(nameservers: t.Iterable[str]) -> dict[str, str]:
 
 def resolver(address: str) -> str:
     """Return "ok" where a name server answers at all, however it answers."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(RESOLVER_PATIENCE)
-        try:
-            client.connect((address.partition("%")[0], 53))
-            client.send(QUESTION)
-            client.recv(512)
-        except socket.timeout:
-            return f"no answer in {RESOLVER_PATIENCE:.0f} s"
-        except OSError as error:
-            return error.strerror or str(error)
-    return "ok"
+    try:
+        place = socket.getaddrinfo(address, 53, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+        with socket.socket(place[0], socket.SOCK_DGRAM) as client:
+            client.settimeout(RESOLVER_PATIENCE / RESOLVER_TRIES)
+            client.connect(place[4])
+            for _ in range(RESOLVER_TRIES):
+                client.send(QUESTION)
+                try:
+                    client.recv(512)
+                except socket.timeout:
+                    continue
+                return "ok"
+    except OSError as error:
+        return error.strerror or str(error)
+    return f"no answer in {RESOLVER_PATIENCE:.1f} s"
 
 
 def service_account(root: Path) -> dict[str, str]:
     """Return digests of the public key that tokens are checked with, and of that which belongs to the signing key."""
     public = text(root / PKI / "sa.pub")
-    derived = run("openssl", "pkey", "-in", str(root / PKI / "sa.key"), "-pubout")
-    return {"sa.pub": _digest(public), "sa.key": _digest(derived)}
+    derived = _digest(run("openssl", "pkey", "-in", str(root / PKI / "sa.key"), "-pubout"))
+    # While keys are rotated the file has several.
+    known = [_digest(one) for one in re.findall(r"-----BEGIN PUBLIC KEY-----.+?-----END", public, re.DOTALL)]
+    return {"sa.pub": derived if derived in known else next(iter(known), ""), "sa.key": derived}
 
 
 def _digest(pem: str) -> str:
@@ -107,8 +114,10 @@ def strays(root: Path) -> dict[str, str]:
     found = {}
     for path in sorted((root / "etc/kubernetes/manifests").glob("*")):
         own = path.suffix == ".yaml" and path.stem in COMPONENTS
-        name = re.search(r"^  name: \"?([\w-]+)", text(path), re.MULTILINE)
-        if not own and not path.name.startswith(".") and name and name[1] in COMPONENTS:
+        name = re.search(r"^  name: \"?([\w.-]+)", text(path), re.MULTILINE)
+        if own or path.name.startswith(".") or not name or name[1] not in COMPONENTS:
+            continue
+        if text(path.with_name(f"{name[1]}.yaml")).strip():  # else it is the only one, and what runs
             found[f"/{path.relative_to(root)}"] = name[1]
     return found
 
@@ -122,9 +131,7 @@ def boot_sysctls(root: Path) -> dict[str, Json]:
     for _, path in sorted(files.items()):
         for key, value in re.findall(r"^\s*-?([\w./-]+)\s*=\s*(\S+)", text(path), re.MULTILINE):
             found[key.replace("/", ".")] = {"value": value, "file": f"/{path.relative_to(root)}"}
-    return {
-        name: found[name] for name in ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables") if name in found
-    }
+    return {name: found[name] for name in FORWARDING if name in found}
 
 
 def proxied(server: str) -> dict[str, str]:
@@ -145,7 +152,10 @@ def proxied(server: str) -> dict[str, str]:
 
 def _direct(host: str, exceptions: str) -> bool:
     """Say whether a program in Go calls a host without its proxy."""
-    for one in re.split(r"[,\s]+", exceptions):
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return True
+    for written in re.split(r"[,\s]+", exceptions.lower()):
+        one = re.sub(r"^\*(?=\.)|(?<=[^:]):\d+$", "", written)
         if one == "*" or (one and (host == one or host.endswith(f".{one.lstrip('.')}"))):
             return True
         try:
@@ -169,7 +179,7 @@ def open_keys(root: Path) -> dict[str, str]:
     found = {}
     for path in [*(root / PKI).glob("**/*.key"), *(root / "etc/kubernetes").glob("*.conf")]:
         mode = path.stat().st_mode & 0o7777
-        if mode & 0o077:
+        if mode & 0o077 and (path.suffix == ".key" or re.search(r"client-key|token", text(path))):
             found[f"/{path.relative_to(root)}"] = f"{mode:04o}"
     return found
 

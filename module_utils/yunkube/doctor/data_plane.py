@@ -172,10 +172,11 @@ def all_tables() -> list[Table]:
     """Return the tables of iptables and nft; each of nft that iptables made, and shows itself, only once."""
     tables: list[Table] = []
     seen: set[str] = set()
-    for program in ("iptables", "iptables-legacy"):
+    legacy = "nf_tables" not in run("iptables", "--version")  # both programs are then the same
+    for program in ("iptables",) if legacy else ("iptables", "iptables-legacy"):
         saved = run(f"{program}-save", "-c", seconds=LISTING)
         tables += saved_filter.tables_of(saved, program)
-        seen |= set(re.findall(r"^\*(\w+)", saved, re.MULTILINE)) if program == "iptables" else set()
+        seen |= set(re.findall(r"^\*(\w+)", saved, re.MULTILINE)) if program == "iptables" and not legacy else set()
     listed = json.loads(run("nft", "-j", "list", "tables", seconds=LISTING) or "{}").get("nftables", [])
     names = [(one["table"]["family"], one["table"]["name"]) for one in listed if "table" in one]
     chosen = [

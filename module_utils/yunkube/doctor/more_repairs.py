@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates, repairs
+from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS
 from ansible.module_utils.yunkube.doctor.containers import SOCKET
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
@@ -83,7 +84,10 @@ def _revive(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
     for pod in api.items(pods, labelSelector=",".join(f"{key}={value}" for key, value in labels.items())):
         if not any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions") or []):
             api.delete(f"{pods}/{pod['metadata']['name']}")
-    _rolled_out(work, api, place)
+    try:
+        _rolled_out(work, api, place)
+    except RepairError:
+        return  # the object is back; what else keeps a pod from being ready is a finding of the next look
 
 
 def _configuration(work: Work) -> str:
@@ -105,10 +109,11 @@ def restore_addon(work: Work, _target: str, addon: str, name: str) -> None:
             return
         group, _, plural = _path(name)
         found = api.find(group)
-        if found is not None and plural in ("clusterroles", "clusterrolebindings", "roles", "rolebindings"):
-            work.keep_text("object.json", json.dumps(found, indent=1))
-            api.delete(group)
         before = api.find(WORKLOADS.format_map(place))
+        there = [api.find(path) for path in ADDONS[addon].values()]
+        work.keep_text("addon.json", json.dumps([one for one in (*there, before) if one], indent=1))
+        if found is not None and plural in ("clusterroles", "clusterrolebindings", "roles", "rolebindings"):
+            api.delete(group)
         _addon(work, addon)
         if before is not None:  # kubeadm knows nothing of the host's patches: the workload stays as it was
             template = before["spec"]["template"]
@@ -140,7 +145,7 @@ def restore_corefile(work: Work, _target: str) -> None:
         there = (found or {}).get("data", {}).get("Corefile", "")
         if not work.note("write the Corefile of a new cluster", there, "(kubeadm's)\n"):
             return
-        work.keep_text("Corefile", there)
+        work.keep_text("coredns.json", json.dumps(found, indent=1))
     restore = {"addon": "coredns", "name": "ConfigMap kube-system/coredns"}
     with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
         api.delete(COREFILE)

@@ -37,7 +37,8 @@ def tables_of(listing: t.Iterable[Json]) -> list[Table]:
 
 
 def _rule(one: Json, sets: t.Mapping[str, t.Any]) -> Rule:
-    statements: list[Json] = one.get("expr", [])
+    # One that libnftables has no JSON for is a bare string, and may be a condition.
+    statements: list[Json] = [each if isinstance(each, dict) else {"xt": each} for each in one.get("expr", [])]
     counters = [each["counter"] for each in statements if isinstance(each.get("counter"), dict)]
     packets = int(counters[0]["packets"]) if counters else None
     place = f"{one['family']} {one['table']} {one['chain']} handle {one['handle']}"

@@ -17,6 +17,7 @@ from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, probe, reach
 from ansible.module_utils.yunkube.doctor.read_host import subnet_env
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
@@ -266,9 +267,15 @@ def _leads(api: KubeApi, name: str) -> bool:
 def write_admin_conf(work: Work, _target: str) -> None:
     """Write a new administrator's kubeconfig, signed by the cluster's own CA; kubeadm keeps an old one."""
     work.keep(ADMIN_CONF)
+    there = ADMIN_CONF.read_text() if ADMIN_CONF.exists() else ""
     if work.note(f"write {ADMIN_CONF}"):
         ADMIN_CONF.unlink(missing_ok=True)
-        by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
+        try:
+            by_kubeadm(work, ADMIN_CONF, "init", "phase", "kubeconfig", "admin")
+        except RepairError:
+            if there and not ADMIN_CONF.exists():
+                write_atomic(ADMIN_CONF, there, 0o600)
+            raise
         with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
             work.wait(lambda: _lets_in(api), "the API does not answer", 30)
 
@@ -293,6 +300,8 @@ def set_net_conf(work: Work, _target: str, network: str, manifest: Json | None =
         try:
             read = json.loads(there)
         except ValueError:
+            read = None
+        if not isinstance(read, dict) or not isinstance(read.get("Backend"), dict):
             read = {"EnableNFTables": False, "Backend": {"Type": "vxlan"}}
         wanted = json.dumps({**read, "Network": network})
         if work.note(f"set Network of ConfigMap kube-flannel/kube-flannel-cfg to {network}", there, wanted):

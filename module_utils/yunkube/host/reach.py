@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which TCP ports of other hosts this host reaches: all asked at once, within one time limit.
 
-A refused connection proves the path as well as an accepted one: the other host answered that nobody listens there. UDP
-(flannel's VXLAN or WireGuard) cannot be proved so: an open port answers as little as one that a firewall drops.
+A refused connection counts as an open path: usually the other host answered that nothing listens there, though a
+firewall that rejects packets looks the same. UDP (flannel's VXLAN or WireGuard) cannot be tested in this way: an open
+port answers as little as one whose packets a firewall drops.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ BEST_FIRST = (CONNECTED, REFUSED, TIMEOUT, UNREACHABLE, UNRESOLVED)
 # What each state means where it is a fault, and what to do.
 CAUSES = {
     REFUSED: (
-        "{target} refuses connections: the way there is open, but nothing listens on that port",
-        "start what should listen there, or correct the address",
+        "{target} refuses connections: nothing listens on that port, or a firewall rejects them",
+        "start the service on that port, correct the address, or allow the port in that host's firewall",
     ),
     TIMEOUT: (
         "{target} does not answer within {seconds} s: most likely a firewall or a security group drops the packets",
-        "open TCP port {port} of {address} to this host, in both hosts' firewalls and in the cloud's security group",
+        "allow TCP port {port} to {address} in both hosts' firewalls and in the cloud's security group",
     ),
     UNREACHABLE: (
         "{target} cannot be reached ({error}): no route leads there, the host is down, or a firewall rejects it",
-        "check the address and the routes of this host, and open TCP port {port} of {address} to this host",
+        "check the address and the route to it, and allow TCP port {port} to {address}",
     ),
     UNRESOLVED: (
         "{address} does not resolve to an address ({error})",
@@ -49,7 +50,7 @@ class Target:
 
     address: str
     port: int
-    purpose: str  # in words, "the API of the cluster"
+    purpose: str  # in words, "the cluster's API"
     host: str = ""  # whose it is in the inventory, if anybody's
     listening: bool = False  # whether something must listen there already
 

@@ -104,8 +104,12 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         yield Fault("system", f"runs {host.system} {host.system_version}, which is not supported", remedy)
     elif host.family not in needs["families"]:
         families = " or ".join(sorted(needs["families"]))
-        remedy = f"use a system of the family {families}: names of packages are known for no other"
-        yield Fault("system", f"runs {host.system} {host.system_version}, of the family {host.family}", remedy)
+        remedy = f"use a system of the {families} family"
+        yield Fault(
+            "system",
+            f"runs {host.system} {host.system_version} ({host.family} family), whose package names are not known",
+            remedy,
+        )
     for what in host.foreign:
         remedy = "remove it from the host, or use another host; to ignore it: prepare_host_ignored_checks: [foreign]"
         yield Fault("foreign", f"has {what}", remedy)
@@ -133,7 +137,7 @@ def check_kernel(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             "boot with the kernel parameter systemd.unified_cgroup_hierarchy=1, or set failCgroupV1: false in "
             "cluster_kubelet_config and add SystemVerification to cluster_ignore_preflight_errors"
         )
-        yield Fault("cgroup", "has cgroup version 1, which the kubelet refuses from 1.35 on", remedy)
+        yield Fault("cgroup", "uses cgroup v1, which the kubelet refuses since Kubernetes 1.35", remedy)
 
 
 def check_size(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:

@@ -165,8 +165,9 @@ def claim(run: Json, folder: Path | None = None) -> None:
     other = _read(path)
     if other and other["origin"] != run["origin"]:
         idle = now - other["seen"]
-        if 0 <= idle < EXPIRY:
-            left = EXPIRY - idle
+        expiry = other.get("expiry", EXPIRY)  # by the other run's own cluster_slow_factor
+        if 0 <= idle < expiry:
+            left = expiry - idle
             until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + left))
             raise BusyError(
                 f"`{other['verb']}` of {other['owner']} has been running on this cluster since {other['since']}, "
@@ -174,7 +175,9 @@ def claim(run: Json, folder: Path | None = None) -> None:
                 f"wait for it to end. If it no longer runs, its claim expires at {until}, in {left:.0f} s, "
                 f"or remove {path} on this host",
             )
-    _write(path, {**{key: str(run[key]) for key in ("origin", "owner", "verb", "since")}, "seen": now})
+    _write(
+        path, {**{key: str(run[key]) for key in ("origin", "owner", "verb", "since")}, "seen": now, "expiry": EXPIRY}
+    )
 
 
 def renew(folder: Path | None = None) -> None:

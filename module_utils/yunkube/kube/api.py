@@ -255,7 +255,7 @@ class KubeApi:
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 # A kept connection may have been closed by the other side; a POST may have been heard.
-                if fresh or last or method == "POST" or isinstance(error, TimeoutError):
+                if fresh or last or method == "POST" or isinstance(error, (TimeoutError, socket.timeout)):
                     raise self._silence(error) from error
         raise AssertionError("the second round returns or raises")
 

@@ -222,7 +222,11 @@ class Init:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("init", outcome, "cluster_slow_factor"))
+            self.module.fail_json(
+                **kubeadm.failure(
+                    "init", outcome, "cluster_slow_factor (or master_init_timeout, if the inventory sets it)"
+                )
+            )
         self._take_back_tokens()
         self._keep_declared()
         self._done(found, changed=True, ignored=ignored, seconds=round(outcome.seconds, 1))

@@ -98,7 +98,7 @@ class Join:
             except kubeadm.BusyError as error:
                 self.module.fail_json(msg=str(error))
         if found.state in UNFINISHED:
-            if not self.module.check_mode:
+            if self.options["try_ports"] and not self.module.check_mode:
                 self._refuse(*join_paths.endpoint_faults(self.options["endpoint"]))
             changes = [self._joining(found)] if self.options["config"] else []
             address = self.options["address"]
@@ -147,11 +147,11 @@ class Join:
         detail = wrong_ca(self.root, config)
         if detail:
             self._refuse(Fault("other cluster", detail, CORRECT))
-        pins = PIN.findall(config)
-        self._refuse(
-            *join_paths.endpoint_faults(self.options["endpoint"], pins),
-            *join_paths.blocked(join_paths.of_masters(self.options["etcd"])).values(),
-        )
+        if self.options["try_ports"]:
+            self._refuse(
+                *join_paths.endpoint_faults(self.options["endpoint"], PIN.findall(config)),
+                *join_paths.blocked(join_paths.of_masters(self.options["etcd"])).values(),
+            )
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         ignored = [
             *self.options["ignore_preflight_errors"],
@@ -163,7 +163,11 @@ class Join:
         kubeadm.write_patches(self.options["patches"])
         outcome = kubeadm.run(argv, config, lock, self.options["timeout"])
         if outcome.rc != 0:
-            self.module.fail_json(**kubeadm.failure("join", outcome, "cluster_slow_factor"))
+            self.module.fail_json(
+                **kubeadm.failure(
+                    "join", outcome, "cluster_slow_factor (or node_join_timeout, if the inventory sets it)"
+                )
+            )
         self.module.exit_json(
             changed=True,
             changes=[self._joining(found)],

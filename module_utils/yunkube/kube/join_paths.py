@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ports that a joining host and the control plane need of each other, tried before kubeadm waits for minutes.
 
-Nodes need no TCP port of each other, so that the number of connections grows with the hosts and not with their pairs.
+Nodes need no TCP port of each other but the registry's, which is not tried, so the number of connections grows with the
+hosts and not with their pairs.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from ansible.module_utils.yunkube.kube.health import address_of, node_problem
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from ansible.module_utils.yunkube.result import Fault
 
-CHECK = "endpoint"  # so that a host may skip it by name, like every check of its preflight
+CHECK = "endpoint"  # the check's name in prepare_host_ignored_checks; at the join, node_try_ports turns it off
 CONNECT_SECONDS = scaled(5.0)  # for a connection: a lost packet is sent again after one second, and after three
 PATIENCE_SECONDS = scaled(10.0)  # an API server that is just restarting refuses connections meanwhile
 PAUSE_SECONDS = 0.5
-CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"  # anybody may read it, to join
+CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"  # readable without authentication, for joins
 CORRECT = "correct cluster_control_plane_endpoint, or what forwards its port (a load balancer, a DNS name)"
 
 
 def the_api(endpoint: str) -> Target:
     """Return the port that every joining host needs first."""
     host, _, port = endpoint.rpartition(":")
-    return Target(host.strip("[]"), int(port), "the API of the cluster", listening=True)
+    return Target(host.strip("[]"), int(port), "the cluster's API", listening=True)
 
 
 def of_masters(masters: t.Mapping[str, str]) -> list[Target]:
@@ -102,13 +103,15 @@ def endpoint_faults(endpoint: str, pins: t.Collection[str] = ()) -> list[Fault]:
 def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
     """Say what is wrong with who answers at the endpoint: not an API server, or one with another CA than those pins.
 
-    An API server that is slow, or shows its public description to nobody, is left to kubeadm.
+    An API server that is slow, or that denies anonymous access to cluster-info, is left to kubeadm.
     """
     target = the_api(endpoint)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it says is only compared
     connection = http.client.HTTPSConnection(target.address, target.port, timeout=CONNECT_SECONDS, context=context)
-    stranger = f"what answers at {endpoint} is no Kubernetes API server, or a load balancer that reaches none"
+    stranger = (
+        f"{endpoint} answers, but not as a Kubernetes API server; a load balancer there may have no healthy backend"
+    )
     try:
         connection.request("GET", CLUSTER_INFO)
         answer = json.loads(connection.getresponse().read())
@@ -116,7 +119,7 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
             return stranger
         ca = re.search(r"certificate-authority-data: *(\S+)", (answer.get("data") or {}).get("kubeconfig") or "")
         if pins and ca and (pin := read_certificate(base64.b64decode(ca[1]).decode()).pin) not in pins:
-            return f"the API server at {endpoint} is another cluster's: its CA is {pin}"
+            return f"the API server at {endpoint} belongs to another cluster: its CA is {pin}"
     except (ssl.SSLError, ConnectionError, http.client.HTTPException, json.JSONDecodeError) as error:
         return f"{stranger} ({str(error) or type(error).__name__})"
     except (OSError, ValueError):  # a time limit, or a description that kubeadm judges better

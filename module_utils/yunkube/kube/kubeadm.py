@@ -155,7 +155,7 @@ def kubelet_active() -> bool:
     return subprocess.run(["systemctl", "is-active", "--quiet", "kubelet"], check=False).returncode == 0
 
 
-def start_kubelet(*, again: bool = False, seconds: float = scaled(2)) -> str:
+def start_kubelet(*, again: bool = False, seconds: float = 2) -> str:
     """Start the kubelet, or start it again; return why it does not run, also when it ends within a few seconds."""
     verb = "restart" if again else "start"
     done = subprocess.run(["systemctl", verb, "kubelet"], check=False, capture_output=True, text=True)

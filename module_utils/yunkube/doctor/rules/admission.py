@@ -42,7 +42,7 @@ def webhook_refuses(facts: Facts) -> t.Iterator[Hit]:
     for name, owners in named.items():
         webhook = facts.cluster.webhooks[name]
         lacks = [f"{one['kind']} {one['namespace']}/{one['name']} lacks {one['lacks']} pods" for one in owners]
-        known = {"configuration": webhook["configuration"], "kind": webhook["kind"], "path": webhook["path"]}
+        known: Json = {key: webhook[key] for key in ("configuration", "kind", "path", "undo") if key in webhook}
         yield Hit("", [owners[0]["message"], *lacks[:3]], name, {**known, "webhook": name})
 
 
@@ -127,7 +127,11 @@ NODE_SELECTOR_UNMATCHED = Rule(
     "node-selector-unmatched",
     title="No node has the labels that the pod asks for",
     looks="The pod stays Pending: `didn't match Pod's node affinity/selector`.",
-    proof=lambda facts: unplaced_for(facts, "node affinity/selector"),
+    proof=lambda facts: (
+        hit
+        for hit in unplaced_for(facts, "node affinity/selector")
+        if not re.search("Insufficient |free ports for|unbound immediate", hit.evidence[0])
+    ),
     remedy="label a node (node_labels in the inventory), or correct the nodeSelector or affinity of {target}",
     before=BROKEN,
     scope="target",
@@ -150,7 +154,7 @@ HOST_PORT_CONFLICT = Rule(
 def reference_missing(facts: Facts) -> t.Iterator[Hit]:
     """Pods that name a ConfigMap or a Secret that is not there."""
     for pod in facts.cluster.pods:
-        said = [line for line in (pod["message"], *pod["warnings"]) if ABSENT.search(line)]
+        said = [line for line in (pod["message"], *pod["warnings"][-1:]) if ABSENT.search(line)]
         if said and pod["problem"] and not pod["leaving"] and pod["age"] > 5:
             yield pod_hit(facts, pod, [f"{place(pod)}: {said[-1]}"])
 

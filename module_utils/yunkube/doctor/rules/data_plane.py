@@ -189,7 +189,7 @@ CLUSTER_DNS_UNREACHABLE = Rule(
     title="The cluster's name server does not answer on a host",
     looks="Names of the cluster do not resolve in pods of one node.",
     proof=dns_unreachable,
-    remedy="check that host's rules for UDP and TCP port 53, and kube-proxy's log there: {command}",
+    remedy="check {host}'s packet filter rules for UDP and TCP port 53, and kube-proxy's log there: {command}",
     call="kubectl -- logs -n kube-system ds/kube-proxy --all-pods",
     link="https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/",
 )
@@ -205,7 +205,7 @@ API_SERVICE_UNREACHABLE = Rule(
     title="The API's Service address does not answer on a host",
     looks="flanneld, CoreDNS and operators on one node lose the API; the kubelet does not.",
     proof=api_service_unreachable,
-    remedy="check that host's rules for that address, and kube-proxy's log there: {command}",
+    remedy="check {host}'s packet filter rules for that address, and kube-proxy's log there: {command}",
     call="kubectl -- logs -n kube-system ds/kube-proxy --all-pods",
     before=FLANNEL,
 )
@@ -223,7 +223,14 @@ def _one_service(facts: Facts, kinds: tuple[str, ...], behind: str, name: str) -
 
 def pod_path_broken(facts: Facts) -> t.Iterator[Hit]:
     """Paths between nodes' pods that nobody answers on, and no rule of the table says why."""
-    lost = failed(facts, PODS_PATHS)
+    # A firewall may keep pods' range from kubelets, whose port is the overlay's proof: pods that are reached count more.
+    opened = [(host, path) for host, path in tried(facts, ("pod", "dns-pod")) if path["outcome"] == "ok"]
+    through = {(host.host, path["node"]) for host, path in opened if not path["from"]}
+    lost = [
+        (host, path)
+        for host, path in failed(facts, PODS_PATHS)
+        if path["kind"] != "overlay" or (host.host, path["node"]) not in through
+    ]
     if lost:
         yield Hit("", [told(*one) for one in lost[:6]])
 

@@ -28,16 +28,16 @@ def net_conf(facts: Facts) -> t.Iterator[Hit]:
     if not facts.cluster.answers or not facts.cluster.workloads.get("kube-flannel-ds", {}).get("there"):
         return
     wanted = next((host.options["cluster-cidr"] for host in facts.masters if "cluster-cidr" in host.options), "")
+    known = [one["manifest"] for one in facts.cluster.declared if one["name"].endswith("/kube-flannel-cfg")]
+    arguments = {"network": wanted, **({"manifest": known[0]} if known else {})}
     if problem := facts.cluster.net_conf.get("problem"):
-        yield Hit("", [problem], "kube-flannel/kube-flannel-cfg", {"network": wanted})
+        yield Hit("", [problem], "kube-flannel/kube-flannel-cfg", arguments)
         return
     network = ipaddress.ip_network(facts.cluster.net_conf["Network"], strict=False)
     outside = [node for node in facts.cluster.nodes if node["pod_cidr"] and not _within(node["pod_cidr"], network)]
     if outside:
         evidence = [f"net-conf.json: Network {network}"]
         evidence += [f"node {node['name']}: podCIDR {node['pod_cidr']}" for node in outside[:3]]
-        known = [one["manifest"] for one in facts.cluster.declared if one["name"].endswith("/kube-flannel-cfg")]
-        arguments = {"network": wanted, **({"manifest": known[0]} if known else {})}
         yield Hit("", evidence, "kube-flannel/kube-flannel-cfg", arguments)
 
 

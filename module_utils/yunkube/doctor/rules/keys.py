@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys, certificates and kubeconfigs that are missing, do not belong together, or lead elsewhere."""
+"""Keys, certificates and kubeconfigs that are missing, do not match, or lead elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keys_differ(facts: Facts) -> t.Iterator[Hit]:
 
 SERVICE_ACCOUNT_KEYS_DIFFER = Rule(
     "service-account-keys-differ",
-    title="The keys of service accounts do not belong together",
+    title="The keys of service accounts do not match",
     looks="Pods are rejected as Unauthorized: CoreDNS, kube-proxy and flannel among them, after the API restarts.",
     proof=keys_differ,
     remedy=(

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import place
 WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
 PATIENCE = 10  # seconds that a deletion may take
-LEFT = 30  # seconds that a pod may take to leave after its time is up
+SLOW_DELETION = 300  # seconds: until then pods may take their time to end
 
 
 def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
@@ -25,7 +25,10 @@ def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
         if one["there"] == there and not workload and not network:
             more = f" and {len(one['fields']) - 3} more" if len(one["fields"]) > 3 else ""
             what = f"differs in {', '.join(one['fields'][:3])}{more}" if there else "is missing"
-            yield Hit("", [f"{one['name']} {what}"], one["name"], {"manifests": [one["manifest"]]})
+            arguments: dict[str, t.Any] = {"manifests": [one["manifest"]]}
+            if any(field.endswith((".image", "ontainers")) for field in one["fields"]):
+                arguments["undo"] = ""  # another version: its images come to hosts by `up` alone
+            yield Hit("", [f"{one['name']} {what}"], one["name"], arguments)
 
 
 def net_differs(facts: Facts) -> bool:
@@ -64,7 +67,7 @@ DECLARED_OBJECT_CHANGED = Rule(
     title="An object that `up` declares was changed",
     looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
     proof=object_changed,
-    remedy="{command} applies {target} again; what is to stay belongs into the inventory",
+    remedy="{command} applies {target} again; to keep the change, put it into the inventory",
     call="up",
     before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
     scope="all",
@@ -111,7 +114,8 @@ JOIN_OBJECT_MISSING = Rule(
     title="An object that a join needs is missing",
     looks="Nothing yet; `kubeadm join` and `kubeadm upgrade` fail with `not found` or `forbidden`.",
     proof=join_objects,
-    remedy=f"on a master: kubeadm init phase upload-config all, and bootstrap-token, {BY_HAND}; by a backup else",
+    remedy=f"on a master: kubeadm init phase upload-config all {BY_HAND}, then kubeadm init phase bootstrap-token with "
+    "the same option; if kubeadm-config itself is lost, restore it from a backup",
     severity="warning",
 )
 
@@ -132,7 +136,7 @@ def corefile(facts: Facts) -> t.Iterator[Hit]:
 COREFILE_BROKEN = Rule(
     "corefile-broken",
     title="CoreDNS's configuration is broken",
-    looks="CoreDNS exits, or keeps its old configuration: the last line of its log says which part it does not take.",
+    looks="CoreDNS exits, or keeps its old configuration: the last line of its log says which part is wrong.",
     proof=corefile,
     remedy="correct the Corefile, then delete the CoreDNS pods: {command}",
     call="kubectl -- -n kube-system edit configmap coredns",
@@ -155,7 +159,7 @@ def api_service(facts: Facts) -> t.Iterator[Hit]:
 
 API_SERVICE_UNAVAILABLE = Rule(
     "api-service-unavailable",
-    title="A part of the API that pods serve does not answer",
+    title="An aggregated API (APIService) is not available",
     looks="`kubectl top` or an operator's objects fail; namespaces that are deleted stay Terminating.",
     proof=api_service,
     remedy="see the pods of its Service; when nothing needs it any more: {command}",
@@ -169,7 +173,8 @@ API_SERVICE_UNAVAILABLE = Rule(
 def namespaces(facts: Facts) -> t.Iterator[Hit]:
     """Namespaces that wait for something before they go."""
     for one in facts.cluster.stuck_namespaces:
-        if one["seconds"] > PATIENCE and one["waits"]:
+        held = [said for said in one["waits"] if not said.startswith("Some resources are remaining")]
+        if one["waits"] and one["seconds"] > (PATIENCE if held else SLOW_DELETION):
             yield Hit("", [f"namespace {one['name']} is being deleted", *one["waits"][-2:]], one["name"])
 
 
@@ -189,16 +194,18 @@ def finalizers(facts: Facts) -> t.Iterator[Hit]:
     for pod in facts.cluster.pods:
         if pod["leaving"] and pod.get("finalizers") and pod.get("left", 0) > PATIENCE:
             evidence = f"{place(pod)}: deleted {pod['left']:.0f} s ago, kept by {', '.join(pod['finalizers'])}"
-            yield Hit(facts.host_of(pod["node"]), [evidence], place(pod), severity="" if pod["system"] else "workload")
+            named = {"namespace": pod["namespace"], "name": pod["name"]}
+            severity = "" if pod["system"] else "workload"
+            yield Hit(facts.host_of(pod["node"]), [evidence], place(pod), named, severity)
 
 
 POD_KEPT_BY_FINALIZER = Rule(
     "pod-kept-by-finalizer",
     title="A finalizer keeps a deleted pod",
-    looks="`get pods` shows Terminating for ever.",
+    looks="`get pods` shows Terminating forever.",
     proof=finalizers,
-    remedy="let the finalizer's controller do its work, or remove it: {command} and its namespace",
-    call="kubectl -- edit pod",
+    remedy="let the finalizer's controller do its work, or remove the finalizer: {command}",
+    call="kubectl -- -n {namespace} edit pod {name}",
     severity="warning",
     before=("pod-not-ready", "user-pod-broken"),
     scope="target",
@@ -221,7 +228,7 @@ def left_behind(facts: Facts) -> t.Iterator[Hit]:
 NODE_LEFT_BEHIND = Rule(
     "node-left-behind",
     title="The cluster has a node that is no host of the inventory",
-    looks="`get nodes` shows it NotReady for ever, and DaemonSets wait for their pods on it.",
+    looks="`get nodes` shows it NotReady forever, and DaemonSets wait for their pods on it.",
     proof=left_behind,
     remedy="add it to the inventory if the host exists; if it is gone for good: {command}",
     call="kubectl -- delete node {target}",

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.doctor.rules.pod_network import healthy_flanne
 
 OWN_LINKS = ("flannel", "cni", "veth", "wg")
 FEW = 3  # addresses of a range that are left
-SPARE = 20  # addresses that may be taken beside those of pods: of pods that come and go
+CALLS_FLANNEL = {"flannel", "multus", "multus-shim"}  # Multus is first by design, and calls what comes after it
 
 
 def foreign_cni(facts: Facts) -> t.Iterator[Hit]:
@@ -23,7 +23,7 @@ def foreign_cni(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         first, found = next(iter(host.cni.items()), ("", {}))
         ours = any("flannel" in one["plugins"] for name, one in host.cni.items() if name != first)
-        if found and not found["problem"] and "flannel" not in found["plugins"] and ours:
+        if found and not found["problem"] and not CALLS_FLANNEL & {*found["plugins"]} and ours:
             path = f"/etc/cni/net.d/{first}"
             yield Hit(
                 host.host,
@@ -83,7 +83,8 @@ def overlaps(facts: Facts) -> t.Iterator[Hit]:
             if route["dst"] == "default" or route["dst"] in nodes or device.startswith(OWN_LINKS):
                 continue
             there = ipaddress.ip_network(route["dst"], strict=False)
-            if there.version == network.version and there.overlaps(network):
+            # A wider route loses to flannel's own.
+            if there.version == network.version and there.subnet_of(network):  # type: ignore[arg-type]
                 way = " ".join(part for part in (route.get("gateway", ""), f"dev {device}") if part)
                 yield Hit(host.host, [f"route {route['dst']} ({way})", f"the pods' network is {network}"], route["dst"])
 

@@ -14,7 +14,7 @@ USERS = {constants.KUBELET_PORT: "kubelet", constants.API_PORT: "kube-apiserver"
 
 
 def read_only(facts: Facts) -> t.Iterator[Hit]:
-    """Places that the cluster writes to, on file systems that take nothing; where all is on one, the root of it."""
+    """Places that the cluster writes to, that are mounted read-only; where all is on one, the root of it."""
     for host in facts.reached:
         for mount in host.read_only[:1] if "/" in host.read_only else host.read_only:
             yield Hit(host.host, [f"{mount} is mounted read-only"], mount)
@@ -133,7 +133,7 @@ IPTABLES_MODES_MIXED = Rule(
     title="Rules of Kubernetes are in both iptables-legacy and nftables",
     looks="Services answer at times, or lead to pods that are gone: old rules win over the current ones.",
     proof=modes_mixed,
-    remedy="choose one with update-alternatives --config iptables on {host}, and reboot: it clears what is left",
+    remedy="choose nft with update-alternatives --config iptables on {host}, then drain and reboot it",
     before=PODS,
     link="https://kubernetes.io/docs/reference/networking/virtual-ips/",
 )
