@@ -223,7 +223,7 @@ def _one_service(facts: Facts, kinds: tuple[str, ...], behind: str, name: str) -
 
 def pod_path_broken(facts: Facts) -> t.Iterator[Hit]:
     """Paths between nodes' pods that nobody answers on, and no rule of the table says why."""
-    # A firewall may keep pods' range from kubelets, whose port is the overlay's proof: pods that are reached count more.
+    # The overlay's proof is a kubelet's port, which a firewall may close to pods' range: pods that are reached count.
     opened = [(host, path) for host, path in tried(facts, ("pod", "dns-pod")) if path["outcome"] == "ok"]
     through = {(host.host, path["node"]) for host, path in opened if not path["from"]}
     lost = [
