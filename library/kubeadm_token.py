@@ -92,6 +92,7 @@ from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import (
+    TOKEN_SPEC,
     ca_pin,
     minted,
     revoke,
@@ -102,21 +103,7 @@ from ansible.module_utils.yunkube.kube.bootstrap_tokens import (
 
 def main() -> None:
     """Run as Ansible's module."""
-    names: dict[str, object] = {"type": "list", "elements": "str"}
-    module = AnsibleModule(
-        argument_spec={
-            "hosts": {**names, "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "addresses": {"type": "dict", "default": {}},
-            "masters": {**names, "default": []},
-            "token_ids": {**names, "default": [], "no_log": False},
-            "ttl": {"type": "int", "default": 900},
-            "certificate_key": {"type": "bool", "default": False, "no_log": False},
-            "kubernetes_version": {"type": "str", "default": ""},
-            **identity.OPTIONS,
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec={**TOKEN_SPEC, **identity.OPTIONS}, supports_check_mode=True)
     identity.refuse_another(module)
     host_lock.take(module)
     hosts = module.params["hosts"]

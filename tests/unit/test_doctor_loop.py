@@ -38,6 +38,7 @@ PLAYBOOK = """
     ansible_connection: local
     ansible_python_interpreter: "{{ ansible_playbook_python }}"
     cluster_is_master: true
+    cluster_bundle_manifest: /no/such/manifest.json
     cluster_name: test
     cluster_control_plane_host: a
     cluster_run: {}

@@ -130,7 +130,7 @@ def test_verbs_that_check_no_hosts_say_it_as_plainly(deploy: Deploy, tmp_path: P
     python = program(tmp_path / "python", OLD.format(version="3.6.8"))
     result = deploy("no_facts", "up", "-e", f"ansible_python_interpreter={python}")
     assert result.returncode == 3
-    assert re.search(r"  cause   (\S+: )?Python of the host is too old: modules need 3.9 or newer\n", result.stderr)
+    assert re.search(r"  cause   (\S+: )?Python is too old: modules need 3.9 or newer\n", result.stderr)
     assert (
         "  remedy  install Python 3.9 or newer on this host, and set ansible_python_interpreter to it" in result.stderr
     )

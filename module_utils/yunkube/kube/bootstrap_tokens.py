@@ -23,8 +23,20 @@ GROUP = "system:bootstrappers:kubeadm:default-node-token"
 TYPE = "bootstrap.kubernetes.io/token"
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
 UPLOAD_SECONDS = scaled(60)  # that kubeadm may take to upload the certificates
-CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
+CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"  # readable without authentication, for joins
 _LETTERS = string.ascii_lowercase + string.digits
+
+_NAMES: dict[str, t.Any] = {"type": "list", "elements": "str"}
+TOKEN_SPEC: dict[str, dict[str, t.Any]] = {
+    "hosts": {**_NAMES, "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "addresses": {"type": "dict", "default": {}},
+    "masters": {**_NAMES, "default": []},
+    "token_ids": {**_NAMES, "default": [], "no_log": False},
+    "ttl": {"type": "int", "default": 900},
+    "certificate_key": {"type": "bool", "default": False, "no_log": False},
+    "kubernetes_version": {"type": "str", "default": ""},
+}
 
 
 def new_token() -> tuple[str, str]:

@@ -22,6 +22,7 @@ from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target
 from ansible.module_utils.yunkube.kube import kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, is_master
+from ansible.module_utils.yunkube.kube.bootstrap_tokens import CLUSTER_INFO
 from ansible.module_utils.yunkube.kube.health import address_of, node_problem
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from ansible.module_utils.yunkube.result import Fault
@@ -30,7 +31,6 @@ CHECK = "endpoint"  # the check's name in prepare_host_ignored_checks; at the jo
 CONNECT_SECONDS = scaled(5.0)  # for a connection: a lost packet is sent again after one second, and after three
 PATIENCE_SECONDS = scaled(10.0)  # an API server that is just restarting refuses connections meanwhile
 PAUSE_SECONDS = 0.5
-CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"  # readable without authentication, for joins
 CORRECT = "correct cluster_control_plane_endpoint, or what forwards its port (a load balancer, a DNS name)"
 
 

@@ -10,7 +10,12 @@ from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules.consequences import ALL_DOWN, FLANNEL, KUBELET, NODE, PODS, RUNTIME
 
-USERS = {constants.KUBELET_PORT: "kubelet", constants.API_PORT: "kube-apiserver", 10256: "kube-proxy", 2379: "etcd"}
+USERS = {
+    constants.KUBELET_PORT: "kubelet",
+    constants.API_PORT: "kube-apiserver",
+    10256: "kube-proxy",
+    constants.ETCD_PORTS[0]: "etcd",
+}
 
 
 def read_only(facts: Facts) -> t.Iterator[Hit]:
@@ -167,7 +172,11 @@ def port_taken(facts: Facts) -> t.Iterator[Hit]:
         for port, user in USERS.items() if host.joined else ():
             owner = host.listeners.get(str(port), "")
             # The kernel keeps 15 letters of a process's name.
-            if owner and owner[:15] != user[:15] and (host.master or port not in (constants.API_PORT, 2379)):
+            if (
+                owner
+                and owner[:15] != user[:15]
+                and (host.master or port not in (constants.API_PORT, constants.ETCD_PORTS[0]))
+            ):
                 yield Hit(host.host, [f"{owner} listens on {port}, the port of {user}"], str(port), {"program": owner})
 
 
