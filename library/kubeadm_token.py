@@ -89,21 +89,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host.patience import scaled
-from ansible.module_utils.yunkube.kube import join_paths, kubeadm
+from ansible.module_utils.yunkube.kube import bootstrap_tokens, join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
-from ansible.module_utils.yunkube.kube.bootstrap_tokens import (
-    TOKEN_SPEC,
-    ca_pin,
-    minted,
-    revoke,
-    upload_certificates,
-    wait_for_signatures,
-)
 
 
 def main() -> None:
     """Run as Ansible's module."""
-    module = AnsibleModule(argument_spec={**TOKEN_SPEC, **identity.OPTIONS}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**bootstrap_tokens.TOKEN_SPEC, **identity.OPTIONS}, supports_check_mode=True)
     identity.refuse_another(module)
     host_lock.take(module)
     hosts = module.params["hosts"]
@@ -116,22 +108,24 @@ def main() -> None:
     try:
         with KubeApi.from_file() as api:
             if module.params["state"] == "absent":
-                changes = revoke(module, api)
+                changes = bootstrap_tokens.revoke(module, api)
                 module.exit_json(changed=bool(changes), changes=changes)
             joining = module.params["masters"]
             blocked = join_paths.blocked_hosts(module.params["addresses"], joining)
             hosts = [host for host in hosts if host not in blocked]
             masters = join_paths.etcd_addresses(api) if set(joining) & set(hosts) else {}
-            with minted(api, hosts, module.params["ttl"]) as tokens:
-                key = upload_certificates(module) if hosts and module.params["certificate_key"] else ""
-                wait_for_signatures(api, [one["token_id"] for one in tokens.values()], scaled(15 + len(hosts)))
+            with bootstrap_tokens.minted(api, hosts, module.params["ttl"]) as tokens:
+                key = bootstrap_tokens.upload_certificates(module) if hosts and module.params["certificate_key"] else ""
+                bootstrap_tokens.wait_for_signatures(
+                    api, [one["token_id"] for one in tokens.values()], scaled(15 + len(hosts))
+                )
         module.exit_json(
             changed=bool(tokens),
             changes=[f"create a token for {host}" for host in hosts],
             tokens=tokens,
             blocked=blocked,
             masters=masters,
-            ca_cert_hash=ca_pin(),
+            ca_cert_hash=bootstrap_tokens.ca_pin(),
             certificate_key=key,
         )
     except (KubeError, kubeadm.BusyError, OSError, ValueError) as error:
