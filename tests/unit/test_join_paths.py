@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a host from joining is told before kubeadm waits for it, on real sockets and real TLS."""
+"""What prevents a join is reported before kubeadm waits for it: on real sockets, with real TLS."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ KUBEADM = {
         f"{RBAC}/clusterrolebindings/kubeadm:node-autoapprove-bootstrap"
     ),
 }
-# What those who watch the cluster must be allowed to do; more is nobody's fault.
+# What these roles must at least allow; more is no fault.
 READ = ("list", "watch")
 GRANTS = {"ClusterRole system:coredns": {"endpointslices": READ, "services": READ, "namespaces": READ, "pods": READ}}
 SUBJECTS = {
@@ -134,7 +134,7 @@ def webhooks(api: KubeApi) -> dict[str, Json]:
             for one in configuration.get("webhooks") or []:
                 if one.get("failurePolicy", "Fail") == "Fail":
                     path = f"{ADMISSION}/{kind}/{configuration['metadata']['name']}"
-                    twice = {"undo": ""} if one["name"] in found else {}  # which of the two refused, nobody says
+                    twice = {"undo": ""} if one["name"] in found else {}  # its events do not say which of the two refused
                     found[one["name"]] = {
                         **twice,
                         "configuration": configuration["metadata"]["name"],

@@ -41,11 +41,11 @@ CERTIFICATES = {
 
 def _rolled_out(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
     path = WORKLOADS.format_map({**place, "kind": place["kind"].lower()})
-    work.wait(lambda: not workload_problem(api.get(path)), f"the rollout of {place['namespace']}/{place['name']}", 120)
+    work.wait(lambda: not workload_problem(api.get(path)), f"{place['namespace']}/{place['name']} is not rolled out", 120)
 
 
 def restart_rollout(work: Work, _target: str, kind: str, namespace: str, name: str) -> None:
-    """Let a workload's pods be created anew, at once and whatever its controller waits for."""
+    """Restart a workload's rollout, so that its controller does not wait for its back-off."""
     path = WORKLOADS.format(namespace=namespace, kind=kind.lower(), name=name)
     if work.note(f"restart the rollout of {kind} {namespace}/{name}"):
         with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:

@@ -83,7 +83,7 @@ def keys_open(facts: Facts) -> t.Iterator[Hit]:
 KEY_READABLE = Rule(
     "key-readable",
     title="A private key can be read by other users",
-    looks="Nothing; whoever has an account on the host can take over the cluster.",
+    looks="Nothing; but every user of the host can take over the cluster.",
     proof=keys_open,
     remedy="chmod 0600 {target} on {host}; if others may have read it, replace it",
     severity="warning",
