@@ -134,7 +134,7 @@ def webhooks(api: KubeApi) -> dict[str, Json]:
             for one in configuration.get("webhooks") or []:
                 if one.get("failurePolicy", "Fail") == "Fail":
                     path = f"{ADMISSION}/{kind}/{configuration['metadata']['name']}"
-                    twice = {"undo": ""} if one["name"] in found else {}  # its events do not say which of the two refused
+                    twice = {"undo": ""} if one["name"] in found else {}  # events do not say which one refused
                     found[one["name"]] = {
                         **twice,
                         "configuration": configuration["metadata"]["name"],

@@ -41,7 +41,9 @@ CERTIFICATES = {
 
 def _rolled_out(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
     path = WORKLOADS.format_map({**place, "kind": place["kind"].lower()})
-    work.wait(lambda: not workload_problem(api.get(path)), f"{place['namespace']}/{place['name']} is not rolled out", 120)
+    work.wait(
+        lambda: not workload_problem(api.get(path)), f"{place['namespace']}/{place['name']} is not rolled out", 120
+    )
 
 
 def restart_rollout(work: Work, _target: str, kind: str, namespace: str, name: str) -> None:
