@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS
+from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC
 from ansible.module_utils.yunkube.doctor.containers import SOCKET
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
@@ -109,13 +109,12 @@ def restore_addon(work: Work, _target: str, addon: str, name: str) -> None:
     with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
         if not work.note(f"kubeadm init phase addon {addon}, for {name}"):
             return
-        group, _, plural = _path(name)
-        found = api.find(group)
+        path = ADDONS[addon][name]
+        there = {one: api.find(one) for one in ADDONS[addon].values()}
         before = api.find(WORKLOADS.format_map(place))
-        there = [api.find(path) for path in ADDONS[addon].values()]
-        work.keep_text("addon.json", json.dumps([one for one in (*there, before) if one], indent=1))
-        if found is not None and plural in ("clusterroles", "clusterrolebindings", "roles", "rolebindings"):
-            api.delete(group)
+        work.keep_text("addon.json", json.dumps([one for one in (*there.values(), before) if one], indent=1))
+        if there[path] is not None and path.startswith(RBAC):
+            api.delete(path)
         _addon(work, addon)
         if before is not None:  # kubeadm knows nothing of the host's patches: the workload stays as it was
             template = before["spec"]["template"]
@@ -129,15 +128,6 @@ def _count(workload: Json) -> Json:
 
 def _addon(work: Work, addon: str) -> None:
     work.run("kubeadm", "init", "phase", "addon", addon, "--config", "/dev/stdin", data=_configuration(work))
-
-
-def _path(name: str) -> tuple[str, str, str]:
-    """Return the path of one of kubeadm's objects by its name, its kind and its kind's plural."""
-    kind, _, place = name.partition(" ")
-    namespace, slash, own = place.rpartition("/")
-    plural = f"{kind.lower()}s"
-    root = "/api/v1" if kind in ("ServiceAccount", "ConfigMap", "Service") else "/apis/rbac.authorization.k8s.io/v1"
-    return f"{root}{f'/namespaces/{namespace}' if slash else ''}/{plural}/{own}", kind, plural
 
 
 def restore_corefile(work: Work, _target: str) -> None:
