@@ -213,9 +213,10 @@ def test_a_run_that_is_stopped_gives_its_claim_back(checkout: Path, released: Pa
 
 def test_two_runs_on_one_cluster_are_refused_with_2(checkout: Path, deploy: Deploy) -> None:
     shutil.copy(PLAYBOOKS / "sleeps.yml", checkout / "site.yml")
-    first = start(checkout, "up", "-e", f"x_seconds=79.{os.getpid()}")
-    assert first.stdout is not None
-    first.stdout.readline()
+    seconds = f"79.{os.getpid()}"
+    first = start(checkout, "up", "-e", f"x_seconds={seconds}")
+    # Until then the first one may not have read site.yml, which the second one replaces.
+    wait_until(lambda: processes_with(f"sleep {seconds}"))
     second = deploy("works", "up")
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=PATIENCE)
