@@ -316,6 +316,16 @@ def test_the_configuration_goes_through_memory_and_tokens_stay_out_of_the_output
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["kubeadm.lock"]
 
 
+def test_a_proxy_of_the_login_is_nothing_to_kubeadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "http://192.0.2.1:3128")
+    monkeypatch.setenv("PROXY_OF_MINE", "stays")
+    fake = str(program(tmp_path, "env | grep -iE '_proxy=|proxy_of_mine'"))
+    with kubeadm.exclusive(1, tmp_path / "run") as lock:
+        outcome = kubeadm.run([fake, "init"], "", lock, 10, tmp_path / "run")
+    assert outcome.output == "PROXY_OF_MINE=stays\n"
+
+
 def test_a_kubeadm_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     with kubeadm.exclusive(1, tmp_path / "run") as lock:
         outcome = kubeadm.run([str(program(tmp_path, "exec sleep 60")), "init"], "", lock, 0.3, tmp_path / "run")

@@ -82,7 +82,11 @@ def exclusive(seconds: float, folder: Path = RUN) -> t.Iterator[int]:
 
 
 def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: Path = RUN) -> Outcome:
-    """Run kubeadm with a configuration that never touches a disk, and wait for its end."""
+    """Run kubeadm with a configuration that never touches a disk, and wait for its end.
+
+    It calls only hosts of the cluster, and would write a proxy of the login (/etc/environment) into the manifests of
+    the control plane: https://github.com/kubernetes/kubeadm/issues/324
+    """
     memory = os.memfd_create("kubeadm")
     log = folder / "kubeadm.log"
     started = time.monotonic()
@@ -97,7 +101,7 @@ def run(argv: t.Sequence[str], config: str, lock: int, seconds: float, folder: P
                 pass_fds=(lock, memory),
                 start_new_session=True,
                 env={
-                    **os.environ,
+                    **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
                     "LC_ALL": "C",
                     "PATH": f"/usr/local/bin:/usr/local/sbin:{os.environ.get('PATH', '')}",
                 },
