@@ -91,6 +91,20 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert collect_host.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
 
 
+def test_what_containerd_imports_takes_precedence(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/containerd"
+    (folder / "conf.d").mkdir(parents=True)
+    own = "imports = ['/etc/containerd/conf.d/*.toml']\ndisabled_plugins = ['a.one']\noptions.SystemdCgroup = true\n"
+    (folder / "config.toml").write_text(own)
+    (folder / "conf.d/10.toml").write_text("disabled_plugins = ['a.two']\noptions.SystemdCgroup = false\n")
+    (folder / "conf.d/20.toml").write_text("pinned_images.sandbox = 'pause:2'\n")
+    (folder / "conf.d/30.toml.old").write_text("options.SystemdCgroup = true\n")
+    expected = {"cgroupDriver": "cgroupfs", "sandbox": "pause:2", "disabled": ["a.one", "a.two"]}
+    assert collect_host.runtime(tmp_path) == expected
+    (folder / "config.toml").write_text(own.replace("imports", "# imports"))
+    assert collect_host.runtime(tmp_path)["cgroupDriver"] == "systemd"
+
+
 def test_who_listens_for_everybody() -> None:
     printed = (
         'LISTEN 0 4096 127.0.0.1:10248 0.0.0.0:* users:(("kubelet",pid=898,fd=23))\n'

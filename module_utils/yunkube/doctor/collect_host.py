@@ -221,16 +221,23 @@ def certificates(root: Path) -> dict[str, Json]:
 
 
 def runtime(root: Path) -> Json:
-    """Return what containerd's configuration says that concerns others."""
+    """Return what containerd's configuration says that concerns others.
+
+    A file that it imports replaces values of those before it, and adds to lists:
+    https://github.com/containerd/containerd/blob/main/docs/man/containerd-config.toml.5.md
+    """
     told = text(root / "etc/containerd/config.toml")
-    systemd = re.search(r"SystemdCgroup\s*=\s*(\w+)", told)
-    sandbox = re.search(
+    imports = re.search(r"^imports\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
+    for pattern in re.findall(r"[\"']/?([^\"']+)", imports[1]) if imports else []:
+        told += "".join(f"\n{text(path)}" for path in sorted(root.glob(pattern)))
+    systemd = re.findall(r"SystemdCgroup\s*=\s*(\w+)", told)
+    sandbox = re.findall(
         r"(?:pinned_images\.sandbox|sandbox_image|^\s*sandbox)\s*=\s*[\"']([^\"']+)", told, re.MULTILINE
     )
-    driver = "systemd" if systemd and systemd[1] == "true" else "cgroupfs"
-    off = re.search(r"^\s*disabled_plugins\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
-    known = {"cgroupDriver": driver if told else "", "sandbox": sandbox[1] if sandbox else ""}
-    return known | ({"disabled": re.findall(r"[\w.-]+", off[1])} if off else {})
+    driver = "systemd" if systemd and systemd[-1] == "true" else "cgroupfs"
+    off = re.findall(r"^\s*disabled_plugins\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
+    known = {"cgroupDriver": driver if told else "", "sandbox": sandbox[-1] if sandbox else ""}
+    return known | ({"disabled": re.findall(r"[\w.-]+", ",".join(off))} if off else {})
 
 
 def manifests(root: Path) -> dict[str, str]:

@@ -18,6 +18,8 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import (
 )
 from ansible.module_utils.yunkube.doctor.rules.units import state_of, stopped
 
+CONTAINERD_FILES = "/etc/containerd/config.toml and what it imports"
+
 
 def runtime_broken(facts: Facts) -> t.Iterator[Hit]:
     """A containerd that fails as soon as it starts."""
@@ -75,7 +77,7 @@ def cgroup_drivers(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         ours, theirs = host.kubelet.get("cgroupDriver", ""), host.runtime.get("cgroupDriver", "")
         if {ours, theirs} == {"systemd", "cgroupfs"}:
-            evidence = ["/var/lib/kubelet/config.yaml: cgroupDriver " + ours, "/etc/containerd/config.toml: " + theirs]
+            evidence = ["/var/lib/kubelet/config.yaml: cgroupDriver " + ours, f"{CONTAINERD_FILES}: {theirs}"]
             yield Hit(host.host, evidence, arguments={"driver": theirs})
 
 
@@ -84,7 +86,7 @@ CGROUP_DRIVERS_DIFFER = Rule(
     title="The kubelet and containerd use different cgroup drivers",
     looks="Pods on a loaded host are killed at random, or the kubelet does not start.",
     proof=cgroup_drivers,
-    remedy="use one driver on {host}: {command} writes containerd's; then restart both",
+    remedy="use one driver on {host}: {command} writes containerd's, unless conf.d has another; then restart both",
     call="up --limit {host}",
     before=("kubelet-crash-looping", *NODE),
     repair="set_cgroup_driver",

@@ -9,6 +9,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules.consequences import ALL_DOWN, FLANNEL, KUBELET, NODE, PODS, RUNTIME
+from ansible.module_utils.yunkube.doctor.rules.containerd import CONTAINERD_FILES
 
 USERS = {
     constants.KUBELET_PORT: "kubelet",
@@ -196,7 +197,7 @@ def cri_disabled(facts: Facts) -> t.Iterator[Hit]:
     for host in facts.reached:
         off = host.runtime.get("disabled") or []
         if any(name == "cri" or name.startswith("io.containerd.grpc.v1.cri") for name in off):
-            yield Hit(host.host, [f"/etc/containerd/config.toml: disabled_plugins has {', '.join(off)}"])
+            yield Hit(host.host, [f"{CONTAINERD_FILES}: disabled_plugins has {', '.join(off)}"])
 
 
 CRI_DISABLED = Rule(
@@ -204,7 +205,7 @@ CRI_DISABLED = Rule(
     title="containerd's interface for the kubelet is switched off",
     looks="The kubelet exits with `unknown service runtime.v1.RuntimeService`; crictl says the same.",
     proof=cri_disabled,
-    remedy="{command} rewrites /etc/containerd/config.toml of {host}",
+    remedy="{command} rewrites /etc/containerd/config.toml of {host}; take it out of /etc/containerd/conf.d yourself",
     call="up --limit {host}",
     before=RUNTIME,
     link="https://kubernetes.io/docs/setup/production-environment/container-runtimes/#containerd",
