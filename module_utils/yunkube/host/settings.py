@@ -10,6 +10,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube.host import originals
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.state import remember
+from ansible.module_utils.yunkube.host.sysctls import read_sysctl, sysctl_path
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -69,24 +70,6 @@ def sysctls_text(values: dict[str, t.Any]) -> str:
 def without_swap(fstab: str) -> str:
     """Return fstab with its swap commented out."""
     return re.sub(r"^([^#\s]\S*\s+\S+\s+swap\s)", r"# \1", fstab, flags=re.MULTILINE)
-
-
-def sysctl_path(name: str, root: Path = Path("/proc/sys")) -> Path:
-    """Return where the kernel shows a value.
-
-    As sysctl(8) reads a name: its first separator, a dot or a slash, is the one that parts it, and the other one is
-    part of a name, such as that of a VLAN (C(net/ipv4/conf/eth0.100/rp_filter)).
-    """
-    first = re.search(r"[./]", name)
-    return root / (name if first and first[0] == "/" else name.translate(str.maketrans("./", "/.")))
-
-
-def read_sysctl(path: Path) -> str | None:
-    """Return a value in single spaces; None where the kernel has no such value (yet)."""
-    try:
-        return " ".join(path.read_text().split())
-    except FileNotFoundError:
-        return None
 
 
 class Settings:

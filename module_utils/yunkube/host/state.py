@@ -10,13 +10,13 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import os
 import re
 import stat
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.sysctls import matches, sysctls
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -71,19 +71,7 @@ VOLATILE_FILES = (
     "/run/yunkube", "/var/lib/yunkube", "/var/lib/systemd", "/var/log/*.log", "/var/log/*.log.*", "/var/log/*.gz",
     "/var/log/[bw]tmp*", "/var/log/lastlog",
 )  # fmt: skip
-VOLATILE_SYSCTLS = (
-    "*.nf_conntrack_count", "dev.*", "fs.aio-nr", "fs.binfmt_misc.*", "fs.dentry-state", "fs.file-nr", "fs.inode-*",
-    "fs.quota.*", "kernel.ns_last_pid", "kernel.perf_event_max_sample_rate", "kernel.pty.nr", "kernel.random.*",
-    "kernel.sched_domain.*", "kernel.tainted", "net.ipv4.tcp_fastopen_key", "net.ipv4.tcp_mem", "net.ipv4.udp_mem",
-    "net.ipv6.conf.*.stable_secret", "sunrpc.*", "vm.stat_refresh",
-)  # fmt: skip
 VOLATILE_MOUNTS = ("/dev*", "/proc*", "/sys*", "/run/credentials*", "/run/user*")
-# Values that the kubelet and kube-proxy set when they start, besides those that the inventory names.
-KUBERNETES_SYSCTLS = (
-    "kernel.keys.root_maxbytes", "kernel.keys.root_maxkeys", "kernel.panic", "kernel.panic_on_oops",
-    "net.ipv4.conf.all.route_localnet", "net.ipv4.conf.default.route_localnet", "net.ipv4.vs.*",
-    "net.netfilter.nf_conntrack_*", "vm.overcommit_memory", "vm.panic_on_oom",
-)  # fmt: skip
 
 
 def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -> Json:
@@ -136,31 +124,10 @@ def units(run: Run) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) > 1 and row[1] not in ("generated", "transient", "alias")}
 
 
-def sysctls(folder: Path) -> dict[str, str]:
-    """Return the kernel's values but those of single interfaces and those that change by themselves."""
-    found: dict[str, str] = {}
-    for parent, folders, names in os.walk(folder):
-        if Path(parent).name in ("conf", "neigh"):
-            folders[:] = [name for name in folders if name in ("all", "default")]
-        for name in names:
-            path = Path(parent, name)
-            key = str(path.relative_to(folder)).replace("/", ".")
-            if not _matches(key, VOLATILE_SYSCTLS) and (value := _value(path)) is not None:
-                found[key] = value
-    return found
-
-
-def _value(path: Path) -> str | None:
-    try:
-        return " ".join(path.read_text().split()) if path.stat().st_mode & stat.S_IRUSR else None
-    except (OSError, ValueError):  # some answer to nobody, or only now and then
-        return None
-
-
 def mounts(text: str) -> list[str]:
     """Return the mount points out of /proc/self/mounts."""
     points = {line.split()[1].replace("\\040", " ") for line in text.splitlines()}
-    return sorted(point for point in points if not _matches(point, VOLATILE_MOUNTS))
+    return sorted(point for point in points if not matches(point, VOLATILE_MOUNTS))
 
 
 def swaps(root: Path = Path("/")) -> list[str]:
@@ -261,7 +228,7 @@ def _walk(folder: Path, root: Path, depth: int, contents: bool, found: dict[str,
         return
     for path in sorted(folder.iterdir()):
         name = f"/{path.relative_to(root)}"
-        if _matches(name, VOLATILE_FILES):
+        if matches(name, VOLATILE_FILES):
             continue
         found[name] = about(path, contents)
         if depth > 1 and path.is_dir() and not path.is_symlink():
@@ -287,7 +254,7 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     lines += [
         f"sysctl {key} was {value}, is {after['sysctls'][key]}"
         for key, value in before["sysctls"].items()
-        if key in after["sysctls"] and after["sysctls"][key] != value and not _matches(key, shared_sysctls)
+        if key in after["sysctls"] and after["sysctls"][key] != value and not matches(key, shared_sysctls)
     ]
     for what, key in (
         ("mount", "mounts"), ("swap", "swaps"), ("link", "links"), ("route", "routes"), ("route", "routes6"),
@@ -302,7 +269,7 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     trees = trees_of(before)
     files_now = {name: state for name, state in after["files"].items() if is_recorded(Path(name), trees)}
     lines += _pairs("file", before, {"files": files_now}, "files")
-    return [line for line in lines if not _matches(line, (*PASSING, *accept))]
+    return [line for line in lines if not matches(line, (*PASSING, *accept))]
 
 
 def _pairs(what: str, before: Json, after: Json, key: str) -> list[str]:
@@ -316,10 +283,6 @@ def _pairs(what: str, before: Json, after: Json, key: str) -> list[str]:
 def _lists(what: str, was: list[str], now: list[str]) -> list[str]:
     left = [f"{what} {entry} is left" for entry in now if entry not in was]
     return left + [f"{what} {entry} is gone" for entry in was if entry not in now]
-
-
-def _matches(text: str, patterns: t.Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _text(path: Path) -> str:

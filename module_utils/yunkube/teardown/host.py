@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import shlex
 import shutil
@@ -17,6 +16,7 @@ from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.host.firewall import in_ufws_words, is_closed
 from ansible.module_utils.yunkube.host.settings import without_swap
+from ansible.module_utils.yunkube.host.sysctls import changed_sysctls, restore_sysctls
 from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.teardown import filters, paths, processes
 
@@ -36,10 +36,6 @@ UNITS = Path("/etc/systemd/system")
 
 class TeardownError(Exception):
     """Something could not be removed; the message says what."""
-
-
-def _matches(name: str, patterns: t.Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 class Host:
@@ -163,8 +159,8 @@ class Host:
             originals.restore()
         for name in self.changes["modules"]:
             self.run_quietly(["modprobe", "--remove", name])  # says no where something else uses it
-        for name, value in self._sysctls().items():
-            Path("/proc/sys", name.replace(".", "/")).write_text(value)
+        shared = self.module.params["shared_sysctls"]
+        restore_sysctls(self._recorded_sysctls(), self.changes["sysctls"], shared)
         self._bring_swap_back()
         self.firewall = host_state.firewall(self.run_quietly)
         self._remove_packages()
@@ -285,16 +281,11 @@ class Host:
 
     def _sysctls(self) -> dict[str, str]:
         """Return the kernel's settings that are not as they were, with what they were."""
-        if self.record is None:
-            return {}
-        names = [*self.changes["sysctls"], *host_state.KUBERNETES_SYSCTLS]
         shared = self.module.params["shared_sysctls"]
-        now = host_state.sysctls(Path("/proc/sys"))
-        return {
-            name: value
-            for name, value in self.record["sysctls"].items()
-            if now.get(name, value) != value and _matches(name, names) and not _matches(name, shared)
-        }
+        return changed_sysctls(self._recorded_sysctls(), self.changes["sysctls"], shared)
+
+    def _recorded_sysctls(self) -> dict[str, str]:
+        return dict(self.record["sysctls"]) if self.record else {}
 
     def _show(self, name: str) -> str:
         return self.run_quietly(
