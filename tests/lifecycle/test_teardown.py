@@ -79,7 +79,11 @@ docker run --detach --publish 8088:8080 demo
 """
 DOCKER_STORAGE = """mkdir -p /etc/docker; echo '{"storage-driver": "vfs"}' > /etc/docker/daemon.json"""
 UFW = "ufw allow 22/tcp; ufw allow 8090/tcp comment mine; ufw --force enable"
-FIREWALLD = "firewall-cmd --permanent --add-port=8090/tcp && firewall-cmd --reload"
+# As on a host with several networks: that of the cluster is in a zone which is not the default one.
+FIREWALLD = (
+    "firewall-cmd --permanent --add-port=8090/tcp && firewall-cmd --permanent --zone=internal --add-interface=eth0 "
+    "&& firewall-cmd --reload"
+)
 GOES_ON = ("-e", 'prepare_host_ignored_checks=["foreign"]')  # although node1 has a network of podman's
 OWN_UNITS = ("own-etcd", "own-web", "own-pods")
 

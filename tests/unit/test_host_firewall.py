@@ -71,10 +71,32 @@ def test_ufw_gets_its_own_words() -> None:
 
 
 def test_firewalld_trusts_pods_and_asks_hosts_for_their_address() -> None:
-    options = firewalld_options(openings(wanted(master=False)), PODS)
+    options = firewalld_options(openings(wanted(master=False)), PODS, {})
     assert options[0] == ("trusted", "source", PODS)
     assert ("", "port", "30000-32767/tcp") in options
     assert any(kind == "rich-rule" and 'address="10.0.0.0/24"' in value for _, kind, value in options)
+
+
+def test_firewalld_opens_the_zone_that_the_packets_of_a_network_meet() -> None:
+    host = Firewalld()
+    module = t.cast("t.Any", host)
+    first = open_firewall(module, "firewalld", wanted(master=False))
+    assert not any("--zone" in option for option in host.options if PODS not in option)
+    host.zones = "internal\n  interfaces: eth1 eth2\npublic (default)\n  interfaces: eth0\n"
+    moved = open_firewall(module, "firewalld", wanted(master=False))
+    inside = {option for option in host.options if "--zone=internal" in option}
+    assert any('address="10.0.0.0/24"' in option and '"10250"' in option for option in inside)
+    assert not any('address="10.0.0.0/24"' in option for option in host.options - inside)
+    assert {"port=30000-32767/tcp", "--zone=internal port=30000-32767/tcp"} <= host.options
+    assert any(word.startswith("remove from firewalld: ") and "10250" in word for word in moved)
+    assert open_firewall(module, "firewalld", wanted(master=False)) == []
+    host.zones += "hosts\n  sources: 10.0.0.0/16 00:11:22:33:44:55 ipset:mine\n"
+    open_firewall(module, "firewalld", wanted(master=False))
+    assert any("--zone=hosts" in option and '"10250"' in option for option in host.options)
+    for argv in read_changes()["undo"]:
+        host.run_command(argv)
+    assert host.options == set()
+    assert len(first) > 1
 
 
 class Ufw:
@@ -105,8 +127,19 @@ class Firewalld:
     def __init__(self, *options: str) -> None:
         self.check_mode = False
         self.options = set(options)
+        self.zones = "public\n  interfaces: eth0\n"
 
     def run_command(self, argv: list[str], **_: t.Any) -> tuple[int, str, str]:
+        if argv[:3] == ["ip", "-o", "address"]:
+            return (
+                0,
+                "2: eth1    inet 10.0.0.7/24 brd 10.0.0.255 scope global eth1\n" if argv[-1] == HOSTS[0] else "",
+                "",
+            )
+        if argv[0] == "ip":
+            return 0, f"{argv[-1]} via 10.0.1.1 dev eth0 src 10.0.1.7 uid 0 \\    cache\n", ""
+        if argv[1].startswith("--get-"):
+            return 0, self.zones if argv[1] == "--get-active-zones" else "public\n", ""
         verb, _dash, rest = argv[-1].removeprefix("--").partition("-")
         line = " ".join([*argv[1:-1], rest])
         if verb == "query":

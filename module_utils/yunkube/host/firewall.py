@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 import typing as t
 from pathlib import Path
@@ -122,15 +123,37 @@ def own_ufw_rules(listed: str) -> list[list[str]]:
     return [line[0].split() for line in lines if line[1:] == [f"'{COMMENT}'"]]
 
 
-def firewalld_options(allowed: t.Iterable[Opening], pod_cidr: str) -> list[tuple[str, str, str]]:
-    """Return zone (empty is the default one), kind and value as firewall-cmd's options name them."""
+def firewalld_options(
+    allowed: t.Sequence[Opening], pod_cidr: str, zones: t.Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return zone (empty is the default one), kind and value as firewall-cmd's options name them.
+
+    `zones` are those that packets of each network meet. What is for everyone is open in all of them and the default.
+    """
     options = [("trusted", "source", pod_cidr)]
     for one in allowed:
         rule = (
             f'rule family="ipv4" source address="{one.source}" port port="{one.ports}" protocol="{one.protocol}" accept'
         )
-        options.append(("", "rich-rule", rule) if one.source else ("", "port", f"{one.ports}/{one.protocol}"))
+        if one.source:
+            options.append((zones.get(one.source, ""), "rich-rule", rule))
+        else:
+            everywhere = dict.fromkeys(["", *zones.values()])
+            options += [(zone, "port", f"{one.ports}/{one.protocol}") for zone in everywhere]
     return options
+
+
+def active_zones(listed: str) -> dict[str, str]:
+    """Return the zone of each interface and of each source out of what `firewall-cmd --get-active-zones` prints."""
+    found: dict[str, str] = {}
+    zone = ""
+    for line in listed.splitlines():
+        words = line.split()
+        if line[:1].strip():
+            zone = words[0]
+        elif words and words[0] in ("interfaces:", "sources:"):
+            found.update(dict.fromkeys(words[1:], zone))
+    return found
 
 
 class Firewall:
@@ -175,7 +198,8 @@ class Firewall:
     def open_firewalld(self, allowed: list[Opening], pod_cidr: str) -> list[str]:
         """Add what firewalld lacks, to its runtime and its permanent configuration."""
         added = []
-        for zone, kind, value in firewalld_options(allowed, pod_cidr):
+        options = firewalld_options(allowed, pod_cidr, self._zones({one.source for one in allowed} - {""}))
+        for zone, kind, value in options:
             for lasting in ([], ["--permanent"]):
                 argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
                 if self.succeeds([*argv, f"--query-{kind}={value}"]):
@@ -186,15 +210,43 @@ class Firewall:
                         firewalld_zones.keep()
                     remember("undo", [[*argv, f"--remove-{kind}={value}"]])
                     self.run([*argv, f"--add-{kind}={value}"])
-        return added + self._close_firewalld(firewalld_options(allowed, pod_cidr))
+        return added + self._close_firewalld(options)
+
+    def _zones(self, networks: t.Iterable[str]) -> dict[str, str]:
+        """Return the zone that packets of each network meet: one of a source, or that of the interface they come by."""
+        active = active_zones(self.run(["firewall-cmd", "--get-active-zones"]))
+        default = self.run(["firewall-cmd", "--get-default-zone"]).strip()
+        sources = {
+            ipaddress.ip_network(place): zone for place, zone in active.items() if re.match(r"[\d.]+(/|$)", place)
+        }
+        zones = {}
+        for network in sorted(networks):
+            own = ipaddress.ip_network(network)
+            bound = [zone for place, zone in sources.items() if own.subnet_of(place)]  # type: ignore[arg-type]
+            zone = bound[0] if bound else active.get(self._interface(own), default)
+            zones[network] = "" if zone == default else zone
+        return zones
+
+    def _interface(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+        """Return the interface by which a network is reached, for an address of the host the one that has it."""
+        address = str(next(network.hosts()))
+        for argv in (["ip", "-o", "address", "show", "to", str(network)], ["ip", "-o", "route", "get", address]):
+            _, out, _ = self.module.run_command(argv)
+            words = out.split()
+            if argv[2] == "address" and len(words) > 1:
+                return words[1]
+            if "dev" in words[:-1]:
+                return words[words.index("dev") + 1]
+        return ""
 
     def _close_firewalld(self, wanted: list[tuple[str, str, str]]) -> list[str]:
         """Remove what was added to firewalld in former runs and is no longer wanted; rules have no comment there."""
-        options = {f"--remove-{kind}={value}" for _, kind, value in wanted}
+        options = {(f"--zone={zone}" if zone else "", f"--remove-{kind}={value}") for zone, kind, value in wanted}
         removed = []
         for argv in read_changes()["undo"]:
             option = argv[-1]
-            if argv[0] != "firewall-cmd" or option in options or not option.startswith("--remove-"):
+            zone = next((word for word in argv if word.startswith("--zone=")), "")
+            if argv[0] != "firewall-cmd" or (zone, option) in options or not option.startswith("--remove-"):
                 continue
             if self.succeeds(question(argv)):
                 removed.append(f"remove from firewalld: {' '.join([*argv[1:-1], option.removeprefix('--remove-')])}")
