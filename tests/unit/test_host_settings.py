@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.host import originals
 from ansible.module_utils.yunkube.host import settings as host_settings
-from ansible.module_utils.yunkube.host.sysctls import sysctl_path
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.settings import Settings, modules_text, sysctls_text, without_swap
+from ansible.module_utils.yunkube.host.sysctls import sysctl_path
 
 SYSCTL_PATH = sysctl_path
 
