@@ -119,6 +119,7 @@ class FakeKubeApi:
         self.connections = 0
         # Called after a change, as controllers hear of it; they may change more.
         self.changed: t.Callable[[FakeKubeApi, str], None] = lambda _api, _path: None
+        self.asked: t.Callable[[str], None] = lambda _request: None  # called before each answer, which it may hold up
         self.establishing = 0  # how often it is asked for a new CustomResourceDefinition's kind before it knows it
         self._version = 0
         fake = self
@@ -224,6 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         where = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(where.query).items()}
         self.api.log.append(f"{method} {self.path}")
+        self.api.asked(f"{method} {self.path}")
         if not self.connection.getpeercert():
             self._say(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
         elif f"{method} {where.path}" in self.api.refuse:

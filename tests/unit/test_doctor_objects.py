@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import typing as t
 from pathlib import Path
 
@@ -66,6 +67,27 @@ class Module:
 def work(answers: t.Mapping[str, str] | None = None, *, check_mode: bool = False) -> Work:
     """Return work of a module."""
     return Work(t.cast("t.Any", Module(answers, check_mode=check_mode)), "fault")
+
+
+def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(tmp_path: Path, fake: FakeKubeApi) -> None:
+    path = f"{RBAC}/clusterroles/flannel"
+    fake.put(path, rules=[])
+    last, first = "GET /api/v1/namespaces", f"PATCH {path}"
+    seen = {"GET": threading.Event(), "PATCH": threading.Event()}
+    met: list[bool] = []
+
+    def meet(request: str) -> None:
+        """Answer each when the other was asked, too: one that comes after the other's answer is never asked."""
+        if request == last or request.startswith(first):
+            method = request.partition(" ")[0]
+            seen[method].set()
+            met.append(seen["PATCH" if method == "GET" else "GET"].wait(3))
+
+    fake.asked = meet
+    facts = collect_cluster.collect_cluster("master1", tmp_path, declared=[ROLE])
+    assert facts.answers, facts.detail
+    assert met == [True, True]
+    assert [one["name"] for one in facts.declared] == ["ClusterRole flannel"]
 
 
 def test_a_declared_object_is_missing_then_there_then_changed(fake: FakeKubeApi, api: KubeApi) -> None:

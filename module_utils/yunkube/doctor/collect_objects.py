@@ -57,7 +57,7 @@ WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
 ASKED = 20  # owners of pods that were refused, and no more
 
 
-def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], declared: t.Sequence[Json]) -> None:
+def fill(facts: ClusterFacts, api: KubeApi, events: list[Json]) -> None:
     """Add what is found to the facts of the cluster."""
     for addon, objects in ADDONS.items():
         facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
@@ -66,7 +66,11 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], declared: t.Sequ
     facts.refused = refused(api, events)
     facts.api_services = api_services(api)
     facts.stuck_namespaces = stuck_namespaces(api, facts.now)
-    facts.declared = differing(api, declared)  # last, as a webhook may hold it up
+
+
+def compare(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None:
+    """Add which objects are not as declared."""
+    facts.declared = differing(api, declared)
 
 
 def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
