@@ -20,7 +20,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import reach
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import kubeadm, unverified
 from ansible.module_utils.yunkube.kube.api import KubeApi, is_master
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import CLUSTER_INFO
 from ansible.module_utils.yunkube.kube.health import address_of, node_problem
@@ -105,16 +105,11 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
 
     An API server that is slow, or that denies anonymous access to cluster-info, is left to kubeadm.
     """
-    target = the_api(endpoint)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it says is only compared
-    connection = http.client.HTTPSConnection(target.address, target.port, timeout=CONNECT_SECONDS, context=context)
     stranger = (
         f"{endpoint} answers, but not as a Kubernetes API server; a load balancer there may have no healthy backend"
     )
     try:
-        connection.request("GET", CLUSTER_INFO)
-        answer = json.loads(connection.getresponse().read())
+        answer = unverified.get(endpoint, CLUSTER_INFO, CONNECT_SECONDS)
         if not isinstance(answer, dict) or answer.get("kind") not in ("ConfigMap", "Status"):
             return stranger
         ca = re.search(r"certificate-authority-data: *(\S+)", (answer.get("data") or {}).get("kubeconfig") or "")
@@ -124,6 +119,4 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
         return f"{stranger} ({str(error) or type(error).__name__})"
     except (OSError, ValueError):  # a time limit, or a description that kubeadm judges better
         return ""
-    finally:
-        connection.close()
     return ""
