@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ports that a joining host and the control plane need of each other, tried before kubeadm waits for minutes.
 
-Nodes need no TCP port of each other but the registry's, which is not tried, so the number of connections grows with the
-hosts and not with their pairs.
+Nodes need no TCP port of each other but that of the cluster's own registry, which is on one host, so the number of
+connections grows with the hosts and not with their pairs.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ def of_masters(masters: t.Mapping[str, str]) -> list[Target]:
         for name, address in masters.items()
         for port in constants.ETCD_PORTS
     ]
+
+
+def of_registry(address: str) -> list[Target]:
+    """Return where a host will pull from; on a new cluster nobody listens there yet."""
+    host, _, port = address.rpartition(":")
+    return [Target(host.strip("[]"), int(port), "the cluster's registry, for pulls")] if host else []
 
 
 def of_joining(hosts: t.Mapping[str, str], masters: t.Container[str]) -> list[Target]:
