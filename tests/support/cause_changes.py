@@ -129,7 +129,7 @@ def _corefile(facts: Facts) -> None:
 
 def declared(name: str, *, there: bool) -> dict[str, t.Any]:
     """Return an object of `up` that is not as it should be."""
-    return {"name": name, "there": there, "fields": ["rules[1]"] if there else [], "manifest": {"kind": "ClusterRole"}}
+    return {"name": name, "there": there, "fields": ["rules"] if there else [], "manifest": {"kind": "ClusterRole"}}
 
 
 @changes("declared-object-missing")

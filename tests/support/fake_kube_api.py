@@ -189,6 +189,13 @@ def merged(base: t.Any, over: t.Any) -> t.Any:
     return copy.deepcopy(over)
 
 
+def fields_of(body: Json) -> Json:
+    """Return the fields of a manifest as the server notes them; every list counts as one value."""
+    named = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "name", "namespace")}
+    found = {f"f:{key}": fields_of(value) if isinstance(value, dict) else {} for key, value in named.items()}
+    return {key: value for key, value in found.items() if value or not isinstance(named[key[2:]], dict)}
+
+
 def without_nulls(value: t.Any) -> t.Any:
     """Return the value without the keys that a merge patch takes out, https://www.rfc-editor.org/rfc/rfc7386."""
     if not isinstance(value, dict):
@@ -290,7 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         if before is not None and before == after:
             return 200, before
         if query.get("dryRun"):
-            after["metadata"].setdefault("managedFields", [{"manager": query["fieldManager"]}])
+            applied = {"manager": query["fieldManager"], "operation": "Apply", "fieldsV1": fields_of(body)}
+            after["metadata"]["managedFields"] = [applied]
             return 200, after
         made = self.api.put(path, **{key: value for key, value in after.items() if key not in ("kind", "apiVersion")})
         self.api.changed(self.api, path)

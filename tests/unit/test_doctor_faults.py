@@ -184,6 +184,6 @@ def test_another_version_of_flannel_is_not_applied_by_a_repair() -> None:
     CHANGES["declared-object-changed"](facts)
     (found,) = diagnose(facts)
     assert found.repair
-    facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[0].image"]
+    facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[kube-flannel].image"]
     (found,) = diagnose(facts)
     assert not found.repair

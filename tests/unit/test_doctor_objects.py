@@ -100,12 +100,6 @@ def test_a_declared_object_is_missing_then_there_then_changed(fake: FakeKubeApi,
     assert (found["there"], found["fields"]) == (True, ["rules"])
 
 
-def test_fields_are_named_as_deep_as_both_have_them() -> None:
-    before = {"spec": {"a": [{"image": "x"}], "same": 1}, "data": {"k": "v"}}
-    after = {"spec": {"a": [{"image": "y"}], "same": 1}, "data": {}}
-    assert collect_objects.different_fields(before, after) == ["spec.a[0].image", "data.k"]
-
-
 def test_a_dry_run_applies_nothing(api: KubeApi) -> None:
     one = work(check_mode=True)
     more_repairs.restore_objects(one, "", manifests=[ROLE])

@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC
+from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC, other_role
 from ansible.module_utils.yunkube.doctor.containers import SOCKET
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
@@ -73,6 +73,8 @@ def restore_objects(work: Work, _target: str, manifests: list[Json]) -> None:
             found = api.find(api.path_of(manifest))
             if found and not work.dry:
                 work.keep_text("object.json", json.dumps(found, indent=1))
+            if found and other_role(found, manifest) and work.note(f"delete {name_of(manifest)}, to change its role"):
+                api.delete(api.path_of(manifest))
             if work.note(f"apply {name_of(manifest)}"):
                 api.apply(manifest)
         if not work.dry and api.find(WORKLOADS.format_map(FLANNEL)):

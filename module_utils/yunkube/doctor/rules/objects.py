@@ -14,6 +14,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import place
 
 WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
+OTHER_VERSION = re.compile(r"\.image$|ontainers(\[[^]]*\])?$")  # fields of containers
 PATIENCE = 10  # seconds that a deletion may take
 SLOW_DELETION = 300  # seconds: until then pods may take their time to end
 
@@ -26,7 +27,7 @@ def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
             more = f" and {len(one['fields']) - 3} more" if len(one["fields"]) > 3 else ""
             what = f"differs in {', '.join(one['fields'][:3])}{more}" if there else "is missing"
             arguments: dict[str, t.Any] = {"manifests": [one["manifest"]]}
-            if any(field.endswith((".image", "ontainers")) for field in one["fields"]):
+            if any(OTHER_VERSION.search(field) for field in one["fields"]):
                 arguments["undo"] = ""  # another version: its images come to hosts by `up` alone
             yield Hit("", [f"{one['name']} {what}"], one["name"], arguments)
 
@@ -67,7 +68,8 @@ DECLARED_OBJECT_CHANGED = Rule(
     title="An object that `up` declares was changed",
     looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
     proof=object_changed,
-    remedy="{command} applies {target} again; to keep the change, put it into the inventory",
+    remedy="{command} applies {target} again (delete a binding first whose roleRef differs: the API does not change "
+    "that); to keep the change, put it into the inventory",
     call="up",
     before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
     scope="all",
