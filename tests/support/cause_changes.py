@@ -217,7 +217,7 @@ def _finalizer(facts: Facts) -> None:
 @changes("api-service-unavailable")
 def _api_service(facts: Facts) -> None:
     gone = {"name": "v1.gone.example.com", "service": "default/gone", "problem": "ServiceNotFound: it is not there"}
-    facts.cluster.api_services = [gone]
+    facts.cluster.api_services = [{**gone, "seconds": 40.0}]
 
 
 @changes("namespace-stuck")

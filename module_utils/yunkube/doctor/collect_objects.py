@@ -65,7 +65,7 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json]) -> None:
     facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
     facts.webhooks = webhooks(api)
     facts.refused = refused(api, events)
-    facts.api_services = api_services(api)
+    facts.api_services = api_services(api, facts.now)
     facts.stuck_namespaces = stuck_namespaces(api, facts.now)
 
 
@@ -177,7 +177,7 @@ def lacking(owner: Json) -> int:
     return int(owner["spec"].get("replicas", 1)) - int(status.get("replicas", 0))
 
 
-def api_services(api: KubeApi) -> list[Json]:
+def api_services(api: KubeApi, now: float) -> list[Json]:
     """Return the parts of the API that are served by pods of the cluster, and do not answer."""
     found = []
     for one in api.items("/apis/apiregistration.k8s.io/v1/apiservices"):
@@ -186,7 +186,9 @@ def api_services(api: KubeApi) -> list[Json]:
             said = ": ".join(str(state[key]) for key in ("reason", "message") if state.get(key))
             service = one["spec"]["service"]
             place = f"{service.get('namespace')}/{service.get('name')}"
-            found.append({"name": one["metadata"]["name"], "service": place, "problem": said[:300]})
+            since = state.get("lastTransitionTime") or one["metadata"]["creationTimestamp"]
+            seconds = round(now - instant(since).timestamp(), 1)
+            found.append({"name": one["metadata"]["name"], "service": place, "problem": said[:300], "seconds": seconds})
     return found
 
 

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.doctor.containers import SOCKET
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
-from ansible.module_utils.yunkube.kube.api import KubeApi
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.health import workload_problem
 from ansible.module_utils.yunkube.kube.objects import name_of
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
@@ -171,10 +171,17 @@ def set_hostname(work: Work, _target: str, name: str) -> None:
 
 
 def set_server(work: Work, _target: str, server: str) -> None:
-    """Let the kubelet report to the API that the other hosts report to."""
+    """Let the kubelet report to the API that the other hosts report to, if this takes it for its node."""
     path = Path(repairs.KUBELET_CONF)
     there = path.read_text()
-    work.write(path, re.sub(r"(?m)^(\s*server:\s*)\S+", lambda found: f"{found[1]}{server}", there), 0o600)
+    wanted = re.sub(r"(?m)^(\s*server:\s*)\S+", lambda found: f"{found[1]}{server}", there)
+    name = repairs.node_name()
+    try:
+        with KubeApi(parse_kubeconfig(wanted), timeout=5) as api:
+            api.get(f"/api/v1/nodes/{name}")
+    except KubeError as error:
+        raise RepairError(f"{path} is left as it is: {server} does not serve node {name}: {error}") from error
+    work.write(path, wanted, 0o600)
     repairs.restart_kubelet(work)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules import flannel
@@ -16,6 +17,7 @@ WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
 OTHER_VERSION = re.compile(r"\.image$|ontainers(\[[^]]*\])?$")  # fields of containers
 PATIENCE = 10  # seconds that a deletion may take
+STARTING = 30  # seconds that the pods behind a part of the API may take to start, or to be replaced
 SLOW_DELETION = 300  # seconds: until then pods may take their time to end
 
 
@@ -153,10 +155,13 @@ COREFILE_BROKEN = Rule(
 
 
 def api_service(facts: Facts) -> t.Iterator[Hit]:
-    """Parts of the API that pods of the cluster should serve."""
+    """Parts of the API that pods of the cluster should serve, and have not served for a while."""
     for one in facts.cluster.api_services:
-        evidence = [f"APIService {one['name']}: {one['problem']}", f"it is served by {one['service']}"]
-        yield Hit("", evidence, one["name"])
+        if one["seconds"] > STARTING:
+            served = f"it is to be served by {one['service']}, and has not been for {one['seconds']:.0f} s"
+            ours = one["service"].partition("/")[0] in SYSTEM
+            severity = "" if ours else "warning"  # whoever's it is, namespaces cannot be deleted meanwhile
+            yield Hit("", [f"APIService {one['name']}: {one['problem']}", served], one["name"], severity=severity)
 
 
 API_SERVICE_UNAVAILABLE = Rule(
