@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates, repairs
 from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC, other_role
-from ansible.module_utils.yunkube.doctor.containers import SOCKET
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
@@ -225,8 +224,7 @@ def make_certificate(work: Work, _target: str, path: str) -> None:
 
 def free_addresses(work: Work, _target: str, folder: str) -> None:
     """Delete the notes of addresses whose container is gone."""
-    crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
-    living = {*work.run(*crictl, "pods", "--quiet", "--no-trunc").split()}
+    living = {*work.run(*repairs.CRICTL, "pods", "--quiet", "--no-trunc").split()}
     notes = [path for path in sorted(Path(folder).glob("*")) if path.name[:1].isdigit()]
     stale = [path for path in notes if path.read_text().split("\n")[0].strip() not in living]
     young = dt.timedelta(minutes=1)  # of a sandbox that is being made, and is not listed yet
