@@ -23,7 +23,7 @@ from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
 from ansible.module_utils.yunkube.doctor.rules.data_plane import unjudged
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAUSE = 2.0  # seconds before a look that waits for something
+PAUSE = 0.5  # seconds before a look that waits for something; the look itself takes longer
 
 SPEC = {
     "hosts": {"type": "dict", "required": True},  # what doctor_host said, by host
