@@ -151,6 +151,11 @@ def _addon(facts: Facts) -> None:
     facts.cluster.dns_endpoints = 0
 
 
+@changes("addon-missing")
+def _registry(facts: Facts) -> None:
+    facts.cluster.addons = ["Deployment registry/registry"]
+
+
 @changes("join-object-missing")
 def _join(facts: Facts) -> None:
     name = "ConfigMap kube-public/cluster-info"

@@ -31,8 +31,13 @@ LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld announces its addre
 BACKEND = "flannel.alpha.coreos.com/backend-data"  # and which link of it takes their packets
 
 
-def collect_cluster(host: str, root: Path = Path("/"), declared: t.Sequence[Json] = ()) -> ClusterFacts:
-    """Return what the API reports, or why it does not answer; `declared` are manifests that it is to have."""
+def collect_cluster(
+    host: str, root: Path = Path("/"), declared: t.Sequence[Json] = (), addons: t.Sequence[str] = ()
+) -> ClusterFacts:
+    """Return what the API reports, or why it does not answer.
+
+    `declared` are manifests that it is to have, `addons` Deployments as the role cluster names them.
+    """
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]
     if not found:
@@ -46,7 +51,7 @@ def collect_cluster(host: str, root: Path = Path("/"), declared: t.Sequence[Json
             # A webhook may hold up the comparison, and much of the rest is waiting, too.
             with concurrent.futures.ThreadPoolExecutor(2) as pool:
                 beside = (
-                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.fill(facts, own, events)),
+                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.fill(facts, own, events, addons)),
                     pool.submit(_on_its_own, found[0], lambda own: collect_objects.compare(facts, own, declared)),
                 )
                 _fill(facts, api, nodes, events)

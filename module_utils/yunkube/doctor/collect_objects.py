@@ -53,13 +53,15 @@ OWNERS = {
     "DaemonSet": "/apis/apps/v1/namespaces/{0}/daemonsets/{1}",
     "StatefulSet": "/apis/apps/v1/namespaces/{0}/statefulsets/{1}",
 }
+DEPLOYMENT = OWNERS["ReplicaSet"].replace("replicasets", "deployments")
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
 ASKED = 20  # owners of pods that were refused, and no more
 
 
-def fill(facts: ClusterFacts, api: KubeApi, events: list[Json]) -> None:
+def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], addons: t.Sequence[str] = ()) -> None:
     """Add what is found to the facts of the cluster."""
+    facts.addons = [name for name in addons if api.find(DEPLOYMENT.format(*name.split()[1].split("/"))) is None]
     for addon, objects in ADDONS.items():
         facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
     facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
