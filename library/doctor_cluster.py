@@ -17,6 +17,11 @@ options:
     type: list
     elements: dict
     default: []
+  addons:
+    description: "Deployments that the inventory has chosen, as C(Deployment dashboard/dashboard)."
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -40,9 +45,11 @@ def main() -> None:
     spec: dict[str, dict[str, object]] = {
         "host": {"type": "str", "required": True},
         "declared": {"type": "list", "elements": "dict", "default": []},
+        "addons": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    facts = collect_cluster(module.params["host"], declared=module.params["declared"])
+    options = module.params
+    facts = collect_cluster(options["host"], declared=options["declared"], addons=options["addons"])
     module.exit_json(changed=False, facts=as_json(facts))
 
 

@@ -44,8 +44,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     if sys.version_info < constants.OLDEST_PYTHON:  # Ansible itself accepts 3.8
-        oldest = ".".join(map(str, constants.OLDEST_PYTHON))
-        module.fail_json(f"Python {sys.version.split()[0]} is too old: modules need {oldest} or newer")
+        module.fail_json(f"Python {sys.version.split()[0]} is too old: {constants.PYTHON_NEEDED}")
     facts: dict[str, t.Any] = dict(distribution(parse_os_release(Path("/etc/os-release").read_text())))
     answers = []
     for what in ("route", "address"):

@@ -21,13 +21,17 @@ options:
   node: {description: Name of the node, type: str, required: true}
   address: {description: "The host's address within the cluster, returned unchanged", type: str, default: ""}
   try_ports:
-    description: Whether to try the endpoint, and etcd of O(etcd), before kubeadm waits for them.
+    description: Whether to try the endpoint, etcd of O(etcd) and O(registry) before kubeadm waits for minutes.
     type: bool
     default: true
   etcd:
     description: The masters that are ready, as dictionary of name and address; with O(config), their etcd is tried.
     type: dict
     default: {}
+  registry:
+    description: "Where the cluster's own registry is pulled from, host:port; with O(config), the port is tried."
+    type: str
+    default: ""
   master: {description: Whether it is to run the control plane, type: bool, default: false}
   patches:
     description:
@@ -94,6 +98,7 @@ def main() -> None:
             "address": {"type": "str", "default": ""},
             "try_ports": {"type": "bool", "default": True},
             "etcd": {"type": "dict", "default": {}},
+            "registry": {"type": "str", "default": ""},
             "master": {"type": "bool", "default": False},
             "patches": {"type": "list", "elements": "dict", "default": []},
             "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},

@@ -20,9 +20,10 @@ from ansible.module_utils.yunkube.control.commands import command
 from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, from_json
 from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair, unhealthy
+from ansible.module_utils.yunkube.doctor.rules.data_plane import unjudged
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAUSE = 2.0  # seconds before a look that waits for something
+PAUSE = 0.5  # seconds before a look that waits for something; the look itself takes longer
 
 SPEC = {
     "hosts": {"type": "dict", "required": True},  # what doctor_host said, by host
@@ -62,8 +63,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             time.sleep(PAUSE)
         found = [{**dataclasses.asdict(one), "key": one.key} for one in findings]
         doctor = {"healthy": not unhealthy(findings), "reached": len(facts.reached), "findings": found}
-        doctor |= {"repaired": now.state["tried"], "stopped": now.stopped}
-        lines = as_lines(findings) or ["healthy"]
+        early = unjudged(facts)
+        doctor |= {"repaired": now.state["tried"], "stopped": now.stopped, "unjudged": early}
+        lines = as_lines(findings, early) or ["healthy"]
         return {"changed": False, "doctor": doctor, "lines": lines, **now._asdict()}
 
 

@@ -59,7 +59,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return self._failure(differences, (task_vars or {}).get("ansible_inventory_sources") or [])
 
     def _asked(self, declared: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> tuple[bool, list[t.Any]]:
-
         try:
             result = self._execute_module(module_name="cluster_values", module_args={}, task_vars=task_vars)
         except AnsibleConnectionFailure:
@@ -70,7 +69,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return True, [list(difference) for difference in first_run.differences(declared, running)]
 
     def _failure(self, differences: list[t.Any], sources: list[str]) -> dict[str, t.Any]:
-
         inventory = read([path for source in sources if (path := Path(source).resolve()).exists()])
         inventory.extra = load_extra_vars(self._loader)
         faults = []

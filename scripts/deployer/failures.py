@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.yunkube.constants import PYTHON_NEEDED
 from ansible.module_utils.yunkube.control.host_python import OLDEST
 from ansible.module_utils.yunkube.result import Report, commands_of
 
@@ -141,7 +142,7 @@ def _reason(result: Mapping[str, Any]) -> str:
         message = said[-1].strip() if said else f"the module returned no result (exit code {result.get('rc')})"
     if found := _OLD_PYTHON.search(message):
         version = found["ansible"] or found["ours"]
-        return f"Python{f' {version}' if version else ''} is too old: modules need {OLDEST} or newer"
+        return f"Python{f' {version}' if version else ''} is too old: {PYTHON_NEEDED}"
     return message
 
 

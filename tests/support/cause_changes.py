@@ -129,7 +129,7 @@ def _corefile(facts: Facts) -> None:
 
 def declared(name: str, *, there: bool) -> dict[str, t.Any]:
     """Return an object of `up` that is not as it should be."""
-    return {"name": name, "there": there, "fields": ["rules[1]"] if there else [], "manifest": {"kind": "ClusterRole"}}
+    return {"name": name, "there": there, "fields": ["rules"] if there else [], "manifest": {"kind": "ClusterRole"}}
 
 
 @changes("declared-object-missing")
@@ -149,6 +149,11 @@ def _addon(facts: Facts) -> None:
     name = "ClusterRole system:coredns"
     facts.cluster.missing = [{"name": name, "addon": "coredns", "problem": "is missing", "there": False}]
     facts.cluster.dns_endpoints = 0
+
+
+@changes("addon-missing")
+def _registry(facts: Facts) -> None:
+    facts.cluster.addons = ["Deployment registry/registry"]
 
 
 @changes("join-object-missing")
@@ -217,7 +222,7 @@ def _finalizer(facts: Facts) -> None:
 @changes("api-service-unavailable")
 def _api_service(facts: Facts) -> None:
     gone = {"name": "v1.gone.example.com", "service": "default/gone", "problem": "ServiceNotFound: it is not there"}
-    facts.cluster.api_services = [gone]
+    facts.cluster.api_services = [{**gone, "seconds": 40.0}]
 
 
 @changes("namespace-stuck")

@@ -119,6 +119,7 @@ class FakeKubeApi:
         self.connections = 0
         # Called after a change, as controllers hear of it; they may change more.
         self.changed: t.Callable[[FakeKubeApi, str], None] = lambda _api, _path: None
+        self.asked: t.Callable[[str], None] = lambda _request: None  # called before each answer, which it may hold up
         self.establishing = 0  # how often it is asked for a new CustomResourceDefinition's kind before it knows it
         self._version = 0
         fake = self
@@ -188,6 +189,13 @@ def merged(base: t.Any, over: t.Any) -> t.Any:
     return copy.deepcopy(over)
 
 
+def fields_of(body: Json) -> Json:
+    """Return the fields of a manifest as the server notes them; every list counts as one value."""
+    named = {key: value for key, value in body.items() if key not in ("apiVersion", "kind", "name", "namespace")}
+    found = {f"f:{key}": fields_of(value) if isinstance(value, dict) else {} for key, value in named.items()}
+    return {key: value for key, value in found.items() if value or not isinstance(named[key[2:]], dict)}
+
+
 def without_nulls(value: t.Any) -> t.Any:
     """Return the value without the keys that a merge patch takes out, https://www.rfc-editor.org/rfc/rfc7386."""
     if not isinstance(value, dict):
@@ -224,6 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         where = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(where.query).items()}
         self.api.log.append(f"{method} {self.path}")
+        self.api.asked(f"{method} {self.path}")
         if not self.connection.getpeercert():
             self._say(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
         elif f"{method} {where.path}" in self.api.refuse:
@@ -288,7 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         if before is not None and before == after:
             return 200, before
         if query.get("dryRun"):
-            after["metadata"].setdefault("managedFields", [{"manager": query["fieldManager"]}])
+            applied = {"manager": query["fieldManager"], "operation": "Apply", "fieldsV1": fields_of(body)}
+            after["metadata"]["managedFields"] = [applied]
             return 200, after
         made = self.api.put(path, **{key: value for key, value in after.items() if key not in ("kind", "apiVersion")})
         self.api.changed(self.api, path)

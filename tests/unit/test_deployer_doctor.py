@@ -88,6 +88,12 @@ def test_a_healthy_cluster_is_a_line(capsys: pytest.CaptureFixture[str]) -> None
     assert "No cluster faults found." in printed(capsys, {"findings": [], "reached": 2, "healthy": True})
 
 
+def test_a_network_that_was_not_judged_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor = {"findings": [], "reached": 2, "healthy": True, "unjudged": ["node1", "node2"]}
+    line = "pods' network of node1, node2: kube-proxy or flanneld started less than 30 s ago; run doctor again"
+    assert f"\n{line}\n" in printed(capsys, doctor)
+
+
 def test_repairs_are_reported_as_done_or_as_planned(capsys: pytest.CaptureFixture[str]) -> None:
     doctor = {"findings": [], "reached": 2, "healthy": False, "repaired": ["swap-on node1"]}
     assert "\nrepaired  swap-on node1\n" in printed(capsys, doctor)

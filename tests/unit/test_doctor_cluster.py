@@ -44,6 +44,17 @@ def cluster(server: ApiServer, tmp_path: Path) -> ApiServer:
     return server
 
 
+def test_an_addon_is_missing_only_where_the_inventory_has_chosen_it(cluster: ApiServer, tmp_path: Path) -> None:
+    names = ["Deployment dashboard/dashboard", "Deployment registry/registry"]
+    assert collect_cluster.collect_cluster("master1", tmp_path).addons == []
+    assert collect_cluster.collect_cluster("master1", tmp_path, addons=names).addons == names
+    labels = {"app": "registry"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    cluster.put("/apis/apps/v1/namespaces/registry/deployments/registry", spec=spec)
+    assert collect_cluster.collect_cluster("master1", tmp_path, addons=names).addons == names[:1]
+
+
 @pytest.mark.usefixtures("cluster")
 def test_the_api_reports_nodes_pods_and_network(tmp_path: Path) -> None:
     facts = collect_cluster.collect_cluster("master1", tmp_path)
@@ -92,7 +103,7 @@ def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
 
 def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
-        params: t.ClassVar[dict[str, t.Any]] = {"host": "master1", "declared": []}
+        params: t.ClassVar[dict[str, t.Any]] = {"host": "master1", "declared": [], "addons": []}
 
         def __init__(self, **_settings: t.Any) -> None:
             """Take any settings."""

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.doctor import data_plane
-from ansible.module_utils.yunkube.doctor.diagnose import diagnose
+from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose
 from ansible.module_utils.yunkube.doctor.nft_filter import tables_of as nft_tables
 from ansible.module_utils.yunkube.doctor.packet_trace import FORWARD, IN, Packet, dropped_by
 from ansible.module_utils.yunkube.doctor.path_plan import plan
+from ansible.module_utils.yunkube.doctor.rules.data_plane import unjudged
+from ansible.module_utils.yunkube.doctor.saved_filter import read
 from ansible.module_utils.yunkube.doctor.saved_filter import tables_of as saved_tables
-from data_plane_changes import DROP_ALL, TIMEOUT, blocked, lose
+from data_plane_changes import CHANGES, DROP_ALL, TIMEOUT, blocked, lose
 from doctor_record import healthy, master, node
 
 # As nft 1.0.6 lists a table with a set, a map of verdicts, ranges, marks, rates, jumps and policies.
@@ -101,16 +103,16 @@ COMMIT
     ],
 )
 def test_a_packet_is_followed_through_rules_of_iptables(rule: str, dropping: str) -> None:
-    found = dropped_by(saved_tables(SAVED % rule, "iptables"), POD, data_plane.OWN)
+    found = dropped_by(saved_tables(read(SAVED % rule), "iptables"), POD, data_plane.OWN)
     assert [one["rule"].startswith(dropping) and one["certain"] for one in found] == ([True] if dropping else [])
 
 
 def test_a_rule_of_iptables_says_what_it_counted_and_what_deletes_it() -> None:
-    (found,) = dropped_by(saved_tables(SAVED % "[3:180] -A FORWARD -j DROP", "iptables"), POD, data_plane.OWN)
+    (found,) = dropped_by(saved_tables(read(SAVED % "[3:180] -A FORWARD -j DROP"), "iptables"), POD, data_plane.OWN)
     assert (found["table"], found["chain"], found["packets"]) == ("iptables filter", "FORWARD", 3)
     assert found["undo"] == "iptables -D FORWARD -j DROP"
     raw = "*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n"
-    (found,) = dropped_by(saved_tables(raw, "iptables"), POD, data_plane.OWN)
+    (found,) = dropped_by(saved_tables(read(raw), "iptables"), POD, data_plane.OWN)
     assert found["undo"] == "iptables -t raw -P PREROUTING ACCEPT"
 
 
@@ -241,7 +243,21 @@ def test_pods_of_a_host_are_those_whose_namespace_is_there(tmp_path: Path) -> No
 
 def test_without_a_plan_nothing_is_tried() -> None:
     assert data_plane.try_paths({}, "cluster.local", Path("/nowhere")) == ([], [])
-    assert data_plane.blocked({}, {}) == []
+    assert data_plane.blocked({}, {}, dict) == []
+
+
+def test_a_host_whose_kube_proxy_has_just_started_is_named_as_not_judged() -> None:
+    facts = healthy()
+    assert unjudged(facts) == []
+    CHANGES["services-unreachable"](facts)
+    for one in node(facts).containers or []:
+        if one["name"] == "kube-proxy":
+            one["made"] = node(facts).now - 5
+    assert diagnose(facts) == []
+    assert unjudged(facts) == ["node1"]
+    assert as_lines([], unjudged(facts)) == [
+        "pods' network of node1: kube-proxy or flanneld started less than 30 s ago; run doctor again"
+    ]
 
 
 def test_a_rule_without_a_lost_packet_is_no_fault() -> None:

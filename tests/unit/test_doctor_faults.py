@@ -18,7 +18,7 @@ from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
 from cause_changes import CHANGES
 from deployer.arguments import parse
 from doctor_pairs import HIDDEN, independent, named
-from doctor_record import break_pod, healthy, node, not_ready
+from doctor_record import break_pod, healthy, master, node, not_ready
 
 
 def test_a_healthy_cluster_has_no_fault() -> None:
@@ -184,6 +184,30 @@ def test_another_version_of_flannel_is_not_applied_by_a_repair() -> None:
     CHANGES["declared-object-changed"](facts)
     (found,) = diagnose(facts)
     assert found.repair
-    facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[0].image"]
+    facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[kube-flannel].image"]
     (found,) = diagnose(facts)
     assert not found.repair
+
+
+@pytest.mark.parametrize(
+    ("service", "seconds", "severities"),
+    [
+        ("kube-system/metrics-server", 10.0, []),
+        ("kube-system/metrics-server", 40.0, ["error"]),
+        ("shop/adapter", 40.0, ["warning"]),
+    ],
+)
+def test_a_part_of_the_api_has_time_to_start(service: str, seconds: float, severities: list[str]) -> None:
+    facts = healthy()
+    CHANGES["api-service-unavailable"](facts)
+    facts.cluster.api_services[0] |= {"service": service, "seconds": seconds}
+    assert [one.severity for one in diagnose(facts)] == severities
+
+
+def test_a_kubelet_that_is_served_where_it_reports_is_no_fault() -> None:
+    facts = healthy()
+    master(facts).servers = {"/etc/kubernetes/admin.conf": node(facts).server}
+    node(facts).server = "https://kubernetes.default:6443"  # a name that this host alone uses
+    assert diagnose(facts) == []
+    node(facts).probes["api"] = "https://kubernetes.default:6443: Connection refused"
+    assert [one.id for one in diagnose(facts)] == ["kubelet-conf-elsewhere"]

@@ -12,7 +12,8 @@ from pathlib import Path
 import doctor_host
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_host, containers, probes, read_host
-from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
+from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
+from ansible.module_utils.yunkube.doctor.saved_filter import read, save_all
 
 OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
 SHUT = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
@@ -35,6 +36,44 @@ def test_a_program_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     assert read_host.run("sleep", "5") == ""
     assert read_host.run("no-such-program") == ""
     assert time.monotonic() - began < 2
+
+
+PROGRAM = """#!/bin/sh
+echo "${0##*/} $*" >> %s/calls
+case "${0##*/} $*" in
+"iptables --version") echo "iptables v1.8.9 (%s)" ;;
+*-save*) printf '*nat\\n:KUBE-SERVICES - [0:0]\\n*filter\\n:INPUT DROP [0:0]\\n' ;;
+*) echo '[]' ;;
+esac
+"""
+
+
+def programs(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let a host have programs that note how they are called; return the notes."""
+    for name in ("ip", "nft", "iptables", "iptables-save", "iptables-nft-save", "iptables-legacy-save"):
+        (folder / name).write_text(PROGRAM % (folder, kind))
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(read_host, "SEARCH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(probes, "probe", lambda _url: "Connection refused")
+    return folder / "calls"
+
+
+@pytest.mark.parametrize(("kind", "other"), [("nf_tables", "iptables-legacy"), ("legacy", "iptables-nft")])
+def test_a_look_asks_each_program_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, other: str) -> None:
+    calls = programs(tmp_path, kind, monkeypatch)
+    target = {"kind": "api", "node": "", "name": "the API", "address": "127.0.0.1", "port": 1}
+    plan = {"address": "10.0.0.2", "peers": [], "targets": [target]}
+    facts = collect_host.collect_host("node1", master=False, plan=plan, root=tmp_path / "root")
+    assert {rule["port"] for rule in facts.drops} == {8472, 10250}
+    made = sorted(line for line in calls.read_text().splitlines() if not line.startswith("nft"))
+    addresses = ["ip -json -4 address show", "ip -json -4 route show"]
+    assert made == [*addresses, "iptables --version", *sorted(["iptables-save -c", f"{other}-save -c"])]
+
+
+@pytest.mark.parametrize("kind", ["nf_tables", "legacy"])
+def test_chains_are_counted_in_both_packet_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    programs(tmp_path, kind, monkeypatch)
+    assert kube_chains(save_all()) == {"iptables-nft": 1, "iptables-legacy": 1}
 
 
 def test_a_containerd_that_answers_slowly_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,20 +179,25 @@ def test_the_newest_container_speaks(tmp_path: Path) -> None:
         (SHUT, False, [8472, 10250]),
         (SHUT + "-A INPUT -s 10.0.0.0/24 -j ACCEPT\n", True, []),
         (SHUT + "-A INPUT -p udp -m udp --dport 8472 -j ACCEPT\n", False, [10250]),
+        (OPEN + '*filter\n-A INPUT -m comment --comment "-p all the rest" -j DROP\n', False, [8472, 10250]),
+        (OPEN + "*filter\n-A INPUT -p tcp -m tcp ! --dport 10250 -m limit --limit 1/s -j DROP\n", False, []),
+        (OPEN + "*filter\n-A INPUT -p tcp -m tcp --dport 10000:10300 -j DROP\n", False, [10250]),
     ],
 )
 def test_rules_that_shut_a_port_are_found(saved: str, master: bool, ports: list[int]) -> None:
-    assert [rule["port"] for rule in closed_ports(saved, "iptables", master=master)] == ports
+    assert [rule["port"] for rule in closed_ports(read(saved), "iptables", master=master)] == ports
 
 
 def test_a_rule_names_the_source_that_it_blocks() -> None:
     rule = "-A INPUT ! -s 10.0.0.0/24 -p tcp -m tcp --dport 10250 -j DROP"
-    (found,) = closed_ports(f"*filter\n{rule}\n", "iptables", master=False)
+    (found,) = closed_ports(read(f"*filter\n{rule}\n"), "iptables", master=False)
     assert found["source"] == "!10.0.0.0/24"
 
 
 def test_a_rule_is_undone_by_its_own_words() -> None:
-    (found,) = closed_ports("*filter\n-A INPUT -p udp -m udp --dport 8472 -j DROP\n", "iptables", master=False)
+    saved = read("*filter\n[3:180] -A INPUT -p udp -m udp --dport 8472 -j DROP\n")
+    (found,) = closed_ports(saved, "iptables", master=False)
+    assert found["rule"] == "-A INPUT -p udp -m udp --dport 8472 -j DROP"
     assert found["undo"] == "iptables -D INPUT -p udp -m udp --dport 8472 -j DROP"
 
 

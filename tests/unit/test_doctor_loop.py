@@ -22,7 +22,7 @@ module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round 
 """
 MODULES = {
     "doctor_host": (["host", "master", "plan", "cluster", "cluster_id"], "module.exit_json(facts={})"),
-    "doctor_cluster": (["host", "declared"], "module.exit_json(facts={})"),
+    "doctor_cluster": (["host", "declared", "addons"], "module.exit_json(facts={})"),
     "doctor_repair": (
         ["id", "repair", "target", "arguments", "cluster", "cluster_id", "patches"],
         "module.exit_json(changed=True)",
@@ -40,6 +40,7 @@ PLAYBOOK = """
     cluster_is_master: true
     cluster_bundle_manifest: /no/such/manifest.json
     cluster_name: test
+    cluster_addon_workloads: []
     cluster_control_plane_host: a
     cluster_run: {}
     cluster_routed_pods: false

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
+import threading
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_cluster, collect_objects, more_repairs, repairs
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
-from ansible.module_utils.yunkube.kube.api import KubeApi
-from fake_kube_api import FakeKubeApi
+from ansible.module_utils.yunkube.kube.api import KubeApi, instant
+from fake_kube_api import FakeKubeApi, make_certificates
+from kube_api_server import ApiServer
 
 ROLE = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -68,6 +72,27 @@ def work(answers: t.Mapping[str, str] | None = None, *, check_mode: bool = False
     return Work(t.cast("t.Any", Module(answers, check_mode=check_mode)), "fault")
 
 
+def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(tmp_path: Path, fake: FakeKubeApi) -> None:
+    path = f"{RBAC}/clusterroles/flannel"
+    fake.put(path, rules=[])
+    last, first = "GET /api/v1/namespaces", f"PATCH {path}"
+    seen = {"GET": threading.Event(), "PATCH": threading.Event()}
+    met: list[bool] = []
+
+    def meet(request: str) -> None:
+        """Answer each when the other was asked, too: one that comes after the other's answer is never asked."""
+        if request == last or request.startswith(first):
+            method = request.partition(" ")[0]
+            seen[method].set()
+            met.append(seen["PATCH" if method == "GET" else "GET"].wait(3))
+
+    fake.asked = meet
+    facts = collect_cluster.collect_cluster("master1", tmp_path, declared=[ROLE])
+    assert facts.answers, facts.detail
+    assert met == [True, True]
+    assert [one["name"] for one in facts.declared] == ["ClusterRole flannel"]
+
+
 def test_a_declared_object_is_missing_then_there_then_changed(fake: FakeKubeApi, api: KubeApi) -> None:
     (found,) = collect_objects.differing(api, [ROLE])
     assert (found["name"], found["there"], found["manifest"]) == ("ClusterRole flannel", False, ROLE)
@@ -76,12 +101,6 @@ def test_a_declared_object_is_missing_then_there_then_changed(fake: FakeKubeApi,
     fake.put(f"{RBAC}/clusterroles/flannel", rules=[])
     (found,) = collect_objects.differing(api, [ROLE])
     assert (found["there"], found["fields"]) == (True, ["rules"])
-
-
-def test_fields_are_named_as_deep_as_both_have_them() -> None:
-    before = {"spec": {"a": [{"image": "x"}], "same": 1}, "data": {"k": "v"}}
-    after = {"spec": {"a": [{"image": "y"}], "same": 1}, "data": {}}
-    assert collect_objects.different_fields(before, after) == ["spec.a[0].image", "data.k"]
 
 
 def test_a_dry_run_applies_nothing(api: KubeApi) -> None:
@@ -212,15 +231,54 @@ def test_a_kubelet_without_a_certificate_that_holds_gets_none(tmp_path: Path, mo
         more_repairs.link_certificate(work(), "")
 
 
-def test_a_kubelet_reports_to_the_server_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi
-) -> None:
-    assert fake.address
+@pytest.fixture
+def kubelet_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeKubeApi) -> Path:
+    """A node's kubeconfig that leads to a server that is none."""
     conf = tmp_path / "kubelet.conf"
-    conf.write_text("clusters:\n- cluster:\n    server: https://10.0.0.9:6443\n  name: x\n")
+    conf.write_text(fake.kubeconfig.replace(fake.address, "10.0.0.9:6443"))
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(conf))
     monkeypatch.setattr(repairs, "restart_kubelet", lambda one: one.note("restart kubelet"))
+    monkeypatch.setattr(repairs, "node_name", lambda: "node1")
+    return conf
+
+
+def test_a_kubelet_reports_to_the_server_of_the_others(kubelet_conf: Path, fake: FakeKubeApi) -> None:
+    fake.put("/api/v1/nodes/node1")
     one = work()
-    more_repairs.set_server(one, "", server="https://10.0.0.1:6443")
-    assert "    server: https://10.0.0.1:6443\n  name: x\n" in conf.read_text()
+    more_repairs.set_server(one, "", server=f"https://{fake.address}")
+    assert kubelet_conf.read_text() == fake.kubeconfig
     assert one.changes[-1] == "restart kubelet"
+
+
+@pytest.mark.parametrize("why", ["not its node", "another CA", "silent"])
+def test_a_kubelet_is_not_sent_to_a_server_that_does_not_serve_it(
+    kubelet_conf: Path, fake: FakeKubeApi, tmp_path: Path, why: str
+) -> None:
+    server = f"https://{fake.address}"
+    if why == "another CA":
+        fake.put("/api/v1/nodes/node1")
+        authority = tmp_path / "other"
+        authority.mkdir()
+        make_certificates(authority)
+        text = kubelet_conf.read_text()
+        ca = base64.b64encode((authority / "ca.crt").read_bytes()).decode()
+        kubelet_conf.write_text(re.sub("certificate-authority-data: .*", f"certificate-authority-data: {ca}", text))
+    elif why == "silent":
+        server = "https://127.0.0.1:1"
+    there, one = kubelet_conf.read_text(), work()
+    with pytest.raises(RepairError, match=r"is left as it is: .* does not serve node node1"):
+        more_repairs.set_server(one, "", server=server)
+    assert (kubelet_conf.read_text(), one.changes) == (there, [])
+
+
+def test_the_api_says_since_when_a_part_of_it_is_missing(server: ApiServer) -> None:
+    spec = {"group": "gone.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10}
+    spec |= {"service": {"namespace": "default", "name": "gone"}}
+    path = "/apis/apiregistration.k8s.io/v1/apiservices/v1.gone.example.com"
+    since = "2026-11-30T00:00:00Z"
+    missing = {"type": "Available", "status": "False", "reason": "ServiceNotFound", "lastTransitionTime": since}
+    server.put(path, spec=spec, status={"conditions": [missing]})
+    found = collect_objects.api_services(server.api, instant(since).timestamp() + 40)
+    (one,) = [one for one in found if one["name"] == "v1.gone.example.com"]
+    assert one["service"] == "default/gone"
+    assert one["seconds"] <= 40  # the server may have looked since

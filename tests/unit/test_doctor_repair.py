@@ -328,7 +328,7 @@ def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, cluste
 
     one = renew(Conf(path, answers={"crictl": "abc\n"}))
     assert one.changes[1] == "restart kube-scheduler"
-    assert ran(one)[-1].endswith("stop --timeout 5 abc")
+    assert ran(one)[-1].endswith("--timeout 30s stop --timeout 5 abc")
 
 
 def test_renewing_before_expiry_restarts_nothing(tmp_path: Path, cluster: FakeKubeApi) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.host import reach
-from ansible.module_utils.yunkube.kube import join_paths, kubeadm
+from ansible.module_utils.yunkube.kube import join, join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from fake_kube_api import copy_certificates
@@ -157,6 +157,51 @@ def test_a_joining_host_need_not_listen_and_a_master_must_let_etcd_through() -> 
         (2379, True),
         (2380, True),
     ]
+
+
+def test_the_port_of_the_clusters_registry_is_tried_and_need_not_listen() -> None:
+    assert join_paths.of_registry("") == []
+    (target,) = join_paths.of_registry("10.0.0.1:5001")
+    assert (target.address, target.port, target.listening) == ("10.0.0.1", 5001, False)
+
+
+@pytest.mark.parametrize(("state", "refused"), [(reach.TIMEOUT, True), (reach.REFUSED, False)])
+def test_a_host_that_could_not_pull_from_the_registry_does_not_join(
+    monkeypatch: pytest.MonkeyPatch, state: str, refused: bool
+) -> None:
+    monkeypatch.setattr(
+        reach, "look", lambda targets, _seconds: [reach.Outcome(target, state, "", 5000) for target in targets]
+    )
+    monkeypatch.setattr(join_paths, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(join_paths, "endpoint_faults", lambda *_of: [])
+    told: dict[str, t.Any] = {}
+
+    class EndedError(Exception):
+        """As a module ends."""
+
+    class Module:
+        params: t.ClassVar[dict[str, t.Any]] = {
+            "config": "kind: JoinConfiguration\n",
+            "endpoint": "10.0.0.1:6443",
+            "try_ports": True,
+            "etcd": {},
+            "registry": "10.0.0.1:5001",
+        }
+
+        def fail_json(self, **result: t.Any) -> None:
+            """Keep the result."""
+            told.update(result)
+            raise EndedError
+
+        def get_bin_path(self, *_of: t.Any, **_more: t.Any) -> None:
+            """Come as far as kubeadm."""
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        join.Join(t.cast("t.Any", Module()))._join(join.Found("absent"), 0)
+    assert bool(told) == refused
+    if refused:
+        assert "the cluster's registry, for pulls: 10.0.0.1:5001 does not answer" in told["msg"]
 
 
 def test_a_blocked_host_is_told_with_each_of_its_ports(monkeypatch: pytest.MonkeyPatch) -> None:

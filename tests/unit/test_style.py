@@ -259,6 +259,12 @@ def test_the_reference_of_cluster_yml_is_up_to_date() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_a_time_limit_of_cluster_yml_is_shown_as_a_number() -> None:
+    page = (ROOT / "docs/cluster.md").read_text()
+    assert "`360` × `cluster_slow_factor`" in page
+    assert "* cluster_slow_factor" not in page
+
+
 def test_what_ansible_lint_passes_over_holds_nothing_of_ansible() -> None:
     text = (ROOT / ".ansible-lint").read_text(encoding="utf-8")
     folders = re.findall(r"(?m)^  - (\S+)/$", text[text.index("# Python and texts alone") :])

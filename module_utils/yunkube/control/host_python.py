@@ -45,4 +45,4 @@ def fault(python: str, answer: str) -> Fault | None:
         if newer
         else f"install Python {OLDEST} or newer on it, and set ansible_python_interpreter if it is not {python}"
     )
-    return Fault(CHECK, f"{has}; modules need {OLDEST} or newer", remedy)
+    return Fault(CHECK, f"{has}; {constants.PYTHON_NEEDED}", remedy)

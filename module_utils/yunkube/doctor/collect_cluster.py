@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ipaddress
 import json
 import re
@@ -30,8 +31,13 @@ LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld announces its addre
 BACKEND = "flannel.alpha.coreos.com/backend-data"  # and which link of it takes their packets
 
 
-def collect_cluster(host: str, root: Path = Path("/"), declared: t.Sequence[Json] = ()) -> ClusterFacts:
-    """Return what the API reports, or why it does not answer; `declared` are manifests that it is to have."""
+def collect_cluster(
+    host: str, root: Path = Path("/"), declared: t.Sequence[Json] = (), addons: t.Sequence[str] = ()
+) -> ClusterFacts:
+    """Return what the API reports, or why it does not answer.
+
+    `declared` are manifests that it is to have, `addons` Deployments as the role cluster names them.
+    """
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]
     if not found:
@@ -40,17 +46,31 @@ def collect_cluster(host: str, root: Path = Path("/"), declared: t.Sequence[Json
     try:
         with KubeApi.from_file(str(found[0]), timeout=4) as api:
             facts.server = api.server
-            _fill(facts, api, declared)
+            nodes = api.items("/api/v1/nodes")  # alone: an API that is away is waited for once
+            events = api.items("/api/v1/events", fieldSelector="type=Warning", limit="500")
+            # A webhook may hold up the comparison, and much of the rest is waiting, too.
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                beside = (
+                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.fill(facts, own, events, addons)),
+                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.compare(facts, own, declared)),
+                )
+                _fill(facts, api, nodes, events)
+                for one in beside:
+                    one.result()
             facts.answers = True
     except KubeError as error:
         facts.detail = str(error)
     return facts
 
 
-def _fill(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None:
-    nodes = api.items("/api/v1/nodes")
+def _on_its_own(kubeconfig: Path, ask: t.Callable[[KubeApi], None]) -> None:
+    """Ask on a connection of one's own."""
+    with KubeApi.from_file(str(kubeconfig), timeout=4) as api:
+        ask(api)
+
+
+def _fill(facts: ClusterFacts, api: KubeApi, nodes: list[Json], events: list[Json]) -> None:
     facts.nodes = [node_facts(node) for node in nodes]
-    events = api.items("/api/v1/events", fieldSelector="type=Warning", limit="500")
     warnings = warnings_of(events)
     pods, services = api.items("/api/v1/pods"), api.items("/api/v1/services")
     found = [pod_facts(pod, warnings, facts.now) for pod in pods]
@@ -80,7 +100,6 @@ def _fill(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None
     for token in api.items(secrets, fieldSelector="type=bootstrap.kubernetes.io/token"):
         data = read_data(token)
         facts.tokens[data.get("token-id", "")] = data.get("expiration", "")
-    collect_objects.fill(facts, api, events, declared)
 
 
 def name_of(found: Json) -> str:

@@ -20,9 +20,10 @@ from ansible.module_utils.yunkube.doctor import collect_system
 from ansible.module_utils.yunkube.doctor.containers import SOCKET, containers_and_images
 from ansible.module_utils.yunkube.doctor.data_plane import blocked, try_paths
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
-from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports
+from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
 from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, etcd, probes, reach
-from ansible.module_utils.yunkube.doctor.read_host import run, subnet_env, text
+from ansible.module_utils.yunkube.doctor.read_host import once, run, subnet_env, text
+from ansible.module_utils.yunkube.doctor.saved_filter import Saved, save_all
 from ansible.module_utils.yunkube.kube.api import KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
@@ -49,6 +50,7 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
     began = time.monotonic()
     kubelet = top_level(text(root / "var/lib/kubelet/config.yaml"))
     servers = nameservers(root, kubelet.get("resolvConf", "/etc/resolv.conf"))
+    shown, saved = once(links), once(save_all)  # each is asked of the system once, for several facts
     tasks: dict[str, t.Callable[[], t.Any]] = {
         "hostname": socket.gethostname,
         "machine_id": lambda: text(root / "etc/machine-id").strip(),
@@ -58,9 +60,10 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
         "sysctls": lambda: sysctls(root),
         "swaps": lambda: [line.split()[0] for line in text(root / "proc/swaps").splitlines()[1:]],
         "disks": lambda: disks(MOUNTS),
-        "links": links,
+        "links": shown,
         "routes": lambda: json.loads(run("ip", "-json", "-4", "route", "show") or "[]"),
-        "drops": lambda: drops(master=master),
+        "drops": lambda: drops(saved(), master=master),
+        "kube_chains": lambda: kube_chains(saved()),
         "listeners": lambda: listeners(run("ss", "-H", "-l", "-t", "-n", "-p")),
         "certificates": lambda: certificates(root),
         "runtime": lambda: runtime(root),
@@ -75,7 +78,7 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
         "etcd": lambda: etcd() if master else {},
         "containers_and_images": lambda: containers_and_images(root),
         "tried": lambda: try_paths(plan or {}, kubelet.get("clusterDomain", "cluster.local"), root),
-        "blocked": lambda: blocked(plan or {}, links()),
+        "blocked": lambda: blocked(plan or {}, shown(), saved),
     }
     tasks |= collect_system.looks(root, server(root / "etc/kubernetes/kubelet.conf"), servers, master=master)
     with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
@@ -179,13 +182,9 @@ def links() -> dict[str, Json]:
     return found
 
 
-def drops(*, master: bool) -> list[Json]:
+def drops(saved: t.Mapping[str, t.Mapping[str, Saved]], *, master: bool) -> list[Json]:
     """Return the rules that block ports of the cluster."""
-    return [
-        rule
-        for program in ("iptables", "iptables-legacy")
-        for rule in closed_ports(run(f"{program}-save"), program, master=master)
-    ]
+    return [rule for program, there in saved.items() for rule in closed_ports(there, program, master=master)]
 
 
 def listeners(printed: str) -> dict[str, str]:

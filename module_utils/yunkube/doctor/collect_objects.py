@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.yunkube.doctor.declared_fields import differing_fields
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
 from ansible.module_utils.yunkube.kube.health import condition
-from ansible.module_utils.yunkube.kube.objects import content_of, name_of
+from ansible.module_utils.yunkube.kube.objects import name_of
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SYSTEM = "/namespaces/kube-system"
@@ -52,21 +53,27 @@ OWNERS = {
     "DaemonSet": "/apis/apps/v1/namespaces/{0}/daemonsets/{1}",
     "StatefulSet": "/apis/apps/v1/namespaces/{0}/statefulsets/{1}",
 }
+DEPLOYMENT = OWNERS["ReplicaSet"].replace("replicasets", "deployments")
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
 ASKED = 20  # owners of pods that were refused, and no more
 
 
-def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], declared: t.Sequence[Json]) -> None:
+def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], addons: t.Sequence[str] = ()) -> None:
     """Add what is found to the facts of the cluster."""
+    facts.addons = [name for name in addons if api.find(DEPLOYMENT.format(*name.split()[1].split("/"))) is None]
     for addon, objects in ADDONS.items():
         facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
     facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
     facts.webhooks = webhooks(api)
     facts.refused = refused(api, events)
-    facts.api_services = api_services(api)
+    facts.api_services = api_services(api, facts.now)
     facts.stuck_namespaces = stuck_namespaces(api, facts.now)
-    facts.declared = differing(api, declared)  # last, as a webhook may hold it up
+
+
+def compare(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None:
+    """Add which objects are not as declared."""
+    facts.declared = differing(api, declared)
 
 
 def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
@@ -100,30 +107,28 @@ def differing(api: KubeApi, declared: t.Sequence[Json]) -> list[Json]:
     """Return which objects are not as declared: the server itself says what applying them would change."""
     found = []
     for manifest in declared:
+        before = None
         try:
             before = api.find(api.path_of(manifest))
             after = api.apply(manifest, dry_run=True) if before is not None else None
         except KubeError as error:
             if error.silent:
                 break  # a webhook that takes longer than we wait; an API that is gone, the next question shows
-            continue  # a webhook in the way, say, which has a rule of its own
-        if before is None or after is None:
-            found.append({"name": name_of(manifest), "there": False, "fields": [], "manifest": manifest})
-        elif fields := different_fields(content_of(before, hide=False), content_of(after, hide=False)):
-            found.append({"name": name_of(manifest), "there": True, "fields": fields, "manifest": manifest})
+            if before is None or not other_role(before, manifest):
+                continue  # a webhook in the way, say, which has a rule of its own
+            fields = ["roleRef"]  # the API changes none
+        else:
+            fields = differing_fields(before, after) if before is not None and after is not None else []
+        if fields or before is None:
+            there = before is not None
+            found.append({"name": name_of(manifest), "there": there, "fields": fields, "manifest": manifest})
     return found
 
 
-def different_fields(before: t.Any, after: t.Any, place: str = "") -> list[str]:
-    """Name the fields that differ, each as deep as both have it."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = dict.fromkeys([*before, *after])
-        nested = (different_fields(before.get(key), after.get(key), f"{place}.{key}".lstrip(".")) for key in keys)
-        return [field for fields in nested for field in fields]
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        nested = (different_fields(one, after[at], f"{place}[{at}]") for at, one in enumerate(before))
-        return [field for fields in nested for field in fields]
-    return [] if before == after else [place]
+def other_role(binding: Json, manifest: Json) -> bool:
+    """Say whether a binding is to another role than declared: it has to be deleted before it can be applied."""
+    role: Json = manifest.get("roleRef") or {}
+    return not role.items() <= (binding.get("roleRef") or {}).items()
 
 
 def webhooks(api: KubeApi) -> dict[str, Json]:
@@ -174,7 +179,7 @@ def lacking(owner: Json) -> int:
     return int(owner["spec"].get("replicas", 1)) - int(status.get("replicas", 0))
 
 
-def api_services(api: KubeApi) -> list[Json]:
+def api_services(api: KubeApi, now: float) -> list[Json]:
     """Return the parts of the API that are served by pods of the cluster, and do not answer."""
     found = []
     for one in api.items("/apis/apiregistration.k8s.io/v1/apiservices"):
@@ -183,7 +188,9 @@ def api_services(api: KubeApi) -> list[Json]:
             said = ": ".join(str(state[key]) for key in ("reason", "message") if state.get(key))
             service = one["spec"]["service"]
             place = f"{service.get('namespace')}/{service.get('name')}"
-            found.append({"name": one["metadata"]["name"], "service": place, "problem": said[:300]})
+            since = state.get("lastTransitionTime") or one["metadata"]["creationTimestamp"]
+            seconds = round(now - instant(since).timestamp(), 1)
+            found.append({"name": one["metadata"]["name"], "service": place, "problem": said[:300], "seconds": seconds})
     return found
 
 

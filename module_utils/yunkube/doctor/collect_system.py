@@ -49,7 +49,6 @@ def looks(root: Path, server: str, nameservers: t.Iterable[str], *, master: bool
         "missing_keys": lambda: missing_keys(root) if master else [],
         "addresses": lambda: addresses(root),
         "servers": lambda: servers(root),
-        "kube_chains": kube_chains,
         "named_by_flag": lambda: named_by_flag(root),
     }
 
@@ -213,12 +212,3 @@ def servers(root: Path) -> dict[str, str]:
 def named_by_flag(root: Path) -> bool:
     """Say whether kubeadm told the kubelet its node's name, as it does where the host is called otherwise."""
     return "--hostname-override" in text(root / "var/lib/kubelet/kubeadm-flags.env")
-
-
-def kube_chains() -> dict[str, int]:
-    """Return how many chains of kube-proxy and the kubelet each of the kernel's two packet filters has."""
-    found = {}
-    for program in ("iptables-nft", "iptables-legacy"):
-        saved = run(f"{program}-save")
-        found[program] = len(re.findall(r"^:KUBE-(?:SERVICES|POSTROUTING|FORWARD)\b", saved, re.MULTILINE))
-    return found

@@ -21,11 +21,11 @@ from ansible.module_utils.yunkube.doctor import nft_filter, saved_filter
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.packet_trace import FORWARD, IN, OUT, Packet, Table, dropped_by
 from ansible.module_utils.yunkube.doctor.read_host import run, text
+from ansible.module_utils.yunkube.doctor.saved_filter import LISTING, Saved
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target, look
 
 SECONDS = scaled(1.5)  # for any answer: the second packet that opens a connection goes after one
-LISTING = scaled(5.0)  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
 AGAIN = 0.4  # seconds until a DNS query is sent once more: UDP may be lost
 OURS = ("kube-system", "dashboard", "registry")  # namespaces whose pods are entered
 OWN = ("KUBE-", "FLANNEL-", "CNI-")  # chains of the cluster itself
@@ -113,13 +113,15 @@ def ask(address: str, port: int, name: str) -> str:
     return os.strerror(errno.ETIMEDOUT)
 
 
-def blocked(plan: Json, links: t.Mapping[str, Json]) -> list[Json]:
+def blocked(
+    plan: Json, links: t.Mapping[str, Json], saved: t.Callable[[], t.Mapping[str, t.Mapping[str, Saved]]]
+) -> list[Json]:
     """Return the rules of this host that drop packets of the data plane, each once for a flow."""
     packets = list(flows(plan, links))
     if not packets:
         return []
     found: dict[tuple[str, ...], Json] = {}
-    tables = all_tables()
+    tables = all_tables(saved())
     for packet in packets:
         for rule in dropped_by(tables, packet, OWN):
             found.setdefault((rule["flow"], rule["table"], rule["undo"]), rule)
@@ -168,15 +170,16 @@ def _addresses(link: Json) -> list[str]:
     return [str(one).partition("/")[0] for one in link.get("addresses") or []]
 
 
-def all_tables() -> list[Table]:
+def all_tables(saved: t.Mapping[str, t.Mapping[str, Saved]]) -> list[Table]:
     """Return the tables of iptables and nft; each of nft that iptables made, and shows itself, only once."""
-    tables: list[Table] = []
-    seen: set[str] = set()
-    legacy = "nf_tables" not in run("iptables", "--version")  # both programs are then the same
-    for program in ("iptables",) if legacy else ("iptables", "iptables-legacy"):
-        saved = run(f"{program}-save", "-c", seconds=LISTING)
-        tables += saved_filter.tables_of(saved, program)
-        seen |= set(re.findall(r"^\*(\w+)", saved, re.MULTILINE)) if program == "iptables" and not legacy else set()
+    legacy = "iptables-nft" in saved  # `iptables` is the other program then, and nft lists what this one has
+    tables = [
+        table
+        for program, there in saved.items()
+        if program != "iptables-nft"
+        for table in saved_filter.tables_of(there, program)
+    ]
+    seen = {*(() if legacy else saved.get("iptables", ()))}
     listed = json.loads(run("nft", "-j", "list", "tables", seconds=LISTING) or "{}").get("nftables", [])
     names = [(one["table"]["family"], one["table"]["name"]) for one in listed if "table" in one]
     chosen = [

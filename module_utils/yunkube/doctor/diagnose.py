@@ -8,9 +8,11 @@ import typing as t
 from ansible.module_utils.yunkube.doctor.facts import Facts, Json
 from ansible.module_utils.yunkube.doctor.finding import Finding
 from ansible.module_utils.yunkube.doctor.rule import SEVERITIES, Hit, Rule
+from ansible.module_utils.yunkube.doctor.rules.pods import WAIT
 from ansible.module_utils.yunkube.doctor.table import TABLE, UNKNOWN
 
 DOCTOR = "doctor --fix"
+NOT_YET = f"pods' network of {{hosts}}: kube-proxy or flanneld started less than {WAIT} s ago; run doctor again"
 
 # Returns the command line for a verb and its arguments: on the control machine, where the inventory is known.
 Typed = t.Callable[[str], str]
@@ -120,8 +122,8 @@ def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Type
     return found
 
 
-def as_lines(findings: list[Finding]) -> list[str]:
-    """Return the findings as a person reads them."""
+def as_lines(findings: list[Finding], unjudged: t.Sequence[str] = ()) -> list[str]:
+    """Return the findings as a person reads them, and the hosts whose network could not be judged yet."""
     lines = []
     for one in findings:
         place = ", ".join(part for part in dict.fromkeys((one.host, one.target)) if part)
@@ -132,4 +134,6 @@ def as_lines(findings: list[Finding]) -> list[str]:
         if one.command:
             lines.append(f"  by hand   {one.remedy}")
         lines.append(f"  page      {one.page}")
+    if unjudged:
+        lines.append(NOT_YET.format(hosts=", ".join(unjudged)))
     return lines

@@ -10,12 +10,11 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC
-from ansible.module_utils.yunkube.doctor.containers import SOCKET
+from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC, other_role
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
-from ansible.module_utils.yunkube.kube.api import KubeApi
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.health import workload_problem
 from ansible.module_utils.yunkube.kube.objects import name_of
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
@@ -73,6 +72,8 @@ def restore_objects(work: Work, _target: str, manifests: list[Json]) -> None:
             found = api.find(api.path_of(manifest))
             if found and not work.dry:
                 work.keep_text("object.json", json.dumps(found, indent=1))
+            if found and other_role(found, manifest) and work.note(f"delete {name_of(manifest)}, to change its role"):
+                api.delete(api.path_of(manifest))
             if work.note(f"apply {name_of(manifest)}"):
                 api.apply(manifest)
         if not work.dry and api.find(WORKLOADS.format_map(FLANNEL)):
@@ -169,10 +170,17 @@ def set_hostname(work: Work, _target: str, name: str) -> None:
 
 
 def set_server(work: Work, _target: str, server: str) -> None:
-    """Let the kubelet report to the API that the other hosts report to."""
+    """Let the kubelet report to the API that the other hosts report to, if this takes it for its node."""
     path = Path(repairs.KUBELET_CONF)
     there = path.read_text()
-    work.write(path, re.sub(r"(?m)^(\s*server:\s*)\S+", lambda found: f"{found[1]}{server}", there), 0o600)
+    wanted = re.sub(r"(?m)^(\s*server:\s*)\S+", lambda found: f"{found[1]}{server}", there)
+    name = repairs.node_name()
+    try:
+        with KubeApi(parse_kubeconfig(wanted), timeout=5) as api:
+            api.get(f"/api/v1/nodes/{name}")
+    except KubeError as error:
+        raise RepairError(f"{path} is left as it is: {server} does not serve node {name}: {error}") from error
+    work.write(path, wanted, 0o600)
     repairs.restart_kubelet(work)
 
 
@@ -216,8 +224,7 @@ def make_certificate(work: Work, _target: str, path: str) -> None:
 
 def free_addresses(work: Work, _target: str, folder: str) -> None:
     """Delete the notes of addresses whose container is gone."""
-    crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
-    living = {*work.run(*crictl, "pods", "--quiet", "--no-trunc").split()}
+    living = {*work.run(*repairs.CRICTL, "pods", "--quiet", "--no-trunc").split()}
     notes = [path for path in sorted(Path(folder).glob("*")) if path.name[:1].isdigit()]
     stale = [path for path in notes if path.read_text().split("\n")[0].strip() not in living]
     young = dt.timedelta(minutes=1)  # of a sandbox that is being made, and is not listed yet

@@ -6,13 +6,13 @@ from __future__ import annotations
 import concurrent.futures
 import re
 import socket
-import ssl
 import typing as t
 import urllib.request
 
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import PATIENCE
+from ansible.module_utils.yunkube.kube import unverified
 
 # The health endpoints: plain HTTP or, with a certificate of its own, TLS.
 PROBES = {
@@ -49,11 +49,9 @@ def probes(wanted: t.Mapping[str, str]) -> dict[str, str]:
 
 def probe(url: str) -> str:
     """Return "ok", or the answer or error instead."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     handlers: list[urllib.request.BaseHandler] = [
         urllib.request.ProxyHandler({}),
-        urllib.request.HTTPSHandler(context=context),
+        urllib.request.HTTPSHandler(context=unverified.context()),
     ]
     try:
         with urllib.request.build_opener(*handlers).open(url, timeout=PATIENCE) as answer:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
 
 PATIENCE = scaled(1.5)  # seconds for any program or answer
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+Found = t.TypeVar("Found")
 
 
 def run(*argv: str, seconds: float = 0.0) -> str:
@@ -29,6 +32,20 @@ def run(*argv: str, seconds: float = 0.0) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def once(look: t.Callable[[], Found]) -> t.Callable[[], Found]:
+    """Return a look that is taken once, when the first thread asks for it; others wait for what it finds."""
+    lock = threading.Lock()
+    found: list[Found] = []
+
+    def shared() -> Found:
+        with lock:
+            if not found:
+                found.append(look())
+        return found[0]
+
+    return shared
 
 
 def text(path: Path) -> str:

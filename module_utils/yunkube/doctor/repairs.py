@@ -18,6 +18,7 @@ from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, pr
 from ansible.module_utils.yunkube.doctor.read_host import subnet_env
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
@@ -32,6 +33,8 @@ FLANNEL_PODS = "/api/v1/namespaces/kube-flannel/pods"
 PROXY_PODS = "/api/v1/namespaces/kube-system/pods"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"
 FEATURES = {"net.bridge.bridge-nf-call-iptables": "br_netfilter"}
+# Its own limit for each answer is 2 seconds, and with that of `stop` for the container a busy host exceeds it.
+CRICTL = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}", "--timeout", f"{scaled(30):.0f}s")
 NOT_OURS = 20.0  # seconds for which a kubelet that runs again says that it is not ready: that has another cause
 
 
@@ -223,9 +226,8 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
 def restart_part(work: Work, part: str) -> None:
     """Let a part of the control plane start again, and wait until it is well."""
     if work.note(f"restart {part}"):
-        crictl = ("crictl", "--runtime-endpoint", f"unix:///{SOCKET}")
-        for container in work.run(*crictl, "ps", "--quiet", "--name", f"^{part}$").split():
-            work.run(*crictl, "stop", "--timeout", "5", container)
+        for container in work.run(*CRICTL, "ps", "--quiet", "--name", f"^{part}$").split():
+            work.run(*CRICTL, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)
 

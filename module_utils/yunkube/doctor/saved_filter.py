@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What iptables-save prints, as tables through which a packet can be followed."""
+"""What iptables-save prints: read once, and as tables through which a packet can be followed."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 import shlex
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.packet_trace import Chain, Packet, Rule, Table, Verdict, is_in
+from ansible.module_utils.yunkube.doctor.read_host import run
+from ansible.module_utils.yunkube.host.patience import scaled
 
+LISTING = scaled(5.0)  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NO_CONDITION = ("-m", "--comment", "--reject-with", "-A", "-j", "-g")
 VERDICTS = {"DROP": "drop", "REJECT": "drop", "ACCEPT": "accept", "RETURN": "return"}
@@ -16,58 +20,93 @@ MAYBE = Verdict("maybe")
 GOES_ON = ("LOG", "MARK", "CONNMARK", "NFLOG", "TRACE", "NOTRACK", "CT", "TCPMSS", "SET", "AUDIT", "DSCP")
 
 
-def tables_of(saved: str, program: str) -> list[Table]:
-    """Return the tables out of iptables-save's text, which may have counters; those of NAT drop nothing."""
-    found: dict[str, Table] = {}
-    table = Table("", {})
+class Line(t.NamedTuple):
+    """One rule, as it is printed."""
+
+    text: str  # without what it counted
+    chain: str
+    target: str  # a verdict, a chain or what else is done; empty where it only counts
+    goes: bool  # to the target, and does not come back
+    conditions: list[tuple[str, str, bool]]  # option, value, and whether it is negated: all that a packet must fulfil
+    packets: int | None  # that it counted
+
+
+class Saved(t.NamedTuple):
+    """One table, as it is printed."""
+
+    policies: dict[str, str]  # of each chain; "-" where it has no hook
+    lines: list[Line]
+
+
+def save_all() -> dict[str, dict[str, Saved]]:
+    """Return the tables of the kernel's two packet filters, by program; the first is the one that is `iptables`."""
+    legacy = "nf_tables" not in run("iptables", "--version")
+    programs = ("iptables", "iptables-nft" if legacy else "iptables-legacy")
+    with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
+        printed = pool.map(lambda program: run(f"{program}-save", "-c", seconds=LISTING), programs)
+        return dict(zip(programs, map(read, printed)))
+
+
+def read(saved: str) -> dict[str, Saved]:
+    """Return the tables out of iptables-save's text, with or without counters."""
+    found: dict[str, Saved] = {}
+    table = Saved({}, [])
     for line in saved.splitlines():
         if line.startswith("*"):
-            table = found.setdefault(line[1:], Table(f"{program} {line[1:]}", {}))
+            table = found.setdefault(line[1:], Saved({}, []))
         elif line.startswith(":"):
             name, policy = line[1:].split()[:2]
-            undo = f"{_command(program, table)} -P {name} ACCEPT"
-            hook = name.lower() if name in HOOKS else ""
-            table.chains[name] = Chain(name, hook, VERDICTS.get(policy, "accept"), undo)
+            table.policies[name] = policy
         elif counted := re.match(r"(?:\[(\d+):\d+\] )?(-A (\S+).*)", line):
-            packets, text, name = counted.groups()
-            rule = _rule(text, int(packets) if packets else None, _command(program, table))
-            table.chains.setdefault(name, Chain(name)).rules.append(rule)
-    return [table for name, table in found.items() if name != "nat"]
+            packets, text, chain = counted.groups()
+            words = shlex.split(text)
+            target = next((words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
+            conditions = list(_conditions(words))
+            table.lines.append(Line(text, chain, target, "-g" in words, conditions, int(packets) if packets else None))
+    return found
 
 
-def _command(program: str, table: Table) -> str:
-    name = table.name.rpartition(" ")[2]
-    return program if name == "filter" else f"{program} -t {name}"
+def _conditions(words: list[str]) -> t.Iterator[tuple[str, str, bool]]:
+    for at, word in enumerate(words):
+        if word.startswith("-") and word not in NO_CONDITION and words[at - 1] != "--comment":
+            yield word, words[at + 1] if at + 1 < len(words) else "", words[at - 1] == "!"
 
 
-def _rule(text: str, packets: int | None, command: str) -> Rule:
-    words = shlex.split(text)
-    target = next((words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
-    verdict = VERDICTS.get(target)
+def tables_of(saved: t.Mapping[str, Saved], program: str) -> list[Table]:
+    """Return tables through which a packet can be followed; those of NAT drop nothing."""
+    found = []
+    for name, there in saved.items():
+        command = program if name == "filter" else f"{program} -t {name}"
+        table = Table(f"{program} {name}", {})
+        for chain, policy in there.policies.items():
+            hook = chain.lower() if chain in HOOKS else ""
+            verdict = VERDICTS.get(policy, "accept")
+            table.chains[chain] = Chain(chain, hook, verdict, f"{command} -P {chain} ACCEPT")
+        for line in there.lines:
+            table.chains.setdefault(line.chain, Chain(line.chain)).rules.append(_rule(line, command))
+        if name != "nat":
+            found.append(table)
+    return found
+
+
+def _rule(line: Line, command: str) -> Rule:
+    verdict = VERDICTS.get(line.target)
     if verdict:
         does: Verdict | None = Verdict(verdict)
-    elif not target or target in GOES_ON:
+    elif not line.target or line.target in GOES_ON:
         does = None
     else:
-        does = Verdict("goto" if "-g" in words else "jump", target)
-    conditions = list(_conditions(words))
+        does = Verdict("goto" if line.goes else "jump", line.target)
 
     def judge(packet: Packet) -> Verdict | None:
-        held = [_holds(*one, packet) for one in conditions]
+        held = [_holds(*one, packet) for one in line.conditions]
         if does is None or False in held:
             return None
         if None in held:
             return None if does.name == "drop" else MAYBE
         return does
 
-    return Rule(judge, text, f"{command} {text.replace('-A', '-D', 1)}", packets)
-
-
-def _conditions(words: list[str]) -> t.Iterator[tuple[str, str, bool]]:
-    """Return option, value, and whether it is negated, for all that a packet must fulfil."""
-    for at, word in enumerate(words):
-        if word.startswith("-") and word not in NO_CONDITION and words[at - 1] != "--comment":
-            yield word, words[at + 1] if at + 1 < len(words) else "", words[at - 1] == "!"
+    return Rule(judge, line.text, f"{command} {line.text.replace('-A', '-D', 1)}", line.packets)
 
 
 def _holds(option: str, value: str, negated: bool, packet: Packet) -> bool | None:
@@ -82,12 +121,13 @@ def _holds(option: str, value: str, negated: bool, packet: Packet) -> bool | Non
         known = (link.startswith(value[:-1]) if value.endswith("+") else link == value) if link else None
     elif option in ("--dport", "--dports", "--sport", "--sports"):
         port = packet.port if option.startswith("--d") else packet.from_port
-        known = any(_in_range(port, part) for part in value.split(",")) if port else None
+        known = any(in_range(port, part) for part in value.split(",")) if port else None
     elif option in ("--ctstate", "--state"):
         known = packet.state.upper() in value.split(",")
     return None if known is None else known != negated
 
 
-def _in_range(port: int, part: str) -> bool:
+def in_range(port: int, part: str) -> bool:
+    """Say whether a port is one, or of a range, that a rule names."""
     first, _, last = part.partition(":")
     return int(first or 0) <= port <= int(last or (65535 if ":" in part else first))

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import http.client
-import json
 import re
-import ssl
 import time
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import kubeadm, unverified
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import SECRETS, TYPE
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
@@ -113,18 +110,11 @@ def objection(options: Json, answers: t.Callable[[str], bool]) -> Fault | None:
 
 def api_answers(endpoint: str, seconds: float = scaled(3)) -> bool:
     """Say whether some Kubernetes API answers; a load balancer without masters behind it, or a web server, does not."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # whose API it is does not matter
-    connection = http.client.HTTPSConnection(endpoint, timeout=seconds, context=context)
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        try:
-            connection.request("GET", "/version")
-            found = json.loads(connection.getresponse().read(1 << 16))
-            return "gitVersion" in found or found.get("kind") == "Status"
-        finally:
-            connection.close()
-    return False
+    try:
+        found = unverified.get(endpoint, "/version", seconds)
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return isinstance(found, dict) and ("gitVersion" in found or found.get("kind") == "Status")
 
 
 def in_words(found: Found, config: str) -> list[str]:

@@ -151,6 +151,7 @@ class Join:
             self._refuse(
                 *join_paths.endpoint_faults(self.options["endpoint"], PIN.findall(config)),
                 *join_paths.blocked(join_paths.of_masters(self.options["etcd"])).values(),
+                *join_paths.blocked(join_paths.of_registry(self.options["registry"])).values(),
             )
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         ignored = [

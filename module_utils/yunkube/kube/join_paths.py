@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ports that a joining host and the control plane need of each other, tried before kubeadm waits for minutes.
 
-Nodes need no TCP port of each other but the registry's, which is not tried, so the number of connections grows with the
-hosts and not with their pairs.
+Nodes need no TCP port of each other but that of the cluster's own registry, which is on one host, so the number of
+connections grows with the hosts and not with their pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host import reach
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target
-from ansible.module_utils.yunkube.kube import kubeadm
+from ansible.module_utils.yunkube.kube import kubeadm, unverified
 from ansible.module_utils.yunkube.kube.api import KubeApi, is_master
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import CLUSTER_INFO
 from ansible.module_utils.yunkube.kube.health import address_of, node_problem
@@ -47,6 +47,12 @@ def of_masters(masters: t.Mapping[str, str]) -> list[Target]:
         for name, address in masters.items()
         for port in constants.ETCD_PORTS
     ]
+
+
+def of_registry(address: str) -> list[Target]:
+    """Return where a host will pull from; on a new cluster nobody listens there yet."""
+    host, _, port = address.rpartition(":")
+    return [Target(host.strip("[]"), int(port), "the cluster's registry, for pulls")] if host else []
 
 
 def of_joining(hosts: t.Mapping[str, str], masters: t.Container[str]) -> list[Target]:
@@ -105,16 +111,11 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
 
     An API server that is slow, or that denies anonymous access to cluster-info, is left to kubeadm.
     """
-    target = the_api(endpoint)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what it says is only compared
-    connection = http.client.HTTPSConnection(target.address, target.port, timeout=CONNECT_SECONDS, context=context)
     stranger = (
         f"{endpoint} answers, but not as a Kubernetes API server; a load balancer there may have no healthy backend"
     )
     try:
-        connection.request("GET", CLUSTER_INFO)
-        answer = json.loads(connection.getresponse().read())
+        answer = unverified.get(endpoint, CLUSTER_INFO, CONNECT_SECONDS)
         if not isinstance(answer, dict) or answer.get("kind") not in ("ConfigMap", "Status"):
             return stranger
         ca = re.search(r"certificate-authority-data: *(\S+)", (answer.get("data") or {}).get("kubeconfig") or "")
@@ -124,6 +125,4 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
         return f"{stranger} ({str(error) or type(error).__name__})"
     except (OSError, ValueError):  # a time limit, or a description that kubeadm judges better
         return ""
-    finally:
-        connection.close()
     return ""

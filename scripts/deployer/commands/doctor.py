@@ -82,6 +82,11 @@ def render(out: Printer, summary: Summary) -> None:
         out.line("")
         for key in repaired:
             out.line(f"{'would repair' if summary.dry_run else 'repaired'}  {key}")
+    if doctor.get("unjudged"):
+        from ansible.module_utils.yunkube.doctor.diagnose import NOT_YET
+
+        out.line("")
+        out.line(NOT_YET.format(hosts=", ".join(doctor["unjudged"])))
     if doctor.get("healthy") and doctor.get("reached"):
         out.line("")
         out.line("No cluster faults found.")

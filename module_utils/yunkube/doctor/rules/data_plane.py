@@ -28,6 +28,11 @@ def settled(host: HostFacts) -> bool:
     return host.joined and all(host.now - one["made"] > WAIT for one in made)
 
 
+def unjudged(facts: Facts) -> list[str]:
+    """Return the hosts whose network is not judged yet: kube-proxy or flanneld has just started there."""
+    return [host.host for host in facts.reached if host.paths and host.joined and not settled(host)]
+
+
 def tried(facts: Facts, kinds: t.Container[str]) -> t.Iterator[tuple[HostFacts, Json]]:
     """Return what hosts tried, but for pods that have gone since, and nodes that are on their way."""
     hosts = {host.name: host for host in facts.reached}

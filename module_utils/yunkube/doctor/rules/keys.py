@@ -143,11 +143,13 @@ KUBECONFIG_ELSEWHERE = Rule(
 
 
 def kubelet_elsewhere(facts: Facts) -> t.Iterator[Hit]:
-    """Nodes whose kubelet reports to another server than all other hosts do."""
+    """Nodes whose kubelet reports to another server than all other hosts do, and which it does not serve."""
     for host in facts.reached:
         wanted = [other.server for other in facts.reached if other.server and other is not host]
         wanted += [other.servers[ADMIN] for other in facts.masters if ADMIN in other.servers]
-        if host.server and not host.master and wanted and host.server not in wanted and len({*wanted}) == 1:
+        # One that serves it may be meant: a name, or a load balancer of this host's own.
+        served = host.probes.get("api") == "ok" and facts.cluster.node(host.name).get("ready")
+        if host.server and not host.master and host.server not in wanted and len({*wanted}) == 1 and not served:
             evidence = [f"/etc/kubernetes/kubelet.conf: {host.server}", f"the others: {wanted[0]}"]
             yield Hit(host.host, evidence, "/etc/kubernetes/kubelet.conf", {"server": wanted[0]})
 

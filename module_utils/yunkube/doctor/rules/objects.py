@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
 from ansible.module_utils.yunkube.doctor.facts import Facts
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules import flannel
@@ -14,7 +15,9 @@ from ansible.module_utils.yunkube.doctor.rules.pods import place
 
 WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
+OTHER_VERSION = re.compile(r"\.image$|ontainers(\[[^]]*\])?$")  # fields of containers
 PATIENCE = 10  # seconds that a deletion may take
+STARTING = 30  # seconds that the pods behind a part of the API may take to start, or to be replaced
 SLOW_DELETION = 300  # seconds: until then pods may take their time to end
 
 
@@ -26,7 +29,7 @@ def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
             more = f" and {len(one['fields']) - 3} more" if len(one["fields"]) > 3 else ""
             what = f"differs in {', '.join(one['fields'][:3])}{more}" if there else "is missing"
             arguments: dict[str, t.Any] = {"manifests": [one["manifest"]]}
-            if any(field.endswith((".image", "ontainers")) for field in one["fields"]):
+            if any(OTHER_VERSION.search(field) for field in one["fields"]):
                 arguments["undo"] = ""  # another version: its images come to hosts by `up` alone
             yield Hit("", [f"{one['name']} {what}"], one["name"], arguments)
 
@@ -67,7 +70,8 @@ DECLARED_OBJECT_CHANGED = Rule(
     title="An object that `up` declares was changed",
     looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
     proof=object_changed,
-    remedy="{command} applies {target} again; to keep the change, put it into the inventory",
+    remedy="{command} applies {target} again (delete a binding first whose roleRef differs: the API does not change "
+    "that); to keep the change, put it into the inventory",
     call="up",
     before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
     scope="all",
@@ -151,10 +155,13 @@ COREFILE_BROKEN = Rule(
 
 
 def api_service(facts: Facts) -> t.Iterator[Hit]:
-    """Parts of the API that pods of the cluster should serve."""
+    """Parts of the API that pods of the cluster should serve, and have not served for a while."""
     for one in facts.cluster.api_services:
-        evidence = [f"APIService {one['name']}: {one['problem']}", f"it is served by {one['service']}"]
-        yield Hit("", evidence, one["name"])
+        if one["seconds"] > STARTING:
+            served = f"it is to be served by {one['service']}, and has not been for {one['seconds']:.0f} s"
+            ours = one["service"].partition("/")[0] in SYSTEM
+            severity = "" if ours else "warning"  # whoever's it is, namespaces cannot be deleted meanwhile
+            yield Hit("", [f"APIService {one['name']}: {one['problem']}", served], one["name"], severity=severity)
 
 
 API_SERVICE_UNAVAILABLE = Rule(

@@ -31,3 +31,21 @@ CLUSTER_WORKLOAD_MISSING = Rule(
     before=("kube-proxy-down", "flannel-not-ready", "subnet-env-missing", "cni-config-missing", *SERVICES, *PODS),
     scope="all",
 )
+
+
+def addon_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Addons that the inventory has chosen, and that are not there."""
+    for name in facts.cluster.addons:
+        yield Hit("", [f"the inventory has chosen it, and the API knows no {name}"], name)
+
+
+ADDON_MISSING = Rule(
+    "addon-missing",
+    title="The dashboard or the registry is missing",
+    looks="The dashboard does not answer, or images can neither be pushed to the registry nor pulled from it.",
+    proof=addon_missing,
+    remedy="{command} creates {target}; without it, change dashboard_provider or cluster_registry_host",
+    call="up",
+    before=("image-registry-unreachable",),
+    scope="all",
+)
