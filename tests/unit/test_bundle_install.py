@@ -7,6 +7,7 @@ import errno
 import functools
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube import constants
-from ansible.module_utils.yunkube.host import bundle_files, bundle_installation, originals
+from ansible.module_utils.yunkube.host import bundle_files, bundle_installation, originals, patience
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.bundle_files import (
     Digests,
@@ -26,7 +27,7 @@ from ansible.module_utils.yunkube.host.bundle_files import (
     missing_programs,
     run_ctr,
 )
-from ansible.module_utils.yunkube.host.bundle_installation import install, install_packages
+from ansible.module_utils.yunkube.host.bundle_installation import import_images, install, install_packages
 from ansible.module_utils.yunkube.host.bundle_source import Source, control_machine
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
 from bundle_web import CONTENT, Web, digest, program
@@ -295,6 +296,23 @@ with open(sys.argv[1], "w") as lock:
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
+
+
+def test_with_a_slow_factor_four_images_come_at_a_time(web: Web, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from ansible.module_utils.yunkube.host import bundle_installation; print(bundle_installation.DOWNLOADS)"
+    code = f"import runpy; runpy.run_path('plugins/rooms.py'); {code}"
+    for factor, downloads in (("1", "1"), ("3", "4")):
+        monkeypatch.setenv(patience.VARIABLE, factor)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == downloads
+    monkeypatch.setattr(bundle_installation, "DOWNLOADS", 4)
+    monkeypatch.setattr(bundle_installation, "run_ctr", lambda *_words, **_limits: None)
+    web.together = threading.Barrier(4, timeout=30)
+    contents = [CONTENT + bytes([number]) for number in range(4)]
+    web.files |= {digest(content): content for content in contents}
+    state.mkdir()
+    import_images([image(sha256=digest(content), size=len(content)) for content in contents], Source(web.url, 0))
+    assert len(web.asked) == 4
 
 
 @pytest.fixture
