@@ -48,6 +48,18 @@ class TaskStarted:
     name: str
     role: str
     path: str
+    action: str = ""  # the module
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task goes on, and some hosts have not answered yet."""
+
+    task: str
+    path: str
+    hosts: tuple[str, ...]
+    seconds: float
+    awaits: str  # what its module waits for; empty where nothing can be said beside the task's name
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,7 @@ Happening = (
     | StageStarted
     | StageEnded
     | TaskStarted
+    | Waiting
     | Result
     | TaskEnded
     | Diff

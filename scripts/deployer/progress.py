@@ -145,7 +145,8 @@ class Progress:
 
     def _start_task(self, data: Event) -> Iterator[Happening]:
         yield from self._end_task()
-        task = TaskStarted(str(data.get("name", "")), str(data.get("role", "")), str(data.get("task_path", "")))
+        name, role, path, action = (str(data.get(key, "")) for key in ("name", "role", "task_path", "task_action"))
+        task = TaskStarted(name, role, path, action)
         self._task = (task, self._now)
         yield task
 

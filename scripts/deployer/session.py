@@ -34,6 +34,7 @@ from deployer.progress import Progress
 from deployer.run import Run, check_space, run_playbook
 from deployer.stop import Reason, Stop
 from deployer.views import View, make_view
+from deployer.waits import Waits
 
 # Seconds between two looks of --watch.
 INTERVAL = 5.0
@@ -136,10 +137,12 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
     )
 
     full: list[str] = []
+    waits = Waits()
 
     def handle(event: dict[str, Any]) -> None:
         event = redactor.tree(event)
         for happening in progress.feed(event):
+            waits.note(happening)
             if not (isinstance(happening, Failure) and is_told_at_the_end(happening, asking)):
                 view.show(happening)
         log.event(event)
@@ -153,6 +156,8 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
 
     def tick() -> None:
         view.tick(progress.running)
+        for waiting in waits.due(progress.running):
+            view.show(waiting)
         if stop.reason not in ("", "refused") and not told:
             told.append(stop.reason)
             view.show(Message("notice", "Stopping; press Ctrl-C again to end immediately."))

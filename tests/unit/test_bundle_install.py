@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
-import http.server
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube import constants
-from ansible.module_utils.yunkube.host import bundle_files, bundle_installation, originals
+from ansible.module_utils.yunkube.host import bundle_files, bundle_installation, originals, patience
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.bundle_files import (
     Digests,
@@ -28,66 +27,13 @@ from ansible.module_utils.yunkube.host.bundle_files import (
     missing_programs,
     run_ctr,
 )
-from ansible.module_utils.yunkube.host.bundle_installation import install, install_packages
+from ansible.module_utils.yunkube.host.bundle_installation import import_images, install, install_packages
 from ansible.module_utils.yunkube.host.bundle_source import Source, control_machine
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
+from bundle_web import CONTENT, Web, digest, program
 from serving import running
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTENT = b"\x7fELF program" * 1000
-
-
-class Web(http.server.ThreadingHTTPServer):
-    """A bundle server that misbehaves on request."""
-
-    def __init__(self) -> None:
-        """Serve CONTENT by its digest."""
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {digest(CONTENT): CONTENT}
-        self.asked: list[str] = []
-        self.cut_after: int | None = None
-        self.damaged_answers = 0
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with a file whole, damaged or cut short."""
-
-    server: Web
-
-    def do_GET(self) -> None:
-        """Send what was asked for."""
-        name = self.path.strip("/")
-        self.server.asked.append(name)
-        content = self.server.files.get(name)
-        if content is None:
-            self.send_error(404)
-            return
-        if self.server.damaged_answers:
-            self.server.damaged_answers -= 1
-            content = b"?" + content[1:]
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: self.server.cut_after])
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        """Log nothing."""
-
-
-def digest(content: bytes) -> str:
-    """Return the sha256."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def program(path: Path, **given: t.Any) -> dict[str, t.Any]:
-    """An entry of the manifest."""
-    entry = {"name": path.name, "version": "1", "kind": "kubernetes", "path": str(path), "mode": "0755"}
-    return entry | {"sha256": digest(CONTENT), "size": len(CONTENT)} | given
 
 
 @pytest.fixture
@@ -350,6 +296,23 @@ with open(sys.argv[1], "w") as lock:
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
+
+
+def test_with_a_slow_factor_four_images_come_at_a_time(web: Web, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from ansible.module_utils.yunkube.host import bundle_installation; print(bundle_installation.DOWNLOADS)"
+    code = f"import runpy; runpy.run_path('plugins/rooms.py'); {code}"
+    for factor, downloads in (("1", "1"), ("3", "4")):
+        monkeypatch.setenv(patience.VARIABLE, factor)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == downloads
+    monkeypatch.setattr(bundle_installation, "DOWNLOADS", 4)
+    monkeypatch.setattr(bundle_installation, "run_ctr", lambda *_words, **_limits: None)
+    web.together = threading.Barrier(4, timeout=30)
+    contents = [CONTENT + bytes([number]) for number in range(4)]
+    web.files |= {digest(content): content for content in contents}
+    state.mkdir()
+    import_images([image(sha256=digest(content), size=len(content)) for content in contents], Source(web.url, 0))
+    assert len(web.asked) == 4
 
 
 @pytest.fixture

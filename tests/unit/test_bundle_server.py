@@ -116,7 +116,7 @@ def test_who_reads_slower_than_allowed_is_cut_off(server: Server, cache: Path, m
     large = b"x" * (64 << 20)  # more than the kernel keeps for who does not read
     name = hashlib.sha256(large).hexdigest()
     (cache / "bundles/one/files" / name).write_bytes(large)
-    monkeypatch.setattr(bundle_server, "REQUEST_SECONDS", -1000.0)
+    monkeypatch.setattr(bundle_server, "BLOCK_SECONDS", -1.0)
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as slow:
         slow.sendall(f"GET /{name} HTTP/1.1\r\n\r\n".encode())
         assert slow.recv(12) == b"HTTP/1.1 200"
@@ -126,6 +126,38 @@ def test_who_reads_slower_than_allowed_is_cut_off(server: Server, cache: Path, m
             while block := slow.recv(1 << 20):
                 received += len(block)
     assert received < len(large)
+
+
+def test_who_reads_slowly_and_steadily_is_given_more_time(server: Server, cache: Path) -> None:
+    large = b"x" * (64 << 20)
+    name = hashlib.sha256(large).hexdigest()
+    (cache / "bundles/one/files" / name).write_bytes(large)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as slow, slow.makefile("rb") as answer:
+        slow.sendall(f"GET /{name} HTTP/1.1\r\n\r\n".encode())
+        deadlines = []
+        for _ in range(3):
+            assert len(answer.read(16 << 20)) == 16 << 20
+            deadlines.append(max(server.deadlines.values()))
+    assert deadlines == sorted(set(deadlines))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "first"),
+    [
+        ("bytes=7-", 206, 7),
+        ("bytes=0-", 200, 0),
+        ("bytes=7-9", 200, 0),
+        ("bytes=-7", 200, 0),
+        ("bytes=500000-", 200, 0),
+    ],
+)
+def test_a_download_that_was_cut_off_goes_on(port: int, asked: str, status: int, first: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", f"/{NAME}", headers={"Range": asked})
+    answer = connection.getresponse()
+    told = f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}" if first else None
+    assert (answer.status, answer.getheader("Content-Range"), answer.read()) == (status, told, CONTENT[first:])
+    connection.close()
 
 
 def test_no_more_threads_run_than_allowed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,15 @@ from ansible.module_utils.yunkube.host.bundle_files import (
 )
 from ansible.module_utils.yunkube.host.bundle_source import Source
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.state import complete_record, remember, runner
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+
+
+# Downloads of large files at a time. On a lossy link each connection is slow, however wide the link is.
+DOWNLOADS = 4 if scaled(1) > 1 else 1
 
 
 class Installed(t.NamedTuple):
@@ -67,7 +72,7 @@ def install_packages(entries: list[Entry], unfinished: list[str], source: Source
 
 
 def import_images(entries: list[Entry], source: Source) -> None:
-    """Fetch and import images, the next one fetched while one is imported."""
+    """Fetch and import images, the next ones fetched while others are imported."""
     folder = STATE / "images"
     folder.mkdir(exist_ok=True)
 
@@ -82,7 +87,7 @@ def import_images(entries: list[Entry], source: Source) -> None:
 
     pools = concurrent.futures.ThreadPoolExecutor
     try:
-        with pools(1) as fetching, pools(2) as importing:
+        with pools(DOWNLOADS) as fetching, pools(2) as importing:
             fetched = [fetching.submit(fetch, entry) for entry in sorted(entries, key=lambda entry: -entry["size"])]
             try:
                 imported = [importing.submit(bring_in, one.result()) for one in fetched]
@@ -107,7 +112,7 @@ def install(missing: list[Entry], source: Source, unfinished: list[str]) -> list
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     for entry in programs:
         Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max(2, DOWNLOADS)) as pool:
         list(pool.map(lambda entry: source.fetch(entry, Path(entry["path"])), programs))
     if packages := [entry for entry in missing if entry["kind"] == "package"]:
         install_packages(packages, unfinished, source, notes)

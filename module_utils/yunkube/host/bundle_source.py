@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import re
+import socket
 import time
 import typing as t
 import urllib.error
@@ -28,6 +29,9 @@ BUCKET = (
     " the bucket, and the key of the control machine must be allowed oss:GetObject"
 )
 REPLACE = "run the same command again, which compares what the bucket has with the bundle"
+# What ends a try. Before Python 3.10 a connection that falls silent raises a class of its own.
+FAILURES = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, socket.timeout)
+WORTH = 1 << 20  # bytes: a try that brought so much does not count as one that failed
 
 
 def control_machine(pid: int | None = None) -> str:
@@ -68,40 +72,65 @@ class Source:
         self.bytes = 0
 
     def fetch(self, entry: Entry, path: Path, tries: int = 3) -> None:
-        """Write an entry's file to `path`, verified."""
+        """Write an entry's file to `path`, verified. A try that is cut off goes on where the one before it ended."""
         part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)  # of a run that was killed
         commands: tuple[str, ...]
-        for left in reversed(range(tries)):
-            try:
-                actual = self._receive(self.signed.get(entry["sha256"]) or f"{self.url}/{entry['sha256']}", part)
-            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-                problem = f"{entry['name']}: cannot fetch it from {self.url}: {why(error)}"
-                remedy, commands = OWN_SERVER if self.own else BUCKET if self.signed else COPY, ()
-            else:
-                if actual == entry["sha256"]:
-                    part.chmod(int(entry.get("mode", "0644"), 8))
-                    originals.keep(path)
-                    part.replace(path)
-                    self.bytes += entry["size"]
-                    return
-                problem = (
-                    f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the manifest"
-                    f" says {entry['sha256'][:16]}…; nothing of it was installed"
-                )
-                remedy = "run site.yml or deploy.py up to rebuild it" if self.own else REPLACE if self.signed else COPY
-                commands = ("up",) if self.own else ()
-            finally:
-                part.unlink(missing_ok=True)
-            if left:
-                time.sleep(0.5)
+        try:
+            while tries:
+                had = _size(part)
+                try:
+                    url = self.signed.get(entry["sha256"]) or f"{self.url}/{entry['sha256']}"
+                    actual = self._receive(url, part)
+                except FAILURES as error:
+                    problem = f"{entry['name']}: cannot fetch it from {self.url}: {why(error)}"
+                    remedy, commands = OWN_SERVER if self.own else BUCKET if self.signed else COPY, ()
+                    if _size(part) >= entry["size"]:  # nothing of it is left to ask for
+                        part.unlink()
+                else:
+                    if actual == entry["sha256"]:
+                        part.chmod(int(entry.get("mode", "0644"), 8))
+                        originals.keep(path)
+                        part.replace(path)
+                        self.bytes += entry["size"]
+                        return
+                    problem = (
+                        f"{entry['name']}: the file at {self.url} is damaged: it has sha256 {actual[:16]}…, the"
+                        f" manifest says {entry['sha256'][:16]}…; nothing of it was installed"
+                    )
+                    remedy = (
+                        "run site.yml or deploy.py up to rebuild it" if self.own else REPLACE if self.signed else COPY
+                    )
+                    commands = ("up",) if self.own else ()
+                    part.unlink()
+                tries -= _size(part) - had < WORTH
+                if tries:
+                    time.sleep(0.5)
+        finally:
+            part.unlink(missing_ok=True)
         raise InstallError(problem, remedy, commands)
 
     def _receive(self, url: str, part: Path) -> str:
+        had = _size(part)
+        request = urllib.request.Request(url, headers={"Range": f"bytes={had}-"} if had else {})  # noqa: S310 - checked
         digest = hashlib.sha256()
-        with self._open(url, timeout=scaled(30)) as answer, part.open("wb") as stream:
-            while block := answer.read(1 << 20):
+        with self._open(request, timeout=scaled(30)) as answer, part.open("a+b") as stream:
+            if answer.status == http.client.PARTIAL_CONTENT:
+                stream.seek(0)
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            else:  # it sends all of it: the first try, or it knows no ranges
+                stream.truncate(0)
+            left = answer.length
+            # Not read(), which loses what came before a timeout; neither complains of an early end.
+            while block := answer.read1(1 << 16):
                 digest.update(block)
                 stream.write(block)
-            if answer.length:  # what is still to come; read() does not complain
-                raise ConnectionError(f"the connection ended {answer.length} bytes too early")
+                left = left and left - len(block)
+            if left:
+                raise ConnectionError(f"the connection ended {left} bytes too early")
         return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from deployer.happenings import BundleProgress, Happening, Message
+from deployer.happenings import BundleProgress, Happening, Message, Waiting
 
 ReadBundle = Callable[[], BundleProgress | None]
 
@@ -30,12 +30,16 @@ class View(Protocol):
 
 
 class NoticesView:
-    """Shows notices only, on stderr: for a run whose summary is all that one wants to see."""
+    """Shows notices and long waits, on stderr: for a run whose summary is all that one wants to see."""
 
     shows_stages = True
 
     def show(self, happening: Happening) -> None:
-        """Print a notice."""
+        """Print a notice, or who is waited for."""
+        if isinstance(happening, Waiting):
+            from deployer.views.text import waiting_line  # noqa: PLC0415 - rarely needed
+
+            print(f"waiting for {waiting_line(happening)}", file=sys.stderr, flush=True)
         if isinstance(happening, Message) and happening.level == "notice":
             print(happening.text, file=sys.stderr, flush=True)
 

@@ -26,6 +26,7 @@ from deployer.happenings import (
     StageStarted,
     TaskEnded,
     TaskStarted,
+    Waiting,
 )
 from deployer.views import ReadBundle
 from deployer.views.plain import first_line
@@ -81,6 +82,8 @@ class LiveView:
                 self._now = Now(stage="Finishing", since=time.monotonic())
             case TaskStarted():
                 self._now = replace(self._now, task=happening.name)
+            case Waiting() if happening.awaits:
+                self._now = replace(self._now, task=f"{happening.task}: {happening.awaits}")
 
     def _lasting(self, happening: Happening) -> Iterator[Text]:
         match happening:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from deployer.happenings import Diff, Failure, Happening, Message, RunStarted, StageStarted, TaskEnded
+from deployer.happenings import Diff, Failure, Happening, Message, RunStarted, StageStarted, TaskEnded, Waiting
 from deployer.views import ReadBundle
-from deployer.views.text import is_told, task_lines
+from deployer.views.text import is_told, task_lines, waiting_line
 
 
 class PlainView:
@@ -36,6 +36,8 @@ class PlainView:
             case TaskEnded() if self._told:
                 for outcome, text in task_lines(happening, self._verbose):
                     self._line(f"  {outcome:8} {text}")
+            case Waiting():
+                self._line(f"  waiting  {waiting_line(happening)}")
             case Diff():
                 self._line(f"  diff     {happening.host}: {happening.task}")
                 self._print("\n".join("             " + line for line in happening.text.splitlines()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.happenings import Message, Outcome, TaskEnded
+from deployer.happenings import Message, Outcome, TaskEnded, Waiting
 
 # What is worth a line unless --verbose asks for all.
 TOLD: tuple[Outcome, ...] = ("changed",)
@@ -25,6 +25,12 @@ def duration(seconds: float) -> str:
 def is_told(message: Message, verbose: bool) -> bool:
     """Say whether a message is shown: notices always, Ansible's warnings when asked for."""
     return message.level == "notice" or (verbose and message.level != "verbose")
+
+
+def waiting_line(waiting: Waiting) -> str:
+    """Return who and what is waited for."""
+    awaits = f": {waiting.awaits}" if waiting.awaits else ""
+    return f"{enumerate_names(waiting.hosts)}: {waiting.task} (for {duration(waiting.seconds)} so far){awaits}"
 
 
 def task_lines(task: TaskEnded, verbose: bool) -> list[tuple[Outcome, str]]:
