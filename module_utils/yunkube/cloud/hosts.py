@@ -15,8 +15,10 @@ from ansible.module_utils.yunkube.cloud.existing import Host, look
 from ansible.module_utils.yunkube.cloud.instances import Instances
 from ansible.module_utils.yunkube.cloud.nat import Nat
 from ansible.module_utils.yunkube.cloud.network import Network
-from ansible.module_utils.yunkube.cloud.work import POLL, Work
+from ansible.module_utils.yunkube.cloud.work import Work, until
 from ansible.module_utils.yunkube.result import Fault, RefusedError
+
+STOP_SECONDS = 60.0  # in which an instance that is about to stop has stopped, or is gone
 
 
 @dataclass
@@ -44,11 +46,16 @@ def present(
 
 def _let_stop(work: Work) -> None:
     """Wait for instances that are about to stop, or to be gone: what they are then decides what is done."""
-    waited = 0.0
-    while not work.dry_run and any(host.status == "Stopping" for host in work.there.hosts) and waited < 60:
-        work.sleep(POLL)
-        waited += POLL
+
+    def stopping() -> bool:
+        return any(host.status == "Stopping" for host in work.there.hosts)
+
+    def settled() -> bool | None:
         work.there = look(work.client, work.wanted.owner, work.wanted.vpc_id)
+        return None if stopping() else True
+
+    if not work.dry_run and stopping():
+        until(settled, STOP_SECONDS, work.sleep)
 
 
 def _carry_out(work: Work) -> Outcome:

@@ -14,7 +14,7 @@ from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Host, Json
 from ansible.module_utils.yunkube.cloud.market import strategy
 from ansible.module_utils.yunkube.cloud.network import Network
-from ansible.module_utils.yunkube.cloud.work import POLL, HostsError, Work
+from ansible.module_utils.yunkube.cloud.work import HostsError, Work, until
 from ansible.module_utils.yunkube.result import Fault
 
 # Codes with which RunInstances says that another zone may well have it.
@@ -142,20 +142,19 @@ class Instances:
 
     def _wait(self) -> None:
         """Wait until every host runs; of two that other runs made at once the older one stays."""
-        waited = 0.0
-        while True:
+        late: list[str] = []
+
+        def running() -> bool | None:
             found = Existing(hosts=existing.hosts(self.work.client, self.wanted.owner)).by_name()
             self._settle(found)
             self.hosts = {name: hosts[0] for name, hosts in found.items() if name in self.wanted.hosts}
-            late = [
+            late[:] = [
                 name for name in self.wanted.hosts if name not in self.hosts or self.hosts[name].status != "Running"
             ]
-            if not late:
-                return
-            if waited >= self.wanted.boot_timeout_seconds:
-                raise HostsError(self._late_words(late))
-            self.work.sleep(POLL)
-            waited += POLL
+            return None if late else True
+
+        if until(running, self.wanted.boot_timeout_seconds, self.work.sleep) is None:
+            raise HostsError(self._late_words(late))
 
     def _late_words(self, late: list[str]) -> str:
         def state(name: str) -> str:
@@ -235,30 +234,26 @@ def delete(work: Work, hosts: Iterable[Host]) -> None:
 
 def _delete(work: Work, ids: list[str]) -> None:
     """Release instances; a route to one that was deleted just now may count for some seconds still."""
-    waited = 0.0
-    while True:
-        try:
-            work.client.call("ecs", "DeleteInstances", instance_ids=ids, force="true")
-        except CloudError as error:
-            if error.code != "DependencyViolation.RouteEntry" or waited >= ROUTE_SECONDS:
-                raise
-        else:
-            return
-        work.sleep(POLL)
-        waited += POLL
+
+    def take() -> Json:
+        return work.client.call("ecs", "DeleteInstances", instance_ids=ids, force="true")
+
+    work.insist(take, ("DependencyViolation.RouteEntry",), ROUTE_SECONDS)
 
 
 def wait_gone(work: Work, hosts: Iterable[Host]) -> None:
     """Wait until instances are released."""
-    ids, waited = {host.id for host in hosts}, 0.0
-    while left := [host for host in existing.hosts(work.client, work.wanted.owner) if host.id in ids]:
-        if waited >= RELEASE_SECONDS:
-            names = ", ".join(map(str, left))
-            raise HostsError(
-                f"{names}: not released after {RELEASE_SECONDS} s: see the ECS console, then run the same command again"
-            )
-        work.sleep(POLL)
-        waited += POLL
+    ids, left = {host.id for host in hosts}, list[Host]()
+
+    def gone() -> bool | None:
+        left[:] = [host for host in existing.hosts(work.client, work.wanted.owner) if host.id in ids]
+        return None if left else True
+
+    if until(gone, RELEASE_SECONDS, work.sleep) is None:
+        names = ", ".join(map(str, left))
+        raise HostsError(
+            f"{names}: not released after {RELEASE_SECONDS} s: see the ECS console, then run the same command again"
+        )
 
 
 def _parts(ids: list[str]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
+from ansible.module_utils.yunkube.cloud.work import until
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 QUOTA = 200  # custom routes of a table, unless the account has more
@@ -272,19 +273,19 @@ class Routes:
 
     def _settled(self, tables: Sequence[str]) -> list[Entry]:
         """Return the custom routes; only those that are there can be deleted, and ours may still be on their way."""
-        waited = 0.0
-        while True:
-            entries = [entry for table in tables for entry in self._entries(table)]
-            moving = [one for one in entries if one.is_of(self.cluster_id) and one.status != AVAILABLE]
-            if not moving:
-                return entries
-            if waited >= PATIENCE:
-                message = f"the route {moving[0]} has been {moving[0].status} for more than {PATIENCE:.0f} s"
-                raise RoutesError(
-                    [_fault(self.cluster, message, "check it in the console, then run the same command again")]
-                )
-            self._sleep(POLL)
-            waited += POLL
+        entries: list[Entry] = []
+        moving: list[Entry] = []
+
+        def settled() -> bool | None:
+            entries[:] = [entry for table in tables for entry in self._entries(table)]
+            moving[:] = [one for one in entries if one.is_of(self.cluster_id) and one.status != AVAILABLE]
+            return None if moving else True
+
+        if until(settled, PATIENCE, self._sleep, POLL) is None:
+            message = f"the route {moving[0]} has been {moving[0].status} for more than {PATIENCE:.0f} s"
+            remedy = "check it in the console, then run the same command again"
+            raise RoutesError([_fault(self.cluster, message, remedy)])
+        return entries
 
     def _entries(self, table: str) -> Iterator[Entry]:
         listed = self.client.pages(
@@ -352,21 +353,16 @@ class Routes:
 
     def _prove(self, nodes: Sequence[Node], quota: int) -> None:
         """See that all is there: a route that was accepted is made later."""
-        waited = 0.0
-        while (left := plan(nodes, self.look(), self.cluster_id, quota)).words:
-            if waited >= PATIENCE:
-                message = f"not done after {PATIENCE:.0f} s: {left.words[0]}"
-                raise RoutesError(
-                    [
-                        _fault(
-                            self.cluster,
-                            message,
-                            "run the same command again; if that does not help, check the console",
-                        )
-                    ]
-                )
-            self._sleep(POLL)
-            waited += POLL
+        left: list[str] = []
+
+        def done() -> bool | None:
+            left[:] = plan(nodes, self.look(), self.cluster_id, quota).words
+            return None if left else True
+
+        if until(done, PATIENCE, self._sleep, POLL) is None:
+            message = f"not done after {PATIENCE:.0f} s: {left[0]}"
+            remedy = "run the same command again; if that does not help, check the console"
+            raise RoutesError([_fault(self.cluster, message, remedy)])
 
 
 def bring(routes: Routes, params: Mapping[str, Any], *, dry_run: bool) -> tuple[Plan, Found]:

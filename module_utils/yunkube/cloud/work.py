@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration
@@ -20,8 +20,24 @@ LISTED = 30.0  # seconds in which a thing that was made is listed, and ready
 UNKNOWN = "(made by this run)"  # the id of what a check would have made
 
 
+T = TypeVar("T")
+
+
 class HostsError(Exception):
     """It went wrong halfway; the message says what there is now, and what to do."""
+
+
+def until(
+    ready: Callable[[], T | None], seconds: float, sleep: Callable[[float], None], poll: float = POLL
+) -> T | None:
+    """Return what `ready` returns, none where it did not within the time: the only loop that waits for the cloud."""
+    waited = 0.0
+    while (found := ready()) is None:
+        if waited >= seconds:
+            return None
+        sleep(poll)
+        waited += poll
+    return found
 
 
 @dataclass
@@ -38,30 +54,36 @@ class Work:
 
     def until(self, ready: Callable[[], Json | None], seconds: float) -> Json | None:
         """Return what `ready` returns, none where it did not within the time."""
-        waited = 0.0
-        while True:
-            if found := ready():
-                return found
-            if waited >= seconds:
+        return until(ready, seconds, self.sleep)
+
+    def insist(self, call: Callable[[], T], codes: tuple[str, ...], seconds: float) -> T:
+        """Make a call again while it is refused with one of these codes; after the time its refusal is raised."""
+        refused: list[CloudError] = []
+
+        def accepted() -> tuple[T] | None:
+            try:
+                return (call(),)
+            except CloudError as error:
+                if not error.code.startswith(codes):
+                    raise
+                refused[:] = [error]
                 return None
-            self.sleep(POLL)
-            waited += POLL
+
+        done = until(accepted, seconds, self.sleep)
+        if done is None:
+            raise refused[0]
+        return done[0]
 
     def remove(self, take: Callable[[], str], seconds: float) -> str:
         """Take a thing away, and return why it is left, empty where it is gone; what uses it may go within the time."""
-        waited = 0.0
-        while True:
-            try:
-                return take()
-            except CloudError as error:
-                if error.code.endswith("NotFound"):
-                    return ""
-                if not error.code.startswith(IN_USE):
-                    raise
-                if waited >= seconds:
-                    return str(error)
-            self.sleep(POLL)
-            waited += POLL
+        try:
+            return self.insist(take, IN_USE, seconds)
+        except CloudError as error:
+            if error.code.endswith("NotFound"):
+                return ""
+            if not error.code.startswith(IN_USE):
+                raise
+            return str(error)
 
     def make(
         self, words: str, product: str, action: str, key: str, ready: Callable[[str], Json | None], **parameters: Any
