@@ -21,6 +21,7 @@ from fake_alicloud import COMMON, FakeCloud, Json, RefusedError
 VERSIONS = {"ecs": "2014-05-26", "vpc": "2016-04-28"}
 KINDS = ("vpcs", "vswitches", "groups", "keys", "instances", "eips", "nats", "snats", "routes")
 WITH_A_VPC = ("tables",)  # made and removed with it
+EIP_SETTLES = 3.0  # seconds until an address is bound, free or released (open); to an instance it is bound at once
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 
 
@@ -148,7 +149,7 @@ class Account:
                 del self.state["instances"][identity]
                 for eip in self.state["eips"].values():
                     if eip["InstanceId"] == identity:
-                        eip.update(InstanceId="", Status="Available")
+                        eip.update(Status="Unassociating", settled_at=self.clock + EIP_SETTLES)
         self._settle_network()
 
     def _settle_network(self) -> None:
@@ -162,8 +163,10 @@ class Account:
             for identity, one in list(self.state[kind].items()):
                 if one["gone_at"] and self.clock >= one["gone_at"]:
                     del self.state[kind][identity]
-        for eip in self.state["eips"].values():
-            if eip["Status"] == "Associating" and self.clock >= eip["settled_at"]:
+        for identity, eip in list(self.state["eips"].items()):
+            if eip["Status"] == "Releasing" and self.clock >= eip["settled_at"]:
+                del self.state["eips"][identity]
+            elif eip["Status"] == "Associating" and self.clock >= eip["settled_at"]:
                 eip["Status"] = "InUse"
             elif eip["Status"] == "Unassociating" and self.clock >= eip["settled_at"]:
                 eip.update(InstanceId="", InstanceType="", Status="Available")

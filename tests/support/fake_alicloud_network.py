@@ -12,6 +12,7 @@ import json
 
 from fake_alicloud import Json, RefusedError
 from fake_alicloud_account import (
+    EIP_SETTLES,
     Account,
     action,
     by_number,
@@ -26,7 +27,6 @@ from fake_alicloud_routes import add_table
 
 TAG = "Tag.N.Key Tag.N.Value"
 VPC_READY, RULES = 1.0, 200  # seconds until a VPC is Available (open: not in the reference); rules of a group
-EIP_SETTLES = 3.0  # seconds until an address of a NAT gateway is bound or free (open); those of instances are at once
 KEY_TYPES = ("ssh-rsa ", "ssh-dss ", "ecdsa-sha2-")  # of the page of ImportKeyPair, as of 18 June 2026
 RULE = ("IpProtocol", "PortRange", "SourceCidrIp", "SourceGroupId", "Policy", "Priority", "Description", "NicType")
 
@@ -206,19 +206,17 @@ def unassociate_eip_address(account: Account, given: Json) -> Json:
         steady(account, eip["InstanceId"])
         if any(one["SnatIp"] == eip["IpAddress"] for one in account.state["snats"].values()):
             raise RefusedError(400, "DependencyViolation.SnatEntry")
-        eip.update(Status="Unassociating", settled_at=account.clock + EIP_SETTLES)
-        return {}
-    eip.update(InstanceId="", Status="Available")
+    eip.update(Status="Unassociating", settled_at=account.clock + EIP_SETTLES)
     return {}
 
 
 @action("vpc", "AllocationId")
 def release_eip_address(account: Account, given: Json) -> Json:
-    """Only one that nothing uses."""
+    """Only one that nothing uses; Releasing, then gone (releaseeipaddress)."""
     eip = account.found("eips", given["AllocationId"], "InvalidAllocationId.NotFound")
     if eip["Status"] != "Available":
         raise RefusedError(400, "IncorrectEipStatus", "The EIP is in use.")
-    del account.state["eips"][eip["AllocationId"]]
+    eip.update(Status="Releasing", settled_at=account.clock + EIP_SETTLES)
     return {}
 
 

@@ -149,7 +149,10 @@ def test_public_addresses_go_with_their_hosts(account: Account) -> None:
     outcome = up(account, replace(THREE, eip="all"))
     assert all(host.public.startswith("198.51.100.") for host in outcome.hosts)
     assert up(account, replace(THREE, eip="all")).hosts == outcome.hosts
-    shrunk = up(account, replace(THREE, nodes=0, eip="all", remove_surplus=True))
+    fewer = replace(THREE, nodes=0, eip="all", remove_surplus=True)
+    planned = up(account, fewer, dry_run=True)
+    shrunk = up(account, fewer)
+    assert shrunk.changes == planned.changes
     assert len([change for change in shrunk.changes if change.startswith("release the public address")]) == 2
     assert len(account.left()["eips"]) == 1
 

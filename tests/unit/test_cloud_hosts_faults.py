@@ -33,8 +33,10 @@ def is_whole(account: Account) -> bool:
 
 
 def test_transient_errors_are_retried(account: Account) -> None:
+    conflict = "TaskConflict.AssociateGlobalAccelerationInstance"  # of ReleaseEipAddress
     for action in ("CreateVpc", "CreateVSwitch", "AuthorizeSecurityGroup", "RunInstances", "DescribeInstances"):
-        account.failing[action] = [RefusedError(400, "Throttling.User"), RefusedError(500, "InternalError")]
+        account.failing[action] = [RefusedError(400, one) for one in ("Throttling.User", conflict)]
+        account.failing[action].append(RefusedError(500, "InternalError"))
     account.failing["DescribeSecurityGroups"] = [RefusedError(503, "ServiceUnavailable")]
     assert len(up(account).hosts) == 3
     assert not any(account.failing.values())
@@ -213,6 +215,42 @@ def test_a_host_of_a_killed_run_that_is_listed_late_is_not_kept_twice(account: A
     account.advance(60)
     assert is_whole(account)
     assert up(account).changes == []
+
+
+@pytest.mark.parametrize("begin", ["scale down", "unbound by hand", "released by hand"])
+def test_a_public_address_on_its_way_is_waited_for(account: Account, begin: str) -> None:
+    up(account, replace(THREE, eip="all"))
+    wanted = replace(THREE, nodes=1, eip="all", remove_surplus=True)
+    if begin != "scale down":
+        up(account, wanted)
+        eip = next(one for one in account.state["eips"].values() if one["InstanceId"] != first_of(account))
+        state = "Unassociating" if begin == "unbound by hand" else "Releasing"
+        eip.update(Status=state, settled_at=account.clock + 20)
+        eip["InstanceId"] = "" if state == "Releasing" else eip["InstanceId"]
+    assert all(host.public for host in up(account, wanted).hosts)
+    assert len(account.left()["eips"]) == 2
+    assert {one["Status"] for one in account.state["eips"].values()} == {"InUse"}
+    assert up(account, wanted).changes == []
+
+
+def first_of(account: Account) -> str:
+    """Return the id of the master."""
+    return next(str(key) for key, one in account.state["instances"].items() if one["InstanceName"] == "prod-master-1")
+
+
+def test_a_public_address_that_stays_on_its_way_is_one_line(account: Account) -> None:
+    up(account, WITH_EIP)
+    (eip,) = account.state["eips"].values()
+    eip.update(Status="Unassociating", InstanceId="", settled_at=account.clock + 10**6)
+    with pytest.raises(HostsError) as failed:
+        up(account)
+    address = eip["IpAddress"]
+    assert str(failed.value).startswith(f"public addresses still cost money: {address} is Unassociating after 90 s")
+    (left,) = down(account).remains
+    assert left.startswith(f"public address {address}: ReleaseEipAddress: IncorrectEipStatus")
+    eip["settled_at"] = account.clock
+    assert down(account).remains == []
+    assert account.left() == {}
 
 
 def counted(account: Account) -> int:

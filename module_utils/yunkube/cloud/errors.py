@@ -38,7 +38,7 @@ REMEDIES = (
 )
 # What passes by itself; the call is made again.
 PASSING = re.compile(
-    r"Throttling(\..*)?|ServiceUnavailable|InternalError|SystemBusy|TaskConflict|OperationConflict"
+    r"Throttling(\..*)?|ServiceUnavailable|InternalError|SystemBusy|TaskConflict(\..*)?|OperationConflict"
     r"|LastTokenProcessing|IncorrectVpcStatus|IncorrectRouteEntryStatus|IncorrectVSwitchStatus"
     r"|IncorrectStatus\.RouteTableStatus|OperationFailed\.DistibuteLock"  # spelt so
     r"|IncorretSnatEntryStatus|IncorrectStatus\.(NATGW|NatGateway|SnatEntry)"  # spelt so

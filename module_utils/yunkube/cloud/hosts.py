@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible.module_utils.yunkube.cloud import declaration, instances, market, network, routes
+from ansible.module_utils.yunkube.cloud import declaration, eips, instances, market, network, routes
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration
 from ansible.module_utils.yunkube.cloud.existing import Host, look
@@ -41,6 +41,8 @@ def present(
         raise RefusedError(found)
     work = Work(client, wanted, look(client, wanted.owner, wanted.vpc_id), dry_run, sleep)
     _let_stop(work)
+    if eips.settle(work):
+        work.there = look(client, wanted.owner, wanted.vpc_id)
     return _carry_out(work)
 
 
@@ -109,11 +111,7 @@ def _scale_down(work: Work, outcome: Outcome) -> None:
         outcome.warnings.append(f"{names}: more than declared, and they cost money: remove them from the cluster first")
         return
     work.changes += [f"remove host {host}" for host in extra]
-    if work.dry_run:
-        return
-    instances.delete(work, extra)
-    instances.wait_gone(work, extra)
-    gone = {host.id for host in extra}
-    for eip in work.there.eips:
-        if eip.get("InstanceId") in gone:  # free now, and released or used again with all that are free
-            eip["InstanceId"] = ""
+    if not work.dry_run:
+        instances.delete(work, extra)
+        instances.wait_gone(work, extra)
+    eips.settle(work, {host.id for host in extra})  # then released or used again with all that are free

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ansible.module_utils.yunkube.cloud import existing
+from ansible.module_utils.yunkube.cloud import eips, existing
 from ansible.module_utils.yunkube.cloud.declaration import Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import Existing, Host, Json
@@ -187,10 +187,7 @@ class Instances:
                 free = free[1:]
             else:
                 self._give_eip(name, free)
-        for eip in free:
-            self.work.changes.append(f"release the public address {eip['IpAddress']}, which no host has")
-            if not self.work.dry_run:
-                self.work.client.call("vpc", "ReleaseEipAddress", allocation_id=eip["AllocationId"])
+        eips.release(self.work, free)
 
     def _give_eip(self, name: str, free: list[Json]) -> None:
         """Give a host one of the free addresses, or a new one; where another run gave it one, that counts."""

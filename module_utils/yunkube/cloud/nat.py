@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ansible.module_utils.yunkube.cloud import existing
+from ansible.module_utils.yunkube.cloud import eips, existing
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Owner
 from ansible.module_utils.yunkube.cloud.errors import CloudError
@@ -91,9 +91,7 @@ class Nat:
         self.work.changes.append(f"remove NAT gateway {gateway['NatGatewayId']}")
         if not self.work.dry_run and (reason := remove(self.work, gateway)):
             raise HostsError(f"NAT gateway {gateway['NatGatewayId']} is still there and costs money: {reason}")
-        for eip in self.work.there.eips:
-            if eip.get("InstanceId") == gateway["NatGatewayId"]:  # free now, and used again or released
-                eip["InstanceId"] = ""
+        eips.settle(self.work, {str(gateway["NatGatewayId"])})
 
     def _gateway(self, network: Network) -> str:
         """Return the gateway, made if there is none; of two that runs made at once the older one stays."""

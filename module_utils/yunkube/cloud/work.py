@@ -52,7 +52,7 @@ class Work:
     changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def until(self, ready: Callable[[], Json | None], seconds: float) -> Json | None:
+    def until(self, ready: Callable[[], T | None], seconds: float) -> T | None:
         """Return what `ready` returns, none where it did not within the time."""
         return until(ready, seconds, self.sleep)
 
