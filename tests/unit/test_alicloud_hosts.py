@@ -23,6 +23,7 @@ from cloud_hosts import KEY, REGION
 from fake_alicloud import KEY_ID, SECRET, Json
 from fake_alicloud_account import Account
 from real_module import run
+from role_values import Derived
 
 ROOT = Path(__file__).resolve().parents[2]
 # The SDK makes a session for each call and closes none: the garbage collector does.
@@ -251,6 +252,7 @@ def play(account: Account, folder: Path, *arguments: str) -> str:
         "alicloud_hosts_public_key_file": str(folder / "id.pub"),
         "alicloud_hosts_admin_cidrs": ["203.0.113.7/32"],
         "alicloud_hosts_ssh_timeout_seconds": 0,
+        "cluster_registry_host": "node-2",  # which is no host yet
     }
     (folder / "id").write_text("0123456789abcdef\n")
     (folder / "id.pub").write_text(f"{KEY}\n")
@@ -283,10 +285,27 @@ def test_the_role_makes_hosts_once_and_removes_them(quick: Account, tmp_path: Pa
     assert quick.left() == {}
     assert "changed=1" in play(quick, tmp_path)
     assert len(quick.left()["instances"]) == 3
+    for group in quick.state["groups"].values():
+        ports = {rule["PortRange"] for rule in group["rules"] if rule["Description"].endswith("registry")}
+        assert ports == {"5000/5000", "5001/5001"}
     assert "changed=0" in play(quick, tmp_path)
     assert "changed=2" in play(quick, tmp_path, "absent")  # the hosts, and their keys
     assert quick.left() == {}
     assert "changed=0" in play(quick, tmp_path, "absent")
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({"cluster_registry_host": "node-1", "cluster_registry_address": "10.20.0.9:5000"}, [5000, 5001]),
+        ({"cluster_registry_host": "node-1", "cluster_registry_address": "registry.example:6000"}, [6000, 6001]),
+        ({"cluster_registry_host": "", "cluster_registry_address": "harbor.example:443"}, []),
+        ({"cluster_registry_host": "", "cluster_registry_address": ""}, []),
+    ],
+)
+def test_the_ports_of_the_registry_are_those_at_which_it_listens(values: Json, ports: list[int]) -> None:
+    derived = Derived(values, alicloud_hosts=("__alicloud_hosts_ports",), cluster=("cluster_registry_pull_address",))
+    assert derived.text("{{ __alicloud_hosts_ports }}") == str(ports)
 
 
 def test_what_this_machine_reads_is_not_set_for_some_hosts() -> None:

@@ -352,6 +352,17 @@ def test_hosts_reach_each_other_on_the_port_of_flannels_backend(
         assert udp - {"30000/32767"} == open_ports
 
 
+def test_the_port_of_the_registry_follows(account: Account) -> None:
+    up(account, replace(THREE, ports=(5000, 5001)))
+    moved = replace(THREE, ports=(6000, 6001))
+    changes = up(account, moved).changes
+    assert "let TCP 6001-6001 from 203.0.113.7/32 reach masters" in changes
+    assert "no longer let TCP 5000-5000 from 203.0.113.7/32 reach nodes" in changes
+    for group in account.state["groups"].values():
+        assert not {"5000/5000", "5001/5001"} & {rule["PortRange"] for rule in group["rules"]}
+    assert up(account, moved).changes == []
+
+
 def test_a_removal_that_is_accepted_and_does_not_happen_is_reported(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
