@@ -234,6 +234,61 @@ def test_a_network_that_is_there_is_used_and_left(account: Account) -> None:
     assert (account.left()["vpcs"], account.left()["vswitches"]) == ([vpc], [switch])
 
 
+def test_two_vswitches_of_one_zone_are_refused(account: Account) -> None:
+    up(account, replace(THREE, owner=Owner("base", "1111111111111111"), zones=("cn-hangzhou-k", "cn-hangzhou-b")))
+    (vpc,) = account.left()["vpcs"]
+    zones = {one["ZoneId"]: name for name, one in account.state["vswitches"].items()}
+    first, other = zones["cn-hangzhou-k"], zones["cn-hangzhou-b"]
+    account.state["vswitches"]["vsw-0"] = {
+        **account.state["vswitches"][first], "VSwitchId": "vsw-0", "CidrBlock": "10.20.240.0/20",
+    }  # fmt: skip
+    before = account.left()
+    with pytest.raises(RefusedError) as refused:
+        up(account, replace(THREE, vpc_id=vpc, vswitch_ids=(first, other, "vsw-0")))
+    assert str(refused.value) == (
+        f"vswitch_ids: {first} and vsw-0 are in the same zone, cn-hangzhou-k; keep one vSwitch for each zone, such as "
+        f"{first}"
+    )
+    assert account.left() == before
+    assert len(up(account, replace(THREE, vpc_id=vpc, vswitch_ids=(first, other))).hosts) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"zones": ("cn-hangzhou-b", "cn-hangzhou-k", "cn-hangzhou-b")}, "zones: names cn-hangzhou-b twice; remove"),
+        ({"vpc_id": "vpc-1", "vswitch_ids": ("vsw-1", "vsw-1")}, "vswitch_ids: names vsw-1 twice; remove"),
+    ],
+    ids=["zone", "vSwitch"],
+)
+def test_what_is_named_twice_is_refused(account: Account, change: dict[str, object], words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        up(account, replace(THREE, **change))  # type: ignore[arg-type]
+    assert account.left() == {}
+
+
+WORLD = "SSH and the API of every host with a public address are open to {}; list the networks from which you work"
+
+
+@pytest.mark.parametrize(
+    ("admins", "words"),
+    [
+        (("0.0.0.0/0",), "admin_cidrs holds 0.0.0.0/0: " + WORLD.format("the whole internet")),
+        (
+            ("0.0.0.0/1", "128.0.0.0/1"),
+            "admin_cidrs holds 0.0.0.0/1, 128.0.0.0/1: " + WORLD.format("the whole internet"),
+        ),
+        (("198.0.0.0/7", "203.0.113.7/32"), "admin_cidrs holds 198.0.0.0/7: " + WORLD.format("33,554,432 addresses")),
+        (("10.0.0.0/8", "203.0.0.0/8"), ""),
+    ],
+)
+def test_admins_from_everywhere_are_warned_of(account: Account, admins: tuple[str, ...], words: str) -> None:
+    wanted = replace(THREE, admin_cidrs=admins, eip="masters")
+    for warnings in (up(account, wanted, dry_run=True).warnings, up(account, wanted).warnings):
+        assert len(warnings) == bool(words)
+        assert all(one.startswith(words) for one in warnings)
+
+
 def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Account) -> None:
     up(account, replace(THREE, owner=Owner("base", "1111111111111111"), zones=("cn-hangzhou-k",)))
     (vpc,) = account.left()["vpcs"]
@@ -258,7 +313,7 @@ def test_vswitches_of_our_own_find_room_in_a_network_that_is_there(account: Acco
         ({"image": "ubuntu2204"}, "there is no image ubuntu2204 in this region"),
         ({"image": "m-unknown"}, "there is no image m-unknown in this region"),
         ({"vswitch_ids": ("vsw-1",)}, "vswitch_ids is set without the VPC"),
-        ({"vpc_id": "vpc-none"}, "the VPC vpc-none does not exist"),
+        ({"vpc_id": "vpc-none"}, "^vpc_id: the VPC vpc-none does not exist in this region; [^;\n]*$"),
         ({"types": {"master": "ecs.g7.large", "node": "ecs.none"}}, "no zone of this region has ecs.none in stock"),
         ({"spot_price_limit": 0.1}, "a price limit applies to spot instances only"),
         ({"masters": 0}, "0 masters and 2 nodes are not a cluster"),

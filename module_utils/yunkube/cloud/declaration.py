@@ -25,6 +25,7 @@ IMAGES: Final = {
     "ubuntu2204": r"acs:ubuntu_22_04_x64",
     "ubuntu2404": r"acs:ubuntu_24_04_x64",
 }
+WIDE: Final = 8  # no one organisation's network is larger: the registries gave none a shorter prefix
 # Those that ImportKeyPair takes, as of June 2026 still no ed25519: https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-importkeypair
 KEY_TYPES: Final = re.compile(r"(ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+( .*)?")
 # Version 3 has Python 3.6, and but for its container-optimized image boots with cgroup version 1; of 4 the image boots
@@ -125,6 +126,9 @@ def faults(wanted: Declaration) -> Iterator[Fault]:
     if found := ALIBABA_CLOUD_LINUX.match(wanted.image):
         why = "its Python is older than 3.9" if int(found[1]) < 4 else "Alibaba Cloud Linux 4 is not tested yet"
         yield Fault("image", f"{wanted.image} is not supported: {why}", f"choose one of {', '.join(IMAGES)}")
+    for key, named in (("zones", wanted.zones), ("vswitch_ids", wanted.vswitch_ids)):
+        for one in sorted({one for one in named if named.count(one) > 1}):
+            yield Fault(key, f"names {one} twice", "remove it once")
     if wanted.vswitch_ids and not wanted.vpc_id:
         yield Fault("vswitch_ids", "vswitch_ids is set without the VPC", "set vpc_id too")
     if wanted.spot_price_limit and not wanted.spot:
@@ -133,6 +137,17 @@ def faults(wanted: Declaration) -> Iterator[Fault]:
         remedy = "set eip to none or masters, or nat to false"
         yield Fault("nat", "every host has a public address, so none would use a NAT gateway", remedy)
     yield from _network_faults(wanted)
+
+
+def warnings(wanted: Declaration) -> Iterator[str]:
+    """Yield what is allowed and most likely not meant."""
+    blocks = {cidr: network(cidr) for cidr in wanted.admin_cidrs}
+    wide = {cidr: block for cidr, block in blocks.items() if block and block.prefixlen < WIDE}
+    if wide:
+        count = sum(block.num_addresses for block in wide.values())
+        who = "the whole internet" if count >= 2**32 else f"{count:,} addresses"
+        words = f"SSH and the API of every host with a public address are open to {who}"
+        yield f"admin_cidrs holds {', '.join(wide)}: {words}; list the networks from which you work"
 
 
 def _network_faults(wanted: Declaration) -> Iterator[Fault]:

@@ -79,7 +79,8 @@ def _carry_out(work: Work) -> Outcome:
     ]
     if found:
         raise RefusedError(found)
-    outcome = Outcome(changes=work.changes, warnings=list(instances.differences(wanted, there)))
+    warnings = [*declaration.warnings(wanted), *instances.differences(wanted, there)]
+    outcome = Outcome(changes=work.changes, warnings=warnings)
     if missing:
         outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
     net = Network(work)

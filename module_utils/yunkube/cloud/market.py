@@ -83,7 +83,7 @@ def offer_faults(zones: list[str], offers: Mapping[str, list[str]]) -> Iterator[
         if not offered:
             message = f"no zone of this region has {kind} in stock"
             yield Fault("type", message, "choose another instance type, or another region")
-        elif not set(offered) & set(zones):
+        elif zones and not set(offered) & set(zones):
             message = f"{kind} is not in stock in {', '.join(zones)}"
             yield Fault("type", message, f"choose another type, or one of these zones: {', '.join(offered)}")
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ansible.module_utils.yunkube.cloud import security_rules
 from ansible.module_utils.yunkube.cloud.declaration import ROLE_TAG, ROLES, Declaration, clashes
@@ -42,7 +42,20 @@ def faults(wanted: Declaration, there: Existing) -> Iterator[Fault]:
         elif wanted.zones and zones[identity] not in wanted.zones:
             remedy = "add that zone, or choose another vSwitch"
             yield Fault("vswitch_ids", f"{identity} is in {zones[identity]}, which is not one of zones", remedy)
+    yield from _twins(wanted, zones)
     yield from _key_faults(wanted, there)
+
+
+def _twins(wanted: Declaration, zones: Mapping[str, str]) -> Iterator[Fault]:
+    """Yield the zones for which several vSwitches are declared: a zone's hosts are in one."""
+    by_zone: dict[str, list[str]] = {}
+    for identity in wanted.vswitch_ids:
+        if identity in zones:
+            by_zone.setdefault(zones[identity], []).append(identity)
+    for zone, twins in by_zone.items():
+        if len(twins) > 1:
+            message = f"{' and '.join(twins)} are in the same zone, {zone}"
+            yield Fault("vswitch_ids", message, f"keep one vSwitch for each zone, such as {twins[0]}")
 
 
 def _elsewhere(wanted: Declaration, there: Existing) -> Iterator[Fault]:
