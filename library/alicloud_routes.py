@@ -71,8 +71,9 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials
 from ansible.module_utils.yunkube.cloud.client import Client
+from ansible.module_utils.yunkube.cloud.declaration import QUOTA
 from ansible.module_utils.yunkube.cloud.errors import CloudError
-from ansible.module_utils.yunkube.cloud.routes import QUOTA, Routes, RoutesError, bring, diff
+from ansible.module_utils.yunkube.cloud.routes import Routes, RoutesError, bring, diff
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:ssl\\
 def test_routes_without_room_are_refused_before_a_host_is_made(account: Account) -> None:
     routed = replace(THREE, routed_pods=True, route_quota=2)
     with pytest.raises(
-        RefusedError, match=r"the route table would have 3 custom routes.*2 are allowed: raise that quota"
+        RefusedError, match=r"the route table: routes: would have 3 custom routes, and 2 are allowed; raise that"
     ):
         up(account, routed)
     assert writes(account) == []
@@ -29,7 +29,7 @@ def test_routes_without_room_are_refused_before_a_host_is_made(account: Account)
     add_route(account, table, "10.244.0.0/24", "i-1", f"yunkube-id={OWNER.cluster_id}")  # in place of which ours come
     before = len(writes(account))
     more = replace(routed, nodes=3, route_quota=4)
-    with pytest.raises(RefusedError, match=f"{table} would have 5 custom routes"):
+    with pytest.raises(RefusedError, match=f"{table}: routes: would have 5 custom routes"):
         up(account, more)
     assert len(writes(account)) == before
     assert len(up(account, replace(more, route_quota=5)).hosts) == 4

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.yunkube.cloud import host_keys, reach
 from ansible.module_utils.yunkube.cloud.client import Client
-from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, Declaration, Owner
+from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, QUOTA, Declaration, Owner
 from ansible.module_utils.yunkube.cloud.existing import of_other_ids
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
 from ansible.module_utils.yunkube.cloud.listing import nothing, rows
@@ -27,7 +27,7 @@ SAME = (
 )  # fmt: skip
 # What the module's argument spec says of an account and of what a cluster has in it.
 _NUMBERS = {
-    "masters": 1, "nodes": 0, "disk_gb": 40, "vswitch_length": 20, "route_quota": 200, "overlay_port": VXLAN_PORT,
+    "masters": 1, "nodes": 0, "disk_gb": 40, "vswitch_length": 20, "route_quota": QUOTA, "overlay_port": VXLAN_PORT,
     "eip_mbps": 10, "auto_release_hours": 0, "boot_timeout_seconds": 300, "ssh_timeout_seconds": 0,
 }  # fmt: skip
 _TEXT, _PATH, _SWITCH = {"type": "str"}, {"type": "path"}, {"type": "bool", "default": False}

@@ -16,7 +16,9 @@ from ansible.module_utils.yunkube.result import Fault
 CLUSTER_TAG, ID_TAG, ROLE_TAG = "yunkube-cluster", "yunkube-id", "yunkube-role"
 ROLES: Final = ("master", "node")
 # From it come name servers, time, metadata and mirrors: https://www.alibabacloud.com/help/en/vpc/user-guide/plan-networks
-RESERVED: Final = {"Alibaba Cloud's own services": "100.64.0.0/10"}
+SHARED: Final = "100.64.0.0/10"
+RESERVED: Final = {"Alibaba Cloud's own services": SHARED}
+QUOTA: Final = 200  # custom routes of a table, unless the account has more
 # Families of public images; their names end in the minor version, and the newest image counts:
 # https://www.alibabacloud.com/help/en/ecs/user-guide/image-families
 IMAGES: Final = {
@@ -85,7 +87,7 @@ class Declaration:
     client_cidrs: tuple[str, ...] = ()
     cluster_networks: Mapping[str, str] = field(default_factory=dict)  # what the cluster uses inside, by its key
     routed_pods: bool = False
-    route_quota: int = 200  # custom routes that a table may hold
+    route_quota: int = QUOTA  # custom routes that a table may hold
     overlay_port: int = VXLAN_PORT  # UDP, of flannel's backend between hosts; 0 for none
     ports: tuple[int, ...] = ()  # further TCP ports that hosts and administrators reach
     node_ports: str = "30000-32767"

@@ -15,16 +15,14 @@ from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from ansible.module_utils.yunkube.cloud.client import Client, Json
-from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, Declaration
+from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, QUOTA, SHARED, Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
 from ansible.module_utils.yunkube.cloud.work import until
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
-QUOTA = 200  # custom routes of a table, unless the account has more
 QUOTAS = "https://quotas.console.aliyun.com"
 MARK = "yunkube-id="  # followed by the cluster's id
-RESERVED = IPv4Network("100.64.0.0/10")  # the cloud's own services
 ROUNDS = 3  # plans, where another control machine writes at the same time
 PATIENCE, POLL = 60.0, 2.0  # seconds in which a route is there once it was accepted, and between two looks
 AVAILABLE = "Available"
@@ -117,16 +115,25 @@ def plan(nodes: Sequence[Node], found: Found, cluster_id: str, quota: int = QUOT
     faults += list(_foreign_faults(wanted.values(), foreign))
     delete = [one for place, one in ours.items() if place not in wanted or wanted[place].instance != one.hop]
     create = [one for place, one in wanted.items() if place not in ours or ours[place].hop != one.instance]
-    for table in found.tables:
-        after = sum(one.table == table for one in found.entries)
-        after += sum(one.table == table for one in create) - sum(one.table == table for one in delete)
-        if create and after > quota:
-            message = f"would have {after} custom routes, and {quota} are allowed"
-            remedy = f"raise that quota at {QUOTAS}, or use vxlan"
-            faults.append(_fault(table, message, remedy))
+    if create:
+        faults += crowded({table: _after(table, found.entries, delete, create) for table in found.tables}, quota)
     if faults:
         raise RoutesError(faults)
     return Plan(delete, sorted(create))
+
+
+def _after(table: str, entries: Sequence[Entry], delete: Sequence[Entry], create: Sequence[Route]) -> int:
+    """Return how many custom routes a table has when all is done."""
+    there, gone, new = (sum(one.table == table for one in part) for part in (entries, delete, create))
+    return there - gone + new
+
+
+def crowded(after: Mapping[str, int], quota: int) -> Iterator[Fault]:
+    """Yield the tables with more custom routes than they may hold; `after` are those that each would have."""
+    for table, count in after.items():
+        if count > quota:
+            message = f"would have {count} custom routes, and {quota} are allowed"
+            yield _fault(table, message, f"raise that quota at {QUOTAS} and in flannel_vpc_quota, or use vxlan")
 
 
 def _fault(host: str, message: str, remedy: str) -> Fault:
@@ -139,9 +146,9 @@ def _node_faults(nodes: Sequence[Node], found: Found) -> Iterator[Fault]:
             yield _fault(
                 node.name, "has no address range for its pods", "see the fault node-without-pod-cidr of the doctor"
             )
-        elif ip_network(node.cidr).overlaps(RESERVED):
+        elif ip_network(node.cidr).overlaps(ip_network(SHARED)):
             yield _fault(
-                node.name, f"its pod range {node.cidr} lies in {RESERVED}, which the cloud reserves", _OTHER_RANGE
+                node.name, f"its pod range {node.cidr} lies in {SHARED}, which the cloud reserves", _OTHER_RANGE
             )
         if node.address not in found.instances:
             message = f"no instance of the cluster has its address {node.address}"
@@ -181,11 +188,7 @@ def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: It
     if vpcs:
         routes = Routes(client, owner.cluster, owner.cluster_id)
         taken = routes.foreign(str(vpcs[0]["VpcId"]), {*switches} or {""})
-    for table, count in taken.items():
-        if count + len(wanted.hosts) > wanted.route_quota:
-            message = f"{table} would have {count + len(wanted.hosts)} custom routes, including one for each host"
-            remedy = f"{wanted.route_quota} are allowed: raise that quota at {QUOTAS}, or use vxlan"
-            yield Fault("route_quota", message, remedy)
+    yield from crowded({table: count + len(wanted.hosts) for table, count in taken.items()}, wanted.route_quota)
 
 
 class Routes:
