@@ -83,6 +83,8 @@ def _carry_out(work: Work) -> Outcome:
     outcome = Outcome(changes=work.changes, warnings=warnings)
     if missing:
         outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
+    if not wanted.routed_pods:
+        routes.forgo(work)
     net = Network(work)
     net.ensure(zones)
     nat.ensure(net)

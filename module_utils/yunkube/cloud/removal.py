@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible.module_utils.yunkube.cloud import instances, nat
+from ansible.module_utils.yunkube.cloud import instances, nat, routes
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import Declaration, Owner
 from ansible.module_utils.yunkube.cloud.existing import Existing, Json, look, tags_of
@@ -32,6 +32,7 @@ def absent(
     there = look(client, owner)
     removal = Removal()
     work = Work(client, Declaration(owner, 0, 0, {}), there, dry_run, sleep, removal.changes)
+    routes.forgo(work)
     if there.hosts:
         removal.changes += [f"remove host {host}" for host in sorted(there.hosts, key=lambda host: host.name)]
         if not dry_run:

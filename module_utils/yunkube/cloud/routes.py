@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 from typing import Any
 
+from ansible.module_utils.yunkube.cloud import security_rules
 from ansible.module_utils.yunkube.cloud.client import Client, Json
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, QUOTA, SHARED, Declaration
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, tags_of
-from ansible.module_utils.yunkube.cloud.work import until
+from ansible.module_utils.yunkube.cloud.work import Work, until
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 QUOTAS = "https://quotas.console.aliyun.com"
@@ -189,6 +190,15 @@ def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: It
         routes = Routes(client, owner.cluster, owner.cluster_id)
         taken = routes.foreign(str(vpcs[0]["VpcId"]), {*switches} or {""})
     yield from crowded({table: count + len(wanted.hosts) for table, count in taken.items()}, wanted.route_quota)
+
+
+def forgo(work: Work) -> None:
+    """Delete the routes to a cluster's pods before its hosts, and before the rules that tell of them."""
+    if security_rules.admit_pods(work.there.groups):
+        owner = work.wanted.owner
+        routes = Routes(work.client, owner.cluster, owner.cluster_id, work.sleep)
+        routes.absent(dry_run=work.dry_run)
+        work.changes += routes.changes
 
 
 class Routes:

@@ -11,6 +11,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.cloud.declaration import ROLES, Declaration, network
 
 MARK = "yunkube: "  # begins the description of rules that are ours; others' are left alone
+PODS = "pods, routed by the VPC"
 HOSTS, ADMINS, CLIENTS = "hosts", "admins", "clients"
 # (hosts that it reaches, protocol, ports, who, why). "-1/-1" is the API's way to say all ports.
 TABLE = (
@@ -53,7 +54,7 @@ def table(wanted: Declaration) -> Iterator[tuple[str, str, str, tuple[str, ...],
     for port in wanted.ports:
         yield "master node", "TCP", f"{port}/{port}", (HOSTS, ADMINS), "the cluster's registry"
     if wanted.routed_pods:
-        yield "master node", "ALL", "-1/-1", ("pods",), "pods, routed by the VPC"
+        yield "master node", "ALL", "-1/-1", ("pods",), PODS
 
 
 def rules(wanted: Declaration, role: str, groups: Mapping[str, str]) -> list[Rule]:
@@ -85,6 +86,12 @@ def there(permissions: Iterable[Mapping[str, Any]]) -> dict[Rule, tuple[str, boo
         ours = str(one.get("Description", "")).startswith(MARK)
         found[rule] = (str(one["SecurityGroupRuleId"]), ours)
     return found
+
+
+def admit_pods(groups: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether groups let pods' own addresses in: as long as they do, there may be routes to pods."""
+    permissions = (one for group in groups for one in (group.get("Permissions") or {}).get("Permission") or [])
+    return any(one.get("Description") == f"{MARK}{PODS}" for one in permissions)
 
 
 def _as_network(source: str) -> str:
