@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ast
 import gc
+import re
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -158,6 +160,33 @@ def test_wrong_credentials_are_distinguished(cloud: FakeCloud) -> None:
     cloud.keys = {}
     with pytest.raises(CloudError, match="the access key does not exist or is disabled"):
         make(cloud).call("ecs", "DescribeRegions")
+
+
+def test_nothing_is_sent_in_clear_text(cloud: FakeCloud) -> None:
+    clear = cloud.address.replace("https://", "http://")
+    client = Client(REGION, lambda: Credentials(KEY_ID, SECRET), dict.fromkeys(("ecs", "vpc"), clear))
+    for product, action in (("ecs", "DescribeRegions"), ("vpc", "DescribeVpcs")):
+        with pytest.raises(
+            CloudError, match=f"{clear} is not https; write a host name or an https URL in alicloud_end"
+        ):
+            client.call(product, action)
+    assert client.calls == 0
+    assert cloud.requests == []
+
+
+def test_the_client_alone_knows_the_sdk() -> None:
+    project = Path(__file__).resolve().parents[2]
+    files = [
+        file for room in ("module_utils", "library", "plugins", "scripts") for file in (project / room).rglob("*.py")
+    ]
+    found = {
+        file.relative_to(project).as_posix()
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and re.match(r"(import|from) (footmark|aliyunsdk)", ast.unparse(node))
+    }
+    assert found == {"module_utils/yunkube/cloud/client.py"}
 
 
 def test_an_authority_that_is_not_known_is_refused(cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:

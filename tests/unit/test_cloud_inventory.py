@@ -78,6 +78,13 @@ def test_hosts_are_in_their_groups_under_short_names(cloud: FakeCloud, tmp_path:
     assert len(cloud.log) == 1
 
 
+def test_an_address_of_oss_is_none_of_its_own_and_no_fault(cloud: FakeCloud, tmp_path: Path) -> None:
+    lists(cloud, CLUSTER)
+    endpoints = {"ecs": cloud.address, "oss": "files.example.com"}
+    listed = inventory(write(tmp_path / "mine", cloud, alicloud_endpoints=endpoints), "--list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
 def test_a_host_has_its_addresses_and_what_the_cloud_knows_of_it(cloud: FakeCloud, tmp_path: Path) -> None:
     evil = instance("prod-node-1", number=2)
     evil["Tags"]["Tag"].append({"TagKey": "owner", "TagValue": "{{ lookup('ansible.builtin.pipe', 'id') }}"})
@@ -207,6 +214,7 @@ def test_without_footmark_it_says_what_to_install(cloud: FakeCloud, tmp_path: Pa
         ({"regoin": "x"}, {}, "regoin: unknown key; did you mean region?"),
         ({"cluster": "other"}, {}, "cluster is other, but cluster_name is prod: remove `cluster`"),
         ({"endpoints": {"rds": "x"}}, {}, "endpoints: rds is not one of ecs, vpc"),
+        ({"endpoints": {"ecs": "http://x"}}, {}, "endpoints: http://x is not https: write a host name or an https URL"),
         ({}, {"alicloud_region": ""}, "alicloud_region is not set: set it in group_vars/all/cluster.yml"),
         ({}, {"cluster_name": ""}, "cluster_name is not set"),
         ({}, {"alicloud_hosts_connect": "vpn"}, "connect: vpn is not one of private, public"),

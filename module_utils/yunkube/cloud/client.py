@@ -59,8 +59,9 @@ class Client:
         logging.getLogger("aliyunsdkcore").propagate = False
         if ca:
             os.environ["ALIBABA_CLOUD_CA_BUNDLE"] = ca
-        for product in PRODUCTS.keys() & (endpoints or {}).keys():  # another one is that of OSS
-            region_provider.add_endpoint(PRODUCTS[product], region, endpoints[product])  # type: ignore[index]
+        self._endpoints = {product: endpoints[product] for product in PRODUCTS if product in (endpoints or {})}  # type: ignore[index]
+        for product, address in self._endpoints.items():  # another one is that of OSS
+            region_provider.add_endpoint(PRODUCTS[product], region, address)
 
     def call(self, product: str, action: str, **parameters: Any) -> Json:
         """Return the answer of one action, made again while it is refused for a moment only.
@@ -100,6 +101,9 @@ class Client:
                 return
 
     def _connection(self, product: str) -> Any:
+        if clear_text(address := self._endpoints.get(product, "")):  # for the SDK its scheme counts
+            remedy = "write a host name or an https URL in alicloud_endpoints"
+            raise CloudError("endpoints", product, f"{address} is not https", remedy=remedy)
         if self._found is None or not self._found.fresh:
             self._found = self._find()
             self._connections.clear()
@@ -174,6 +178,11 @@ class Client:
         if not isinstance(answer, dict):
             raise CloudError(action, "InvalidAnswer", "the answer is not a JSON object", product=product)
         return answer
+
+
+def clear_text(address: str) -> bool:
+    """Say whether an address is one to which keys of hosts and tokens would go for everybody to read."""
+    return "://" in address and not address.startswith("https://")
 
 
 def _entries(action: str, answer: Json, outer: str, inner: str) -> list[Json]:

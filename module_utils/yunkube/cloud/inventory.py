@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.yunkube.cloud import credentials
-from ansible.module_utils.yunkube.cloud.client import PRODUCTS, Client, Json
+from ansible.module_utils.yunkube.cloud.client import PRODUCTS, Client, Json, clear_text
 from ansible.module_utils.yunkube.cloud.declaration import CLUSTER_TAG, ID_TAG, ROLE_TAG
 from ansible.module_utils.yunkube.cloud.errors import CloudError
 from ansible.module_utils.yunkube.cloud.existing import addresses, may_list, tags_of
@@ -29,6 +29,7 @@ VARIABLES = {
     "ca": "alicloud_ca",
     "connect": "alicloud_hosts_connect",
 }
+OTHERS = ("oss",)  # products in alicloud_endpoints that the inventory does not ask
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
@@ -87,9 +88,15 @@ def settle(given: Mapping[str, Any], file: Path) -> Settings:
         if not values[name]:
             raise InventoryError(f"{file}: {VARIABLES[name]} is not set: set it in group_vars/all/cluster.yml")
     endpoints, connect = values["endpoints"] or {}, str(values["connect"] or "private")
-    strange = [name for name in endpoints if name not in PRODUCTS] if isinstance(endpoints, Mapping) else [endpoints]
-    if strange:
-        raise InventoryError(f"{file}: endpoints: {strange[0]} is not one of {', '.join(PRODUCTS)}")
+    if not isinstance(endpoints, Mapping):
+        raise InventoryError(f"{file}: endpoints: {endpoints} is not one of {', '.join(PRODUCTS)}")
+    for name, address in endpoints.items():
+        if name not in (*PRODUCTS, *([] if given.get("endpoints") else OTHERS)):
+            raise InventoryError(f"{file}: endpoints: {name} is not one of {', '.join(PRODUCTS)}")
+        if clear_text(str(address)):
+            words = f"{address} is not https: write a host name or an https URL"
+            raise InventoryError(f"{file}: endpoints: {words}")
+    endpoints = {name: address for name, address in endpoints.items() if name in PRODUCTS}
     if connect not in CONNECT:
         raise InventoryError(f"{file}: connect: {connect} is not one of {', '.join(CONNECT)}")
     ca = str(Path(str(values["ca"])).expanduser()) if values["ca"] else ""
