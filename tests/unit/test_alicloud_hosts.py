@@ -124,6 +124,46 @@ def test_a_machine_without_the_clusters_id_does_not_mistake_its_hosts_for_an_emp
     assert quick.left() == before
 
 
+def test_a_cluster_is_not_left_behind_in_another_region(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def module(**more: object) -> Json:
+        return run(alicloud_hosts.main, {**arguments(quick, tmp_path), **more}, monkeypatch, capsys)[1]
+
+    assert "no network may reach" in module(region="cn-beijing", admin_cidrs=[])["msg"]
+    module(region="cn-beijing", _ansible_check_mode=True)
+    assert module()["changed"]  # nothing was created there
+    before, calls = quick.left(), len(quick.cloud.log)
+    for state in ("present", "listed", "absent"):
+        for check in (True, False):
+            refused = module(state=state, region="cn-beijing", _ansible_check_mode=check)
+            assert refused["msg"].startswith(
+                "this cluster is in cn-hangzhou, and alicloud_region is cn-beijing: set it back"
+            )
+    assert (quick.left(), len(quick.cloud.log)) == (before, calls)
+    assert not module()["changed"]
+    assert module(state="absent")["changed"]
+
+
+def test_hosts_that_the_account_does_not_know_are_not_forgotten_silently(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: warned.append(text))
+    given = {**arguments(quick, tmp_path), "state": "absent"}
+    run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert warned == []
+    run(alicloud_hosts.main, arguments(quick, tmp_path), monkeypatch, capsys)
+    for kind in ("instances", "groups", "keys", "vswitches", "vpcs"):  # as the key of another account sees it
+        quick.state[kind].clear()
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert not result["changed"]
+    (words,) = warned
+    assert words.startswith(
+        "this machine created hosts of prod (yunkube-id 0123456789abcdef), and this account has none"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

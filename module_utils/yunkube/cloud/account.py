@@ -17,6 +17,7 @@ from ansible.module_utils.yunkube.cloud.listing import nothing, rows
 from ansible.module_utils.yunkube.cloud.removal import Removal, absent
 from ansible.module_utils.yunkube.cloud.work import HostsError
 from ansible.module_utils.yunkube.constants import VXLAN_PORT
+from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 SAME = (
@@ -67,10 +68,11 @@ class RemainsError(HostsError):
 
 def bring(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Callable[[str], None]) -> dict[str, Any]:
     """Bring the account to the state that is asked for, or show what is there; return the module's result."""
+    _refuse_other_region(params)
     if params["state"] == "listed":
         return _show(params, client)
     if params["state"] == "absent":
-        return _remove(params, client, dry_run=dry_run)
+        return _remove(params, client, dry_run=dry_run, warn=warn)
     return _make(params, client, dry_run=dry_run, warn=warn)
 
 
@@ -108,12 +110,26 @@ def _refuse_other_ids(client: Client, owner: Owner, folder: str) -> None:
     raise HostsError(f"{message}: {remedy}for another cluster choose another cluster_name")
 
 
+def _refuse_other_region(params: Mapping[str, Any]) -> None:
+    """Refuse to leave a cluster behind in the region where it is: there it would cost money, and nobody would look."""
+    file = _region_file(params)
+    former = file.read_text(encoding="utf-8").strip() if file and file.exists() else ""
+    if former not in ("", params["region"]):
+        message = f"this cluster is in {former}, and alicloud_region is {params['region']}"
+        remedy = "hosts cannot move: for another region choose another cluster_name, or remove this cluster first"
+        raise HostsError(f"{message}: set it back; {remedy}")
+
+
+def _region_file(params: Mapping[str, Any]) -> Path | None:
+    return Path(params["ssh_dir"]) / "region" if params["ssh_dir"] else None
+
+
 def _make(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Callable[[str], None]) -> dict[str, Any]:
     """Make the hosts."""
     if not (Path(params["ssh_dir"]) / host_keys.FOLDER).exists():  # this machine made none yet
         owner = Owner(params["cluster"], params["cluster_id"])
         _refuse_other_ids(client, owner, params["ssh_dir"])
-    outcome = present(client, _declaration(params, dry_run=dry_run), dry_run=dry_run)
+    outcome = _present(params, client, dry_run=dry_run)
     for warning in outcome.warnings:
         warn(warning)
     if not dry_run:
@@ -129,6 +145,22 @@ def _make(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Cal
         "surplus": outcome.surplus,
         "per_hour": outcome.per_hour,
     }
+
+
+def _present(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> Outcome:
+    """Make the hosts, in a region that is written down before anything is made there."""
+    file = None if dry_run else _region_file(params)
+    new = file is not None and not file.exists()
+    wanted = _declaration(params, dry_run=dry_run)
+    if file and new:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(file, f"{params['region']}\n", mode=0o644)
+    try:
+        return present(client, wanted, dry_run=dry_run)
+    except RefusedError:
+        if file and new:
+            file.unlink()
+        raise
 
 
 def _know(folder: Path, outcome: Outcome) -> None:
@@ -164,7 +196,7 @@ def _show(params: Mapping[str, Any], client: Client) -> dict[str, Any]:
     return {"changes": [], "table": nothing(owner)}
 
 
-def _remove(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> dict[str, Any]:
+def _remove(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Callable[[str], None]) -> dict[str, Any]:
     """Remove what is the cluster's."""
     owner = Owner(params["cluster"], params["cluster_id"])
     if not owner.cluster_id:
@@ -173,4 +205,9 @@ def _remove(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> dict
     removal = absent(client, owner, dry_run=dry_run)
     if removal.remains:
         raise RemainsError(removal)
+    if not removal.changes and params["ssh_dir"] and (Path(params["ssh_dir"]) / host_keys.FOLDER).exists():
+        words = (
+            f"this machine created hosts of {owner.cluster} ({ID_TAG} {owner.cluster_id}), and this account has none"
+        )
+        warn(f"{words}: if the access key is now that of another account, they are still there and cost money")
     return {"changes": removal.changes, "table": [] if dry_run else nothing(owner)}
