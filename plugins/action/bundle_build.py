@@ -22,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         about = {name: known["hostvars"][name] for name in names}
         hosts = [str(variables.get("ansible_host") or name) for name, variables in about.items()]
         args = dict(self._task.args) | {"run": os.getppid(), "hosts": hosts}
-        # Set in the inventory, for what it is when nobody does see the defaults of the role cluster.
+        # Only what the inventory sets is seen here; the default is that of the role cluster.
         if architectures := {str(variables.get("cluster_architecture") or "amd64") for variables in about.values()}:
             args["architectures"] = sorted(architectures)
         result |= self._execute_module(module_args=args, task_vars=task_vars)
