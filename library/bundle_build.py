@@ -24,6 +24,11 @@ options:
     type: str
     choices: [auto, source, release, mirror]
     default: auto
+  architectures:
+    description: What hosts there are, a bundle for each. The action plugin gives C(cluster_architecture) of the hosts.
+    type: list
+    elements: str
+    default: [amd64]
   programs_link: {description: A link to the bundle's programs for the control machine, type: path}
   port: {description: TCP port to serve the cache's bundles at; 0 serves nothing, type: int, default: 0}
   address: {description: Address to serve at; empty means those on the routes to O(hosts), type: str, default: ""}
@@ -61,7 +66,12 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done, in words", returned: always, type: list, elements: str}
-directory: {description: "The bundle's folder; in check mode the path of the link to it", returned: always, type: path}
+directory: {description: "The first bundle's folder; in check mode the path of the link", returned: always, type: path}
+manifests:
+  description: Paths of the bundles' manifests, C(amd64) first.
+  returned: always
+  type: list
+  elements: path
 served: {description: Addresses at which it is served, returned: always, type: list, elements: str}
 seconds: {description: Build time of each component, returned: when something was, type: dict}
 rebuilt:
@@ -72,7 +82,7 @@ rebuilt:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.build.bundle import bring_bundle, serve
+from ansible.module_utils.yunkube.build.bundle import bring_bundles, serve
 
 
 def main() -> None:
@@ -83,6 +93,7 @@ def main() -> None:
             "project": {"type": "path", "required": True},
             "cache": {"type": "path", "required": True},
             "origin": {"choices": ["auto", "source", "release", "mirror"], "default": "auto"},
+            "architectures": {"type": "list", "elements": "str", "default": ["amd64"]},
             "programs_link": {"type": "path"},
             "port": {"type": "int", "default": 0},
             "address": {"type": "str", "default": ""},
@@ -97,18 +108,18 @@ def main() -> None:
             msg=f"cluster_bundle_origin: {module.params['origin']} is not supported yet; write source or auto",
             kind="config",
         )
-    made = bring_bundle(module)
-    changed, directory = bool(made.changes), str(made.directory)
-    served = serve(module, changed)
-    if made.seconds is None:
-        module.exit_json(changed=changed, changes=made.changes, directory=directory, served=served)
+    made = bring_bundles(module)
+    changes = [change for one in made for change in one.changes]
+    built = [one for one in made if one.seconds is not None]
+    times = {step: seconds for one in built for step, seconds in (one.seconds or {}).items()}
+    rebuilt = [digest for one in built for digest in one.rebuilt]
     module.exit_json(
-        changed=changed,
-        changes=made.changes,
-        directory=directory,
-        served=served,
-        seconds=made.seconds,
-        rebuilt=made.rebuilt,
+        changed=bool(changes),
+        changes=changes,
+        directory=str(made[0].directory),
+        manifests=[f"{one.link}/manifest.json" for one in made],
+        served=serve(module, bool(changes)),
+        **({"seconds": times, "rebuilt": rebuilt} if built else {}),
     )
 
 

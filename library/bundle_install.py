@@ -85,6 +85,7 @@ import errno
 import platform
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.yunkube.constants import ARCHITECTURES
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.host.bundle_files import InstallError
 from ansible.module_utils.yunkube.host.bundle_installation import bring_files
@@ -102,7 +103,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     host_lock.take(module)
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    machine = ARCHITECTURES.get(platform.machine(), platform.machine())
     try:
         done = bring_files(module, module.params["files"])
     except InstallError as error:

@@ -10,15 +10,15 @@ short_description: Find every fault of a host that keeps Kubernetes from running
 description:
   - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
     nothing, so that the faults of all hosts can be reported together.
-  - A host that is a member of the cluster already has proved that it can be; of its own it has no faults but ports that
-    a registry would need.
+  - A host that is a member of the cluster already has proved that it can be; of its own it has no faults but another
+    processor than the inventory says, and ports that a registry would need.
   - A member of any cluster without this cluster's record on it is refused, and so is a host with another's record.
     That is never ignored.
 author: [The maintainers]
 options:
   master: {description: Whether the host will run the control plane., type: bool, required: true}
   node: {description: "The host's name in the inventory, in small letters.", type: str, required: true}
-  architecture: {description: "What the bundle was built for, such as C(amd64).", type: str, required: true}
+  architecture: {description: "What the inventory says it is, C(amd64) or C(arm64).", type: str, required: true}
   node_ip: {description: The address under which the cluster will know the host., type: str, required: true}
   firewall_sources:
     description: Networks that an active firewall will be opened to. Unset where it is not opened.

@@ -37,6 +37,10 @@ options:
       replicas: {description: How many pods., type: int, default: 2}
       port: {description: The port on which the program listens., type: int, default: 8080}
       node_port: {description: The node port, on which every host answers., type: int}
+      architecture:
+        description: The processor that the image is for. Without it, pods run on nodes of any.
+        type: str
+        choices: [amd64, arm64]
       cpu: {description: The CPU request of a pod., type: str, default: 500m}
       memory: {description: The memory request and limit of a pod., type: str, default: 600Mi}
       pull_policy:

@@ -6,6 +6,9 @@ from __future__ import annotations
 OLDEST_PYTHON = (3, 9)  # of hosts; Enterprise Linux 9 has it. ansible-core 2.19 itself needs 3.8 there
 PYTHON_NEEDED = f"modules need {'.'.join(map(str, OLDEST_PYTHON))} or newer"
 
+# Of hosts: as the kernel names it, and as Go, Debian and images do.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # containerd's own default
 CRI_ENDPOINT = f"unix://{CONTAINERD_SOCKET}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let the module of this name know the run that it works for, and the hosts that will fetch."""
+"""Let the module of this name know the run that it works for, and the hosts that will fetch, with their processors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         known = task_vars or {}
         names = [name for group in ("masters", "nodes") for name in known["groups"].get(group, [])]
-        hosts = [str(known["hostvars"][name].get("ansible_host") or name) for name in names]
+        about = {name: known["hostvars"][name] for name in names}
+        hosts = [str(variables.get("ansible_host") or name) for name, variables in about.items()]
         args = dict(self._task.args) | {"run": os.getppid(), "hosts": hosts}
+        # Only what the inventory sets is seen here; the default is that of the role cluster.
+        if architectures := {str(variables.get("cluster_architecture") or "amd64") for variables in about.values()}:
+            args["architectures"] = sorted(architectures)
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         result.pop("invocation", None)
         return result

@@ -173,3 +173,23 @@ def test_a_bundle_that_cannot_be_served_fails_with_what_to_do(tmp_path: Path, so
     served = run_module(**given, port=port, run=os.getpid())
     assert served["served"] == ["127.0.0.1"]
     assert not served["changed"]
+
+
+def test_each_architecture_has_a_bundle_and_the_first_the_programs(tmp_path: Path) -> None:
+    cache, lock = tmp_path / "cache", tmp_path / "kubernetes-1.0.0.yml"
+    lock.write_text("kubernetes: 1.0.0\n")
+    lock.with_suffix(".arm64.packages").write_text("# pinned\n")
+    found = {}
+    for name in ("arm64", "amd64"):
+        found[name] = write_bundle(cache / "bundles", {"architecture": name, "files": []}, {}, {})
+        point(link_of(cache, lock, name), found[name])
+    given = {"lock": str(lock), "project": str(ROOT), "cache": str(cache), "programs_link": str(tmp_path / "bin")}
+    done = run_module(**given, architectures=["arm64", "amd64", "amd64"])
+    manifests = [json.loads(Path(path).read_text())["architecture"] for path in done["manifests"]]
+    assert (manifests, done["changed"]) == (["amd64", "arm64"], True)
+    assert (tmp_path / "bin").resolve() == found["amd64"] / "bin"
+    alone = run_module(**given, architectures=["amd64"])
+    assert (len(alone["manifests"]), alone["changed"]) == (1, False)
+    link_of(cache, lock, "arm64").unlink()
+    planned = run_module(**given, architectures=["amd64", "arm64"], _ansible_check_mode=True)
+    assert planned["changes"] == ["build the bundle of kubernetes-1.0.0 for arm64"]

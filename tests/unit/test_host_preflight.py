@@ -55,7 +55,8 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
         ({"family": "Suse"}, "system", "(?i)Suse family"),
         ({"kernel": "4.19.0-1"}, "kernel", "has kernel 4.19.0-1"),
         ({"kernel": "5.14.0-427.el9"}, "kernel", "kubeadm accepts 5.4, 5.10 and 5.15"),
-        ({"architecture": "arm64"}, "architecture", "is arm64"),
+        ({"architecture": "arm64"}, "architecture", "is arm64, the inventory says amd64"),
+        ({"architecture": "riscv64"}, "architecture", "is riscv64, which is not supported"),
         ({"cgroup_version": 1}, "cgroup", "cgroup v1"),
         ({"systemd": False}, "systemd", "not run by systemd"),
         ({"has_node_ip": False}, "node_ip", "no address 10.0.0.11 at which"),
@@ -75,6 +76,13 @@ def test_all_faults_are_found_at_once_and_none_of_a_member() -> None:
     assert checks(poor) == ["memory", "cpus", "clock"]
     assert checks(poor, ignores=["clock"]) == ["memory", "cpus"]
     assert checks(dataclasses.replace(poor, member=True, record=OURS)) == []
+
+
+def test_a_member_never_gets_programs_for_another_processor() -> None:
+    member = dataclasses.replace(FIT, member=True, record=OURS)
+    (fault,) = find_faults(member, NEEDS | {"architecture": "arm64"})
+    assert fault.message == "is amd64, the inventory says arm64"
+    assert fault.remedy == "set cluster_architecture: amd64 for this host in the inventory"
 
 
 def test_a_host_of_another_cluster_is_refused_whether_it_is_a_member_or_not() -> None:

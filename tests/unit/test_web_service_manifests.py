@@ -66,6 +66,12 @@ def test_a_pod_goes_on_answering_until_all_nodes_know_that_it_leaves() -> None:
     assert 3 <= sleep < pod["terminationGracePeriodSeconds"]
 
 
+def test_pods_of_an_image_for_one_architecture_run_on_its_nodes() -> None:
+    assert "nodeSelector" not in made()[1]["spec"]["template"]["spec"]
+    pod = made(architecture="arm64")[1]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
+
+
 def test_memory_is_a_limit_and_cpu_is_none() -> None:
     resources = container(cpu="250m", memory="1Gi")["resources"]
     assert resources == {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -10,7 +11,8 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
+from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
 from ansible.module_utils.yunkube.build.store import digest_file
@@ -27,6 +29,7 @@ BUNDLE_SECONDS = 7200.0  # how long to wait for another run that makes the same 
 class Made(t.NamedTuple):
     """A bundle that is there, or in check mode would be."""
 
+    link: Path
     directory: Path
     changes: list[str]
     seconds: dict[str, float] | None = None  # of each step that was built, None where the bundle was whole
@@ -57,9 +60,9 @@ def damaged(bundle: Path) -> list[str] | None:
     return bad
 
 
-def link_of(cache: Path, lock_file: Path) -> Path:
+def link_of(cache: Path, lock_file: Path, architecture: str = NATIVE) -> Path:
     """Return the link to the bundle that a lock, with the packages pinned beside it, was built to."""
-    pins = pins_of(lock_file)
+    pins = pins_of(lock_file, architecture)
     text = lock_file.read_text() + (pins.read_text() if pins.exists() else "")
     return cache / "locks" / sha256_text(text)[:16]
 
@@ -131,22 +134,32 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
     ]
 
 
-def bring_bundle(module: AnsibleModule) -> Made:
-    """Make the bundle of a lock, or see that it is there, and link its programs."""
+def bring_bundles(module: AnsibleModule) -> list[Made]:
+    """Make the bundles of a lock, one for each architecture, or see that they are there; the first has the programs."""
+    return [
+        bring_bundle(module, architecture, module.params["programs_link"] if number == 0 else None)
+        for number, architecture in enumerate(sorted(set(module.params["architectures"])))
+    ]
+
+
+def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | None) -> Made:
+    """Make the bundle of a lock for an architecture, or see that it is there, and link its programs."""
     lock_file, cache = Path(module.params["lock"]), Path(module.params["cache"])
-    link = link_of(cache, lock_file)
+    link = link_of(cache, lock_file, architecture)
     bad = damaged(link)
     if bad == []:
         bundle = link.resolve()
-        relinked = link_programs(module.params["programs_link"], bundle, module.check_mode)
-        return Made(bundle, [f"link {module.params['programs_link']} to the bundle's programs"] if relinked else [])
-    making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}"]
+        relinked = link_programs(programs_link, bundle, module.check_mode)
+        return Made(link, bundle, [f"link {programs_link} to the bundle's programs"] if relinked else [])
+    suffix = "" if architecture == NATIVE else f" for {architecture}"
+    making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}{suffix}"]
     if module.check_mode:
-        return Made(link, making)
+        return Made(link, link, making)
     lock = yaml.safe_load(lock_file.read_text())
     try:
-        pins, mirrors = read_pins(pins_of(lock_file)), module.params["mirrors"]
-        builder = Builder(lock, Path(module.params["project"]), cache, pins, mirrors)
+        check_machine()
+        pins, mirrors = read_pins(pins_of(lock_file, architecture)), module.params["mirrors"]
+        builder = Builder(lock_for(lock, architecture), Path(module.params["project"]), cache, pins, mirrors)
         if faults := builder.faults():
             module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
         progress = Progress(cache / "progress.json", builder.steps)
@@ -154,7 +167,7 @@ def bring_bundle(module: AnsibleModule) -> Made:
             with locked(link.with_name(f".{link.name}.lock"), BUNDLE_SECONDS):
                 bad = damaged(link)
                 if bad != []:
-                    _make(builder, link, bad or [], progress)
+                    _make(builder, lock, link, bad or [], progress)
         finally:
             progress.close()
     except (BuildError, LockError) as error:
@@ -162,18 +175,30 @@ def bring_bundle(module: AnsibleModule) -> Made:
     except OSError as error:
         module.fail_json(msg=f"cannot write the bundle under {cache}: {error.strerror}; what was built stays there")
     bundle = link.resolve()
-    link_programs(module.params["programs_link"], bundle, check_mode=False)
-    return Made(bundle, making + in_words(builder.gone), progress.times, bad or [])
+    link_programs(programs_link, bundle, check_mode=False)
+    seconds = {f"{step}{suffix}": time for step, time in progress.times.items()}
+    return Made(link, bundle, making + in_words(builder.gone), seconds, bad or [])
 
 
-def _make(builder: Builder, link: Path, bad: list[str], progress: Progress) -> None:
+def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Progress) -> None:
     for digest in bad:
         _drop(builder, link, digest)
     built = builder.build(progress)
     manifest, sources = manifest_of(builder.lock, built, builder.tools)
-    programs = {name: built["programs"][name] for name in builder.lock["control"]}
+    here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress)
+    programs = {name: here[name] for name in lock["control"]}
     bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
     point(link, os.path.relpath(bundle, link.parent))
+
+
+def _programs(builder: Builder, lock: Lock, progress: Progress) -> dict[str, Path]:
+    """Build the programs of this machine, which belong to every bundle, where the bundle is for other machines."""
+    native = Builder(lock, builder.project, builder.cache, mirrors=builder.tools.mirrors)
+    parts = {name: part["name"] for part in lock["components"] for name in part["programs"] if name in lock["control"]}
+    return {
+        name: progress.step(f"{name} for this machine", functools.partial(native.programs, part)) / name
+        for name, part in parts.items()
+    }
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:

@@ -23,7 +23,9 @@ import zipfile
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build import oci
+from ansible.module_utils.yunkube.build.architectures import NATIVE, c_compiler, gcc_of, go_environment
 from ansible.module_utils.yunkube.build.debian_packages import (
+    SYSROOT,
     Archive,
     Package,
     PackageSet,
@@ -101,6 +103,7 @@ class Builder:
         self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
         self.go = ""
         self._cc: list[str] = []
+        self._sysroot: Path | None = None  # what the C compiler for another architecture finds no package of
         self._fetched: dict[str, Path] = {}
 
     # -- the whole -----------------------------------------------------------------------------
@@ -144,12 +147,19 @@ class Builder:
         """Make one component alone; return the folder that holds its programs."""
         part = next(part for part in self.lock["components"] if part["name"] == name)
         self.go = str(self._toolchain() / "go/bin/go")
+        if part.get("cgo") or part.get("language") == "c":
+            self._cc = self._compiler()
         return self.component(part)
 
     @property
     def steps(self) -> int:
         """How many steps `build` takes."""
         return 1 + len(self.sets) + sum(len(self.lock[kind]) for kind in ("components", "images"))
+
+    @property
+    def _other_architecture(self) -> list[str]:
+        """What the keys of results have in addition, where they are not for this machine's own architecture."""
+        return [self.lock["architecture"]] if self.lock["architecture"] != NATIVE else []
 
     # -- programs ------------------------------------------------------------------------------
 
@@ -161,7 +171,7 @@ class Builder:
         inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
         compiler = self._cc if cgo or part.get("language") == "c" else [""]
         tools = [self.lock["toolchain"]["go"]["version"], *compiler]
-        key = digest_of([RECIPE, inputs, tools, self.epoch, part["version"]])
+        key = digest_of([RECIPE, inputs, [*tools, *self._other_architecture], self.epoch, part["version"]])
         make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
         return self.store.put(part["name"], key, lambda out: make(part, out))
 
@@ -173,6 +183,7 @@ class Builder:
             link += ["-linkmode=external", "-extldflags=-static -Wl,--build-id=none"]
         flags = ["-tags=" + ",".join(part.get("tags") or []), "-ldflags=" + " ".join(map(_quoted, link))]
         env = {"CGO_ENABLED": "1" if part.get("cgo") else "0"}
+        env |= go_environment(self.lock["architecture"], self._sysroot)
         folder = self.project / part["directory"]
         self.tools.run([self.go, "mod", "download"], part["name"], cwd=folder, env=env, tries=3)
         try:  # go.sum is compared when a module arrives, and not with what lies in the cache, which anybody may edit
@@ -191,7 +202,15 @@ class Builder:
 
     def _build_c(self, part: Lock, out: Path) -> None:
         for program, source in part["programs"].items():
-            argv = ["gcc", "-Os", "-Wall", "-Werror", "-static", "-s", "-Wl,--build-id=none"]
+            argv = [
+                gcc_of(self.lock["architecture"]),
+                "-Os",
+                "-Wall",
+                "-Werror",
+                "-static",
+                "-s",
+                "-Wl,--build-id=none",
+            ]
             argv += [f'-DVERSION="{part["version"]}"', "-o", str(out / program), source]
             self.tools.run(argv, part["name"], cwd=self.project / part["directory"])
 
@@ -247,25 +266,17 @@ class Builder:
                 path.chmod(0o755)
 
     def _compiler(self) -> list[str]:
-        """Return what C programs are made of: the compiler's version and the libraries that they hold.
+        """Return what C programs are made of; for another architecture with the packages that only its archive has."""
+        sysroot = next((one for one in self.sets if one.name == SYSROOT), None)
+        if sysroot:
+            packages = [path for path in sorted(self.package_set(sysroot).glob("*.deb")) if _is_one_of(path, sysroot)]
+            key = digest_of([digest_file(path) for path in packages])
+            self._sysroot = self.store.put(SYSROOT, key, lambda out: self._extract(packages, out))
+        return c_compiler(self.tools, self.lock, self._sysroot)
 
-        Installs what is missing where we may.
-        """
-        packages = self.lock["toolchain"]["c"]
-        missing = not shutil.which("gcc") or not Path("/usr/include/seccomp.h").exists()
-        if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-            self.tools.run(["apt-get", "update", "-q"], "C compiler", tries=3)
-            wait = "-oDPkg::Lock::Timeout=120"
-            self.tools.run(["apt-get", "install", "-qy", wait, "--no-install-recommends", *packages], "C compiler")
-        elif missing:
-            raise BuildError(f"the build needs a C compiler and libseccomp: install {' '.join(packages)}")
-        made_of = [self.tools.ask(["gcc", "--version"], "C compiler").partition("\n")[0]]
-        for library in ("libc.a", "libseccomp.a"):
-            path = Path(self.tools.ask(["gcc", f"-print-file-name={library}"], "C compiler").strip())
-            if not path.is_absolute():
-                raise BuildError(f"the C compiler finds no {library}: install {' '.join(packages)}")
-            made_of.append(f"{library} {digest_file(path)}")
-        return made_of
+    def _extract(self, packages: list[Path], out: Path) -> None:
+        for package in packages:
+            self.tools.run(["dpkg-deb", "--extract", str(package), str(out)], SYSROOT)
 
     # -- packages and images ---------------------------------------------------------------------
 
@@ -322,7 +333,8 @@ class Builder:
         base = self.rootfs(image["rootfs"]) / "layer.tar" if "rootfs" in image else None
         content = {path: programs[program] for program, path in image["programs"].items()}
         digests = {path: _digest(source) for path, source in content.items()}
-        key = digest_of([RECIPE, image, digests, digest_file(base) if base else "", self.epoch])
+        made_of = [RECIPE, image, digests, digest_file(base) if base else "", self.epoch]
+        key = digest_of([*made_of, *self._other_architecture])
 
         def make(out: Path) -> None:
             top = out / "layer.tar"
@@ -340,6 +352,10 @@ class Builder:
             top.unlink()
 
         return self.store.put("image-" + image["reference"].rsplit("/", 1)[1].replace(":", "_"), key, make)
+
+
+def _is_one_of(package: Path, wanted: PackageSet) -> bool:
+    return package.name.partition("_")[0] in wanted.wanted
 
 
 def _digest(source: Path) -> str:

@@ -15,12 +15,14 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.build.architectures import NATIVE
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, debian_archive, mirror_of
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 REFRESH = "make packages-lock"
+SYSROOT = "sysroot"  # the set of what C programs for another architecture are linked with
 HEAD = f"""\
 # The packages of Debian that hosts and images get, with all they depend on. Written by `{REFRESH}` from the indexes
 # of the day, which Debian signs; nobody edits it.
@@ -54,12 +56,14 @@ def package_sets(lock: t.Mapping[str, t.Any]) -> list[PackageSet]:
         bases = [rootfs for rootfs in lock["rootfs"].values() if rootfs["distribution"] == distribution]
         if names := sorted({name for rootfs in bases for name in rootfs["names"]}):
             sets.append(PackageSet(f"image-packages-{distribution}", about["suites"], names))
+    if sysroot := lock["toolchain"].get("sysroot"):
+        sets.append(PackageSet(SYSROOT, lock["packages"][sysroot["distribution"]]["suites"], sysroot["names"]))
     return sets
 
 
-def pins_of(lock_file: Path) -> Path:
-    """Return the file that pins the packages of a lock."""
-    return lock_file.with_suffix(".packages")
+def pins_of(lock_file: Path, architecture: str = NATIVE) -> Path:
+    """Return the file that pins the packages of a lock, for each architecture another."""
+    return lock_file.with_suffix(".packages" if architecture == NATIVE else f".{architecture}.packages")
 
 
 def read_pins(path: Path) -> dict[str, list[Package]]:

@@ -25,7 +25,6 @@ PORTS = {"node": constants.NODE_PORTS, "master": constants.MASTER_PORTS}
 OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
@@ -115,9 +114,18 @@ def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         yield Fault("foreign", f"has {what}", remedy)
     if not host.systemd:
         yield Fault("systemd", "is not run by systemd", "boot it with systemd, which starts containerd and the kubelet")
-    if host.architecture != needs["architecture"]:
-        remedy = f"use a host of {needs['architecture']}"
-        yield Fault("architecture", f"is {host.architecture}, the bundle is for {needs['architecture']}", remedy)
+
+
+def check_architecture(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a host whose processor is not the one that its programs are built for."""
+    supported = sorted(constants.ARCHITECTURES.values())
+    if host.architecture not in supported:
+        yield Fault(
+            "architecture", f"is {host.architecture}, which is not supported", f"use a host of {' or '.join(supported)}"
+        )
+    elif host.architecture != needs["architecture"]:
+        remedy = f"set cluster_architecture: {host.architecture} for this host in the inventory"
+        yield Fault("architecture", f"is {host.architecture}, the inventory says {needs['architecture']}", remedy)
 
 
 def check_kernel(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -202,7 +210,8 @@ def check_registry(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             yield Fault("port", message, remedy)
 
 
-CHECKS = (check_system, check_kernel, check_size, check_clock, check_network)
+CHECKS = (check_system, check_architecture, check_kernel, check_size, check_clock, check_network)
+OF_MEMBERS = (check_architecture, check_registry)
 
 
 def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -229,9 +238,9 @@ def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
 
 
 def find_faults(host: Host, needs: dict[str, t.Any]) -> list[Fault]:
-    """Return all that is wrong with a host; of a member's only whose it is, and what a new registry would meet."""
+    """Return all that is wrong with a host; of a member's only what a changed inventory would do to it."""
     owner = list(check_owner(host, needs))
-    faults = [fault for check in ((check_registry,) if host.member else CHECKS) for fault in check(host, needs)]
+    faults = [fault for check in (OF_MEMBERS if host.member else CHECKS) for fault in check(host, needs)]
     return owner + [fault for fault in faults if fault.check not in needs["ignores"]]
 
 
@@ -318,7 +327,7 @@ def read_host(needs: dict[str, t.Any], *, node: str, firewall: str) -> Host:
         system_version=system.get("VERSION_ID", ""),
         family=distribution(system)["os_family"],
         kernel=kernel,
-        architecture=ARCHITECTURES.get(machine, machine),
+        architecture=constants.ARCHITECTURES.get(machine, machine),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         cpus=len(os.sched_getaffinity(0)),
         swap=len(read_text("/proc/swaps").splitlines()) > 1,

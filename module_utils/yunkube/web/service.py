@@ -9,6 +9,7 @@ import json
 import re
 import typing as t
 
+from ansible.module_utils.yunkube.constants import ARCHITECTURES
 from ansible.module_utils.yunkube.kube.api import Json
 from ansible.module_utils.yunkube.kube.objects import read_data
 from ansible.module_utils.yunkube.web.ownership import OWNER
@@ -29,6 +30,7 @@ OPTIONS: dict[str, t.Any] = {
     "namespace": {"type": "str", "default": "default"},
     "kind": {"type": "str", "choices": ["Deployment", "ReplicationController"], "default": "Deployment"},
     "replicas": {"type": "int", "default": 2},
+    "architecture": {"type": "str", "choices": sorted(ARCHITECTURES.values())},
     "port": {"type": "int", "default": 8080},
     "node_port": {"type": "int"},
     "cpu": {"type": "str", "default": "500m"},
@@ -268,7 +270,9 @@ def _pod(service: Json) -> Json:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": {NAME: service["name"]}},
     }
+    chosen = {"nodeSelector": {"kubernetes.io/arch": service["architecture"]}} if service.get("architecture") else {}
     return {
+        **chosen,
         "automountServiceAccountToken": False,  # a web service has no rights at the API, and nothing to lose there
         "containers": [_container(service)],
         "terminationGracePeriodSeconds": 30 + DRAIN,

@@ -1,0 +1,1 @@
+../kube-web-view/serve.py
