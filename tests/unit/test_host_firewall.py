@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 import pytest
@@ -99,6 +100,16 @@ def test_firewalld_opens_the_zone_that_the_packets_of_a_network_meet() -> None:
     assert len(first) > 1
 
 
+@pytest.mark.parametrize("source", ["10.0.0.7", "10.0.0.7/32", "10.0.0.9", "10.0.0.5/24", "10.0.0.0/8", "0.0.0.0/0"])
+def test_a_source_in_any_form_has_a_zone_that_stays_the_same(source: str) -> None:
+    host = Firewalld()
+    module = t.cast("t.Any", host)
+    host.zones = "internal\n  interfaces: eth1 eth0\n  sources: 10.7.0.1/16\npublic (default)\n  interfaces: eth2\n"
+    open_firewall(module, "firewalld", wanted(sources=[source]))
+    assert not any("10250" in option for option in host.options if "--zone=internal" not in option)
+    assert open_firewall(module, "firewalld", wanted(sources=[source])) == []
+
+
 class Ufw:
     """A host whose ufw lists what it was given."""
 
@@ -128,12 +139,15 @@ class Firewalld:
         self.check_mode = False
         self.options = set(options)
         self.zones = "public\n  interfaces: eth0\n"
+        self.addresses = {"lo": "127.0.0.1", "cni0": "10.244.1.1", "eth1": "10.0.0.7"}
 
     def run_command(self, argv: list[str], **_: t.Any) -> tuple[int, str, str]:
         if argv[:3] == ["ip", "-o", "address"]:
+            network = ipaddress.ip_network(argv[-1])
+            there = [name for name, address in self.addresses.items() if ipaddress.ip_address(address) in network]
             return (
                 0,
-                "2: eth1    inet 10.0.0.7/24 brd 10.0.0.255 scope global eth1\n" if argv[-1] == HOSTS[0] else "",
+                "\n".join(f"2: {name}    inet {self.addresses[name]}/24 scope global {name}" for name in there),
                 "",
             )
         if argv[0] == "ip":

@@ -46,3 +46,11 @@ def test_of_single_interfaces_only_forwarding_counts(tmp_path: Path) -> None:
     assert set(sysctls(tmp_path)) == {
         "ipv4.ip_forward", "ipv4.conf.eth0/7.forwarding", "ipv4.conf.all.mtu", "ipv6.conf.all.forwarding"
     }  # fmt: skip
+
+
+def test_a_shared_ip_forward_keeps_what_follows_it() -> None:
+    end = END.replace('["kernel.*"', '["net.ipv4.ip_forward", "kernel.*"')
+    script = f"{START}{end}\nprint(Path('/proc/sys/net/ipv4/ip_forward').read_text().strip())"
+    argv = ["unshare", "--net", sys.executable, "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.endswith("\n1\n"), done.stdout + done.stderr

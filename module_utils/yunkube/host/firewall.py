@@ -16,8 +16,11 @@ from ansible.module_utils.yunkube.host.state import forget, read_changes, rememb
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
 UFW_CONFIGURATION = Path("/etc/ufw/ufw.conf")
 
+INVALID_ZONE = 112  # https://firewalld.org/documentation/man-pages/firewall-cmd.html
 COMMENT = "Yunkube"  # on every rule of ours, where the firewall takes one
 
 # What a module's argument spec says of it.
@@ -113,8 +116,8 @@ def question(argv: list[str]) -> list[str]:
 
 
 def is_closed(module: AnsibleModule, argv: list[str]) -> bool:
-    """Tell whether firewalld says that it does not have what a command removes: twice, a source makes it fail."""
-    return argv[0] == "firewall-cmd" and module.run_command(question(argv))[0] == 1
+    """Tell whether firewalld says that it does not have what a command removes, or not even its zone."""
+    return argv[0] == "firewall-cmd" and module.run_command(question(argv))[0] in (1, INVALID_ZONE)
 
 
 def own_ufw_rules(listed: str) -> list[list[str]]:
@@ -128,7 +131,8 @@ def firewalld_options(
 ) -> list[tuple[str, str, str]]:
     """Return zone (empty is the default one), kind and value as firewall-cmd's options name them.
 
-    `zones` are those that packets of each network meet. What is for everyone is open in all of them and the default.
+    `zones` are those that packets of each network meet. What is for everyone is open in each of them, and in the
+    default one.
     """
     options = [("trusted", "source", pod_cidr)]
     for one in allowed:
@@ -141,6 +145,10 @@ def firewalld_options(
             everywhere = dict.fromkeys(["", *zones.values()])
             options += [(zone, "port", f"{one.ports}/{one.protocol}") for zone in everywhere]
     return options
+
+
+def _holds(whole: Network, part: Network) -> bool:
+    return whole.version == part.version and part.subnet_of(whole)  # type: ignore[arg-type]
 
 
 def active_zones(listed: str) -> dict[str, str]:
@@ -216,28 +224,28 @@ class Firewall:
         """Return the zone that packets of each network meet: one of a source, or that of the interface they come by."""
         active = active_zones(self.run(["firewall-cmd", "--get-active-zones"]))
         default = self.run(["firewall-cmd", "--get-default-zone"]).strip()
-        sources = {
-            ipaddress.ip_network(place): zone for place, zone in active.items() if re.match(r"[\d.]+(/|$)", place)
+        bound = {
+            ipaddress.ip_network(place, strict=False): zone
+            for place, zone in active.items()
+            if re.fullmatch(r"[\d.]+(/[\d.]+)?", place)
         }
         zones = {}
-        for network in sorted(networks):
-            own = ipaddress.ip_network(network)
-            bound = [zone for place, zone in sources.items() if own.subnet_of(place)]  # type: ignore[arg-type]
-            zone = bound[0] if bound else active.get(self._interface(own), default)
+        for network in networks:
+            own = ipaddress.ip_network(network, strict=False)
+            of_source = [zone for place, zone in bound.items() if _holds(place, own)]
+            zone = of_source[0] if of_source else active.get(self._interface(own, active), default)
             zones[network] = "" if zone == default else zone
         return zones
 
-    def _interface(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-        """Return the interface by which a network is reached, for an address of the host the one that has it."""
-        address = str(next(network.hosts()))
-        for argv in (["ip", "-o", "address", "show", "to", str(network)], ["ip", "-o", "route", "get", address]):
-            _, out, _ = self.module.run_command(argv)
-            words = out.split()
-            if argv[2] == "address" and len(words) > 1:
-                return words[1]
-            if "dev" in words[:-1]:
-                return words[words.index("dev") + 1]
-        return ""
+    def _interface(self, network: Network, active: t.Container[str]) -> str:
+        """Return the interface, of those with a zone, that has an address of the network, or leads to it."""
+        _, out, _ = self.module.run_command(["ip", "-o", "address", "show", "to", str(network)])
+        rows = (line.split() for line in out.splitlines())
+        if here := [row[1] for row in rows if len(row) > 1 and row[1] in active]:
+            return here[0]
+        _, out, _ = self.module.run_command(["ip", "-o", "route", "get", str(next(iter(network.hosts())))])
+        words = out.split()
+        return words[words.index("dev") + 1] if "dev" in words[:-1] else ""
 
     def _close_firewalld(self, wanted: list[tuple[str, str, str]]) -> list[str]:
         """Remove what was added to firewalld in former runs and is no longer wanted; rules have no comment there."""

@@ -16,7 +16,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
-from ansible.module_utils.yunkube.host.sysctls import matches, sysctls
+from ansible.module_utils.yunkube.host.sysctls import FOLLOWING, FORWARD, matches, sysctls
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -251,10 +251,11 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     """Return in words how the host differs from its record; `accept` holds patterns of lines that are known."""
     lines = [*_pairs("package", before, after, "packages"), *_pairs("unit", before, after, "units")]
     lines += [f"unit {name} failed" for name in after["failed"] if name not in before["failed"]]
+    shared = [*shared_sysctls, *(FOLLOWING if matches(FORWARD, shared_sysctls) else ())]
     lines += [
         f"sysctl {key} was {value}, is {after['sysctls'][key]}"
         for key, value in before["sysctls"].items()
-        if key in after["sysctls"] and after["sysctls"][key] != value and not matches(key, shared_sysctls)
+        if key in after["sysctls"] and after["sysctls"][key] != value and not matches(key, shared)
     ]
     for what, key in (
         ("mount", "mounts"), ("swap", "swaps"), ("link", "links"), ("route", "routes"), ("route", "routes6"),

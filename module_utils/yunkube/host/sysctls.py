@@ -73,7 +73,8 @@ def restore_sysctls(before: t.Mapping[str, str], names: t.Sequence[str], shared:
 
 def changed_sysctls(before: t.Mapping[str, str], names: t.Sequence[str], shared: t.Sequence[str]) -> dict[str, str]:
     """Return those of the values by these names that are not as they were, with what they were."""
-    patterns = [*names, *KUBERNETES_SYSCTLS, *(FOLLOWING if FORWARD in names else ())]
+    follow = FORWARD in names and not matches(FORWARD, shared)
+    patterns = [*names, *KUBERNETES_SYSCTLS, *(FOLLOWING if follow else ())]
     now = sysctls(Path("/proc/sys"))
     return {
         name: value
