@@ -18,6 +18,8 @@ from ansible.module_utils.yunkube.doctor.saved_filter import read, save_all
 OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
 SHUT = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
 
+RUNC = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]"
+
 
 def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collect_host, "run", lambda *_argv: "")
@@ -106,7 +108,7 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
         "etc/kubernetes/manifests/etcd.yaml": "kind: Pod\nspec:\n  containers:\n  - name: etcd\n",
         "etc/kubernetes/manifests/kube-apiserver.yaml": "oops\n",
         "etc/kubernetes/manifests/kube-scheduler.yaml": "",
-        "etc/containerd/config.toml": 'pinned_images.sandbox = "pause:1"\noptions.SystemdCgroup = true\n',
+        "etc/containerd/config.toml": f'pinned_images.sandbox = "pause:1"\n{RUNC}\noptions.SystemdCgroup = true\n',
         "run/flannel/subnet.env": "FANNEL_NETWORK=10.244.0.0/16\nFLANNEL_MTU=1450\n",
         "etc/resolv.conf": "search x\nnameserver 127.0.0.53\n",
     }.items():
@@ -130,17 +132,23 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert collect_host.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
 
 
-def test_what_containerd_imports_takes_precedence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "imports", ["/etc/containerd/conf.d/*.toml", "conf.d/*.toml", "/mine/a.toml', '//etc/containerd/conf.d/*.toml"]
+)
+def test_what_containerd_imports_takes_precedence(tmp_path: Path, imports: str) -> None:
     folder = tmp_path / "etc/containerd"
     (folder / "conf.d").mkdir(parents=True)
-    own = "imports = ['/etc/containerd/conf.d/*.toml']\ndisabled_plugins = ['a.one']\noptions.SystemdCgroup = true\n"
+    own = f"imports = ['{imports}']\ndisabled_plugins = ['a.one']\n{RUNC}\noptions.SystemdCgroup = true\n"
     (folder / "config.toml").write_text(own)
-    (folder / "conf.d/10.toml").write_text("disabled_plugins = ['a.two']\noptions.SystemdCgroup = false\n")
-    (folder / "conf.d/20.toml").write_text("pinned_images.sandbox = 'pause:2'\n")
+    other = RUNC.replace("runc]", "kata]") + "\noptions.SystemdCgroup = true\n"
+    (folder / "conf.d/10.toml").write_text(f"disabled_plugins = ['a.two']\n{RUNC}\noptions.SystemdCgroup = false\n")
+    (folder / "conf.d/20.toml").write_text(f"pinned_images.sandbox = 'pause:2'\n{other}")
     (folder / "conf.d/30.toml.old").write_text("options.SystemdCgroup = true\n")
     expected = {"cgroupDriver": "cgroupfs", "sandbox": "pause:2", "disabled": ["a.one", "a.two"]}
     assert collect_host.runtime(tmp_path) == expected
     (folder / "config.toml").write_text(own.replace("imports", "# imports"))
+    assert collect_host.runtime(tmp_path)["cgroupDriver"] == "systemd"
+    (folder / "config.toml").write_text(f"[{RUNC[1:-1]}.options]\n  SystemdCgroup = true\n")
     assert collect_host.runtime(tmp_path)["cgroupDriver"] == "systemd"
 
 

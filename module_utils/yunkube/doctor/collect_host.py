@@ -227,9 +227,10 @@ def runtime(root: Path) -> Json:
     """
     told = text(root / "etc/containerd/config.toml")
     imports = re.search(r"^imports\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
-    for pattern in re.findall(r"[\"']/?([^\"']+)", imports[1]) if imports else []:
-        told += "".join(f"\n{text(path)}" for path in sorted(root.glob(pattern)))
-    systemd = re.findall(r"SystemdCgroup\s*=\s*(\w+)", told)
+    for pattern in re.findall(r"[\"']([^\"']+)[\"']", imports[1]) if imports else []:
+        place = pattern.lstrip("/") if pattern.startswith("/") else f"etc/containerd/{pattern}"
+        told += "".join(f"\n{text(path)}" for path in sorted(root.glob(place)))
+    systemd = _of_runc(told, "SystemdCgroup")
     sandbox = re.findall(
         r"(?:pinned_images\.sandbox|sandbox_image|^\s*sandbox)\s*=\s*[\"']([^\"']+)", told, re.MULTILINE
     )
@@ -237,6 +238,18 @@ def runtime(root: Path) -> Json:
     off = re.findall(r"^\s*disabled_plugins\s*=\s*\[([^\]]*)\]", told, re.MULTILINE)
     known = {"cgroupDriver": driver if told else "", "sandbox": sandbox[-1] if sandbox else ""}
     return known | ({"disabled": re.findall(r"[\w.-]+", ",".join(off))} if off else {})
+
+
+def _of_runc(told: str, option: str) -> list[str]:
+    """Return the values of an option in the sections of the runtime runc; other runtimes may have others."""
+    found = []
+    section = ""
+    for line in told.splitlines():
+        if header := re.match(r"\s*\[+([^\]]+)\]", line):
+            section = header[1]
+        elif re.search(r"\bruntimes\.[\"']?runc[\"']?(\.options)?$", section):
+            found += re.findall(rf"^\s*(?:options\.)?{option}\s*=\s*(\w+)", line)
+    return found
 
 
 def manifests(root: Path) -> dict[str, str]:
