@@ -78,6 +78,26 @@ def test_chains_are_counted_in_both_packet_filters(tmp_path: Path, monkeypatch: 
     assert kube_chains(save_all()) == {"iptables-nft": 1, "iptables-legacy": 1}
 
 
+def test_a_host_whose_iptables_says_nothing_of_itself_is_asked_by_both_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path, "nf_tables", monkeypatch)
+    (tmp_path / "iptables").write_text("#!/bin/sh\n")
+    for name in ("iptables-save", "iptables-nft-save"):  # the same program, by two names
+        (tmp_path / name).write_text("#!/bin/sh\nprintf '*nat\\n:KUBE-SERVICES - [0:0]\\n'\n")
+    (tmp_path / "iptables-legacy-save").write_text("#!/bin/sh\n")
+    assert kube_chains(save_all()) == {"iptables-nft": 1, "iptables-legacy": 0}
+
+
+def test_iptables_may_take_as_long_to_say_which_it_is_as_to_list_its_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path, "nf_tables", monkeypatch)
+    (tmp_path / "iptables").write_text("#!/bin/sh\nsleep 1\necho 'iptables v1.8.9 (nf_tables)'\n")
+    monkeypatch.setattr(read_host, "PATIENCE", 0.3)
+    assert list(save_all()) == ["iptables", "iptables-legacy"]
+
+
 def test_a_containerd_that_answers_slowly_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crictl = tmp_path / "bin/crictl"
     crictl.parent.mkdir()

@@ -39,9 +39,13 @@ class Saved(t.NamedTuple):
 
 
 def save_all() -> dict[str, dict[str, Saved]]:
-    """Return the tables of the kernel's two packet filters, by program; the first is the one that is `iptables`."""
-    legacy = "nf_tables" not in run("iptables", "--version")
-    programs = ("iptables", "iptables-nft" if legacy else "iptables-legacy")
+    """Return the tables of the kernel's two packet filters, by program.
+
+    The first is the one that is `iptables`; where it does not say which it is, each is asked by its own name.
+    """
+    version = run("iptables", "--version", seconds=LISTING)
+    own = "iptables" if version else "iptables-nft"
+    programs = (own, "iptables-legacy" if not version or "nf_tables" in version else "iptables-nft")
     with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
         printed = pool.map(lambda program: run(f"{program}-save", "-c", seconds=LISTING), programs)
         return dict(zip(programs, map(read, printed)))
