@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.yunkube.host import reach
-from ansible.module_utils.yunkube.kube import join, join_paths, kubeadm
+from ansible.module_utils.yunkube.kube import join, join_paths, kubeadm, unverified
 from ansible.module_utils.yunkube.kube.api import KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from fake_kube_api import copy_certificates
@@ -89,6 +89,17 @@ def test_another_clusters_api_server_is_told_by_its_ca(folder: Path) -> None:
         text = told(endpoint, [f"sha256:{'0' * 64}"])
     assert f"the API server at {endpoint} belongs to another cluster: its CA is {pin}" in text
     assert "cluster_control_plane_endpoint" in text
+
+
+@pytest.mark.parametrize("tokens", [600, 40_000])  # each signs its own copy; of an endless answer nothing is judged
+def test_the_description_of_a_cluster_with_many_tokens_is_read(folder: Path, tokens: int) -> None:
+    answer = json.loads(cluster_info(folder)[0])
+    signed = {f"jws-kubeconfig-{number:06}": f"eyJhbGciOiJIUzI1NiJ9..{'x' * 100}" for number in range(tokens)}
+    body = json.dumps({**answer, "data": {**signed, **answer["data"]}}).encode()
+    assert (len(body) < unverified.MOST) == (tokens == 600)
+    with answering(body, folder) as endpoint:
+        assert told(endpoint) == ""
+        assert ("belongs to another cluster" in told(endpoint, [f"sha256:{'0' * 64}"])) == (tokens == 600)
 
 
 def test_a_real_api_server_that_tells_strangers_nothing_is_left_to_kubeadm(server: ApiServer) -> None:

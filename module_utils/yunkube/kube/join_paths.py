@@ -123,6 +123,6 @@ def wrong_api(endpoint: str, pins: t.Collection[str] = ()) -> str:
             return f"the API server at {endpoint} belongs to another cluster: its CA is {pin}"
     except (ssl.SSLError, ConnectionError, http.client.HTTPException, json.JSONDecodeError) as error:
         return f"{stranger} ({str(error) or type(error).__name__})"
-    except (OSError, ValueError):  # a time limit, or a description that kubeadm judges better
+    except (OSError, ValueError):  # a time limit, an answer too long, or a description that kubeadm judges better
         return ""
     return ""

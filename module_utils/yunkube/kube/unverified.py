@@ -9,7 +9,11 @@ import json
 import ssl
 import typing as t
 
-MOST = 1 << 16  # bytes that are read of an answer: whoever answers may be anybody
+MOST = 4 << 20  # bytes that are read of an answer: whoever answers may be anybody
+
+
+class TooLongError(ValueError):
+    """An answer is longer than what is read of it."""
 
 
 def context() -> ssl.SSLContext:
@@ -20,8 +24,14 @@ def context() -> ssl.SSLContext:
 
 
 def get(endpoint: str, path: str, seconds: float) -> t.Any:
-    """Return the JSON that host:port answers; what keeps it from that is raised: OSError, HTTPException, ValueError."""
+    """Return the JSON that host:port answers; what keeps it from that is raised: OSError, HTTPException, ValueError.
+
+    An answer of MOST bytes or more is a TooLongError.
+    """
     connection = http.client.HTTPSConnection(endpoint, timeout=seconds, context=context())
     with contextlib.closing(connection):
         connection.request("GET", path)
-        return json.loads(connection.getresponse().read(MOST))
+        answer = connection.getresponse().read(MOST)
+    if len(answer) == MOST:
+        raise TooLongError(f"{endpoint}{path} answers {MOST} bytes or more")
+    return json.loads(answer)
