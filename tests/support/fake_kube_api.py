@@ -3,7 +3,7 @@
 
 What a sound API server answers is asked of a real one, `kube_api_server`.
 
-It knows discovery, get, list, server-side apply with dry run, merge patches and delete.
+It knows discovery, get, list, create, server-side apply with dry run, merge patches and delete.
 """
 
 from __future__ import annotations
@@ -224,6 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         self._handle("PATCH")
 
+    def do_POST(self) -> None:
+        self._handle("POST")
+
     def do_DELETE(self) -> None:
         self._handle("DELETE")
 
@@ -303,6 +306,17 @@ class _Handler(BaseHTTPRequestHandler):
         made = self.api.put(path, **{key: value for key, value in after.items() if key not in ("kind", "apiVersion")})
         self.api.changed(self.api, path)
         return (200 if before else 201), made
+
+    def _post(self, path: str, _query: dict[str, str], body: Json) -> tuple[int, Json]:
+        own = f"{path}/{body['metadata']['name']}"
+        if own in self.api.objects:
+            return 409, {"kind": "Status", "message": f"{own} already exists", "reason": "AlreadyExists"}
+        if "resourceVersion" in body["metadata"]:
+            message = "resourceVersion should not be set on objects to be created"
+            return 400, {"kind": "Status", "message": message, "reason": "BadRequest"}
+        made = self.api.put(own, **{key: value for key, value in body.items() if key not in ("kind", "apiVersion")})
+        self.api.changed(self.api, own)
+        return 201, made
 
     def _delete(self, path: str, _query: dict[str, str], _body: Json) -> tuple[int, Json]:
         if path not in self.api.objects:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_cluster, collect_objects, more_repairs, repairs
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
-from ansible.module_utils.yunkube.kube.api import KubeApi, instant
+from ansible.module_utils.yunkube.kube.api import KubeApi, instant, read_kubeconfig
 from fake_kube_api import FakeKubeApi, make_certificates
 from kube_api_server import ApiServer
+from processes import wait_until
 
 ROLE = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -72,7 +73,9 @@ def work(answers: t.Mapping[str, str] | None = None, *, check_mode: bool = False
     return Work(t.cast("t.Any", Module(answers, check_mode=check_mode)), "fault")
 
 
-def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(tmp_path: Path, fake: FakeKubeApi) -> None:
+def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(
+    tmp_path: Path, fake: FakeKubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"{RBAC}/clusterroles/flannel"
     fake.put(path, rules=[])
     last, first = "GET /api/v1/namespaces", f"PATCH {path}"
@@ -84,9 +87,10 @@ def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(tmp_p
         if request == last or request.startswith(first):
             method = request.partition(" ")[0]
             seen[method].set()
-            met.append(seen["PATCH" if method == "GET" else "GET"].wait(3))
+            met.append(seen["PATCH" if method == "GET" else "GET"].wait(30))
 
     fake.asked = meet
+    monkeypatch.setattr(KubeApi, "from_file", lambda path, **_timeout: KubeApi(read_kubeconfig(path), timeout=60))
     facts = collect_cluster.collect_cluster("master1", tmp_path, declared=[ROLE])
     assert facts.answers, facts.detail
     assert met == [True, True]
@@ -108,6 +112,54 @@ def test_a_dry_run_applies_nothing(api: KubeApi) -> None:
     more_repairs.restore_objects(one, "", manifests=[ROLE])
     assert one.changes == ["apply ClusterRole flannel"]
     assert api.find(f"{RBAC}/clusterroles/flannel") is None
+
+
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "flannel"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"},
+    "subjects": [{"kind": "ServiceAccount", "name": "flannel", "namespace": "kube-flannel"}],
+}
+BOUND = f"{RBAC}/clusterrolebindings/flannel"
+
+
+def bound_elsewhere(fake: FakeKubeApi) -> dict[str, t.Any]:
+    """Put a binding to another role than declared; return what a user said of it."""
+    said = {"roleRef": {**BINDING["roleRef"], "name": "view"}, "subjects": BINDING["subjects"]}
+    fake.put(BOUND, **said, metadata={"labels": {"a": "b"}, "managedFields": [{"manager": "kubectl"}]})
+    return {**said, "labels": {"a": "b"}}
+
+
+def test_a_binding_to_another_role_is_recreated(fake: FakeKubeApi, api: KubeApi) -> None:
+    bound_elsewhere(fake)
+    dry = work(check_mode=True)
+    more_repairs.restore_objects(dry, "", manifests=[BINDING])
+    assert api.get(BOUND)["roleRef"]["name"] == "view"
+    one = work()
+    more_repairs.restore_objects(one, "", manifests=[BINDING])
+    assert api.get(BOUND)["roleRef"] == BINDING["roleRef"]
+    name = "ClusterRoleBinding flannel"
+    assert dry.changes == one.changes == [f"delete {name}, to change its role", f"apply {name}"]
+
+
+def test_a_binding_that_cannot_be_recreated_is_there_as_it_was(fake: FakeKubeApi, api: KubeApi) -> None:
+    said = bound_elsewhere(fake)
+    fake.refuse[f"PATCH {BOUND}"] = (403, "denied by a policy")
+    with pytest.raises(RepairError, match=r"ClusterRoleBinding flannel .*denied by a policy.* as it was before"):
+        more_repairs.restore_objects(work(), "", manifests=[BINDING])
+    there = api.get(BOUND)
+    assert {"roleRef": there["roleRef"], "subjects": there["subjects"], "labels": there["metadata"]["labels"]} == said
+
+
+def test_a_binding_that_cannot_even_be_there_as_it_was_is_in_a_copy(fake: FakeKubeApi, api: KubeApi) -> None:
+    bound_elsewhere(fake)
+    fake.refuse |= {f"PATCH {BOUND}": (403, "denied"), f"POST {RBAC}/clusterrolebindings": (403, "not that either")}
+    one = work()
+    with pytest.raises(RepairError, match=r"not that either.* a copy is in "):
+        more_repairs.restore_objects(one, "", manifests=[BINDING])
+    assert api.find(BOUND) is None
+    assert [*Path(one.backup).rglob("object.json")]
 
 
 @pytest.mark.parametrize(
@@ -275,10 +327,10 @@ def test_the_api_says_since_when_a_part_of_it_is_missing(server: ApiServer) -> N
     spec = {"group": "gone.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10}
     spec |= {"service": {"namespace": "default", "name": "gone"}}
     path = "/apis/apiregistration.k8s.io/v1/apiservices/v1.gone.example.com"
-    since = "2026-11-30T00:00:00Z"
-    missing = {"type": "Available", "status": "False", "reason": "ServiceNotFound", "lastTransitionTime": since}
-    server.put(path, spec=spec, status={"conditions": [missing]})
-    found = collect_objects.api_services(server.api, instant(since).timestamp() + 40)
+    server.put(path, spec=spec)
+    wait_until(lambda: server.api.get(path).get("status", {}).get("conditions"))  # the server looks by itself
+    (state,) = server.api.get(path)["status"]["conditions"]
+    assert (state["type"], state["status"], state["reason"]) == ("Available", "False", "ServiceNotFound")
+    found = collect_objects.api_services(server.api, instant(state["lastTransitionTime"]).timestamp() + 40)
     (one,) = [one for one in found if one["name"] == "v1.gone.example.com"]
-    assert one["service"] == "default/gone"
-    assert one["seconds"] <= 40  # the server may have looked since
+    assert (one["service"], one["seconds"]) == ("default/gone", 40.0)

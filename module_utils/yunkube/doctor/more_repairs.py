@@ -26,6 +26,7 @@ DNS = {"namespace": "kube-system", "kind": "deployment", "name": "coredns"}
 FLANNEL = {"namespace": "kube-flannel", "kind": "daemonset", "name": "kube-flannel-ds"}
 CLIENT = "kubelet-client-current.pem"
 NODE_KEYS = Path("/var/lib/kubelet/pki")
+OF_SERVER = ("resourceVersion", "uid", "creationTimestamp", "managedFields")  # of metadata: a new object has its own
 # What kubeadm's phases call the certificates.
 CERTIFICATES = {
     "apiserver.crt": "apiserver",
@@ -72,12 +73,31 @@ def restore_objects(work: Work, _target: str, manifests: list[Json]) -> None:
             found = api.find(api.path_of(manifest))
             if found and not work.dry:
                 work.keep_text("object.json", json.dumps(found, indent=1))
-            if found and other_role(found, manifest) and work.note(f"delete {name_of(manifest)}, to change its role"):
-                api.delete(api.path_of(manifest))
-            if work.note(f"apply {name_of(manifest)}"):
+            if found and other_role(found, manifest):
+                _recreate(work, api, manifest, found)
+            elif work.note(f"apply {name_of(manifest)}"):
                 api.apply(manifest)
         if not work.dry and api.find(WORKLOADS.format_map(FLANNEL)):
             _revive(work, api, FLANNEL)
+
+
+def _recreate(work: Work, api: KubeApi, manifest: Json, found: Json) -> None:
+    """Delete a binding and apply the declared one, as its role cannot be changed; where that fails, it is as it was."""
+    name, path = name_of(manifest), api.path_of(manifest)
+    work.note(f"delete {name}, to change its role")
+    if not work.note(f"apply {name}"):
+        return
+    api.delete(path)
+    try:
+        api.apply(manifest)
+    except KubeError as error:
+        metadata = {key: value for key, value in found["metadata"].items() if key not in OF_SERVER}
+        try:
+            api.post(path.rpartition("/")[0], {**found, "metadata": metadata})
+        except KubeError as again:
+            what = "somebody has created another one" if again.status == 409 else f"nor can it be restored ({again})"
+            raise RepairError(f"{name} cannot be applied ({error}), {what}: a copy is in {work.backup}") from again
+        raise RepairError(f"{name} cannot be applied ({error}): it is there as it was before") from error
 
 
 def _revive(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
