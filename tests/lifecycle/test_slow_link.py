@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -47,16 +45,6 @@ def far(lab: Lab) -> Iterator[Far]:
     with running(mirror), slow_link(container) as link:
         yield Far(link, mirror)
     declared.unlink()
-
-
-def test_the_link_is_as_slow_as_it_should_be(lab: Lab, far: Far) -> None:
-    del far
-    took = []
-    for _ in range(5):
-        began = time.monotonic()
-        with socket.create_connection((f"{lab.network}.21", 22), timeout=30):
-            took.append(time.monotonic() - began)
-    assert min(took) >= 0.19  # of the bench, not of the product
 
 
 def test_up_ends_well_and_says_what_it_waits_for(lab: Lab, far: Far) -> None:
@@ -115,4 +103,5 @@ def test_the_control_machine_serves_a_program_over_the_link(lab: Lab, far: Far) 
 def test_the_link_lost_what_it_should(far: Far) -> None:
     counts = far.link.counts()
     assert counts["carried"] > 5000
+    assert counts["lost"] > 0
     assert 0.005 < counts["lost"] / counts["carried"] < 0.02
