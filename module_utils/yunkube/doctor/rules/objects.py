@@ -70,8 +70,8 @@ DECLARED_OBJECT_CHANGED = Rule(
     title="An object that `up` declares was changed",
     looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
     proof=object_changed,
-    remedy="{command} applies {target} again (delete a binding first whose roleRef differs: the API does not change "
-    "that); to keep the change, put it into the inventory",
+    remedy="{command} applies {target} again (if a binding's roleRef differs, delete the binding first, as the API "
+    "does not allow changing it); to keep the change, put it into the inventory",
     call="up",
     before=("net-conf-differs", "pod-creation-refused", *FLANNEL, *NODE),
     scope="all",

@@ -14,7 +14,7 @@ def workload_missing(facts: Facts) -> t.Iterator[Hit]:
     """Core workloads that somebody deleted."""
     for name, found in facts.cluster.workloads.items():
         if not found["there"]:
-            yield Hit("", [f"the API knows no {name}"], name)
+            yield Hit("", [f"{name} is part of every cluster, but does not exist"], name)
 
 
 CLUSTER_WORKLOAD_MISSING = Rule(
@@ -36,7 +36,7 @@ CLUSTER_WORKLOAD_MISSING = Rule(
 def addon_missing(facts: Facts) -> t.Iterator[Hit]:
     """Addons that the inventory has chosen, and that are not there."""
     for name in facts.cluster.addons:
-        yield Hit("", [f"the inventory has chosen it, and the API knows no {name}"], name)
+        yield Hit("", [f"{name} is enabled in the inventory, but does not exist"], name)
 
 
 ADDON_MISSING = Rule(
