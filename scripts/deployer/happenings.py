@@ -59,7 +59,7 @@ class Waiting:
     path: str
     hosts: tuple[str, ...]
     seconds: float
-    awaits: str  # what its module waits for; empty where nothing can be said beside the task's name
+    awaits: str  # what its module waits for, "X to do Y"; empty where nothing can be said beside the task's name
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,23 @@ from deployer.happenings import Happening, StageEnded, TaskEnded, TaskStarted, W
 FIRST = 15.0
 MOST = 300.0
 
-# What a module that may take long waits for. Others are told by their task's name alone.
+# What a module that may take long waits for, as it is said after "waiting for". Others are told by their task's name.
 AWAITED = {
-    "alicloud_hosts": "the cloud creates instances, and their SSH servers answer",
-    "bundle_build": "programs and images are built from source",
-    "bundle_install": "downloads from the control machine or cluster_bundle_url, then their installation",
-    "bundle_upload": "the bundle is uploaded to the bucket",
-    "cluster_verify": "nodes are ready, system pods run, and probes reach each other",
-    "docker_machines": "the SSH servers of the new hosts answer",
-    "host_facts": "an SSH connection, then Python on the host",
-    "kube_apply": "the API server accepts the objects",
-    "kubeadm_init": "kubeadm; etcd and the API server start (up to master_init_timeout)",
-    "kubeadm_join": "kubeadm; the API server answers, and the kubelet gets its certificate (up to node_join_timeout)",
-    "kubeadm_token": "the control plane signs the new tokens",
-    "kubelet_rollout": "the kubelet restarts, and its node is ready again",
-    "node_removal": "pods are evicted from the node (up to node_drain_timeout_seconds)",
-    "pod_cidrs": "the control plane assigns ranges to the new nodes",
-    "web_services": "the pods of the services are ready (up to web_service_timeout)",
+    "alicloud_hosts": "the cloud to create instances, and their SSH servers to answer",
+    "bundle_build": "programs and images to be built from source",
+    "bundle_install": "downloads from the control machine or cluster_bundle_url to arrive and be installed",
+    "bundle_upload": "the bundle to be uploaded to the bucket",
+    "cluster_verify": "nodes to be ready, system pods to run, and probes to reach each other",
+    "docker_machines": "the SSH servers of the new hosts to answer",
+    "host_facts": "an SSH connection to open, then Python on the host to answer",
+    "kube_apply": "the API server to accept the objects",
+    "kubeadm_init": "etcd and the API server to start (up to master_init_timeout)",
+    "kubeadm_join": "the API server to answer and the kubelet to get its certificate (up to node_join_timeout)",
+    "kubeadm_token": "the control plane to sign the new tokens",
+    "kubelet_rollout": "the kubelet to restart, and its node to be ready again",
+    "node_removal": "pods to be evicted from the node (up to node_drain_timeout_seconds)",
+    "pod_cidrs": "the control plane to assign ranges to the new nodes",
+    "web_services": "the pods of the services to be ready (up to web_service_timeout)",
 }
 
 
@@ -50,7 +50,7 @@ class Waits:
                 self._task = None
 
     def due(self, running: tuple[str, ...]) -> Iterator[Waiting]:
-        """Say it where it is time to, of the hosts that have not answered yet."""
+        """Yield a notice when one is due, with the hosts that have not answered yet."""
         waited = self._clock() - self._since
         if self._task is not None and running and waited >= self._next:
             self._next = waited + min(waited, MOST)

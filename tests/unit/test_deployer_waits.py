@@ -14,6 +14,7 @@ from deployer.views import NoticesView
 from deployer.views.jsonlines import JsonView
 from deployer.views.live import LiveView
 from deployer.views.plain import PlainView
+from deployer.views.text import waiting_line
 from deployer.waits import AWAITED, Waits
 from rich.console import Console
 
@@ -81,7 +82,8 @@ def test_plain_lines_say_who_and_what_is_waited_for() -> None:
     out = io.StringIO()
     PlainView(out, verbose=False, read_bundle=no_bundle).show(WAITING)
     assert out.getvalue().endswith(
-        "]   waiting  node1, node2: Run kubeadm join (for 15.0s so far): " + AWAITED["kubeadm_join"] + "\n"
+        "]   waiting  node1, node2: Run kubeadm join, 15 s so far; waiting for the API server to answer "
+        "and the kubelet to get its certificate (up to node_join_timeout)\n"
     )
 
 
@@ -96,7 +98,15 @@ def test_a_report_says_it_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     NoticesView().show(WAITING)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("waiting for node1, node2: Run kubeadm join")
+    assert err.startswith("node1, node2: Run kubeadm join, 15 s so far; waiting for the API server to answer")
+
+
+def test_a_wait_of_minutes_for_what_is_not_known_is_told_by_its_task_alone() -> None:
+    assert waiting_line(Waiting("Sleep", "", ("node1",), 125.4, "")) == "node1: Sleep, 2m 05s so far"
+
+
+def test_what_is_awaited_has_not_happened_yet() -> None:
+    assert [text for text in AWAITED.values() if " to " not in text] == []
 
 
 def test_the_live_lines_say_what_beside_who() -> None:
@@ -108,7 +118,7 @@ def test_the_live_lines_say_what_beside_who() -> None:
         view.show(WAITING)
         with console.capture() as shown:
             console.print(view)
-        assert "Run kubeadm join: kubeadm; the API server answers" in shown.get()
+        assert "Run kubeadm join, waiting for the API server to answer" in shown.get()
     finally:
         view.close()
 

@@ -39,7 +39,7 @@ class NoticesView:
         if isinstance(happening, Waiting):
             from deployer.views.text import waiting_line  # noqa: PLC0415 - rarely needed
 
-            print(f"waiting for {waiting_line(happening)}", file=sys.stderr, flush=True)
+            print(waiting_line(happening), file=sys.stderr, flush=True)
         if isinstance(happening, Message) and happening.level == "notice":
             print(happening.text, file=sys.stderr, flush=True)
 

@@ -83,7 +83,7 @@ class LiveView:
             case TaskStarted():
                 self._now = replace(self._now, task=happening.name)
             case Waiting() if happening.awaits:
-                self._now = replace(self._now, task=f"{happening.task}: {happening.awaits}")
+                self._now = replace(self._now, task=f"{happening.task}, waiting for {happening.awaits}")
 
     def _lasting(self, happening: Happening) -> Iterator[Text]:
         match happening:

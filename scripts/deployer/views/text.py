@@ -28,9 +28,10 @@ def is_told(message: Message, verbose: bool) -> bool:
 
 
 def waiting_line(waiting: Waiting) -> str:
-    """Return who and what is waited for."""
-    awaits = f": {waiting.awaits}" if waiting.awaits else ""
-    return f"{enumerate_names(waiting.hosts)}: {waiting.task} (for {duration(waiting.seconds)} so far){awaits}"
+    """Return who is waited for, how long already, and for what."""
+    took = f"{waiting.seconds:.0f} s" if waiting.seconds < 60 else duration(waiting.seconds)
+    awaits = f"; waiting for {waiting.awaits}" if waiting.awaits else ""
+    return f"{enumerate_names(waiting.hosts)}: {waiting.task}, {took} so far{awaits}"
 
 
 def task_lines(task: TaskEnded, verbose: bool) -> list[tuple[Outcome, str]]:
