@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle lab lab-down docs packages-lock bench findings release clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle test-machines lab lab-down docs packages-lock bench findings release clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -53,6 +53,9 @@ faults: setup ## faults injected into real clusters
 
 lifecycle: setup ## clusters planned, grown, shrunk, cut off and taken away
 	@./tests/run lifecycle
+
+test-machines: setup ## clusters on virtual machines: as installed, and with firewalls, swap, file systems, networks
+	@./tests/run machines --full
 
 lab: setup ## run a test and keep its lab: make lab TEST=lifecycle/test_status.py K=silent
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" YUNKUBE_KEEP_LAB=1 pytest tests/$(TEST) $(if $(K),-k '$(K)')

@@ -16,7 +16,8 @@ LEFT_OUT = (
     "/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/run/systemd", "/run/log", "/run/user", "/run/sshd", "/run/utmp",
     "/run/motd.dynamic", "/var/log/journal", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/dpkg.log",
     "/var/log/alternatives.log", "/var/log/firewalld", "/var/lib/systemd", "/root/.ansible", "/var/cache/ldconfig",
-    "/etc/ld.so.cache", "/var/lib/dpkg", "/var/cache/debconf",
+    "/etc/ld.so.cache", "/var/lib/dpkg", "/var/cache/debconf", "/home/ops/.ansible", "/run/udev", "/run/sudo",
+    "/run/mount", "/run/blkid", "/run/initramfs",
 )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ print(  # noqa: T201 - this is what it is for
             ],
             "failed": lines("systemctl", "list-units", "--failed", "--plain", "--no-legend"),
             "sysctls": {
-                name: Path("/proc/sys", name.replace(".", "/")).read_text().split()
+                name: path.read_text().split() if (path := Path("/proc/sys", name.replace(".", "/"))).exists() else []
                 for name in (
                     "net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables", "net.ipv4.conf.all.route_localnet",
                     "net.ipv4.conf.all.rp_filter", "net.ipv4.conf.all.forwarding",

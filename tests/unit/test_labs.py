@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
-# name, network: as the fixtures of tests/lifecycle and tests/faults take them.
+# name, network: as the fixtures of tests/lifecycle, tests/faults and tests/machines take them.
 LAB = re.compile(r'"([a-z][a-z0-9-]*)", "(10\.\d+\.\d+)(?:\.0/24)?"')
 
 
@@ -25,7 +25,7 @@ def settings(scenario: Path) -> dict[str, str]:
 def labs() -> list[tuple[str, str]]:
     """Return name and network of every lab."""
     made = [(one["cluster_name"], one["docker_hosts_subnet"].removesuffix(".0/24")) for one in map(settings, SCENARIOS)]
-    for path in [*(ROOT / "tests/lifecycle").glob("*.py"), *(ROOT / "tests/faults").glob("*.py")]:
+    for path in [path for kind in ("lifecycle", "faults", "machines") for path in (ROOT / "tests" / kind).glob("*.py")]:
         made += LAB.findall(path.read_text())
     return made
 
