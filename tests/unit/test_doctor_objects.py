@@ -114,7 +114,7 @@ def test_a_dry_run_applies_nothing(api: KubeApi) -> None:
     assert api.find(f"{RBAC}/clusterroles/flannel") is None
 
 
-BINDING = {
+BINDING: dict[str, t.Any] = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "kind": "ClusterRoleBinding",
     "metadata": {"name": "flannel"},
