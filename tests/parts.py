@@ -59,7 +59,7 @@ PARTS = {
             hosts=False,
         )
     ],
-    "unit": [Part("unit", (("pytest", "tests/unit"),), 2400, hosts=False)],
+    "unit": [Part("unit", (("pytest", "tests/unit"),), 3600, hosts=False)],
     "molecule": [Part(f"molecule {name}", (("molecule", "test", "--scenario-name", name),), 900) for name in SCENARIOS],
     "faults": [Part("faults", (("pytest", "tests/faults"),), 1200)],
     "lifecycle": [

@@ -56,8 +56,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        self.server.sent += len(content[: self.server.cut_after])  # before the other side can look
         self.wfile.write(content[: self.server.cut_after])
-        self.server.sent += len(content[: self.server.cut_after])
         if self.server.falls_silent:
             self.rfile.read(1)  # until the other side has enough of it
 
