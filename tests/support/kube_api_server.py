@@ -31,9 +31,8 @@ PATIENCE = 120  # seconds to start, on a machine that builds beside it; alone it
 
 # Etcd's keys of everything that the API keeps, https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/
 REGISTRY, REGISTRY_END = "/registry/", "/registry0"
-OWN_LEASE = (
-    "/registry/leases/kube-system/apiserver-"  # the server renews it; 39 bytes, so in base64 it is a prefix, too
-)
+# Leases that the server renews. A multiple of three bytes each, so in base64 they are prefixes, too.
+OWN_LEASES = ("/registry/leases/kube-system/apiserver-", "/registry/peerserverleases/")
 POD = {"containers": [{"name": "main", "image": "none"}], "terminationGracePeriodSeconds": 0}
 
 
@@ -55,7 +54,7 @@ class Etcd:
     def keys(self) -> dict[str, tuple[str, str]]:
         """Return the value and the revision of each key of the API's, all in base64 as they come."""
         found = self._ask("range", {"key": _coded(REGISTRY), "range_end": _coded(REGISTRY_END)})
-        own = _coded(OWN_LEASE)
+        own = tuple(_coded(lease) for lease in OWN_LEASES)
         return {
             entry["key"]: (entry["value"], entry["mod_revision"])
             for entry in found.get("kvs") or []
