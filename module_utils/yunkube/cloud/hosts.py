@@ -84,7 +84,7 @@ def _carry_out(work: Work) -> Outcome:
     if missing:
         outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
     if not wanted.routed_pods:
-        routes.forgo(work)
+        routes.delete_all(work)
     net = Network(work)
     net.ensure(zones)
     nat.ensure(net)

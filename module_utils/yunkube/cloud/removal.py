@@ -32,7 +32,7 @@ def absent(
     there = look(client, owner)
     removal = Removal()
     work = Work(client, Declaration(owner, 0, 0, {}), there, dry_run, sleep, removal.changes)
-    routes.forgo(work)
+    routes.delete_all(work)
     if there.hosts:
         removal.changes += [f"remove host {host}" for host in sorted(there.hosts, key=lambda host: host.name)]
         if not dry_run:

@@ -192,8 +192,8 @@ def room(client: Client, wanted: Declaration, vpcs: Sequence[Json], switches: It
     yield from crowded({table: count + len(wanted.hosts) for table, count in taken.items()}, wanted.route_quota)
 
 
-def forgo(work: Work) -> None:
-    """Delete the routes to a cluster's pods before its hosts, and before the rules that tell of them."""
+def delete_all(work: Work) -> None:
+    """Delete the routes to a cluster's pods before its hosts, and before the rules by which they are found."""
     if security_rules.admit_pods(work.there.groups):
         owner = work.wanted.owner
         routes = Routes(work.client, owner.cluster, owner.cluster_id, work.sleep)

@@ -24,7 +24,7 @@ def context() -> ssl.SSLContext:
 
 
 def get(endpoint: str, path: str, seconds: float) -> t.Any:
-    """Return the JSON that host:port answers; what keeps it from that is raised: OSError, HTTPException, ValueError.
+    """Return the JSON that host:port answers, or raise why there is none: OSError, HTTPException or ValueError.
 
     An answer of MOST bytes or more is a TooLongError.
     """
