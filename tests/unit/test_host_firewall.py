@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
 import pytest
@@ -140,22 +139,28 @@ class Firewalld:
         self.options = set(options)
         self.zones = "public\n  interfaces: eth0\n"
         self.addresses = {"lo": "127.0.0.1", "cni0": "10.244.1.1", "eth1": "10.0.0.7"}
+        self.refused = ""  # an option that it takes for wrong
+        self.programs: list[str] = []
 
     def run_command(self, argv: list[str], **_: t.Any) -> tuple[int, str, str]:
+        self.programs.append(argv[0])
+        return self._answer(argv)
+
+    def _answer(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[:3] == ["ip", "-o", "address"]:
-            network = ipaddress.ip_network(argv[-1])
-            there = [name for name, address in self.addresses.items() if ipaddress.ip_address(address) in network]
-            return (
-                0,
-                "\n".join(f"2: {name}    inet {self.addresses[name]}/24 scope global {name}" for name in there),
-                "",
-            )
+            rows = [f"2: {name}    inet {one}/24 scope global {name}" for name, one in self.addresses.items()]
+            return 0, "\n".join([*rows, "3: eth1    inet6 fe80::1/64 scope link"]), ""
         if argv[0] == "ip":
             return 0, f"{argv[-1]} via 10.0.1.1 dev eth0 src 10.0.1.7 uid 0 \\    cache\n", ""
         if argv[1].startswith("--get-"):
             return 0, self.zones if argv[1] == "--get-active-zones" else "public\n", ""
+        start = [word for word in argv[:-1] if word == "--permanent" or word.startswith("--zone=")]
+        if len(options := [word for word in argv[1:] if word not in start]) > 1:
+            return self._several(start, options)
         verb, _dash, rest = argv[-1].removeprefix("--").partition("-")
-        line = " ".join([*argv[1:-1], rest])
+        line = " ".join([*start, rest])
+        if rest == self.refused:
+            return 1 if verb == "query" else 103, "", f"Error: INVALID_RULE: {rest}"
         if verb == "query":
             return int(line not in self.options), "", ""
         if verb == "add":
@@ -166,8 +171,43 @@ class Firewalld:
             return 30, "", f"Error: UNKNOWN_SOURCE: '{rest}' is not in any zone"
         return 0, "", ""
 
+    def _several(self, start: list[str], options: list[str]) -> tuple[int, str, str]:
+        """Answer several options of one kind as it does: a fault of one is a warning where another succeeds."""
+        kinds = {option.partition("=")[0] for option in options}
+        assert len(kinds) == 1, f"of {kinds} it would take one alone"
+        [kind] = kinds
+        answers = {option: self._answer(["firewall-cmd", *start, option]) for option in options}
+        good = [option for option, answer in answers.items() if not answer[2]]
+        lines = [f"{option.partition('=')[2]}: {'yes' if answers[option][0] == 0 else 'no'}" for option in good]
+        warnings = "".join(f"Warning: {answer[2]}\n" for answer in answers.values() if answer[2])
+        queried = kind.startswith("--query-")
+        return (0 if good or queried else 103), "\n".join(lines) if queried else "", warnings
+
+    def fail_json(self, **result: t.Any) -> t.NoReturn:
+        raise AssertionError(result["msg"])
+
     def get_bin_path(self, name: str, **_: t.Any) -> str:
         return name
+
+
+def test_firewalld_is_asked_in_few_programs() -> None:
+    host = Firewalld()
+    module = t.cast("t.Any", host)
+    sources = [f"10.0.{number}.0/24" for number in range(20)]
+    open_firewall(module, "firewalld", wanted(sources=sources))
+    assert len(host.options) > 2 * 20 * 4
+    host.programs = []
+    assert open_firewall(module, "firewalld", wanted(sources=sources)) == []
+    # Which zones there are; then three kinds of options, now and lasting.
+    assert host.programs.count("firewall-cmd") == 2 + 3 * 2
+    assert host.programs.count("ip") == 1 + len(sources)  # the addresses; the way to each that has none in a zone
+
+
+def test_a_rule_that_firewalld_refuses_among_others_is_named() -> None:
+    host = Firewalld()
+    host.refused = "port=30000-32767/udp"
+    with pytest.raises(AssertionError, match="did not add port 30000-32767/udp"):
+        open_firewall(t.cast("t.Any", host), "firewalld", wanted())
 
 
 FIREWALLS: list[tuple[str, type[Ufw | Firewalld], str]] = [

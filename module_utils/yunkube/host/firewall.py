@@ -207,18 +207,43 @@ class Firewall:
         """Add what firewalld lacks, to its runtime and its permanent configuration."""
         added = []
         options = firewalld_options(allowed, pod_cidr, self._zones({one.source for one in allowed} - {""}))
+        values: dict[tuple[str, str], list[str]] = {}
         for zone, kind, value in options:
+            values.setdefault((zone, kind), []).append(value)
+        for (zone, kind), wanted in values.items():
             for lasting in ([], ["--permanent"]):
                 argv = ["firewall-cmd", *lasting, *([f"--zone={zone}"] if zone else [])]
-                if self.succeeds([*argv, f"--query-{kind}={value}"]):
-                    continue
-                added.append(f"add to firewalld: {' '.join(filter(None, [zone, kind, value, *lasting]))}")
-                if not self.module.check_mode:
-                    if lasting:
-                        firewalld_zones.keep()
-                    remember("undo", [[*argv, f"--remove-{kind}={value}"]])
-                    self.run([*argv, f"--add-{kind}={value}"])
+                missing = self._missing(argv, kind, wanted)
+                added += [
+                    f"add to firewalld: {' '.join(filter(None, [zone, kind, value, *lasting]))}" for value in missing
+                ]
+                if missing and not self.module.check_mode:
+                    self._add(argv, kind, missing)
         return added + self._close_firewalld(options)
+
+    def _missing(self, argv: list[str], kind: str, values: list[str]) -> list[str]:
+        """Return those of the values that firewalld does not have, by one program where it answers for each.
+
+        To several questions it prints a line `VALUE: yes` or `VALUE: no` for each, in their order; one that it does
+        not understand has no line, and is asked by itself, as a single one is: by the exit code (firewall-cmd 1.3).
+        """
+        if len(values) > 1:
+            queries = [f"--query-{kind}={value}" for value in values]
+            _, out, _ = self.module.run_command([*argv, *queries], environ_update={"LC_ALL": "C"})
+            answers = [line.rpartition(": ")[2] for line in out.splitlines()]
+            if len(answers) == len(values) and set(answers) <= {"yes", "no"}:
+                return [value for value, answer in zip(values, answers) if answer == "no"]
+        return [value for value in values if not self.succeeds([*argv, f"--query-{kind}={value}"])]
+
+    def _add(self, argv: list[str], kind: str, values: list[str]) -> None:
+        """Add values of one kind; look afterwards, as several at once succeed where one of them does."""
+        if "--permanent" in argv:
+            firewalld_zones.keep()
+        remember("undo", [[*argv, f"--remove-{kind}={value}"] for value in values])
+        command = [*argv, *(f"--add-{kind}={value}" for value in values)]
+        self.run(command)
+        if len(values) > 1 and (refused := self._missing(argv, kind, values)):
+            self.module.fail_json(msg=f"{' '.join(argv)} did not add {kind} {', '.join(refused)}")
 
     def _zones(self, networks: t.Iterable[str]) -> dict[str, str]:
         """Return the zone that packets of each network meet: one of a source, or that of the interface they come by."""
@@ -229,20 +254,21 @@ class Firewall:
             for place, zone in active.items()
             if re.fullmatch(r"[\d.]+(/[\d.]+)?", place)
         }
+        _, out, _ = self.module.run_command(["ip", "-o", "address", "show"])
+        rows = (line.split() for line in out.splitlines())
+        # NUMBER: INTERFACE FAMILY ADDRESS/PREFIX …
+        addresses = [(ipaddress.ip_interface(row[3]).ip, row[1]) for row in rows if row[2:3] in (["inet"], ["inet6"])]
         zones = {}
         for network in networks:
             own = ipaddress.ip_network(network, strict=False)
             of_source = [zone for place, zone in bound.items() if _holds(place, own)]
-            zone = of_source[0] if of_source else active.get(self._interface(own, active), default)
+            here = [interface for address, interface in addresses if interface in active and address in own]
+            zone = of_source[0] if of_source else active.get(here[0] if here else self._towards(own), default)
             zones[network] = "" if zone == default else zone
         return zones
 
-    def _interface(self, network: Network, active: t.Container[str]) -> str:
-        """Return the interface, of those with a zone, that has an address of the network, or leads to it."""
-        _, out, _ = self.module.run_command(["ip", "-o", "address", "show", "to", str(network)])
-        rows = (line.split() for line in out.splitlines())
-        if here := [row[1] for row in rows if len(row) > 1 and row[1] in active]:
-            return here[0]
+    def _towards(self, network: Network) -> str:
+        """Return the interface that leads to a network."""
         _, out, _ = self.module.run_command(["ip", "-o", "route", "get", str(next(iter(network.hosts())))])
         words = out.split()
         return words[words.index("dev") + 1] if "dev" in words[:-1] else ""
