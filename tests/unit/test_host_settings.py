@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -73,6 +74,38 @@ def test_swap_that_is_not_in_fstab_stays_off_at_the_next_boot(units: list[Path])
     assert module.ran == [["systemctl", "mask", "swap.target"]]
     undo = host_state.read_changes()["undo"]
     assert undo == [["systemctl", "unmask", "swap.target"], ["systemctl", "start", "swap.target"]]
+
+
+def test_swap_is_remembered_with_its_priority_before_it_is_turned_off(
+    units: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert units
+    monkeypatch.setattr(host_settings, "swap_priorities", lambda: [("/dev/zram0", 100), ("/swapfile", -2)])
+    made = settings(planned := Module(check_mode=True))
+    made.turn_swap_off()
+    assert (made.changes, planned.ran, host_state.read_changes()["swaps"]) == (["turn swap off"], [], [])
+    module = Module()
+    settings(module).turn_swap_off()
+    assert module.ran == [["swapoff", "--all"]]
+    assert host_state.read_changes()["swaps"] == [["/dev/zram0", 100], ["/swapfile", -2]]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_what_is_written_does_not_depend_on_the_logins_umask(units: list[Path], tmp_path: Path, umask: int) -> None:
+    assert units
+    fstab = tmp_path / "fstab"
+    fstab.write_text("/swapfile none swap sw 0 0\n")
+    fstab.chmod(0o664)
+    former = os.umask(umask)
+    try:
+        settings(Module()).write(tmp_path / "new/folder/99-kubernetes.conf", "a = 1\n")
+        settings(Module()).turn_swap_off()
+    finally:
+        os.umask(former)
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "new", tmp_path / "new/folder", fstab)]
+    assert [*map(oct, modes)] == ["0o755", "0o755", "0o664"]
+    assert (tmp_path / "new/folder/99-kubernetes.conf").stat().st_mode & 0o777 == 0o644
+    assert fstab.read_text().startswith("# ")
 
 
 def test_swap_of_fstab_and_what_is_masked_already_need_no_mask(units: list[Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.atomic_file import make_parents
 from ansible.module_utils.yunkube.host.bundle_files import (
     DPKG_HANGS,
     DPKG_SECONDS,
@@ -111,7 +112,7 @@ def install(missing: list[Entry], source: Source, unfinished: list[str]) -> list
         raise InstallError(f"needs {need >> 20} MB under {STATE}, {free >> 20} MB are free: make room, then run again")
     programs = [entry for entry in missing if entry["kind"] in PROGRAMS]
     for entry in programs:
-        Path(entry["path"]).parent.mkdir(parents=True, exist_ok=True)
+        make_parents(Path(entry["path"]))
     with concurrent.futures.ThreadPoolExecutor(max(2, DOWNLOADS)) as pool:
         list(pool.map(lambda entry: source.fetch(entry, Path(entry["path"])), programs))
     if packages := [entry for entry in missing if entry["kind"] == "package"]:

@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host.atomic_file import make_parents
 
 # What a module's argument spec says of a list of files.
 FILES_SPEC: dict[str, t.Any] = {
@@ -84,9 +85,7 @@ def secret_contents(entries: t.Iterable[t.Mapping[str, t.Any]]) -> set[str]:
 
 def write(path: Path, wanted: State) -> None:
     """Put the file in place in one step, with its parents (0755); nobody sees half of it or a wrong mode."""
-    for folder in [folder for folder in reversed(path.parents) if not folder.exists()]:
-        folder.mkdir()
-        folder.chmod(0o755)
+    make_parents(path)
     number, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as stream:

@@ -8,8 +8,8 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host import originals
-from ansible.module_utils.yunkube.host.atomic_file import write_atomic
-from ansible.module_utils.yunkube.host.state import remember
+from ansible.module_utils.yunkube.host.atomic_file import make_parents, write_atomic
+from ansible.module_utils.yunkube.host.state import remember, swap_priorities
 from ansible.module_utils.yunkube.host.sysctls import read_sysctl, sysctl_path
 
 if t.TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Settings:
             return
         self._note(f"write {path}", str(path), there, wanted)
         if not self.module.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_parents(path)
             originals.keep(path)
             write_atomic(path, wanted)
 
@@ -114,10 +114,11 @@ class Settings:
 
     def turn_swap_off(self) -> None:
         """Turn off all swap: now, in fstab, and in units that systemd would start at boot."""
-        areas = Path("/proc/swaps").read_text().splitlines()[1:]
+        areas = swap_priorities()
         if areas:
-            self._note("turn swap off", "swap", "".join(f"{area.split()[0]}\n" for area in areas), "")
+            self._note("turn swap off", "swap", "".join(f"{area}\n" for area, _ in areas), "")
             if not self.module.check_mode:
+                remember("swaps", [[area, priority] for area, priority in areas])
                 self._run(["swapoff", "--all"], "cannot turn swap off")
         if FSTAB.exists():
             there = FSTAB.read_text()

@@ -132,7 +132,13 @@ def mounts(text: str) -> list[str]:
 
 def swaps(root: Path = Path("/")) -> list[str]:
     """Return the areas that are swapped to."""
-    return [line.split()[0] for line in _text(root / "proc/swaps").splitlines()[1:]]
+    return [area for area, _ in swap_priorities(root)]
+
+
+def swap_priorities(root: Path = Path("/")) -> list[tuple[str, int]]:
+    """Return the areas that are swapped to, each with its priority; negative: the kernel's choice (swapon(8))."""
+    rows = (line.split() for line in _text(root / "proc/swaps").splitlines()[1:])
+    return [(row[0], int(row[-1])) for row in rows]
 
 
 def links(text: str) -> list[str]:
@@ -320,13 +326,17 @@ def complete_record(run: Run) -> None:
 
 
 def read_changes(folder: Path | None = None) -> Json:
-    """Return what was changed: packages, kernel modules and settings by name, undoing commands, fstab's old text."""
+    """Return what was changed.
+
+    Packages, kernel modules and settings by name, undoing commands, fstab's old text, areas of swap with priorities.
+    """
     return {
         "packages": [],
         "modules": [],
         "sysctls": [],
         "undo": [],
         "fstab": [],
+        "swaps": [],
         **json.loads(_text((folder or FOLDER) / CHANGES) or "{}"),
     }
 

@@ -256,6 +256,10 @@ class Host:
                 write_atomic(FSTAB, text)
         if self.record is not None and set(self.record["swaps"]) - set(host_state.swaps()):
             self._run("swapon", "--all")
+            for area, priority in self.changes["swaps"]:  # which fstab did not name: turned on by hand, or zram
+                if area in self.record["swaps"] and area not in host_state.swaps():
+                    chosen = ["--priority", str(priority)] if priority >= 0 else []
+                    self.run_quietly(["swapon", *chosen, area])  # the audit reports one that cannot be had again
 
     def _packages(self) -> list[str]:
         """Return the packages that came with the cluster and are still there."""
