@@ -72,7 +72,7 @@ PARTS = {
     ],
 }
 # What only --full runs: where processors are emulated, it needs a machine that does nothing else.
-SLOW = ("machines cluster", "machines variants")
+SLOW = ("machines cluster", "machines variants", "machines embedded")
 # Parts run side by side: what fails soonest first, then the longest. Two cores carry no third lab, and 128 inotify
 # instances no more than eight hosts at once. What needs no hosts runs behind them, with
 # what the labs leave of the cores.

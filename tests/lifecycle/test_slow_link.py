@@ -88,6 +88,17 @@ def test_what_is_healthy_is_reported_healthy(lab: Lab, far: Far, verb: str) -> N
     assert result.summary[verb]["healthy"], result.summary
 
 
+@pytest.mark.parametrize("verb", ["remove", "add"])
+def test_a_node_leaves_and_comes_back(lab: Lab, far: Far, verb: str) -> None:
+    before = far.link.counts()["carried"]
+    confirmed = ("--yes",) if verb == "remove" else ()
+    result = lab.deploy(verb, "node1", *confirmed, seconds=SECONDS, cluster_provider="existing")
+    assert result.code == 0, result.errors
+    nodes = lab.kubectl("get", "nodes", "--output=name").split()
+    assert ("node/node1" in nodes) == (verb == "add")
+    assert far.link.counts()["carried"] > before
+
+
 def test_the_control_machine_serves_a_program_over_the_link(lab: Lab, far: Far) -> None:
     before = far.link.counts()["carried"]
     lab.run("node1", f"rm {PLUGIN}")
@@ -98,6 +109,14 @@ def test_the_control_machine_serves_a_program_over_the_link(lab: Lab, far: Far) 
     assert result.changed["node1"] == 1
     assert lab.succeeds("node1", f"test -x {PLUGIN}")
     assert far.link.counts()["carried"] - before > size / 1500
+
+
+def test_down_removes_the_cluster_from_both_hosts(lab: Lab, far: Far) -> None:
+    del far
+    result = lab.deploy("down", "--yes", seconds=SECONDS, cluster_provider="existing")
+    assert result.code == 0, result.errors
+    for host in ("master1", "node1"):
+        assert lab.run(host, "ls -d /etc/kubernetes /var/lib/kubelet /usr/local/bin/kubelet 2>/dev/null; true") == ""
 
 
 def test_the_link_lost_what_it_should(far: Far) -> None:

@@ -52,6 +52,7 @@ StandardError=journal+console
 WantedBy=sysinit.target
 """
 BUILD_SECONDS = 1800
+SELINUX = "selinux-policy-default"  # a recipe with it has labels on every file, and a policy that is enforced
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,8 @@ def _settle(root: Path, recipe: Recipe) -> None:
     call("systemctl", f"--root={root}", "enable", "first-boot.service", "systemd-networkd.service")
     for unit in recipe.disabled:
         call("systemctl", f"--root={root}", "disable", unit)
+    if SELINUX in recipe.more:
+        (root / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
+        contexts = "/etc/selinux/default/contexts/files/file_contexts"
+        label = f"mount -t proc proc /proc && setfiles -F -e /proc {contexts} /"  # it names files by their descriptors
+        call(*CONTAINED, "chroot", str(root), "sh", "-c", label)

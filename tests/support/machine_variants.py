@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from laboratory import Json
-from machine_image import Recipe
+from machine_image import SELINUX, Recipe
 
 PACKAGES = (
     "ufw", "firewalld", "nftables", "network-manager", "systemd-resolved", "unattended-upgrades", "util-linux-extra",
@@ -14,6 +14,7 @@ PACKAGES = (
 DISABLED = ("ufw.service", "firewalld.service", "nftables.service", "NetworkManager.service",
             "systemd-resolved.service", "unattended-upgrades.service")  # fmt: skip
 IMAGE = Recipe(more=PACKAGES, disabled=DISABLED)
+ENFORCING = Recipe(more=(SELINUX, "policycoreutils", "auditd"))
 PASSWORD = "battery-staple-4711"
 
 
@@ -181,6 +182,8 @@ method=manual
 address1=10.67.0.33/24,10.67.0.1
 END
 chmod 600 /etc/NetworkManager/system-connections/lab.nmconnection
+systemctl disable systemd-networkd  # else whatever waits for a network waits two minutes for one of its
+systemctl stop --no-block systemd-networkd
 systemctl enable NetworkManager
 systemctl start --no-block NetworkManager
 """,
@@ -206,6 +209,12 @@ time.sleep(60)'
 """,
     before={"systemctl is-active upgrade": "active"},
 )
+LABELS = Condition(
+    "SELinux, which enforces the distribution's policy",
+    before={"getenforce": "Enforcing"},
+    joined={"getenforce": "Enforcing", "matchpathcon -V /usr/local/bin/kubelet": "/usr/local/bin/kubelet verified."},
+    left={"getenforce": "Enforcing"},
+)
 
 
 @dataclass(frozen=True)
@@ -215,10 +224,13 @@ class Variant:
     name: str
     conditions: tuple[Condition, ...]
     disks: tuple[str, ...] = ()
+    image: Recipe = IMAGE
+    kernel: str = ""
 
 
 VARIANTS = (
     Variant("ufw", (UFW, SWAP, VAR, NOEXEC, UMASK, DOMAIN, SUDO, SSHD), ("512M", "8G")),
     Variant("firewalld", (FIREWALLD, ZRAM, RESOLVED, MTU, TWO, IPV6)),
     Variant("nftables", (NFTABLES, APPARMOR, MANAGER, PROXY, UPGRADES)),
+    Variant("selinux", (LABELS,), image=ENFORCING, kernel="security=selinux"),
 )

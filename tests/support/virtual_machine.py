@@ -41,6 +41,8 @@ class Machine:
     memory_mb: int = 2048
     processors: int = 2
     disks: tuple[str, ...] = ()  # sizes of further ones, from /dev/vdc
+    data: tuple[Path, str] | None = None  # a folder to have on one more disk after those, and that disk's size
+    kernel: str = ""  # further parameters of its kernel
     user: str = "ops"
     password: str = ""  # what sudo asks for
 
@@ -68,12 +70,12 @@ class Running:
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.folder}/known_hosts",
         }
 
-    def run(self, script: str, *, check: bool = True) -> str:
+    def run(self, script: str, *, check: bool = True, seconds: int = BOOT_SECONDS) -> str:
         """Run a shell's script as root; return what it prints."""
         argv = ["ssh", *SSH, "-o", f"UserKnownHostsFile={self.folder}/known_hosts", "-i", str(self.folder / "id")]
         argv += [f"{self.machine.user}@{self.machine.address}", f"sudo -S -p '' sh -c {shlex.quote(script)}"]
         given = f"{self.machine.password}\n"
-        done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False, timeout=BOOT_SECONDS)
+        done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False, timeout=seconds)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
@@ -175,12 +177,16 @@ def _command(booted: Image, machine: Machine, folder: Path, tap: str) -> list[st
     argv += [*acceleration(booted.kernel, booted.initrd), "-smp", str(machine.processors), "-m", str(machine.memory_mb)]
     argv += ["-nographic", "-nodefaults", "-serial", f"file:{folder}/console", "-device", "virtio-rng-pci"]
     argv += ["-kernel", str(booted.kernel), "-initrd", str(booted.initrd)]
-    argv += ["-append", "root=/dev/vda rw console=ttyS0 quiet"]
+    argv += ["-append", f"root=/dev/vda rw console=ttyS0 quiet {machine.kernel}"]
     argv += ["-drive", f"file={booted.disk},format=raw,if=virtio,cache=unsafe,snapshot=on"]
     argv += ["-drive", f"file={_seed(folder, machine)},format=raw,if=virtio,readonly=on"]
     for number, size in enumerate(machine.disks):
         disk = folder / f"disk{number}"
         call("truncate", "--size", size, str(disk))
+        argv += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
+    if machine.data:
+        disk = folder / "data"
+        call("mke2fs", "-q", "-t", "ext4", "-d", str(machine.data[0]), str(disk), machine.data[1])
         argv += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
     argv += ["-netdev", f"tap,id=lan,ifname={tap},script=no,downscript=no"]
     return [*argv, "-device", f"virtio-net-pci,netdev=lan,mac={machine.mac},romfile="]
