@@ -29,6 +29,7 @@ class Condition:
     before: dict[str, str] = field(default_factory=dict)  # script: what it prints, so that the condition is real
     joined: dict[str, str] = field(default_factory=dict)  # likewise, once it is a node
     left: dict[str, str] = field(default_factory=dict)  # likewise, once it has left: as it was
+    found: tuple[str, ...] = ()  # what the doctor is right to report of it
 
 
 UFW = Condition(
@@ -149,6 +150,7 @@ MTU = Condition(
     "printf '[Link]\\nMTUBytes=1450\\n' >> /etc/systemd/network/10-lab.network",
     before={"cat /sys/class/net/ens3/mtu": "1450"},
     joined={"cat /sys/class/net/flannel.1/mtu": "1400"},
+    found=("mtu-differs",),  # from the master's
 )
 TWO = Condition(
     "two interfaces, the default route on the other one",
