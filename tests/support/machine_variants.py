@@ -43,6 +43,7 @@ UFW = Condition(
         "ufw show added | grep -c 8090": "1",
     },
 )
+OPEN = "firewall-cmd --zone=internal --list-rich-rules | grep -c 10250 || true"  # for the hosts' network alone
 FIREWALLD = Condition(
     "firewalld, its backend nftables, the interface in a zone of its own",
     booted="""
@@ -52,10 +53,10 @@ firewall-cmd --quiet --permanent --zone=internal --add-port=8090/tcp
 firewall-cmd --quiet --reload
 """,
     before={"firewall-cmd --state": "running", "firewall-cmd --get-active-zones | head -1": "internal"},
-    joined={"firewall-cmd --state": "running", "firewall-cmd --zone=internal --query-port=10250/tcp || true": "yes"},
+    joined={"firewall-cmd --state": "running", OPEN: "1"},
     left={
         "firewall-cmd --zone=internal --list-ports": "8090/tcp",
-        "firewall-cmd --zone=internal --query-port=10250/tcp || true": "no",
+        OPEN: "0",
     },
 )
 RULES = """table inet mine {
