@@ -115,7 +115,7 @@ UMASK = Condition(
     "/etc/pam.d/common-session; echo 'session optional pam_umask.so umask=077' >> "
     "/etc/pam.d/common-session-noninteractive",
     before={"umask": "0077"},
-    joined={"stat --format %a /etc/cni/net.d /opt/cni/bin | sort -u": "755"},
+    joined={"stat --format %a /opt/cni /opt/cni/bin /etc/containerd | sort -u": "755"},
 )
 DOMAIN = Condition(
     "a host name with a domain",
@@ -191,7 +191,7 @@ systemctl enable NetworkManager
 systemctl start --no-block NetworkManager
 """,
     before={"nmcli --get-values STATE --colors no general": "connected"},
-    joined={"nmcli --terse --fields DEVICE,STATE device | grep -c ^cni0:connected || true": "0"},
+    joined={"nmcli --terse --fields DEVICE,STATE device | grep -c '^cni0:connected$' || true": "0"},  # externally
 )
 PROXY = Condition(
     "a proxy in the environment of every login, which does not answer",
