@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import demo_image
 import load
 import yaml
+from machine_image import Recipe, image
+from virtual_machine import acceleration
 
 from measuring import lab
 from measuring.results import spread
@@ -220,7 +223,21 @@ def _under_load(do: Callable[[], None]) -> Result:
     return {"sent": seen.sent, "lost": len(seen.lost), "slowest_ms": round(1000 * seen.slowest), "why": seen.lost[:5]}
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, build)}
+def machines(_repeat: int) -> Result:
+    """Run all tests on virtual machines, once: how long each takes, boot of the machine included."""
+    done = subprocess.run([str(lab.ROOT / "tests/run"), "machines", "--full"], check=False)
+    if done.returncode:
+        raise lab.MeasureError(f"tests/run machines --full ended with {done.returncode}")
+    reports = sorted((lab.ROOT / "artifacts/tests").glob("machines-*.xml"))
+    cases = [case for report in reports for case in ET.parse(report).getroot().iter("testcase")]  # noqa: S314 - our own
+    booted = image(Recipe())
+    return {
+        "acceleration": acceleration(booted.kernel, booted.initrd)[1],
+        "tests": {f"{case.get('classname')} {case.get('name')}": float(case.get("time", 0)) for case in cases},
+    }
+
+
+MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, build, machines)}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:

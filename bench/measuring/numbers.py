@@ -120,7 +120,8 @@ FIGURES = (
 def write(results: Results) -> None:
     """Write the page."""
     lines = [_line(figure, results[figure.measure]) for figure in FIGURES if figure.measure in results]
-    PAGE.write_text(HEAD + "".join(lines) + "".join(_where(results, name) for name in ("up", "noop")), encoding="utf-8")
+    where = "".join(_where(results, name) for name in ("up", "noop"))
+    PAGE.write_text(HEAD + "".join(lines) + where + _machines(results), encoding="utf-8")
 
 
 def _line(figure: Figure, result: Results) -> str:
@@ -130,6 +131,21 @@ def _line(figure: Figure, result: Results) -> str:
     where = f"{machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, load {machine['load']}"
     cells = (figure.what, figure.target, text, holds, f"`bench/run {figure.measure}`", result["time"][:10], where)
     return f"| {' | '.join(cells)} |\n"
+
+
+def _machines(results: Results) -> str:
+    """Say how long the tests on virtual machines take."""
+    if "machines" not in results:
+        return ""
+    result = results["machines"]
+    machine = result["machine"]
+    where = f"{machine['cores']} cores, {machine['memory_gib']} GiB, load {machine['load']}"
+    tests = {name.removeprefix("tests.machines."): taken for name, taken in result["tests"].items()}
+    return (
+        f"\n## Tests on virtual machines\n\n`bench/run machines`, {result['time'][:10]}, {where}, QEMU with"
+        f" `{result['acceleration']}`. Each ran once.\nMachines boot within the first test of a file, and within each variant."
+        "\n\n| test | seconds |\n|---|---|\n" + "".join(f"| {name} | {tests[name]:.0f} |\n" for name in tests)
+    )
 
 
 def _where(results: Results, name: str) -> str:
