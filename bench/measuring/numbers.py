@@ -143,8 +143,9 @@ def _machines(results: Results) -> str:
     tests = {name.removeprefix("tests.machines."): taken for name, taken in result["tests"].items()}
     return (
         f"\n## Tests on virtual machines\n\n`bench/run machines`, {result['time'][:10]}, {where}, QEMU with"
-        f" `{result['acceleration']}`. Each ran once.\nMachines boot within the first test of a file, and within each variant."
-        "\n\n| test | seconds |\n|---|---|\n" + "".join(f"| {name} | {tests[name]:.0f} |\n" for name in tests)
+        f" `{result['acceleration']}`. Each ran once.\nMachines boot within the"
+        " first test of a file, and within each variant.\n\n| test | seconds |\n|---|---|\n"
+        + "".join(f"| {name} | {tests[name]:.0f} |\n" for name in tests)
     )
 
 

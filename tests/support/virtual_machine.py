@@ -165,6 +165,7 @@ install -m 644 /mnt/network /etc/systemd/network/10-lab.network
 echo {machine.name} > /etc/hostname
 hostname {machine.name}
 printf '127.0.0.1 localhost\\n127.0.1.1 {machine.name}\\n' > /etc/hosts
+echo nameserver {machine.gateway} > /etc/resolv.conf
 {machine.first_boot}
 """)
     disk = folder / "seed.img"
