@@ -127,6 +127,16 @@ def _corefile(facts: Facts) -> None:
     facts.cluster.dns_endpoints = 0
 
 
+@changes("nameserver-missing")
+def _no_server(facts: Facts) -> None:
+    pod = next(pod for pod in facts.cluster.pods if pod["name"].startswith("coredns"))
+    where = next(host for host in facts.hosts if host.host == pod["node"])
+    where.nameservers = []
+    container(where, "coredns", pod=pod["name"], last=["plugin/forward: no valid upstream addresses found"])
+    break_pod(facts, "coredns", pod["node"], "CrashLoopBackOff")
+    facts.cluster.dns_endpoints = 0
+
+
 def declared(name: str, *, there: bool) -> dict[str, t.Any]:
     """Return an object of `up` that is not as it should be."""
     return {"name": name, "there": there, "fields": ["rules"] if there else [], "manifest": {"kind": "ClusterRole"}}

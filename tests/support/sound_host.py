@@ -63,4 +63,6 @@ FIT = Host(
         ("cni0", ipaddress.IPv4Network("10.244.0.0/24")),
         ("flannel.1", ipaddress.IPv4Network("10.244.1.0/24")),
     ),
+    resolver_file="/etc/resolv.conf",
+    nameservers=("10.0.0.1",),
 )

@@ -211,3 +211,13 @@ def test_a_kubelet_that_is_served_where_it_reports_is_no_fault() -> None:
     assert diagnose(facts) == []
     node(facts).probes["api"] = "https://kubernetes.default:6443: Connection refused"
     assert [one.id for one in diagnose(facts)] == ["kubelet-conf-elsewhere"]
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(2.0, {"clock-skew"}), (45.0, set())])
+def test_a_clock_that_was_read_while_another_host_was_still_looking_is_no_fault(
+    seconds: float, found: list[str]
+) -> None:
+    facts = healthy()
+    node(facts).now -= 50
+    master(facts).seconds = seconds
+    assert named(facts) == found

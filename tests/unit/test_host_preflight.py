@@ -50,6 +50,7 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
         ({"clock": 1100.0}, "clock", "100 s ahead"),
         ({"listeners": {2379: "nginx (process 7)"}}, "port", "port 2379 is taken by nginx"),
         ({"missing_features": ("br_netfilter",)}, "kernel_module", "has no br_netfilter"),
+        ({"nameservers": ()}, "nameserver", "/etc/resolv.conf names no name server"),
         ({"system": "arch", "system_version": ""}, "system", "runs arch"),
         ({"system_version": "11"}, "system", "runs debian 11"),
         ({"family": "Suse"}, "system", "(?i)Suse family"),

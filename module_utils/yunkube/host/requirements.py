@@ -25,6 +25,7 @@ PORTS = {"node": constants.NODE_PORTS, "master": constants.MASTER_PORTS}
 OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-scheduler")
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
+RESOLV_CONF, RESOLVED = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
@@ -92,6 +93,8 @@ class Host:
     free_mb: dict[str, int]
     listeners: dict[int, str]  # port: who holds it
     routes: tuple[tuple[str, ipaddress.IPv4Network], ...]  # interface, destination
+    resolver_file: str  # what the kubelet gives to pods, CoreDNS among them
+    nameservers: tuple[str, ...]  # that it names
 
 
 def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -186,6 +189,13 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
     if host.firewall and needs["firewall_sources"] == []:
         remedy = "set prepare_host_firewall_sources to the networks of the cluster's hosts, such as [10.0.0.0/24]"
         yield Fault("firewall", f"has {host.firewall} on, and a default route that names no network", remedy)
+    if not host.nameservers:
+        remedy = (
+            f"name one in {host.resolver_file} (in a network without one, an address that does not answer does, "
+            "but no loopback address)"
+        )
+        message = f"{host.resolver_file} names no name server, and CoreDNS, which forwards to those, would not start"
+        yield Fault("nameserver", message, remedy)
     yield from check_registry(host, needs)
     for name, cidr in needs["cidrs"].items():
         own = ipaddress.ip_network(cidr, strict=False)
@@ -312,6 +322,8 @@ def read_host(needs: dict[str, t.Any], *, node: str, firewall: str) -> Host:
     kernel, machine = platform.release(), platform.machine()
     record = read_record()
     system = parse_os_release(read_text("/etc/os-release"))
+    # kubeadm takes systemd-resolved's own file where that service runs.
+    resolver_file = needs["kubelet_config"].get("resolvConf") or (RESOLVED if Path(RESOLVED).exists() else RESOLV_CONF)
     return Host(
         hostname=socket.gethostname().lower(),
         machine_id=read_text("/etc/machine-id"),
@@ -338,4 +350,6 @@ def read_host(needs: dict[str, t.Any], *, node: str, firewall: str) -> Host:
         free_mb={folder: free_mb(folder) for folder in needs["disk_mb"]},
         listeners=find_listeners([*PORTS["master"], *needs["registry_ports"]]),
         routes=parse_routes(read_text("/proc/net/route")),
+        resolver_file=resolver_file,
+        nameservers=tuple(re.findall(r"(?m)^nameserver\s+(\S+)", read_text(resolver_file))),
     )

@@ -10,6 +10,7 @@ from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules.consequences import PODS
 from ansible.module_utils.yunkube.doctor.rules.pods import place
 
+NO_SERVER = "no valid upstream addresses found"  # CoreDNS 1.14, plugin forward
 LOOPBACK = ("127.", "::1")
 
 
@@ -36,6 +37,32 @@ DNS_LOOP = Rule(
     ),
     before=PODS,
     link="https://coredns.io/plugins/loop/#troubleshooting",
+)
+
+
+def no_server(facts: Facts) -> t.Iterator[Hit]:
+    """CoreDNS pods that do not start as the host names no server to forward to."""
+    for host in facts.reached:
+        said = [line for one in host.containers or [] if one["name"] == "coredns" for line in one["last"]]
+        told = [line for line in said if NO_SERVER in line]
+        pods = [pod for pod in facts.pods_on(host.name, "kube-system", "coredns") if pod["problem"]]
+        if told and not host.nameservers and any(not pod["leaving"] for pod in pods):
+            path = host.kubelet.get("resolvConf", "/etc/resolv.conf")
+            evidence = [f"{path} of {host.host} names no name server", f"CoreDNS says: {told[-1]}"]
+            yield Hit(host.host, [*evidence, *(f"{place(pod)}: {pod['problem']}" for pod in pods)])
+
+
+NAMESERVER_MISSING = Rule(
+    "nameserver-missing",
+    title="The host names no name server, so CoreDNS does not start",
+    looks="CoreDNS exits with `no valid upstream addresses found`: it forwards to those of the host's resolv.conf.",
+    proof=no_server,
+    remedy=(
+        "name a server in {host}'s resolv.conf (in a network without one, an address that does not answer does, but no "
+        "loopback address), then delete the CoreDNS pods"
+    ),
+    before=("corefile-broken", *PODS),
+    link="https://coredns.io/plugins/forward/",
 )
 
 
