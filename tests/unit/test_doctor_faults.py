@@ -215,7 +215,7 @@ def test_a_kubelet_that_is_served_where_it_reports_is_no_fault() -> None:
 
 @pytest.mark.parametrize(("seconds", "found"), [(2.0, {"clock-skew"}), (45.0, set())])
 def test_a_clock_that_was_read_while_another_host_was_still_looking_is_no_fault(
-    seconds: float, found: list[str]
+    seconds: float, found: set[str]
 ) -> None:
     facts = healthy()
     node(facts).now -= 50
