@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube.control import spec_check
+from ansible.module_utils.yunkube.control import locks, spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings, warnings
 from ansible.module_utils.yunkube.control.config import check_value
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
@@ -186,7 +186,6 @@ def test_a_cluster_that_is_right_has_no_findings() -> None:
     [
         ({"cluster_name": "My_Cluster"}, '"My_Cluster" is not a DNS label'),
         ({"cluster_dns_domain": "a..b"}, '"a..b" is not a domain'),
-        ({"cluster_kubernetes_version": "1.99.0"}, "1.99.0 is not locked"),
         ({"cluster_pod_cidr": "10.244.0.0"}, "10.244.0.0 has no prefix"),
         ({"cluster_pod_cidr": "10.244.1.0/16"}, "10.244.1.0/16 does not start on its network's address"),
         ({"cluster_pod_cidr": "fd00::/64"}, '"fd00::/64" is not an IPv4 network'),
@@ -240,9 +239,24 @@ def test_a_folder_of_the_system_does_not_go_with_the_cluster() -> None:
     ]
 
 
-def test_an_unknown_release_names_those_that_are_locked() -> None:
-    [(_, _, remedy)] = findings(cluster(cluster_kubernetes_version="1.99.0"))
-    assert remedy.endswith("1.36.4, 1.37.2")
+@pytest.mark.parametrize(
+    ("wanted", "remedy"),
+    [
+        ("1.99.0", "write 1.37.2"),
+        ("1.36.9", "write 1.36.4"),
+        ("1.36", "write 1.36.4"),
+        ("v1.36.4", "write 1.36.4, without the v"),
+        ("latest", "write 1.37.2"),
+    ],
+)
+def test_a_release_without_a_lock_names_those_that_have_one(wanted: str, remedy: str) -> None:
+    refusal = ("cluster_kubernetes_version", f"{wanted} has no lock in components/, which has 1.36.4, 1.37.2", remedy)
+    assert list(findings(cluster(cluster_kubernetes_version=wanted))) == [refusal]
+
+
+@pytest.mark.parametrize("wanted", ["1.36.4", "1.37.2"])
+def test_any_release_that_has_a_lock_can_be_chosen(wanted: str) -> None:
+    assert list(findings(cluster(cluster_kubernetes_version=wanted))) == []
 
 
 def test_an_overlap_is_reported_where_there_is_a_line_to_edit() -> None:
@@ -325,7 +339,7 @@ def test_the_roles_of_the_project_are_read_quickly() -> None:
     read([ROOT / "inventory/sample"])
     assert time.perf_counter() - start < 0.4
     assert {"cluster_pod_cidr", "cluster_kubelet_config"} <= set(options)
-    assert "1.37.2" in spec_check.locked_releases(ROOT / "components")
+    assert "1.37.2" in locks.locked_releases(ROOT / "components")
 
 
 @pytest.mark.parametrize("inventory", ["alicloud", "docker", "sample"])

@@ -26,9 +26,9 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     write_pins,
 )
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
+from lock_files import LOCK_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"
 LOCK = yaml.safe_load(LOCK_FILE.read_text())
 INDEXES = "Debian|Debian-Security|http://a.example/debian-security/\nDebian|Debian|http://a.example/debian/\n"
 TRUST = Archive.trust  # as it is without the archive of these tests
@@ -202,14 +202,6 @@ def test_a_refresh_reports_what_is_new() -> None:
     new = {"set": [Package("a", "2", "amd64", ""), Package("c", "1", "amd64", "")]}
     assert differences(old, new) == ["set: a 1 -> 2", "set: b 1 -> none", "set: c none -> 1"]
     assert differences(new, new) == []
-
-
-def test_every_package_of_the_lock_is_pinned_with_what_it_needs() -> None:
-    pins = read_pins(pins_of(LOCK_FILE))
-    sets = package_sets(LOCK)
-    assert {wanted.name for wanted in sets} == set(pins)
-    for wanted in sets:
-        assert set(wanted.wanted) <= {package.name for package in pins[wanted.name]}
 
 
 def test_security_fixes_are_asked_for() -> None:
