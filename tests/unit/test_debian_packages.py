@@ -22,6 +22,7 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     differences,
     package_sets,
     pins_of,
+    pins_to_write,
     read_pins,
     write_pins,
 )
@@ -202,6 +203,18 @@ def test_a_refresh_reports_what_is_new() -> None:
     new = {"set": [Package("a", "2", "amd64", ""), Package("c", "1", "amd64", "")]}
     assert differences(old, new) == ["set: a 1 -> 2", "set: b 1 -> none", "set: c none -> 1"]
     assert differences(new, new) == []
+
+
+def test_pins_that_locks_share_are_resolved_once(tmp_path: Path) -> None:
+    for release in ("1.36.5", "1.37.2"):
+        (tmp_path / f"kubernetes-{release}.yml").write_text(LOCK_FILE.read_text())
+    (tmp_path / "kubernetes-1.36.5.packages").symlink_to("kubernetes-1.37.2.packages")
+    found = [(pins.name, lock["architecture"]) for pins, lock in pins_to_write(tmp_path)]
+    assert found == [
+        ("kubernetes-1.36.5.arm64.packages", "arm64"),
+        ("kubernetes-1.37.2.packages", "amd64"),
+        ("kubernetes-1.37.2.arm64.packages", "arm64"),
+    ]
 
 
 def test_security_fixes_are_asked_for() -> None:

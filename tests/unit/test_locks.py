@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ def test_every_package_is_pinned_with_what_it_needs(release: str, architecture: 
         assert set(wanted.wanted) <= {package.name for package in pins[wanted.name]}
 
 
+def test_the_dates_of_support_follow_each_other(release: str) -> None:
+    support = {key: dt.date.fromisoformat(day) for key, day in lock_of(release)["support"].items() if day}
+    assert set(lock_of(release)["support"]) == {"released", "maintenance", "ends"}
+    assert list(support.values()) == sorted(support.values())
+    assert isinstance(lock_of(release)["cluster_tested"], bool)
+
+
 def test_the_modules_of_kubernetes_are_those_of_the_release(release: str) -> None:
     module = (ROOT / part_of(release, "kubernetes")["directory"] / "go.mod").read_text()
     assert f"\nrequire k8s.io/kubernetes v{release}\n" in module
@@ -74,6 +82,17 @@ def test_images_of_the_control_plane_are_of_the_release(release: str) -> None:
     assert {name: tags[f"registry.k8s.io/{name}"] for name in CONTROL_PLANE} == dict.fromkeys(
         CONTROL_PLANE, f"v{release}"
     )
+
+
+def test_downloads_are_of_the_version_that_is_built(release: str) -> None:
+    for part in lock_of(release)["components"]:
+        if part["name"] != "cni-flannel":  # whose releases are numbered after the plugins that it is for
+            assert not part["origins"] or f"/v{part['version']}/" in str(part["origins"])
+
+
+def test_locks_that_share_a_component_build_it_once(release: str) -> None:
+    assert lock_of(release)["date"] == lock_of(RELEASE)["date"]
+    assert lock_of(release)["toolchain"] == lock_of(RELEASE)["toolchain"]
 
 
 def test_every_program_is_built_by_one_component(release: str) -> None:
