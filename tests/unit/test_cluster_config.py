@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.yunkube.control import locks, spec_check
+from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster, findings, warnings
 from ansible.module_utils.yunkube.control.config import check_value
 from ansible.module_utils.yunkube.control.inventory_files import read, role_options
@@ -239,26 +239,6 @@ def test_a_folder_of_the_system_does_not_go_with_the_cluster() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "remedy"),
-    [
-        ("1.99.0", "write 1.37.2"),
-        ("1.36.9", "write 1.36.4"),
-        ("1.36", "write 1.36.4"),
-        ("v1.36.4", "write 1.36.4, without the v"),
-        ("latest", "write 1.37.2"),
-    ],
-)
-def test_a_release_without_a_lock_names_those_that_have_one(wanted: str, remedy: str) -> None:
-    refusal = ("cluster_kubernetes_version", f"{wanted} has no lock in components/, which has 1.36.4, 1.37.2", remedy)
-    assert list(findings(cluster(cluster_kubernetes_version=wanted))) == [refusal]
-
-
-@pytest.mark.parametrize("wanted", ["1.36.4", "1.37.2"])
-def test_any_release_that_has_a_lock_can_be_chosen(wanted: str) -> None:
-    assert list(findings(cluster(cluster_kubernetes_version=wanted))) == []
-
-
 def test_an_overlap_is_reported_where_there_is_a_line_to_edit() -> None:
     [(key, _, _)] = findings(cluster(cluster_service_cidr="10.244.0.0/16"))
     assert key == "cluster_service_cidr"
@@ -339,7 +319,6 @@ def test_the_roles_of_the_project_are_read_quickly() -> None:
     read([ROOT / "inventory/sample"])
     assert time.perf_counter() - start < 0.4
     assert {"cluster_pod_cidr", "cluster_kubelet_config"} <= set(options)
-    assert "1.37.2" in locks.locked_releases(ROOT / "components")
 
 
 @pytest.mark.parametrize("inventory", ["alicloud", "docker", "sample"])

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+PATCH_RELEASE = re.compile(r"\d+\.\d+\.\d+")  # of Kubernetes, without the v of its tags
+
 
 def numbers(release: str) -> tuple[int, ...]:
     """Return a release as numbers that compare."""
@@ -36,4 +38,5 @@ def what_to_write(wanted: str, releases: Collection[str]) -> str:
     if release in known:
         return f"write {release}, without the v"
     of_minor = [one for one in known if minor_of(one) == minor_of(release)]
-    return f"write {(of_minor or known)[-1]}" if known else "restore components/ from the project's repository"
+    other = f", or make a lock of it: make lock K8S={release}" if of_minor and PATCH_RELEASE.fullmatch(release) else ""
+    return f"write {(of_minor or known)[-1]}{other}" if known else "restore components/ from the project's repository"
