@@ -8,7 +8,6 @@ when it is whole.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
 import json
@@ -71,6 +70,9 @@ class NewLock:
         self._old = str(self._lock[KUBERNETES])
         self.remarks: list[str] = []
         self._made: list[tuple[Path, Path]] = []  # folders of modules, here and at their place
+        self._changed: list[str] = []  # components
+        self._renamed: list[str] = []  # images
+        self._found: dict[str, dict[str, dict[str, str]]] = {}  # sha256 of releases, by component and architecture
 
     def part(self, name: str) -> Lock:
         """Return a component of the lock."""
@@ -116,8 +118,8 @@ class NewLock:
         part["version"] = version
         for key in ("variables", "origins"):
             _replace(part.get(key), old, version)
-        _forget_digests(part)
-        if why := self._add_digests(part):
+        self._changed.append(name)
+        if why := self._digests(part):
             self.remarks.append(f"{name}: the digests of its release are left out, so it is built from source: {why}")
 
     def _known(self, name: str, version: str) -> tuple[str, str] | None:
@@ -129,8 +131,8 @@ class NewLock:
                     return part["directory"], part["sum"]
         return None
 
-    def _add_digests(self, part: Lock) -> str:
-        """Add the digests of a release, which upstream has in files beside its programs; return why if it cannot be."""
+    def _digests(self, part: Lock) -> str:
+        """Read the digests of a release, which upstream has in files beside its programs; return why it cannot be."""
         release = part["origins"].get("release")
         if not isinstance(release, dict) or "{program}" not in release["url"]:
             return "no file beside it has them in a form that is known"
@@ -142,7 +144,7 @@ class NewLock:
                     found.setdefault(architecture, {})[program] = checksum(url)
                 except (OSError, ValueError, http.client.HTTPException) as error:
                     return f"{url}: {error}"
-        release["sha256"] = found
+        self._found[str(part["name"])] = found
         return ""
 
     def _rename(self, image: Lock, wanted: t.Mapping[str, str]) -> None:
@@ -165,14 +167,34 @@ class NewLock:
         if new == tag:
             return
         image["reference"] = f"{name}:{new}"
-        _forget_digests(image)
+        self._renamed.append(str(image["reference"]))
         remark = f"the name that kubeadm {minor_of(self.release)} asks for; {part['name']} inside is {version}"
         _remark(image, "reference", remark if new.removeprefix("v") != version else "")
 
+    def _text(self) -> str:
+        """Return the file's text, in which digests of other versions' releases are replaced or dropped.
+
+        This is done line by line: ruamel keeps what stands below a value, empty lines and remarks, with the value.
+        """
+        stream = io.StringIO()
+        self._yaml.dump(self._lock, stream)
+        text = stream.getvalue().replace(f"kubernetes-{self._old}.", f"kubernetes-{self.release}.")
+        for name in self._changed:
+            text = _edit(text, f"name: {name}", "sha256", _lines(self._found.get(name, {})))
+        for reference in self._renamed:
+            text = _edit(text, f"reference: {reference}", "origins", "")
+        made = YAML(typ="safe").load(text)
+        for owner in (*made["components"], *made["images"]):
+            if owner.get("name") in self._changed or owner.get("reference") in self._renamed:
+                release = (owner.get("origins") or {}).get("release")
+                known = self._found.get(owner.get("name", ""))
+                if isinstance(release, dict) and (release.get("sha256") != known or "digest" in release):
+                    raise BuildError(f"{self._base_file}: origins must be written in lines of their own, not in braces")
+        return text
+
     def write(self) -> list[Path]:
         """Move everything to its place, the lock last; return what is new."""
-        text = io.StringIO()
-        self._yaml.dump(self._lock, text)
+        text = self._text()
         file = file_of(self._components, self.release)
         for here, place in self._made:
             if place.exists() and digest_tree(place) != digest_tree(here):
@@ -187,7 +209,7 @@ class NewLock:
             pins.unlink(missing_ok=True)
             pins.symlink_to(os.readlink(shared) if shared.is_symlink() else shared.name)  # noqa: PTH115 - as it is
             new.append(pins)
-        write_atomic(file, text.getvalue().replace(f"kubernetes-{self._old}.", f"kubernetes-{self.release}."), 0o644)
+        write_atomic(file, text, 0o644)
         return [*new, file]
 
 
@@ -274,10 +296,19 @@ def _remark(owner: Lock, key: str, text: str) -> None:
         owner.yaml_add_eol_comment(text, key)
 
 
-def _forget_digests(owner: Lock) -> None:
-    """Drop the digests of a release, which are those of another version."""
-    release = (owner.get("origins") or {}).get("release")
-    if isinstance(release, dict):
-        for key in ("sha256", "digest"):
-            with contextlib.suppress(KeyError):
-                del release[key]
+def _lines(digests: t.Mapping[str, t.Mapping[str, str]]) -> str:
+    """Return digests as lines of a lock."""
+    lines = ["sha256:"] if digests else []
+    for architecture, of_programs in digests.items():
+        lines += [f"  {architecture}:", *(f"    {program}: {digest}" for program, digest in of_programs.items())]
+    return "".join(f"        {line}\n" for line in lines)
+
+
+def _edit(text: str, head: str, key: str, lines: str) -> str:
+    """Drop a key, with what is below it, from the block of a component or an image; put other lines below the URL."""
+
+    def edited(block: re.Match[str]) -> str:
+        bare = re.sub(rf"(?m)^( +){key}:.*\n(?:\1 +.*\n)*", "", block[0])
+        return re.sub(r"(?m)^ +url: .*\n", lambda url: url[0] + lines, bare)
+
+    return re.sub(rf"(?m)^  - {re.escape(head)}(?=\s).*\n(?:    .*\n)*", edited, text)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import os
@@ -62,7 +63,7 @@ def project(tmp_path: Path, proxy: Path) -> Path:
 def release_from(project: Path, url: str) -> None:
     """Have the programs of Kubernetes at another address."""
     file = file_of(project / "components", "1.36.5")
-    file.write_text(re.sub(r'url: "http.*(/v1\.36\.5/bin)', rf'url: "{url}\1', file.read_text()))
+    file.write_text(re.sub(r"url: http\S*(/v1\.36\.5/bin)", rf"url: {url}\1", file.read_text()))
 
 
 def make(project: Path, release: str = "1.36.10", **told: str) -> tuple[list[Path], list[str]]:
@@ -142,15 +143,30 @@ def test_everything_that_the_lock_names_is_there_and_verified(project: Path, tmp
         assert link_of(tmp_path, file, architecture) != link_of(tmp_path, base, architecture)
 
 
-def test_comments_and_what_they_say_of_files_stay(project: Path) -> None:
+def differences(project: Path, release: str) -> tuple[list[str], list[str]]:
+    """Return the lines of 1.36.5 that a lock has not, and those that it has instead, but for digests and releases."""
+    old, new = (file_of(project / "components", one).read_text().splitlines() for one in ("1.36.5", release))
+    lines = [line for line in difflib.ndiff(old, new) if not re.match(r"[-+] +(sum|origins|release|digest):", line)]
+    gone, added = ([line[2:].strip() for line in lines if line[0] == sign] for sign in "-+")
+    changed = [line.replace("1.36.5", release) for line in gone]
+    return [line for line in changed if line not in added], [line for line in added if line not in changed]
+
+
+def test_every_other_line_stays_as_it_is(project: Path) -> None:
     make(project)
-    before, after = (
-        [line for line in file_of(project / "components", release).read_text().splitlines() if "#" in line]
-        for release in ("1.36.5", "1.36.10")
-    )
-    same = [line.replace("1.36.10", "1.36.5") for line in after]
-    assert [line for line in before if line not in same] == [
-        line for line in before if "/etcd:" in line or "/coredns:" in line
+    gone, added = differences(project, "1.36.10")
+    asked = "# the name that kubeadm 1.36 asks for;"
+    assert gone == [
+        "version: 3.10.2",
+        f"- reference: registry.k8s.io/etcd:3.6.8-0 {asked} etcd inside is 3.6.16",
+        f"- reference: registry.k8s.io/coredns/coredns:v1.14.2 {asked} coredns inside is 1.14.6",
+        "- reference: registry.k8s.io/pause:3.10.2",
+    ]
+    assert added == [
+        "version: 3.10.3",
+        f"- reference: registry.k8s.io/etcd:3.6.9-0 {asked} etcd inside is 3.6.16",
+        "- reference: registry.k8s.io/coredns/coredns:v1.14.6",
+        "- reference: registry.k8s.io/pause:3.10.3",
     ]
 
 
@@ -161,9 +177,21 @@ def test_a_component_is_changed_if_that_is_told(project: Path, proxy: Path) -> N
     part = parts(lock_of(project, "1.36.10"))["cri-tools"]
     assert part["variables"] == {"sigs.k8s.io/cri-tools/pkg/version": {"Version": "v1.36.1"}}
     assert part["directory"] == "components/go/cri-tools-1.36.1"
+    assert "sha256" not in part["origins"]["release"]
     assert "/v1.36.1/crictl-v1.36.1-linux-" in str(part["origins"])
     module = (project / part["directory"] / "go.mod").read_text()
     assert module == "module yunkube/components/cri-tools\n\ngo 1.26.2\n\nrequire sigs.k8s.io/cri-tools v1.36.1\n"
+
+
+def test_empty_lines_and_remarks_below_what_is_dropped_stay(project: Path, proxy: Path) -> None:
+    module = "github.com/containernetworking/plugins"
+    names = ("main/bridge", "main/loopback", "ipam/host-local", "meta/portmap", "meta/bandwidth")
+    files = {f"plugins/{name}/main.go": "package main\n" for name in names}
+    add(proxy, module, "v1.9.2", files | {"go.mod": f"module {module}\n\ngo 1.26.0\n"})
+    make(project, **{"cni-plugins": "1.9.2"})
+    text = file_of(project / "components", "1.36.10").read_text()
+    remark = "\n\n  # flannel's own plugin repository is no Go library"
+    assert re.search(rf"cni-plugins-linux-{{architecture}}-v1\.9\.2\.tgz{remark}", text)
 
 
 def test_what_another_lock_has_already_is_shared(project: Path, proxy: Path) -> None:
@@ -281,7 +309,7 @@ def test_digests_of_another_release_are_not_kept(project: Path) -> None:
     made = lock_of(project, "1.36.10")
     assert "sha256" not in parts(made)["kubernetes"]["origins"]["release"]
     assert parts(made)["etcd"] == parts(lock)["etcd"]
-    kept = {image["reference"] for image in made["images"] if "digest" in image["origins"]["release"]}
+    kept = {image["reference"] for image in made["images"] if "origins" in image}
     assert kept == {image["reference"] for image in lock["images"]} & {image["reference"] for image in made["images"]}
     assert 0 < len(kept) < len(made["images"])
 
