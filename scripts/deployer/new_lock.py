@@ -86,10 +86,17 @@ class NewLock:
 
     def fill(self, told: t.Mapping[str, str]) -> None:
         """Change what the release changes, and the components whose version is told."""
+        told = {**told, KUBERNETES: self.release}
+        for name, version in told.items():
+            if not PATCH_RELEASE.fullmatch(version):
+                old = self.part(name)["version"]
+                raise BuildError(f"{name}={version} is no version of a release: write one such as {old}")
         source = self._modules.source("k8s.io/kubernetes", self.release)
         wanted = own_versions((source / KUBEADM).read_text(encoding="utf-8"))
         upstream = (source / "go.mod").read_text(encoding="utf-8")
-        for name, version in {**told, KUBERNETES: self.release}.items():
+        for name in ("etcd", "coredns"):
+            _check_minor(self.release, name, wanted[name], told.get(name) or str(self.part(name)["version"]))
+        for name, version in told.items():
             self._change(self.part(name), version, upstream if name == KUBERNETES else "")
         pause = next(part for part in self._lock["components"] if part["name"] == "pause")
         pause["version"] = wanted["pause"]  # its source is ours, and says the version that it is built for
@@ -156,11 +163,6 @@ class NewLock:
             return
         version = str(part["version"])
         asked = wanted.get(part["name"]) if name.startswith("registry.k8s.io/") else None
-        if asked and minor_of(asked.removeprefix("v")) != minor_of(version):
-            raise BuildError(
-                f"kubeadm {self.release} asks for {part['name']} {asked}, and the lock has {version}: name one of that"
-                f" minor release, such as {part['name']}={asked.removeprefix('v').partition('-')[0]}"
-            )
         if asked is None and not PATCH_RELEASE.fullmatch(tag.removeprefix("v")):
             return
         new = asked or f"{'v' * tag.startswith('v')}{version}"
@@ -249,6 +251,16 @@ def own_versions(source: str) -> dict[str, str]:
             raise BuildError(f"kubeadm's source has no {constant} in {KUBEADM}: this release is made in another way")
         found[name] = said[1]
     return found
+
+
+def _check_minor(release: str, name: str, asked: str, version: str) -> None:
+    """Refuse a component of another minor release than kubeadm asks for, since it would go by the name of that one."""
+    bare = asked.removeprefix("v").partition("-")[0]
+    if minor_of(bare) != minor_of(version):
+        raise BuildError(
+            f"kubeadm {release} asks for {name} {asked}, and the lock has {version}: name one of that minor release,"
+            f" such as {name}={bare}"
+        )
 
 
 def direct(module: str, old: str, new: str, upstream: str = "") -> str:

@@ -214,6 +214,8 @@ def test_what_another_lock_has_already_is_shared(project: Path, proxy: Path) -> 
         ("1.36.10", {"cri-tools": "1.36.9"}, r"modules of cri-tools 1\.36\.9: go failed"),
         ("1.36.10", {"pause": "3.10.9"}, "pause is not a component of Go modules: those are kubernetes, "),
         ("1.36.10", {"etcdd": "1.0.0"}, "etcdd is not a component"),
+        ("1.36.10", {"etcd": "v3.6.17"}, r"etcd=v3\.6\.17 is no version of a release: write one such as 3\.6\.16"),
+        ("1.36.10", {"runc": "../1.4.4"}, r"runc=\.\./1\.4\.4 is no version"),
         ("1.36.11", {}, r"asks for etcd 3\.7\.0-0, and the lock has 3\.6\.16: .* such as etcd=3\.7\.0"),
         ("1.36.12", {}, "kubeadm's source has no DefaultEtcdVersion"),
     ],
