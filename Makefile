@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle test-machines lab lab-down docs packages-lock bench findings release clean-cache
+.PHONY: help setup up verify status doctor down demo dashboard test test-full lint unit molecule faults lifecycle test-machines lab lab-down docs lock packages-lock bench findings release clean-cache
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -66,6 +66,9 @@ lab-down: setup ## remove the labs that `make lab` keeps
 
 docs: setup ## write what is generated in docs/
 	@.venv/bin/python scripts/reference
+
+lock: setup ## lock another patch release of Kubernetes: make lock K8S=1.36.6 [WITH='etcd=3.6.17']
+	@.venv/bin/python scripts/lock '$(K8S)' $(WITH)
 
 packages-lock: setup ## pin today's versions of Debian's packages, with their security fixes
 	@.venv/bin/python scripts/packages-lock

@@ -12,9 +12,8 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.yunkube.build.debian_packages import Archive
 from ansible.module_utils.yunkube.build.tools import Tools
-from laboratory import CACHE, ROOT, Lab, docker
-
-LOCK = ROOT / "components/kubernetes-1.37.2.yml"
+from laboratory import CACHE, Lab, docker
+from lock_files import LOCK_FILE
 
 
 def fetch(status: str, names: Sequence[str], distribution: str = "debian12") -> Path:
@@ -22,7 +21,7 @@ def fetch(status: str, names: Sequence[str], distribution: str = "debian12") -> 
     wanted = hashlib.sha256(f"{distribution}\n{status}".encode()).hexdigest()[:12]
     folder = CACHE / "lab-packages" / f"{'-'.join(names)[:100]}-{wanted}"
     if not folder.exists():
-        lock = yaml.safe_load(LOCK.read_text())
+        lock = yaml.safe_load(LOCK_FILE.read_text())
         part = folder.with_name(f".{folder.name}.{os.getpid()}")
         part.mkdir(parents=True)
         with Archive(Tools(CACHE, 0), lock["packages"][distribution]["suites"], lock["architecture"]) as archive:

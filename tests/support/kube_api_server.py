@@ -24,9 +24,9 @@ import yaml
 from ansible.module_utils.yunkube.build.components import Builder
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import copy_certificates, kubeconfig
+from lock_files import LOCK_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK = ROOT / "components/kubernetes-1.37.2.yml"
 PATIENCE = 120  # seconds to start, on a machine that builds beside it; alone it takes about four
 
 # Etcd's keys of everything that the API keeps, https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/
@@ -39,7 +39,7 @@ POD = {"containers": [{"name": "main", "image": "none"}], "terminationGracePerio
 def programs(*names: str) -> dict[str, Path]:
     """Return the paths of programs of the bundle; missing ones are built, or awaited if another process builds them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yunkube"
-    builder = Builder(yaml.safe_load(LOCK.read_text()), ROOT, cache)
+    builder = Builder(yaml.safe_load(LOCK_FILE.read_text()), ROOT, cache)
     parts = {program: part["name"] for part in builder.lock["components"] for program in part["programs"]}
     return {name: builder.programs(parts[name]) / name for name in names}
 

@@ -27,15 +27,22 @@ def load_lookups() -> None:
     init_plugin_loader()
 
 
+def as_templates(value: Any) -> Any:
+    """Let Ansible take every text of a value for a template, as it does with those of a role."""
+    if isinstance(value, dict):
+        return {key: as_templates(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_templates(inner) for inner in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
 class Derived:
     """Templates of roles over the values of an inventory."""
 
     def __init__(self, values: dict[str, Any], **names: tuple[str, ...]) -> None:
         """Take the named derived variables, by role."""
         load_lookups()
-        trusted = {
-            name: trust_as_template(variables_of(role)[name]) for role, chosen in names.items() for name in chosen
-        }
+        trusted = {name: as_templates(variables_of(role)[name]) for role, chosen in names.items() for name in chosen}
         self._templar = Templar(DataLoader(), {**values, **trusted})
 
     def text(self, template: str) -> str:

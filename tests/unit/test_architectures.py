@@ -17,12 +17,12 @@ import yaml
 from ansible.module_utils.yunkube.build import architectures
 from ansible.module_utils.yunkube.build.bundle import link_of
 from ansible.module_utils.yunkube.build.components import Builder
-from ansible.module_utils.yunkube.build.debian_packages import package_sets, pins_of, read_pins
+from ansible.module_utils.yunkube.build.debian_packages import package_sets, pins_of
 from ansible.module_utils.yunkube.build.tools import BuildError
+from lock_files import LOCK_FILE
 from role_values import Derived
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"
 LOCK: dict[str, t.Any] = yaml.safe_load(LOCK_FILE.read_text())
 ARM = architectures.lock_for(LOCK, "arm64")
 
@@ -31,21 +31,12 @@ def test_the_lock_is_for_amd64_as_it_stands() -> None:
     assert architectures.lock_for(LOCK, "amd64") is LOCK
     assert architectures.go_environment("amd64", None) == {}
     assert "sysroot" not in [one.name for one in package_sets(LOCK)]
-    assert pins_of(LOCK_FILE).name == "kubernetes-1.37.2.packages"
+    assert pins_of(LOCK_FILE) == LOCK_FILE.with_suffix(".packages")
 
 
 def test_an_architecture_that_the_lock_lacks_is_refused() -> None:
     with pytest.raises(BuildError, match="has nothing for riscv64, only for amd64, arm64"):
         architectures.lock_for(LOCK, "riscv64")
-
-
-def test_every_package_and_component_of_arm64_is_pinned(tmp_path: Path) -> None:
-    pins = read_pins(pins_of(LOCK_FILE, "arm64"))
-    assert set(pins) == {one.name for one in package_sets(ARM)}
-    assert {package.architecture for packages in pins.values() for package in packages} == {"arm64", "all"}
-    for wanted in package_sets(ARM):
-        assert set(wanted.wanted) <= {package.name for package in pins[wanted.name]}
-    assert Builder(ARM, ROOT, tmp_path, pins).faults() == []
 
 
 def test_pythons_packages_are_the_same_versions_on_both() -> None:

@@ -19,9 +19,9 @@ import yaml
 from ansible.module_utils.yunkube.build.architectures import lock_for
 from ansible.module_utils.yunkube.build.components import Builder
 from ansible.module_utils.yunkube.build.debian_packages import pins_of, read_pins
+from lock_files import LOCK_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"
 LOCK: dict[str, t.Any] = lock_for(yaml.safe_load(LOCK_FILE.read_text()), "arm64")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
 EMULATOR = "qemu-aarch64"

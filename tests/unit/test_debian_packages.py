@@ -22,13 +22,14 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     differences,
     package_sets,
     pins_of,
+    pins_to_write,
     read_pins,
     write_pins,
 )
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
+from lock_files import LOCK_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK_FILE = ROOT / "components/kubernetes-1.37.2.yml"
 LOCK = yaml.safe_load(LOCK_FILE.read_text())
 INDEXES = "Debian|Debian-Security|http://a.example/debian-security/\nDebian|Debian|http://a.example/debian/\n"
 TRUST = Archive.trust  # as it is without the archive of these tests
@@ -204,12 +205,16 @@ def test_a_refresh_reports_what_is_new() -> None:
     assert differences(new, new) == []
 
 
-def test_every_package_of_the_lock_is_pinned_with_what_it_needs() -> None:
-    pins = read_pins(pins_of(LOCK_FILE))
-    sets = package_sets(LOCK)
-    assert {wanted.name for wanted in sets} == set(pins)
-    for wanted in sets:
-        assert set(wanted.wanted) <= {package.name for package in pins[wanted.name]}
+def test_pins_that_locks_share_are_resolved_once(tmp_path: Path) -> None:
+    for release in ("1.36.5", "1.37.2"):
+        (tmp_path / f"kubernetes-{release}.yml").write_text(LOCK_FILE.read_text())
+    (tmp_path / "kubernetes-1.36.5.packages").symlink_to("kubernetes-1.37.2.packages")
+    found = [(pins.name, lock["architecture"]) for pins, lock in pins_to_write(tmp_path)]
+    assert found == [
+        ("kubernetes-1.36.5.arm64.packages", "arm64"),
+        ("kubernetes-1.37.2.packages", "amd64"),
+        ("kubernetes-1.37.2.arm64.packages", "arm64"),
+    ]
 
 
 def test_security_fixes_are_asked_for() -> None:

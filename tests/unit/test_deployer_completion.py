@@ -42,7 +42,10 @@ def completed(bash: Path, *words: str, folder: Path = ROOT) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("",), {name.split()[0] for name in PLAYS} | {"dashboard", "image", "import", "kubectl", "completion"}),
+        (
+            ("",),
+            {name.split()[0] for name in PLAYS} | {"dashboard", "versions", "image", "import", "kubectl", "completion"},
+        ),
         (("web", ""), {"apply", "rollback"}),
         (("cloud", "do"), {"down"}),
         (("web", "apply", "--pr"), {"--prune-data"}),

@@ -173,7 +173,7 @@ def test_both_readmes_name_the_same_commands() -> None:
         )
 
     assert commands("README.md") == commands("README.zh-CN.md")
-    verbs = {name.partition(" ")[0] for name in PLAYS} | {"kubectl", "dashboard", "image", "import"}
+    verbs = {name.partition(" ")[0] for name in PLAYS} | {"kubectl", "dashboard", "versions", "image", "import"}
     assert {line.split()[1] for line in commands("README.md") if line.startswith("./")} == verbs
 
 

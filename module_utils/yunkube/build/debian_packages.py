@@ -15,7 +15,8 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.build.architectures import NATIVE
+import yaml
+from ansible.module_utils.yunkube.build.architectures import NATIVE, lock_for
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.system_packages import APT_INDEXES, debian_archive, mirror_of
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
@@ -64,6 +65,16 @@ def package_sets(lock: t.Mapping[str, t.Any]) -> list[PackageSet]:
 def pins_of(lock_file: Path, architecture: str = NATIVE) -> Path:
     """Return the file that pins the packages of a lock, for each architecture another."""
     return lock_file.with_suffix(".packages" if architecture == NATIVE else f".{architecture}.packages")
+
+
+def pins_to_write(components: Path) -> t.Iterator[tuple[Path, dict[str, t.Any]]]:
+    """Yield each file of pins and the lock, for its architecture, that it is of; links share another lock's pins."""
+    for lock_file in sorted(components.glob("kubernetes-*.yml")):
+        lock = yaml.safe_load(lock_file.read_text())
+        for architecture in (lock["architecture"], *lock.get("cross", {})):
+            pins = pins_of(lock_file, architecture)
+            if not pins.is_symlink():
+                yield pins, lock_for(lock, architecture)
 
 
 def read_pins(path: Path) -> dict[str, list[Package]]:

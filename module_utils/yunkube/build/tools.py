@@ -126,11 +126,11 @@ class Tools:
         tail = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise BuildError(f"{what}: {name} failed: {' | '.join(tail)} (all of it: {log})")
 
-    def ask(self, argv: list[str], what: str) -> str:
+    def ask(self, argv: list[str], what: str, *, cwd: Path | None = None) -> str:
         """Return what a program prints that must succeed and takes no time."""
         try:
             done = subprocess.run(
-                argv, capture_output=True, text=True, check=False, env=self.environment, timeout=TOOL_SECONDS
+                argv, capture_output=True, text=True, check=False, env=self.environment, timeout=TOOL_SECONDS, cwd=cwd
             )
         except FileNotFoundError as error:
             raise BuildError(f"{what}: {argv[0]} is missing: install it") from error

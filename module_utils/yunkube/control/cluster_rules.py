@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 from typing import Any
 
-from ansible.module_utils.yunkube.control import cloud_rules, shapes
+from ansible.module_utils.yunkube.control import cloud_rules, locks, shapes
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web.ownership import RESERVED
 from ansible.module_utils.yunkube.words import closest, one_of
@@ -118,8 +118,9 @@ def release(cluster: Cluster) -> Iterator[Finding]:
     """The Kubernetes release must be a locked one."""
     wanted = cluster.text("cluster_kubernetes_version")
     if wanted not in cluster.releases:
-        locked = ", ".join(sorted(cluster.releases, key=_version)) or "none"
-        yield "cluster_kubernetes_version", f"{wanted} is not locked", f"write one of those in components/: {locked}"
+        locked = ", ".join(sorted(cluster.releases, key=locks.numbers)) or "none"
+        message = f"{wanted} has no lock in components/, which has {locked}"
+        yield "cluster_kubernetes_version", message, locks.what_to_write(wanted, cluster.releases)
 
 
 def ranges(cluster: Cluster) -> Iterator[Finding]:
@@ -433,10 +434,6 @@ def _free(name: str, taken: Collection[str]) -> str:
     """Return the name, with a number appended if it is taken."""
     numbered = (f"{name.rstrip('0123456789')}{number}" for number in range(1, len(taken) + 2))
     return name if name not in taken else next(one for one in numbered if one not in taken)
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text))
 
 
 def _may_be_reached(host: str) -> bool:

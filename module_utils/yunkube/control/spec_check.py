@@ -12,13 +12,9 @@ from typing import Any
 from ansible.module_utils.yunkube.control import cluster_rules, web_manifests
 from ansible.module_utils.yunkube.control.config import check_entry, check_extra, check_shape, check_value, display
 from ansible.module_utils.yunkube.control.inventory_files import Entry, Inventory, load, read, role_options
+from ansible.module_utils.yunkube.control.locks import locked_releases
 from ansible.module_utils.yunkube.result import CONFIG, Fault, Report
 from ansible.module_utils.yunkube.words import closest
-
-
-def locked_releases(components: Path) -> list[str]:
-    """Return the Kubernetes releases that have a lock file."""
-    return [file.stem.removeprefix("kubernetes-") for file in components.glob("kubernetes-*.yml")]
 
 
 def docker_subnet(inventory: Inventory, roles: Path) -> str:

@@ -13,6 +13,7 @@ from ansible.module_utils.yunkube.host.bundle_files import (
     DPKG_HANGS,
     DPKG_SECONDS,
     IMPORT_SECONDS,
+    LOOK_SECONDS,
     PROGRAMS,
     STATE,
     Digests,
@@ -21,6 +22,7 @@ from ansible.module_utils.yunkube.host.bundle_files import (
     compare,
     in_words,
     list_packages,
+    missing_images,
     missing_packages,
     missing_programs,
     run_ctr,
@@ -30,6 +32,7 @@ from ansible.module_utils.yunkube.host.bundle_source import Source
 from ansible.module_utils.yunkube.host.dpkg_lock import PackagesBusy, package_turn
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.state import complete_record, remember, runner
+from ansible.module_utils.yunkube.words import joined
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -102,6 +105,17 @@ def import_images(entries: list[Entry], source: Source) -> None:
         shutil.rmtree(folder)
 
 
+def check_images(entries: list[Entry]) -> None:
+    """Refuse images that ctr did not import: it ends with success where an archive names no image, or another one."""
+    if absent := missing_images(entries, run_ctr("images", "list", seconds=LOOK_SECONDS)):
+        names = joined([f"{Path(entry['name']).name} {entry['version']}" for entry in absent])
+        raise InstallError(
+            f"ctr reported no error, but did not import {names}",
+            "its archive in the bundle has another name or content than the manifest says: make the bundle again, then"
+            " run again",
+        )
+
+
 def install(missing: list[Entry], source: Source, unfinished: list[str]) -> list[str]:
     """Install what is missing; return what is to be said of it beside that."""
     notes: list[str] = []
@@ -119,6 +133,7 @@ def install(missing: list[Entry], source: Source, unfinished: list[str]) -> list
         install_packages(packages, unfinished, source, notes)
     if images := [entry for entry in missing if entry["kind"] == "image"]:
         import_images(images, source)
+        check_images(images)
     return notes
 
 

@@ -17,7 +17,7 @@ from deployer.commands.base import Command, Direct, Group, Play
 NAMES = (
     "up", "plan", "verify", "status", "doctor", "support-bundle", "add", "remove",
     "cloud", "cloud up", "cloud plan", "cloud status", "cloud down", "web", "web apply", "web rollback",
-    "reattach", "down", "dashboard", "image", "import", "kubectl", "completion",
+    "reattach", "down", "dashboard", "versions", "image", "import", "kubectl", "completion",
 )  # fmt: skip
 
 Kind = TypeVar("Kind", bound=Command | Group)
