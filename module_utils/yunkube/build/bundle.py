@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
+from ansible.module_utils.yunkube.build.cached_bundles import in_use, remember
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
@@ -136,10 +138,15 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
 
 def bring_bundles(module: AnsibleModule) -> list[Made]:
     """Make the bundles of a lock, one for each architecture, or see that they are there; the first has the programs."""
-    return [
-        bring_bundle(module, architecture, module.params["programs_link"] if number == 0 else None)
-        for number, architecture in enumerate(sorted(set(module.params["architectures"])))
-    ]
+    cache, programs_link = Path(module.params["cache"]), module.params["programs_link"]
+    with contextlib.nullcontext() if module.check_mode else in_use(cache):
+        made = [
+            bring_bundle(module, architecture, programs_link if number == 0 else None)
+            for number, architecture in enumerate(sorted(set(module.params["architectures"])))
+        ]
+        if programs_link and not module.check_mode:
+            remember(cache, Path(programs_link), [one.directory.name for one in made])
+    return made
 
 
 def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | None) -> Made:

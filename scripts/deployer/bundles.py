@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs of bundles have in common: which are meant, and how they are shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.yunkube.build import cached_bundles
+from ansible.module_utils.yunkube.build.cached_bundles import Bundle
+from ansible.module_utils.yunkube.result import Fault
+from ansible.module_utils.yunkube.words import closest, joined
+
+from deployer.bundle import cache
+from deployer.cluster import DEFAULT_STATE_DIR
+from deployer.errors import DeployError, Exit
+from deployer.views.summary import Printer
+
+BUILD = "./scripts/deploy.py bundle build"
+
+
+def states() -> list[Path]:
+    """Return the state directories that are where clusters have them by default."""
+    return sorted(Path(DEFAULT_STATE_DIR).parent.expanduser().glob("*"))
+
+
+def known() -> list[Bundle]:
+    """Return the bundles of this machine's cache."""
+    return cached_bundles.bundles(cache(), states())
+
+
+def chosen(names: Sequence[str]) -> list[Bundle]:
+    """Return the bundles of these names, or all; refuse names that no bundle has."""
+    here = {bundle.name: bundle for bundle in known()}
+    if not here:
+        raise DeployError(f"there is no bundle in {cache()}", f"make one: {BUILD}")
+    if unknown := [name for name in names if name not in here]:
+        near = closest(unknown[0], here)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(here)}"
+        raise DeployError(f"{cache()} has no bundle {joined(unknown)}", hint)
+    return [here[name] for name in dict.fromkeys(names)] if names else [*here.values()]
+
+
+def size(number: float) -> str:
+    """Return a number of bytes as one reads it: 713.4 MB."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def show(rows: Sequence[dict[str, Any]], title: str = "Bundle") -> None:
+    """Print a table of bundles."""
+    Printer(sys.stdout).table(title, [*rows])
+
+
+def refuse(faults: Sequence[Fault], hint: str, code: Exit = Exit.USAGE) -> DeployError:
+    """Return the error that lists these faults."""
+    return DeployError("\n           ".join(map(str, faults)), hint, code)
