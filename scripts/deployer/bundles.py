@@ -14,7 +14,7 @@ from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import closest, joined
 
 from deployer.bundle import cache
-from deployer.cluster import DEFAULT_STATE_DIR
+from deployer.cluster import DEFAULT_STATE_DIR, ROOT
 from deployer.errors import DeployError, Exit
 from deployer.views.summary import Printer
 
@@ -60,3 +60,15 @@ def show(rows: Sequence[dict[str, Any]], title: str = "Bundle") -> None:
 def refuse(faults: Sequence[Fault], hint: str, code: Exit = Exit.USAGE) -> DeployError:
     """Return the error that lists these faults."""
     return DeployError("\n           ".join(map(str, faults)), hint, code)
+
+
+def unreachable(found: Sequence[Bundle]) -> list[str]:
+    """Say which bundles `up` of this checkout would not find."""
+    from ansible.module_utils.yunkube.build.archive import lock_of  # noqa: PLC0415 - only what is used
+
+    return [
+        f"bundle {bundle.name}: no lock of this checkout leads to it, so `up` will not use it: "
+        "use the checkout with which it was exported"
+        for bundle in found
+        if lock_of(bundle, ROOT) is None
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.module_utils.yunkube.build.bundle import link_of, link_programs, point, write_bundle
 from ansible.module_utils.yunkube.build.cached_bundles import remember
 from ansible.module_utils.yunkube.build.components import sha256_text
+from ansible.module_utils.yunkube.build.debian_packages import pins_of
 
 PROGRAMS = {"kubectl": "the program kubectl", "demo": "the program demo"}  # of the control machine; demo is in no host
 
@@ -19,6 +20,8 @@ def make_lock(project: Path, kubernetes: str = "1.37.2") -> Path:
     lock = project / f"components/kubernetes-{kubernetes}.yml"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text(f"kubernetes: {kubernetes}\n")
+    for architecture in ("amd64", "arm64"):
+        pins_of(lock, architecture).write_text(f"# packages of {architecture}\n")
     return lock
 
 

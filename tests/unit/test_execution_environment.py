@@ -16,7 +16,7 @@ FILE = ROOT / "execution-environment.yml"
 LOCK = ROOT / "requirements.lock"
 REQUIREMENT = re.compile(r"(?m)^([a-z0-9.-]+)==(\S+)")
 # What pyproject.toml asks for beside the development tools.
-NEEDED = {"ansible-core", "ansible-runner", "footmark", "jinja2", "pyyaml", "rich", "shtab", "setuptools"}
+NEEDED = {"ansible-core", "ansible-runner", "footmark", "jinja2", "pyyaml", "rich", "shtab", "zstandard", "setuptools"}
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,7 @@ def point(link: Path, target: Path | str) -> None:
     """Let a link point at something, at once."""
     link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = link.with_name(f".{link.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)  # of a killed run whose number is ours now
     part.symlink_to(target)
     part.replace(link)
 

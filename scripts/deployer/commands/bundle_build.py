@@ -18,7 +18,6 @@ COMMAND = Play(
     help="make the bundle of an inventory, or see that it is whole, without touching hosts",
     examples=EXAMPLES,
     playbook="playbooks/bundle.yml",
-    next="bundle list",
     exclusive=False,
     limits=False,
     no_limit="bundle build touches no hosts: omit --limit",
