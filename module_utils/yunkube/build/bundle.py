@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
-from ansible.module_utils.yunkube.build.cached_bundles import in_use, remember
+from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
@@ -196,6 +196,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress)
     programs = {name: here[name] for name in lock["control"]}
     bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
+    write_atomic(bundle / RESULTS, json.dumps(sorted(builder.store.used)))
     point(link, os.path.relpath(bundle, link.parent))
 
 
@@ -203,10 +204,12 @@ def _programs(builder: Builder, lock: Lock, progress: Progress) -> dict[str, Pat
     """Build the programs of this machine, which belong to every bundle, where the bundle is for other machines."""
     native = Builder(lock, builder.project, builder.cache, mirrors=builder.tools.mirrors)
     parts = {name: part["name"] for part in lock["components"] for name in part["programs"] if name in lock["control"]}
-    return {
+    programs = {
         name: progress.step(f"{name} for this machine", functools.partial(native.programs, part)) / name
         for name, part in parts.items()
     }
+    builder.store.used |= native.store.used
+    return programs
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:

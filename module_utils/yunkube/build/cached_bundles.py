@@ -18,6 +18,7 @@ from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.result import Fault
 
 USERS = "clusters"  # a file for each state directory, with the names of its bundles
+RESULTS = "results.json"  # in a bundle: the results of the store that it was made of
 PRUNE_LOCK = "prune.lock"  # shared by whoever makes or takes bundles, exclusive for whoever removes some
 
 
