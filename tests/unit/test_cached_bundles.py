@@ -218,7 +218,7 @@ def test_verify_ends_with_a_code_that_says_what_it_found(
     assert main(["bundle", "verify", folder.name]) == 6
     said = capsys.readouterr()
     assert f"bundle {folder.name} (Kubernetes 1.37.2, amd64): " in said.out
-    assert ": run `up` or `bundle build`, or import the bundle again" in said.err
+    assert ": run `bundle build` or `up`, or import the bundle again" in said.err
     assert main(["bundle", "verify", "--json"]) == 6
     told = {one["kubernetes"]: one for one in json.loads(capsys.readouterr().out)["bundles"]}
     assert told["1.36.5"]["healthy"] is True

@@ -65,7 +65,7 @@ def choose(bundles: t.Sequence[Bundle], project: Path) -> list[Bundle]:
     versions = sorted({bundle.kubernetes for bundle in found})
     if not found:
         message = "the cache has no bundle of a lock of this checkout"
-        raise RefusedError([Fault("bundle", message, "make it: ./scripts/deploy.py bundle build")])
+        raise RefusedError([Fault("bundle", message, "make it with `bundle build`", commands=("bundle build",))])
     if len(versions) > 1:
         message = f"the cache has bundles of Kubernetes {' and '.join(versions)}"
         names = ", ".join(f"{bundle.name} ({bundle.kubernetes}, {bundle.architecture})" for bundle in found)
@@ -104,14 +104,16 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
         programs = {path.name: path for path in sorted((bundle.folder / "bin").glob("*"))}
         where = f"bundle {bundle.name}"
         if digest[:16] != bundle.name:
-            faults.append(Fault("manifest.json", "is damaged", f"delete {bundle.folder}, then run `up`", where))
+            faults.append(Fault("manifest.json", "is damaged", f"delete {bundle.folder}, then make it again", where))
             continue
         if lock is None:
-            remedy = "export it with the checkout that it was made with: `up` finds a bundle by its lock"
+            remedy = "export it with the checkout that it was made with: a bundle is found by its lock"
             faults.append(Fault("lock", "no lock of this checkout leads to it", remedy, where))
             continue
         if gone := [name for name, path in programs.items() if not path.exists()]:
-            faults.append(Fault("bin", f"has lost {', '.join(gone)}", "run `bundle build`", where))
+            faults.append(
+                Fault("bin", f"has lost {', '.join(gone)}", f"delete {bundle.folder}, then make it again", where)
+            )
             continue
         of_programs = {name: digest_file(path) for name, path in programs.items()}
         files |= {of_programs[name]: path for name, path in programs.items()}
@@ -123,7 +125,7 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
              "programs": of_programs}
         )  # fmt: skip
     faults += [
-        Fault(f"files/{digest[:16]}…", "is not there", "run `bundle verify`, then `bundle build`")
+        Fault(f"files/{digest[:16]}…", "is not there", "run `bundle build`", commands=("bundle build",))
         for digest, path in sorted(files.items())
         if not path.exists()
     ]
@@ -151,7 +153,8 @@ def _write(stream: t.Any, index: bytes, members: t.Mapping[str, Path | bytes]) -
                 hashed = _HashedReader(content)
                 tar.addfile(info, t.cast("t.IO[bytes]", hashed))
             if hashed.total.hexdigest() != name.removeprefix("files/"):
-                damaged.append(Fault(f"{name[:22]}…", "is damaged", "run `bundle verify`, then `bundle build`"))
+                remedy = "run `bundle verify`, then `bundle build`"
+                damaged.append(Fault(f"{name[:22]}…", "is damaged", remedy, commands=("bundle verify", "bundle build")))
     if damaged:
         raise RefusedError(damaged)
 
@@ -201,7 +204,7 @@ def read_index(text: bytes) -> Content:
         content = Content([], {})
     unknown = {digest for one in content.bundles for digest in one["programs"].values()} - set(content.files)
     if not content.bundles or unknown or len({one["name"] for one in content.bundles}) != len(content.bundles):
-        raise RefusedError([Fault(INDEX, "names bundles or files in a way that `bundle export` does not")])
+        raise RefusedError([Fault(INDEX, "names bundles or files in a way that no export does")])
     return content
 
 

@@ -165,7 +165,7 @@ def _short(name: str) -> str:
 
 
 def _wrong(path: Path, message: str) -> Fault:
-    return Fault("", message, "copy it again, and compare its sha256 with what `bundle export` printed", file=str(path))
+    return Fault("", message, "copy it again, and compare its sha256 with what the export printed", file=str(path))
 
 
 # -- what is there, and what is needed -------------------------------------------------------------------

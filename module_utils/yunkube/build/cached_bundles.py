@@ -178,8 +178,11 @@ def _wrong(path: Path, entry: t.Mapping[str, t.Any]) -> str:
 
 
 def _fault(bundle: Bundle, where: str, message: str) -> Fault:
-    repair = "run `up` or `bundle build`" if where.startswith("files/") else f"delete {bundle.folder}, then run `up`"
-    return Fault(where, message, f"{repair}, or import the bundle again", f"bundle {bundle.name}")
+    host = f"bundle {bundle.name}"
+    if where.startswith("files/"):
+        remedy = "run `bundle build` or `up`, or import the bundle again"
+        return Fault(where, message, remedy, host, commands=("bundle build",))
+    return Fault(where, message, f"delete {bundle.folder}, then make or import the bundle again", host)
 
 
 def distrust(bundle: Bundle) -> None:

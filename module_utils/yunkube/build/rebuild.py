@@ -60,9 +60,8 @@ def rebuild(bundle: Bundle, project: Path) -> Rebuilt:
     if actual == entry["sha256"]:
         return Rebuilt(image["reference"], None)
     message = f"has the sha256 {entry['sha256'][:16]}…, and built again from its source {actual[:16]}…"
-    remedy = (
-        "on the machine that made the bundle, this means that it was changed; elsewhere, another compiler can be why"
-    )
+    remedy = "on the machine that made the bundle, this means that it was changed; elsewhere, another compiler can be "
+    remedy += "why, or that the image was downloaded there"
     return Rebuilt(image["reference"], Fault(image["reference"], message, remedy, f"bundle {bundle.name}"))
 
 

@@ -30,6 +30,7 @@ def verify(request: Request) -> int:
     import json
 
     from ansible.module_utils.yunkube.build import cached_bundles
+    from ansible.module_utils.yunkube.result import Report
 
     from deployer import bundles
     from deployer.errors import Exit
@@ -41,7 +42,7 @@ def verify(request: Request) -> int:
         rebuilt = again(bundle) if request.options["deep"] and not faults else None
         faults += [rebuilt.fault] if rebuilt and rebuilt.fault else []
         about = {**bundle.about(), "files": len(bundle.files), "healthy": not faults}
-        about |= {"faults": [fault.as_dict() for fault in faults], "rebuilt": rebuilt.reference if rebuilt else ""}
+        about |= {**Report(tuple(faults)).as_result(), "rebuilt": rebuilt.reference if rebuilt else ""}
         found.append(about)
         if not request.json:
             told(bundle, faults, about["rebuilt"])
