@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.build import signature
+from ansible.module_utils.yunkube.build.bundle import link_of, point
 from deployer import cluster
 from deployer.cli import main
 from tiny_bundle import make_bundle, make_lock
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -149,3 +154,36 @@ def test_import_of_what_is_none_ends_with_one_report(
     assert "is damaged or was cut short" in (said := capsys.readouterr().err)
     assert said.endswith("           Nothing was imported.\n")
     assert not cache.exists()
+
+
+# -- a full disk -----------------------------------------------------------------------------------------------
+
+
+def on_a_disk_of(size: str, place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run deploy.py with a file system of its own at a place, and list at the end what is there."""
+    place.mkdir()
+    command = f'mount -t tmpfs -o size={size} tmpfs "$1" && "$2" "$3" bundle "$4" "$5"; code=$?; ls -A "$1"; exit $code'
+    argv = ["unshare", "--mount", "--map-root-user", "sh", "-c", command, "sh", str(place)]
+    argv += [sys.executable, str(ROOT / "scripts/deploy.py"), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_an_export_that_fills_the_disk_leaves_nothing(cache: Path, tmp_path: Path) -> None:
+    noise = random.Random(5).randbytes(1 << 20).hex()  # noqa: S311 - what cannot be made small
+    point(link_of(cache, ROOT / "components/kubernetes-1.37.2.yml"), make_bundle(cache, tmp_path, more=noise))
+    disk = tmp_path / "disk"
+    done = on_a_disk_of("64k", disk, "export", str(disk / "out"))
+    assert done.returncode == 3
+    assert f"{disk}/out cannot be written: No space left on device" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_import_does_not_begin_on_a_full_disk(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_bundle(cache, tmp_path)
+    assert main(["bundle", "export", str(tmp_path / "out")]) == 0
+    disk = tmp_path / "disk"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
+    done = on_a_disk_of("24m", disk, "import", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert f"{disk}: disk: has 24 MiB free, and the import needs 64; free some space" in done.stderr
+    assert done.stdout == ""
