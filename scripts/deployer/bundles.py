@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +16,24 @@ from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import closest, joined
 
 from deployer.bundle import cache
-from deployer.cluster import DEFAULT_STATE_DIR, ROOT
+from deployer.cluster import DEFAULT_STATE_DIR, NAME_REFERENCE, ROOT
 from deployer.errors import DeployError, Exit
+from deployer.inventory import cache_folder
 from deployer.views.summary import Printer
 
 BUILD = "./scripts/deploy.py bundle build"
 
 
 def states() -> list[Path]:
-    """Return the state directories that are where clusters have them by default."""
-    return sorted(Path(DEFAULT_STATE_DIR).parent.expanduser().glob("*"))
+    """Return the state directories of clusters: where they are by default, and where inventories that were read say."""
+    found = set(Path(DEFAULT_STATE_DIR).parent.expanduser().glob("*"))
+    for note in cache_folder().glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):  # of another version
+            told = json.loads(note.read_text(encoding="utf-8"))["answer"]["variables"]
+            if told["cluster_state_dir"]:
+                written = NAME_REFERENCE.sub(str(told["cluster_name"]), str(told["cluster_state_dir"]))
+                found.add(Path(written).expanduser().absolute())
+    return sorted(found)
 
 
 def known() -> list[Bundle]:

@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from ansible.module_utils.yunkube.build.components import Builder, Progress
 from ansible.module_utils.yunkube.build.server import process_mark
 from ansible.module_utils.yunkube.build.store import Store
 from deployer.cli import main
+from deployer.cluster import find_cluster
 from deployer.commands import bundle_serve
 from tiny_bundle import make_bundle, make_cluster
 
@@ -192,6 +194,29 @@ def test_it_asks_and_takes_no_for_an_answer(
         assert len(bundles(cache)) == left
     assert "Freed " in capsys.readouterr().out
     assert two[0].exists()
+
+
+def test_a_cluster_of_an_older_version_is_found_by_its_inventory(
+    cache: Path, tmp_path: Path, two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = make_cluster(tmp_path / "elsewhere/old", cache, two[1])
+    shutil.rmtree(cache / "clusters")  # in which it has noted nothing
+    make_cluster(tmp_path / "home/.local/state/yunkube/other", cache, two[0])
+    inventory = make_inventory(tmp_path, f"cluster_state_dir: {state.parent}/{{{{ cluster_name }}}}\n")
+    assert find_cluster(str(inventory), {}).state_dir == state  # as any command reads it
+    (cache / "inventories/0.json").write_text("[]")
+    assert main(["bundle", "prune", "--yes"]) == 0
+    assert "Nothing to remove." in capsys.readouterr().out
+    assert len(bundles(cache)) == 2
+
+
+def make_inventory(folder: Path, settings: str) -> Path:
+    """Write an inventory of a cluster `old`."""
+    inventory = folder / "inventory"
+    (inventory / "group_vars/all").mkdir(parents=True)
+    (inventory / "group_vars/all/cluster.yml").write_text(f"cluster_name: old\n{settings}")
+    (inventory / "hosts.yml").write_text("masters: {hosts: {master1: }}\n")
+    return inventory
 
 
 def test_yes_needs_no_answer_and_a_second_time_there_is_nothing(
