@@ -27,7 +27,7 @@ examples:
 exit codes:
   0 success     1 a bug in Yunkube     2 wrong usage or configuration     3 a task failed
   4 a host is unreachable; nothing else failed     5 `plan` found changes, or `status` hosts not as declared
-  6 `status` or `doctor` found faults     124 timeout     130 interrupted
+  6 `status`, `doctor` or `bundle verify` found faults     124 timeout     130 interrupted
 """
 
 INVENTORY = option(

@@ -26,6 +26,7 @@ NEEDED = {
     "ruamel-yaml",
     "shtab",
     "setuptools",
+    "zstandard",
 }
 
 

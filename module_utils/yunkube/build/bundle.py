@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
+from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
@@ -71,6 +73,7 @@ def point(link: Path, target: Path | str) -> None:
     """Let a link point at something, at once."""
     link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = link.with_name(f".{link.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)  # of a killed run whose number is ours now
     part.symlink_to(target)
     part.replace(link)
 
@@ -136,10 +139,15 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
 
 def bring_bundles(module: AnsibleModule) -> list[Made]:
     """Make the bundles of a lock, one for each architecture, or see that they are there; the first has the programs."""
-    return [
-        bring_bundle(module, architecture, module.params["programs_link"] if number == 0 else None)
-        for number, architecture in enumerate(sorted(set(module.params["architectures"])))
-    ]
+    cache, programs_link = Path(module.params["cache"]), module.params["programs_link"]
+    with contextlib.nullcontext() if module.check_mode else in_use(cache):
+        made = [
+            bring_bundle(module, architecture, programs_link if number == 0 else None)
+            for number, architecture in enumerate(sorted(set(module.params["architectures"])))
+        ]
+        if programs_link and not module.check_mode:
+            remember(cache, Path(programs_link), [one.directory.name for one in made])
+    return made
 
 
 def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | None) -> Made:
@@ -188,6 +196,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress)
     programs = {name: here[name] for name in lock["control"]}
     bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
+    write_atomic(bundle / RESULTS, json.dumps(sorted(builder.store.used)))
     point(link, os.path.relpath(bundle, link.parent))
 
 
@@ -195,10 +204,12 @@ def _programs(builder: Builder, lock: Lock, progress: Progress) -> dict[str, Pat
     """Build the programs of this machine, which belong to every bundle, where the bundle is for other machines."""
     native = Builder(lock, builder.project, builder.cache, mirrors=builder.tools.mirrors)
     parts = {name: part["name"] for part in lock["components"] for name in part["programs"] if name in lock["control"]}
-    return {
+    programs = {
         name: progress.step(f"{name} for this machine", functools.partial(native.programs, part)) / name
         for name, part in parts.items()
     }
+    builder.store.used |= native.store.used
+    return programs
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:

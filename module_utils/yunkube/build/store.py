@@ -44,18 +44,23 @@ class Store:
     def __init__(self, root: Path) -> None:
         """Use `root`, made when it is not there yet."""
         self.root = root
+        self.used: set[str] = set()  # names of the results that were asked for and are there
         root.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str, key: str) -> Path | None:
         """Return the result's folder when it is there."""
         folder = self._folder(name, key)
-        return folder if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        self.used.add(folder.name)
+        return folder
 
     def put(self, name: str, key: str, make: t.Callable[[Path], None]) -> Path:
         """Return the result's folder; where it is missing, let `make` fill an empty one first."""
         folder = self._folder(name, key)
         with locked(self.root / f".{folder.name}.lock", RESULT_SECONDS):
             if folder.is_dir():
+                self.used.add(folder.name)
                 return folder
             part = self.root / f".{folder.name}.part"
             shutil.rmtree(part, ignore_errors=True)
@@ -66,6 +71,7 @@ class Store:
                     with path.open("rb") as stream:
                         os.fsync(stream.fileno())
             part.rename(folder)
+        self.used.add(folder.name)
         return folder
 
     def drop(self, name: str, key: str) -> None:

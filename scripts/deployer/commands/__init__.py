@@ -17,6 +17,8 @@ from deployer.commands.base import Command, Direct, Group, Play
 NAMES = (
     "up", "plan", "verify", "status", "doctor", "support-bundle", "add", "remove",
     "cloud", "cloud up", "cloud plan", "cloud status", "cloud down", "web", "web apply", "web rollback",
+    "bundle", "bundle build", "bundle list", "bundle verify", "bundle export", "bundle import",
+    "bundle prune", "bundle serve", "bundle sbom",
     "reattach", "down", "dashboard", "versions", "image", "import", "kubectl", "completion",
 )  # fmt: skip
 

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles go into one file and come out of it whole, or nothing is written at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import zstandard
+from ansible.module_utils.yunkube.build import archive, archive_import
+from ansible.module_utils.yunkube.build.bundle import damaged, link_of
+from ansible.module_utils.yunkube.build.cached_bundles import bundles, faults
+from ansible.module_utils.yunkube.result import RefusedError
+from tiny_bundle import make_bundle, make_lock
+
+Members = list[tuple[tarfile.TarInfo, bytes]]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache."""
+    return tmp_path / "cache/yunkube"
+
+
+@pytest.fixture
+def exported(cache: Path, tmp_path: Path) -> Path:
+    """An archive of two bundles; the cache that they come from is another by then."""
+    make_bundle(cache, tmp_path)
+    make_bundle(cache, tmp_path, architecture="arm64")
+    out = tmp_path / "bundles.tar.zst"
+    archive.export(bundles(cache), tmp_path, out)
+    shutil.move(cache, tmp_path / "elsewhere")
+    return out
+
+
+def members_of(path: Path) -> Members:
+    """Read an archive."""
+    with path.open("rb") as stream:
+        plain = zstandard.ZstdDecompressor().stream_reader(stream).read()
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        return [(info, b"".join(tar.extractfile(info) or [])) for info in tar]
+
+
+def write_members(path: Path, members: Members) -> None:
+    """Write an archive, of whatever it is made."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for info, content in members:
+            if info.isreg():
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(zstandard.ZstdCompressor().compress(plain.getvalue()))
+
+
+def change(path: Path, how: Callable[[Members], object]) -> None:
+    """Change an archive's members."""
+    members = members_of(path)
+    how(members)
+    write_members(path, members)
+
+
+def change_index(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    """Change an archive's index."""
+
+    def rewrite(members: Members) -> None:
+        index = json.loads(members[0][1])
+        how(index)
+        members[0] = (members[0][0], json.dumps(index).encode())
+
+    change(path, rewrite)
+
+
+def refused(path: Path, cache: Path) -> str:
+    """Import what cannot be; return why, and see that nothing was written."""
+    with pytest.raises(RefusedError) as caught:
+        archive_import.bring(path, cache)
+    assert not cache.exists()
+    return str(caught.value)
+
+
+# -- export ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_bundle_gives_the_same_bytes_on_another_machine(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = random.Random(1).randbytes(1 << 14).hex() * 1500  # noqa: S311 - more than one job of the compressor
+    make_bundle(cache, tmp_path, more=long)
+    other = tmp_path / "other/yunkube"
+    make_bundle(other, tmp_path, more=long)
+    for path in other.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+    first = archive.export(bundles(cache), tmp_path, tmp_path / "first")
+    for processors in (None, 1, 3):
+        monkeypatch.setattr(os, "cpu_count", lambda number=processors: number)
+        assert archive.export(bundles(other), tmp_path, tmp_path / "second") == first
+    assert first == hashlib.sha256((tmp_path / "first").read_bytes()).hexdigest()
+
+
+def test_the_index_comes_first_and_every_file_once(exported: Path) -> None:
+    members = members_of(exported)
+    names = [info.name for info, _ in members]
+    index = json.loads(members[0][1])
+    assert names[0] == "bundles.json"
+    assert [name.partition("/")[0] for name in names[1:3]] == ["manifests", "manifests"]
+    assert names[3:] == sorted(f"files/{digest}" for digest in index["files"])
+    assert len(names) == 3 + 4  # kubectl and demo are the same in both
+    assert {(info.mtime, info.uid, info.gid, info.uname, info.mode) for info, _ in members} == {(0, 0, 0, "", 0o644)}
+
+
+def test_a_damaged_file_is_not_exported(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path)
+    next((folder / "files").iterdir()).write_text("something else")
+    with pytest.raises(RefusedError, match="is damaged"):
+        archive.export(bundles(cache), tmp_path, tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_everything_that_cannot_be_exported_is_named(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path)
+    old = make_bundle(cache, tmp_path, "1.36.5")
+    lost = make_bundle(cache, tmp_path, architecture="arm64")
+    (tmp_path / "components/kubernetes-1.36.5.yml").write_text("kubernetes: 1.36.5 # changed since\n")
+    next((folder / "files").iterdir()).unlink()
+    (lost / "bin/demo").unlink()
+    (lost / "bin/demo").symlink_to("nowhere")
+    with pytest.raises(RefusedError) as caught:
+        archive.export(bundles(cache), tmp_path, tmp_path / "out")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert f"bundle {old.name}: lock: no lock of this checkout leads to it" in str(caught.value)
+    assert "has lost demo" in str(caught.value)
+    assert "is not there" in str(caught.value)
+
+
+def test_what_is_exported_without_names_is_of_one_version(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="no bundle of a lock of this checkout"):
+        archive.choose(bundles(cache), tmp_path)
+    make_bundle(cache, tmp_path)
+    make_bundle(cache, tmp_path, architecture="arm64")
+    make_bundle(cache, tmp_path, more="older, of a lock that was changed since")
+    make_bundle(cache, tmp_path)
+    assert [one.architecture for one in archive.choose(bundles(cache), tmp_path)] == ["amd64", "arm64"]
+    make_bundle(cache, tmp_path, "1.36.5")
+    with pytest.raises(RefusedError, match=r"bundles of Kubernetes 1\.36\.5 and 1\.37\.2; name those to export"):
+        archive.choose(bundles(cache), tmp_path)
+
+
+# -- import ----------------------------------------------------------------------------------------------
+
+
+def test_what_comes_in_is_what_went_out(exported: Path, cache: Path, tmp_path: Path) -> None:
+    done = archive_import.bring(exported, cache)
+    for name in done.written:
+        here, there = (place / "bundles" / name for place in (cache, tmp_path / "elsewhere"))
+        assert (here / "manifest.json").read_bytes() == (there / "manifest.json").read_bytes()
+        assert {path.name: path.read_bytes() for path in (here / "files").iterdir()} == {
+            path.name: path.read_bytes() for path in (there / "files").iterdir()
+        }
+        assert {path.name: path.read_text() for path in (here / "bin").iterdir()} == {
+            "kubectl": "the program kubectl", "demo": "the program demo",
+        }  # fmt: skip
+        assert all(os.access(path, os.X_OK) and not path.is_symlink() for path in (here / "bin").iterdir())
+    assert len(done.written) == 2
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+
+
+def test_up_finds_it_by_the_lock_and_builds_nothing(exported: Path, cache: Path, tmp_path: Path) -> None:
+    archive_import.bring(exported, cache)
+    for architecture in ("amd64", "arm64"):
+        link = link_of(cache, make_lock(tmp_path), architecture)
+        assert damaged(link) == []  # what bring_bundle asks first, and then only links programs
+        assert json.loads((link / "manifest.json").read_text())["architecture"] == architecture
+
+
+def test_a_second_import_finds_everything_there(exported: Path, cache: Path) -> None:
+    archive_import.bring(exported, cache)
+    before = {path: path.lstat().st_ctime_ns for path in cache.rglob("*")}
+    assert archive_import.bring(exported, cache).written == []
+    assert {path: path.lstat().st_ctime_ns for path in cache.rglob("*")} == before
+
+
+def test_files_that_the_cache_has_take_no_room_again(exported: Path, cache: Path, tmp_path: Path) -> None:
+    older = make_bundle(cache, tmp_path, more="older")
+    archive_import.bring(exported, cache)
+    kubectl = next(path for path in older.glob("files/*") if path.read_text() == "the program kubectl")
+    assert len({path.stat().st_ino for path in cache.glob(f"bundles/*/files/{kubectl.name}")}) == 1
+
+
+def test_an_import_repairs_what_is_damaged(exported: Path, cache: Path) -> None:
+    archive_import.bring(exported, cache)
+    target = next(cache.glob("bundles/*/files/*"))
+    content = target.read_bytes()
+    for path in cache.glob(f"bundles/*/*/{target.name}"):
+        path.unlink()
+        path.write_bytes(content[::-1])
+    assert archive_import.bring(exported, cache).written
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+
+
+@pytest.mark.parametrize("after", range(1, 15))
+def test_an_interrupted_import_leaves_no_bundle_and_the_next_one_goes_on(
+    exported: Path, cache: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = 0
+    replace = Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        nonlocal done
+        done += 1
+        if done == after:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            archive_import.bring(exported, cache)
+    assert not any(faults(bundle) for bundle in bundles(cache))  # those that are there are whole
+    (cache / "bundles" / json.loads(members_of(exported)[0][1])["bundles"][-1]["name"] / "files/.left").touch()
+    archive_import.bring(exported, cache)
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+    assert not list(cache.glob("bundles/*/*/.*"))
+    assert not [path for path in cache.glob("locks/.*") if path.is_symlink()]
+
+
+# -- refused before the first write ------------------------------------------------------------------------
+
+
+def test_no_archive_is_refused(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "some.tar"
+    path.write_text("no archive")
+    assert "is no archive of bundles: it is not compressed with zstd" in refused(path, cache)
+    path.write_bytes(zstandard.ZstdCompressor().compress(b"no tar" * 500))
+    assert "is damaged or was cut short" in refused(path, cache)
+    write_members(path, [(tarfile.TarInfo("etc/passwd"), b"root")])
+    assert "bundles.json: does not come first" in refused(path, cache)
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_an_archive_that_was_cut_short_is_refused(exported: Path, cache: Path, part: int) -> None:
+    whole = exported.read_bytes()
+    exported.write_bytes(whole[: len(whole) * part // 8])
+    assert refused(exported, cache)
+
+
+def test_any_changed_byte_is_refused(exported: Path, cache: Path) -> None:
+    whole = exported.read_bytes()
+    draw = random.Random(7)  # noqa: S311 - to be drawn again
+    for place in draw.sample(range(4, len(whole)), 60):
+        exported.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
+        assert refused(exported, cache)
+
+
+def test_all_that_is_wrong_is_said_at_once(exported: Path, cache: Path) -> None:
+    def spoil(members: Members) -> None:
+        first, second, *rest = members[3:]
+        link, up = tarfile.TarInfo("files/link"), tarfile.TarInfo("../../etc/cron.d/evil")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/shadow"
+        hard = tarfile.TarInfo("files/hard")
+        hard.type, hard.linkname = tarfile.LNKTYPE, "bundles.json"
+        members[3:] = [
+            (first[0], bytes(len(first[1]))), (second[0], b"short"), (link, b""), (hard, b""), (up, b"evil"),
+            *rest[:-1], rest[0],
+        ]  # fmt: skip
+
+    change(exported, spoil)
+    said = refused(exported, cache).splitlines()
+    assert len(said) == 7
+    assert "is damaged: its sha256 is another" in said[0]
+    assert "has 5 bytes, the index says" in said[1]
+    assert "files/link: is no regular file" in said[2]
+    assert "files/hard: is no regular file" in said[3]
+    assert "../../etc/cron.d/evil: is twice there, or the index does not name it" in said[4]
+    assert "is twice there" in said[5]
+    assert "is missing" in said[6]
+
+
+def test_a_format_of_the_future_is_refused(exported: Path, cache: Path) -> None:
+    change_index(exported, lambda index: index.update(format=2))
+    assert "is of format 2, this version reads format 1; import it with the version" in refused(exported, cache)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda index: index["bundles"][0].update(name="../../../etc"),
+        lambda index: index["bundles"][0].update(link="../../x"),
+        lambda index: index["bundles"][0]["programs"].update({"../../kubectl": next(iter(index["files"]))}),
+        lambda index: index["bundles"][0]["programs"].update(kubectl="0" * 64),
+        lambda index: index["bundles"].append(index["bundles"][0]),
+        lambda index: index["files"].update({"0" * 64: -1}),
+        lambda index: index["files"].update({"x": 1}),
+        lambda index: index.update(bundles=[]),
+        lambda index: index.update(files=None),
+        lambda index: index["bundles"][0].pop("link"),
+    ],
+)
+def test_an_index_that_names_places_of_others_is_refused(
+    exported: Path, cache: Path, how: Callable[[dict[str, Any]], object]
+) -> None:
+    change_index(exported, how)
+    assert "names bundles or files in a way that no export does" in refused(exported, cache)
+
+
+def test_a_manifest_that_names_other_files_is_refused(exported: Path, cache: Path) -> None:
+    def swap(members: Members) -> None:
+        index, manifest = json.loads(members[0][1]), json.loads(members[1][1])
+        manifest["files"][0]["size"] += 1
+        text = json.dumps(manifest).encode()
+        digest = hashlib.sha256(text).hexdigest()
+        index["bundles"][0] |= {"name": digest[:16], "manifest": digest}
+        index["bundles"].sort(key=lambda one: str(one["name"]))
+        members[0] = (members[0][0], json.dumps(index).encode())
+        members[1] = (tarfile.TarInfo(f"manifests/{digest[:16]}.json"), text)
+
+    change(exported, swap)
+    assert "names other files, or another version, than the index" in refused(exported, cache)
+
+
+def test_what_goes_on_longer_than_it_says_is_refused(exported: Path, cache: Path) -> None:
+    change(exported, lambda members: members.append((tarfile.TarInfo("more"), bytes(64 << 20))))
+    assert "holds more than its index says" in refused(exported, cache)
+
+
+def test_an_archive_that_changes_while_it_is_read_leaves_no_bundle(
+    exported: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(members: Members) -> None:
+        members[-1] = (members[-1][0], members[-1][1][::-1])
+
+    def whole(*_: object) -> bool:  # asked between the two times that it is read
+        if not cache.exists():
+            change(exported, spoil)
+            cache.mkdir(parents=True)
+        return False
+
+    monkeypatch.setattr(archive_import, "whole", whole)
+    with pytest.raises(RefusedError, match="has changed while it was read"):
+        archive_import.bring(exported, cache)
+    assert bundles(cache) == []
+    assert not list(cache.glob("bundles/*/*/.*"))
+
+
+def test_a_disk_without_room_is_said_with_the_rest(
+    exported: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=1 << 20))
+    change(exported, lambda members: members.pop())
+    said = refused(exported, cache).splitlines()
+    assert len(said) == 2
+    assert "is missing" in said[0]
+    assert "has 1 MiB free, and the import needs 64; free some space" in said[1]
