@@ -12,7 +12,7 @@ description:
   - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
     digest of the lock and of the packages pinned beside it. If it is complete, only sizes and times are compared.
   - A file that changed since it was made is found that way, checked, and made again.
-  - C(origins.json) beside the manifest says where each file came from, a URL or C(source).
+  - C(origins.json) beside the manifest says where each file came from, a URL, C(debian) or C(source).
   - With O(port) it is served over HTTP as C(/<sha256>), and nothing else, at the addresses on the routes to
     O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]

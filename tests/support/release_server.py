@@ -24,10 +24,28 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-INDEX = "application/vnd.oci.image.index.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+class Types(t.NamedTuple):
+    """What the parts of an image are called."""
+
+    index: str
+    manifest: str
+    config: str
+    layer: str
+
+
+OCI = Types(
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+)
+DOCKER = Types(
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
 
 
 class Fault(t.NamedTuple):
@@ -74,6 +92,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked: list[Asked] = []
         self.token = ""  # what a registry's client must show; it is given out at /token
         self.knows_ranges = True
+        self.together: threading.Barrier | None = None  # for files that are asked for as a whole
         self.silent_after: int | None = None  # requests
 
     @property
@@ -94,7 +113,7 @@ class Server(http.server.ThreadingHTTPServer):
         """Return the paths that were asked for."""
         return [one.path for one in self.asked]
 
-    def add_image(self, name: str, programs: dict[str, bytes], cdn: Server | None = None) -> str:
+    def add_image(self, name: str, programs: dict[str, bytes], cdn: Server | None = None, types: Types = OCI) -> str:
         """Serve an image for two architectures from /v2/`name`, its blobs by way of `cdn`; return the list's digest."""
         entries = []
         for architecture in ("amd64", "arm64"):
@@ -108,16 +127,16 @@ class Server(http.server.ThreadingHTTPServer):
             }).encode()  # fmt: skip
             manifest = json.dumps({
                 "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": self._blob(name, CONFIG, config, cdn),
-                "layers": [self._blob(name, LAYER, layer, cdn)],
+                "mediaType": types.manifest,
+                "config": self._blob(name, types.config, config, cdn),
+                "layers": [self._blob(name, types.layer, layer, cdn)],
             }).encode()  # fmt: skip
             platform = {"os": "linux", "architecture": architecture}
-            entries.append(self._manifest(name, MANIFEST, manifest) | {"platform": platform})
+            entries.append(self._manifest(name, types.manifest, manifest) | {"platform": platform})
         attestation = {"os": "unknown", "architecture": "unknown"}
-        entries.append(self._manifest(name, MANIFEST, b"{}") | {"platform": attestation})
-        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
-        return str(self._manifest(name, INDEX, index)["digest"])
+        entries.append(self._manifest(name, types.manifest, b"{}") | {"platform": attestation})
+        index = json.dumps({"schemaVersion": 2, "mediaType": types.index, "manifests": entries}).encode()
+        return str(self._manifest(name, types.index, index)["digest"])
 
     def _manifest(self, name: str, media_type: str, content: bytes) -> dict[str, t.Any]:
         path = f"/v2/{name}/manifests/sha256:{sha256(content)}"
@@ -154,6 +173,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         waiting = server.faults.get(path, [])
         fault = (waiting.pop(0) if len(waiting) > 1 else waiting[0]) if waiting else Fault()
         time.sleep(fault.delay)
+        if server.together and not asked.range:
+            server.together.wait(10)
         if fault.status:
             self._send(fault.status, b"", fault.headers)
         elif path in server.redirects:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -17,9 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build import bundle as bundles
 from ansible.module_utils.yunkube.build import origins
-from ansible.module_utils.yunkube.build.downloads import Downloads
 from ansible.module_utils.yunkube.build.store import digest_file, digest_tree
 from release_server import Fault, Server, certificate, serving, tgz_of
 
@@ -304,30 +302,31 @@ def test_a_certificate_that_nobody_trusts_is_one_line(project: Project, monkeypa
     assert "SSL_CERT_FILE" in answer["msg"]
 
 
-def test_a_full_disk_is_one_line_in_auto_too(
-    project: Project, monkeypatch: pytest.MonkeyPatch, upstream: Upstream
-) -> None:
-    def full(*_args: t.Any) -> t.NoReturn:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    class Failed(Exception):  # noqa: N818 - what AnsibleModule.fail_json does
-        pass
-
-    class Module:
-        check_mode = False
-        params = project.options(
-            origin="auto", architectures=["amd64"], programs_link=None, mirrors={}, download_mirrors={}
-        )
-
-        def fail_json(self, msg: str, **_more: t.Any) -> t.NoReturn:
-            raise Failed(msg)
-
-    monkeypatch.setattr(Downloads, "_copy", full)
-    with pytest.raises(
-        Failed, match=r"^cannot write the bundle under .*: No space left on device; what was built stays"
-    ):
-        bundles.bring_bundles(t.cast("t.Any", Module()))
+@pytest.mark.parametrize("origin", ["auto", "release"])
+def test_a_full_disk_is_one_line(project: Project, upstream: Upstream, origin: str) -> None:
+    # In a mount namespace of its own, on a disk that has room for one program.
+    inside = (
+        f"mkdir -p {project.cache} && mount -t tmpfs -o size=100k tmpfs {project.cache} && exec {sys.executable} -c"
+    )
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", f'{inside} "$0"', AS_ANSIBLE_DOES],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": project.options(origin=origin)}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    answer = json.loads(done.stdout)
+    assert answer["msg"] == (
+        f"cannot write the bundle under {project.cache}: No space left on device; what was built stays there"
+    )
     assert upstream.files.asked
+
+
+def test_files_are_downloaded_at_once(project: Project, upstream: Upstream) -> None:
+    # Each answer waits until all four have been asked for.
+    upstream.files.together = threading.Barrier(4)
+    whole(run_module(**project.options()))
 
 
 def mirrors_of(upstream: Upstream, *urls: str) -> dict[str, list[str]]:
@@ -391,6 +390,8 @@ def test_nothing_is_downloaded_without_a_digest(project: Project, upstream: Upst
         " source, or source"
     )
     assert upstream.files.asked == upstream.registry.asked == []
+    assert run_module(**project.options(), _ansible_check_mode=True)["msg"] == answer["msg"]
+    assert not project.cache.exists()
 
 
 def test_digests_of_another_architecture_are_none(project: Project, upstream: Upstream) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ansible.module_utils.yunkube.build.downloads import Downloads, Limits
 from ansible.module_utils.yunkube.build.registry import Puller, parts_of, place, upstream
 from ansible.module_utils.yunkube.build.tools import BuildError
-from release_server import MANIFEST, Fault, Server, serving
+from release_server import DOCKER, OCI, Fault, Server, serving
 
 REFERENCE = "registry.k8s.io/coredns/coredns:v1.14.6"
 NAME = "coredns/coredns"
@@ -68,7 +68,7 @@ def test_the_image_of_the_architecture_is_pulled_with_its_name(
     assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
     assert entry["annotations"]["org.opencontainers.image.ref.name"] == "v1.14.6"
     assert entry["platform"] == {"os": "linux", "architecture": architecture}
-    assert entry["mediaType"] == MANIFEST
+    assert entry["mediaType"] == OCI.manifest
     assert entry["digest"] == (out / "digest").read_text()
     blobs = {name: content for name, content in files.items() if name.startswith("blobs/")}
     assert all(name == f"blobs/sha256/{hashlib.sha256(content).hexdigest()}" for name, content in blobs.items())
@@ -78,6 +78,14 @@ def test_the_image_of_the_architecture_is_pulled_with_its_name(
     config = json.loads(blobs[f"blobs/sha256/{manifest['config']['digest'][7:]}"])
     assert config["architecture"] == architecture
     assert puller.url == f"{server.url}/v2/{NAME}/manifests/{server.digests[NAME]}"
+
+
+def test_an_image_of_dockers_format_keeps_it(server: Server, tmp_path: Path) -> None:
+    digest = server.add_image(NAME, {"coredns": b"\x7fELF"}, types=DOCKER)
+    _, out = pull(tmp_path, digest, server.url, architecture="arm64")
+    (entry,) = json.loads(read(out / "image.tar")["index.json"])["manifests"]
+    assert entry["mediaType"] == DOCKER.manifest
+    assert entry["digest"] == (out / "digest").read_text()
 
 
 def test_the_token_does_not_reach_the_cdn(server: Server, cdn: Server, tmp_path: Path) -> None:

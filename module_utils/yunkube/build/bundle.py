@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machi
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.mirrors import all_mirrors
-from ansible.module_utils.yunkube.build.origins import OriginError, Origins, in_short, records
+from ansible.module_utils.yunkube.build.origins import OriginError, Origins, in_short, records, refuse
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
@@ -175,10 +175,11 @@ def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | 
         return Made(link, bundle, [f"link {programs_link} to the bundle's programs"] if relinked else [])
     suffix = "" if architecture == NATIVE else f" for {architecture}"
     making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}{suffix}"]
-    if module.check_mode:
-        return Made(link, link, making)
     lock = yaml.safe_load(lock_file.read_text())
     try:
+        refuse(module.params["origin"], lock_for(lock, architecture))
+        if module.check_mode:
+            return Made(link, link, making)
         check_machine()
         pins, mirrors = read_pins(pins_of(lock_file, architecture)), module.params["mirrors"]
         builder = Builder(lock_for(lock, architecture), Path(module.params["project"]), cache, pins, mirrors)
@@ -214,7 +215,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     manifest, sources = manifest_of(builder.lock, built, builder.tools)
     here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress, origins)
     programs = {name: here[name] for name in lock["control"]}
-    told = records(sources, {entry["sha256"]: entry["name"] for entry in manifest["files"]})
+    told = records(manifest["files"], sources)
     bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs, told)
     point(link, os.path.relpath(bundle, link.parent))
     origins.downloads.clean()

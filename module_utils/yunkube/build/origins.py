@@ -124,6 +124,19 @@ def choose(lock: Lock, cached: t.Callable[[Lock], bool]) -> Choice:
     return Choice(chosen, pulled, lacking)
 
 
+_LACKING = (
+    "cluster_bundle_origin: {origin}: the lock has no digest of the release of {names}, and nothing is downloaded"
+    " without one: write auto, which builds those from source, or source"
+)
+
+
+def refuse(origin: str, lock: Lock) -> None:
+    """Refuse what cannot be downloaded, where nothing may be built instead."""
+    lacking = choose(lock, lambda _: False).lacking if origin in ("release", "mirror") else []
+    if lacking:
+        raise OriginError(_LACKING.format(origin=origin, names=joined(lacking)))
+
+
 class Origins:
     """Brings what a lock names from where the inventory says."""
 
@@ -138,9 +151,9 @@ class Origins:
         fetched = Fetched({}, {}, [], {})
         if self.origin == "source":
             return fetched
+        refuse(self.origin, builder.lock)
         choice = choose(builder.lock, builder.cached if self.origin == "auto" else lambda _: False)
         if lacking := joined(choice.lacking):
-            self._refuse(lacking)
             fetched.changes.append(f"build {lacking} from source: the lock has no digest of their releases")
         jobs = self._reachable(self._jobs(builder, choice), fetched.changes)
         given = {name for job in jobs for name in job.gives}
@@ -156,21 +169,14 @@ class Origins:
         if self.origin == "source" or not (part.get("origins") or {}).get("release"):
             return None
         files = files_of(part, native.lock["architecture"], {name})
-        if files is None:
-            self._refuse(f"{part['name']} for this machine")
+        if files is None and self.origin != "auto":
+            raise OriginError(_LACKING.format(origin=self.origin, names=f"{part['name']} for this machine"))
         if not files or (self.origin == "auto" and native.cached(part)):
             return None
         fetched = Fetched({}, {}, [], {})
         jobs = self._reachable([self._file_job(native, part, files[0])], fetched.changes)
         self._fetch(jobs, fetched, progress)
         return fetched.programs.get(name)
-
-    def _refuse(self, lacking: str) -> None:
-        if self.origin != "auto":
-            raise OriginError(
-                f"cluster_bundle_origin: {self.origin}: the lock has no digest of the release of {lacking}, and nothing"
-                " is downloaded without one: write auto, which builds those from source, or source"
-            )
 
     # -- what there is to do ---------------------------------------------------------------------
 
@@ -305,13 +311,15 @@ def unpack(file: File, path: Path, out: Path) -> None:
         raise BuildError(f"{file.url} has no {joined(list(left))} in it: correct `members` in the lock")
 
 
-def records(sources: t.Mapping[str, Path], names: t.Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return, by digest, the name of each file of a bundle and where it came from; "source" is what was built here."""
+def records(files: t.Iterable[Lock], sources: t.Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Return, by digest, the name of each file of a bundle and where it came from: a URL, Debian, or the source."""
     found = {}
-    for digest, path in sources.items():
+    for file in files:
+        path = sources[file["sha256"]]
         record = path.parent / RECORD
         told = json.loads(record.read_text()) if record.exists() else {}
-        found[digest] = {"name": names[digest], "from": told.get(path.name, "source")}
+        here = "debian" if file["kind"] == "package" else "source"
+        found[str(file["sha256"])] = {"name": str(file["name"]), "from": str(told.get(path.name, here))}
     return found
 
 
@@ -319,6 +327,6 @@ def in_short(told: t.Mapping[str, t.Mapping[str, str]]) -> list[str]:
     """Say what was downloaded, by the server that it came from."""
     names: dict[str, list[str]] = {}
     for file in told.values():
-        if file["from"] != "source":
+        if "://" in file["from"]:
             names.setdefault(urlsplit(file["from"]).netloc, []).append(file["name"])
     return [f"download {joined(sorted(names[server]))} from {server}" for server in sorted(names)]
