@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 class Types(t.NamedTuple):
     """What the parts of an image are called."""
 
-    index: str
+    listing: str
     manifest: str
     config: str
     layer: str
@@ -55,8 +55,9 @@ class Fault(t.NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     cut_after: int | None = None  # bytes, and then the connection ends
     corrupt: bool = False  # the last byte is another
-    trickle: float = 0.0  # seconds between bytes
+    trickle: float = 0.0  # seconds between the first 200 bytes
     delay: float = 0.0  # seconds before the answer
+    unsized: bool = False  # without a Content-Length
 
 
 class Asked(t.NamedTuple):
@@ -115,7 +116,8 @@ class Server(http.server.ThreadingHTTPServer):
 
     def add_image(self, name: str, programs: dict[str, bytes], cdn: Server | None = None, types: Types = OCI) -> str:
         """Serve an image for two architectures from /v2/`name`, its blobs by way of `cdn`; return the list's digest."""
-        entries = []
+        windows = {"os": "windows", "architecture": "amd64"}
+        entries = [self._manifest(name, types.manifest, b"{ }") | {"platform": windows}]
         for architecture in ("amd64", "arm64"):
             raw = tar_of({path: content + architecture.encode() for path, content in programs.items()})
             layer = gzip.compress(raw, mtime=0)
@@ -135,8 +137,8 @@ class Server(http.server.ThreadingHTTPServer):
             entries.append(self._manifest(name, types.manifest, manifest) | {"platform": platform})
         attestation = {"os": "unknown", "architecture": "unknown"}
         entries.append(self._manifest(name, types.manifest, b"{}") | {"platform": attestation})
-        index = json.dumps({"schemaVersion": 2, "mediaType": types.index, "manifests": entries}).encode()
-        return str(self._manifest(name, types.index, index)["digest"])
+        index = json.dumps({"schemaVersion": 2, "mediaType": types.listing, "manifests": entries}).encode()
+        return str(self._manifest(name, types.listing, index)["digest"])
 
     def _manifest(self, name: str, media_type: str, content: bytes) -> dict[str, t.Any]:
         path = f"/v2/{name}/manifests/sha256:{sha256(content)}"
@@ -206,14 +208,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status = 206
         content = content[start:1] if wanted == "bytes=0-0" else content[start:]
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
+        if not fault.unsized:
+            self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Type", media_type)
         self.end_headers()
         if fault.trickle:
-            for number in range(len(content)):
+            for number in range(min(200, len(content))):
                 self.wfile.write(content[number : number + 1])
                 self.wfile.flush()
                 time.sleep(fault.trickle)
+            content = content[200:]
         self.wfile.write(content[: fault.cut_after])
 
     def _send(self, status: int, content: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:

@@ -226,6 +226,18 @@ def test_without_downloads_everything_is_built(tmp_path: Path) -> None:
     assert builder.steps() == 1 + len(builder.sets) + len(LOCK["components"]) + len(LOCK["images"])
 
 
+def test_where_a_release_is_makes_no_other_result(tmp_path: Path) -> None:
+    builder = Builder(LOCK, ROOT, tmp_path)
+    (tmp_path / "pause").write_bytes(b"\x7fELF")
+    image = next(one for one in LOCK["images"] if one["programs"] == {"pause": "/pause"})
+    assert image["origins"]
+    plain = {name: value for name, value in image.items() if name != "origins"}
+    programs = {"pause": tmp_path / "pause"}
+    assert builder.image(image, programs) == builder.image(plain, programs)
+    crictl = part("cri-tools")
+    assert builder._component_key(crictl) == builder._component_key(crictl | {"origins": {}})
+
+
 def test_what_is_downloaded_is_not_built(tmp_path: Path) -> None:
     builder = Builder(LOCK, ROOT, tmp_path)
     pulled = ["registry.k8s.io/pause:3.10.2"]

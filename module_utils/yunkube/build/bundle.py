@@ -177,7 +177,7 @@ def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | 
     making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}{suffix}"]
     lock = yaml.safe_load(lock_file.read_text())
     try:
-        refuse(module.params["origin"], lock_for(lock, architecture))
+        refuse(module.params["origin"], lock, architecture)
         if module.check_mode:
             return Made(link, link, making)
         check_machine()

@@ -257,7 +257,7 @@ class Downloads:
         token = self._tokens.get(realm, "")
         about = {"User-Agent": AGENT, "Accept": place.accept, "Accept-Encoding": "identity", **(headers or {})}
         for last in (False, True):
-            request = urllib.request.Request(place.url, headers=about)  # noqa: S310 - HTTP alone: opener()
+            request = _network(functools.partial(urllib.request.Request, place.url, headers=about), self.limits)
             if token:
                 request.add_unredirected_header("Authorization", f"Bearer {token}")
             try:
@@ -306,7 +306,7 @@ def _network(work: t.Callable[[], t.Any], limits: Limits) -> t.Any:
         if wait > limits.longest_pause:
             raise TryError(f"{text}; it asks to wait {wait:.0f} s", final=True) from error
         raise TryError(text, final=error.code not in AGAIN, wait=wait) from error
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:  # of a URL that is none
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             text = f"its certificate is not trusted ({reason.verify_message}); SSL_CERT_FILE can name another CA"

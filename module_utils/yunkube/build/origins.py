@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.build import mirrors as places
+from ansible.module_utils.yunkube.build.architectures import lock_for
 from ansible.module_utils.yunkube.build.components import Builder, Progress
 from ansible.module_utils.yunkube.build.downloads import Downloads, Limits, Place
 from ansible.module_utils.yunkube.build.needs import Lock, image_name, needed
@@ -124,17 +125,21 @@ def choose(lock: Lock, cached: t.Callable[[Lock], bool]) -> Choice:
     return Choice(chosen, pulled, lacking)
 
 
-_LACKING = (
-    "cluster_bundle_origin: {origin}: the lock has no digest of the release of {names}, and nothing is downloaded"
-    " without one: write auto, which builds those from source, or source"
-)
-
-
-def refuse(origin: str, lock: Lock) -> None:
+def refuse(origin: str, lock: Lock, architecture: str) -> None:
     """Refuse what cannot be downloaded, where nothing may be built instead."""
-    lacking = choose(lock, lambda _: False).lacking if origin in ("release", "mirror") else []
+    if origin not in ("release", "mirror"):
+        return
+    lacking = choose(lock_for(lock, architecture), lambda _: False).lacking
+    if architecture != lock["architecture"]:
+        for part in lock["components"]:
+            mine = set(lock["control"]) & set(part["programs"])
+            if mine and part["origins"] and files_of(part, lock["architecture"], mine) is None:
+                lacking.append(f"{part['name']} for this machine")
     if lacking:
-        raise OriginError(_LACKING.format(origin=origin, names=joined(lacking)))
+        raise OriginError(
+            f"cluster_bundle_origin: {origin}: the lock has no digest of the release of {joined(lacking)}, and nothing"
+            " is downloaded without one: write auto, which builds those from source, or source"
+        )
 
 
 class Origins:
@@ -151,7 +156,6 @@ class Origins:
         fetched = Fetched({}, {}, [], {})
         if self.origin == "source":
             return fetched
-        refuse(self.origin, builder.lock)
         choice = choose(builder.lock, builder.cached if self.origin == "auto" else lambda _: False)
         if lacking := joined(choice.lacking):
             fetched.changes.append(f"build {lacking} from source: the lock has no digest of their releases")
@@ -166,11 +170,7 @@ class Origins:
 
     def program(self, native: Builder, part: Lock, name: str, progress: Progress) -> Path | None:
         """Return a program for this machine, or nothing where it is to be built."""
-        if self.origin == "source" or not (part.get("origins") or {}).get("release"):
-            return None
-        files = files_of(part, native.lock["architecture"], {name})
-        if files is None and self.origin != "auto":
-            raise OriginError(_LACKING.format(origin=self.origin, names=f"{part['name']} for this machine"))
+        files = files_of(part, native.lock["architecture"], {name}) if self.origin != "source" else None
         if not files or (self.origin == "auto" and native.cached(part)):
             return None
         fetched = Fetched({}, {}, [], {})
