@@ -102,8 +102,8 @@ def test_a_bundle_is_made_of_releases_alone(project: Project, upstream: Upstream
     assert by_name["kubelet"] == f"{upstream.files.url}/release/v1.37.2/bin/linux/amd64/kubelet"
     assert by_name["registry.k8s.io/kube-apiserver"] == "source"
     servers = [one.url.removeprefix("https://") for one in (upstream.files, upstream.registry)]
-    assert f"download bridge, flannel, kubectl and kubelet from {servers[0]}" in answer["changes"]
-    assert f"download {servers[1]}/coredns/coredns from {servers[1]}" in answer["changes"]
+    assert f"download bridge, flannel, kube-apiserver, kubectl and kubelet from {servers[0]}" in answer["changes"]
+    assert f"download {servers[1]}/coredns/coredns:v1.14.6 from {servers[1]}" in answer["changes"]
     assert "Go tools" not in answer["seconds"]
     assert not any(one.authorization for one in upstream.cdn.asked)
     assert [path for path in (project.cache / "downloads").iterdir() if path.suffix != ".lock"] == []
@@ -113,20 +113,22 @@ def test_a_bundle_is_made_of_releases_alone(project: Project, upstream: Upstream
     assert (again["changed"], again["changes"], len(upstream.files.asked)) == (False, [], asked)
 
 
-def test_a_damaged_file_is_downloaded_again(project: Project) -> None:
+def test_a_damaged_file_is_downloaded_again(project: Project, upstream: Upstream) -> None:
     entries = whole(run_module(**project.options()))
     path = next(project.cache.glob(f"bundles/*/files/{entries['kubelet']['sha256']}"))
     path.write_bytes(b"?" * 70_000)
     os.utime(path, (1, 1))
     answer = run_module(**project.options())
     assert answer["rebuilt"] == [entries["kubelet"]["sha256"]]
+    server = upstream.files.url.removeprefix("https://")
+    assert answer["changes"] == ["repair the bundle of kubernetes-1.37.2", f"download kubelet from {server}"]
     whole(answer)
 
 
 def test_a_build_that_is_interrupted_anywhere_is_continued(project: Project, upstream: Upstream) -> None:
     chance = random.Random(15)  # noqa: S311 - a test's own dice
     given = json.dumps({"ANSIBLE_MODULE_ARGS": project.options()})
-    for _ in range(6):
+    for _ in range(4):
         upstream.files.faults = {
             path: [Fault(cut_after=chance.randrange(1, 60_000)), Fault()] for path in upstream.files.files
         }
@@ -253,7 +255,7 @@ def test_auto_takes_a_mirror_where_upstream_is_silent(project: Project, upstream
     answer = run_module(**project.options(origin="auto", download_mirrors=given))
     whole(answer)
     server = upstream.mirror.url.removeprefix("https://")
-    assert f"download bridge, flannel, kubectl and kubelet from {server}" in answer["changes"]
+    assert f"download bridge, flannel, kube-apiserver, kubectl and kubelet from {server}" in answer["changes"]
     assert len(upstream.files.asked) == 1
 
 

@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machi
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.mirrors import all_mirrors
-from ansible.module_utils.yunkube.build.origins import OriginError, Origins, in_short, records, refuse
+from ansible.module_utils.yunkube.build.origins import OriginError, Origins, records, refuse
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
@@ -219,7 +219,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs, told)
     point(link, os.path.relpath(bundle, link.parent))
     origins.downloads.clean()
-    return in_short(told) + fetched.changes
+    return origins.said() + fetched.changes
 
 
 def _programs(builder: Builder, lock: Lock, progress: Progress, origins: Origins) -> dict[str, Path]:

@@ -150,6 +150,7 @@ class Origins:
         self.origin, self._mirrors = origin, mirrors
         self.downloads = Downloads(cache / "downloads", limits)
         self._reach = places.Reach(self.downloads)
+        self._came: dict[str, list[str]] = {}  # names of what was downloaded, by the server that it came from
 
     def bring(self, builder: Builder, progress: Progress) -> Fetched:
         """Download what can be, and say what is left to be built."""
@@ -167,6 +168,17 @@ class Origins:
             version = part["origins"]["release"].get("version", part["version"])
             fetched.versions.update({name: version for name in part["programs"] if name in fetched.programs})
         return fetched
+
+    def said(self) -> list[str]:
+        """Return, once, what was downloaded from where, and which places failed."""
+        lines = [f"download {joined(sorted(self._came[server]))} from {server}" for server in sorted(self._came)]
+        lines += self.downloads.notes
+        self._came.clear()
+        self.downloads.notes.clear()
+        return lines
+
+    def _note(self, url: str, *names: str) -> None:
+        self._came.setdefault(urlsplit(url).netloc, []).extend(names)
 
     def program(self, native: Builder, part: Lock, name: str, progress: Progress) -> Path | None:
         """Return a program for this machine, or nothing where it is to be built."""
@@ -201,6 +213,7 @@ class Origins:
             )
             unpack(file, got.path, out)
             (out / RECORD).write_text(json.dumps(dict.fromkeys(file.members, got.url)))
+            self._note(got.url, *file.members)
 
         def work(sites: t.Sequence[str]) -> dict[str, Path]:
             folder = builder.store.put(name, key, functools.partial(make, sites))
@@ -219,6 +232,7 @@ class Origins:
             puller = Puller(self.downloads, reference, sites)
             puller.pull(digest, architecture, out)
             (out / RECORD).write_text(json.dumps({"image.tar": puller.url}))
+            self._note(puller.url, reference)
 
         def work(sites: t.Sequence[str]) -> dict[str, Path]:
             return {reference: builder.store.put(name, key, functools.partial(make, sites))}
@@ -270,8 +284,6 @@ class Origins:
             else:
                 fetched.images.update(made)
         progress.meter = None
-        fetched.changes.extend(self.downloads.notes)
-        self.downloads.notes.clear()
 
     def _do(self, job: _Job, progress: Progress) -> dict[str, Path] | BuildError:
         made: dict[str, Path] = {}
@@ -321,12 +333,3 @@ def records(files: t.Iterable[Lock], sources: t.Mapping[str, Path]) -> dict[str,
         here = "debian" if file["kind"] == "package" else "source"
         found[str(file["sha256"])] = {"name": str(file["name"]), "from": str(told.get(path.name, here))}
     return found
-
-
-def in_short(told: t.Mapping[str, t.Mapping[str, str]]) -> list[str]:
-    """Say what was downloaded, by the server that it came from."""
-    names: dict[str, list[str]] = {}
-    for file in told.values():
-        if "://" in file["from"]:
-            names.setdefault(urlsplit(file["from"]).netloc, []).append(file["name"])
-    return [f"download {joined(sorted(names[server]))} from {server}" for server in sorted(names)]
