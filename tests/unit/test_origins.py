@@ -49,7 +49,7 @@ AS_ANSIBLE_DOES = f"""
 import runpy, sys, ansible.module_utils
 ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
 from ansible.module_utils.yunkube.build import downloads
-downloads.Limits.__init__.__defaults__ = (5.0, 1.0, 1000, 4, 0.01, 2.0)
+downloads.Limits.__init__.__defaults__ = (20.0, 2.0, 1000, 4, 0.01, 2.0)
 runpy.run_path({str(ROOT / "library/bundle_build.py")!r}, run_name="__main__")
 """
 

@@ -18,7 +18,7 @@ from release_server import DOCKER, OCI, Fault, Server, serving
 
 REFERENCE = "registry.k8s.io/coredns/coredns:v1.14.6"
 NAME = "coredns/coredns"
-QUICK = Limits(silence=5, pause=0.01)
+QUICK = Limits(silence=20, pause=0.01)
 
 
 @pytest.fixture(autouse=True)

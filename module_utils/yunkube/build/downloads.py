@@ -253,17 +253,16 @@ class Downloads:
 
     def open(self, place: Place, headers: t.Mapping[str, str] | None = None, timeout: float | None = None) -> t.Any:
         """Open a place, with a token if it asks for one."""
+        limits = dataclasses.replace(self.limits, silence=timeout or self.limits.silence)
         realm = (place.site, place.repository)
         token = self._tokens.get(realm, "")
         about = {"User-Agent": AGENT, "Accept": place.accept, "Accept-Encoding": "identity", **(headers or {})}
         for last in (False, True):
-            request = _network(functools.partial(urllib.request.Request, place.url, headers=about), self.limits)
+            request = _network(functools.partial(urllib.request.Request, place.url, headers=about), limits)
             if token:
                 request.add_unredirected_header("Authorization", f"Bearer {token}")
             try:
-                return _network(
-                    functools.partial(self._open, request, timeout=timeout or self.limits.silence), self.limits
-                )
+                return _network(functools.partial(self._open, request, timeout=limits.silence), limits)
             except TryError as problem:
                 refused = problem.__cause__
                 asks = (
