@@ -6,12 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bundle_build
-short_description: Build the bundle that hosts install from, and serve it to them
+short_description: Make the bundle that hosts install from, and serve it to them
 description:
   - A bundle is a folder with C(manifest.json) and, under C(files/), one file per sha256 that the manifest names.
   - It is named by the digest of its manifest, and so by its content. C(<cache>/locks/) holds a link to it, named by the
     digest of the lock and of the packages pinned beside it. If it is complete, only sizes and times are compared.
-  - A file that changed since it was built is found that way, checked, and built again.
+  - A file that changed since it was made is found that way, checked, and made again.
+  - C(origins.json) beside the manifest says where each file came from, a URL, C(debian) or C(source).
   - With O(port) it is served over HTTP as C(/<sha256>), and nothing else, at the addresses on the routes to
     O(hosts) or at O(address), until the process O(run) and those of all other runs of the same cache are gone.
 author: [The maintainers]
@@ -20,7 +21,10 @@ options:
   project: {description: The folder that holds C(components/), type: path, required: true}
   cache: {description: Where results, tools and bundles are kept, type: path, required: true}
   origin:
-    description: Where the parts come from. C(auto) means C(source) for now; the others are refused.
+    description: >-
+      Where the parts come from if they are not in the cache. C(release) downloads them from upstream and C(mirror) from
+      mirrors, both only what the lock has a digest of; C(source) builds them. C(auto) downloads what it can, from
+      upstream or else from mirrors, and builds the rest.
     type: str
     choices: [auto, source, release, mirror]
     default: auto
@@ -40,7 +44,14 @@ options:
   mirrors:
     description: >-
       Mirrors for a build, C(go), C(pip), C(debian) and C(debian_security), if neither the environment nor the
-      tools' own files on this machine name others than the defaults.
+      tools' own files on this machine name others than the defaults. C(downloads) and C(registries) are those of
+      releases and images, as O(download_mirrors).
+    type: dict
+    default: {}
+  download_mirrors:
+    description: >-
+      Mirrors of downloads, lists of URLs by the name of the server or registry whose files they have, such as
+      C(dl.k8s.io). They are asked before those of O(mirrors).
     type: dict
     default: {}
   run: {description: Process with which the server stops. The action plugin gives Ansible's., type: int}
@@ -99,15 +110,11 @@ def main() -> None:
             "address": {"type": "str", "default": ""},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "mirrors": {"type": "dict", "default": {}},
+            "download_mirrors": {"type": "dict", "default": {}},
             "run": {"type": "int"},
         },
         supports_check_mode=True,
     )
-    if module.params["origin"] in ("release", "mirror"):
-        module.fail_json(
-            msg=f"cluster_bundle_origin: {module.params['origin']} is not supported yet; write source or auto",
-            kind="config",
-        )
     made = bring_bundles(module)
     changes = [change for one in made for change in one.changes]
     built = [one for one in made if one.seconds is not None]

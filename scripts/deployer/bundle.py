@@ -32,7 +32,16 @@ def read_progress(path: Path, now: float | None = None) -> BundleProgress | None
         told = json.loads(path.read_text(encoding="utf-8"))
         fresh = now - float(told["updated"]) < STALE_AFTER and is_alive(int(told["pid"]))
         seconds = max(0.0, now - float(told["started"]))
-        progress = BundleProgress(str(told["what"]), int(told["done"]), int(told["total"]), round(seconds, 1))
+        progress = BundleProgress(
+            str(told["what"]),
+            int(told["done"]),
+            int(told["total"]),
+            round(seconds, 1),
+            int(told.get("received", 0)),
+            int(told.get("size", 0)),
+            int(told.get("rate", 0)),
+            None if told.get("left") is None else float(told["left"]),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return progress if fresh and progress.done < progress.total else None

@@ -126,6 +126,15 @@ class BundleProgress:
     done: int
     total: int
     seconds: float
+    received: int = 0  # bytes, while something is downloaded
+    size: int = 0  # bytes in all; 0 while it is not known
+    rate: int = 0  # bytes a second
+    left: float | None = None  # seconds, once it is known
+
+    @property
+    def mark(self) -> tuple[str, int, int]:
+        """What is different once there is something new to say: a step, or a tenth of a download."""
+        return self.what, self.done, self.received * 10 // self.size if self.size else 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ MOST = 300.0
 # What a module that may take long waits for, as it is said after "waiting for". Others are told by their task's name.
 AWAITED = {
     "alicloud_hosts": "the cloud to create instances, and their SSH servers to answer",
-    "bundle_build": "programs and images to be built from source",
+    "bundle_build": "programs and images to be downloaded or built",
     "bundle_install": "downloads from the control machine or cluster_bundle_url to arrive and be installed",
     "bundle_upload": "the bundle to be uploaded to the bucket",
     "cluster_verify": "nodes to be ready, system pods to run, and probes to reach each other",

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import closure
+from ansible.module_utils.yunkube.build.meter import Meter
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 from lock_files import LOCK_FILE
@@ -186,6 +187,59 @@ def test_progress_is_reported_while_something_is_built_and_not_after(tmp_path: P
     assert list(progress.times) == ["etcd", "runc"]
     progress.close()
     assert not file.exists()
+
+
+def test_progress_tells_downloads_from_builds_and_how_far_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    progress = Progress(file, 9)
+    progress.meter = Meter(progress.tell)
+
+    def work() -> Path:
+        def inner() -> Path:
+            progress.step("crictl", lambda: tmp_path, verb="download")
+            progress.meter.expect("kubelet", 500)  # type: ignore[union-attr]
+            progress.meter.came(100)  # type: ignore[union-attr]
+            return tmp_path
+
+        return progress.step("kubelet", inner, verb="download")
+
+    progress.step("etcd", work)
+    told = json.loads(file.read_text())
+    assert (told["received"], told["size"], told["left"]) == (100, 500, None)
+    seen: list[str] = []
+    progress.step("etcd", lambda: progress.step("kubelet", lambda: look(seen, file, tmp_path), verb="download"))
+    assert seen == ["build etcd; download kubelet"]
+
+
+def look(seen: list[str], file: Path, path: Path) -> Path:
+    """Note what is told just now."""
+    seen.append(json.loads(file.read_text())["what"])
+    return path
+
+
+def test_without_downloads_everything_is_built(tmp_path: Path) -> None:
+    builder = Builder(LOCK, ROOT, tmp_path)
+    assert builder._left((), ()) == LOCK["components"]
+    assert builder.steps() == 1 + len(builder.sets) + len(LOCK["components"]) + len(LOCK["images"])
+
+
+def test_where_a_release_is_makes_no_other_result(tmp_path: Path) -> None:
+    builder = Builder(LOCK, ROOT, tmp_path)
+    (tmp_path / "pause").write_bytes(b"\x7fELF")
+    image = next(one for one in LOCK["images"] if one["programs"] == {"pause": "/pause"})
+    assert image["origins"]
+    plain = {name: value for name, value in image.items() if name != "origins"}
+    programs = {"pause": tmp_path / "pause"}
+    assert builder.image(image, programs) == builder.image(plain, programs)
+    crictl = part("cri-tools")
+    assert builder._component_key(crictl) == builder._component_key(crictl | {"origins": {}})
+
+
+def test_what_is_downloaded_is_not_built(tmp_path: Path) -> None:
+    builder = Builder(LOCK, ROOT, tmp_path)
+    pulled = ["registry.k8s.io/pause:3.10.2"]
+    names = [part["name"] for part in builder._left({"crictl"}, pulled)]
+    assert names == [one["name"] for one in LOCK["components"] if one["name"] not in ("cri-tools", "pause")]
 
 
 def test_a_manifest_names_every_file_with_digest_size_and_place(tmp_path: Path) -> None:

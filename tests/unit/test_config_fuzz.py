@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "cluster_registry_host": "node1",
     "cluster_ignore_preflight_errors": ["Swap"],
     "cluster_kubelet_config": {"maxPods": 110},
+    "cluster_download_mirrors": {"dl.k8s.io": ["https://mirror.example.com/dl.k8s.io"]},
     "container_runtime_registry_mirrors": {"docker.io": ["https://mirror.example.com"]},
     "dashboard_provider": "kube_web_view",
     "dashboard_node_port": 30443,

@@ -23,6 +23,8 @@ from deployer.errors import DeployError
 from deployer.happenings import Failure, Happening, HostCount, Summary
 from deployer.logfile import KEPT, LogFile
 from deployer.views.jsonlines import type_name
+from deployer.views.live import bundle_text
+from deployer.views.text import download_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -227,6 +229,16 @@ def test_bundle_progress_is_shown_while_its_writer_lives(tmp_path: Path) -> None
     assert progress is not None
     assert (progress.what, progress.done, progress.seconds) == ("build kubelet", 3, 60)
     assert bundle.read_progress(file, now=1e6) is None, "stale"
+    assert (progress.received, progress.left) == (0, None)
+    file.write_text((told % os.getpid())[:-1] + ', "received": 250000000, "size": 0, "rate": 0, "left": null}')
+    progress = bundle.read_progress(file, now=160)
+    assert progress is not None
+    assert download_text(progress) == "250 MB"
+    file.write_text((told % os.getpid())[:-1] + ', "received": 1000000, "size": 9000000, "rate": 2000000, "left": 4.0}')
+    progress = bundle.read_progress(file, now=160)
+    assert progress is not None
+    assert download_text(progress) == "1 of 9 MB, 2.0 MB/s, 4.0s left"
+    assert "1 of 9 MB, 2.0 MB/s, 4.0s left" in bundle_text(progress).plain
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     file.write_text(told % ended.pid)

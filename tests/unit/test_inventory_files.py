@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
-from ansible.module_utils.yunkube.control.inventory_files import read, role_options
+from ansible.module_utils.yunkube.control.inventory_files import read
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,23 +94,6 @@ def test_hosts_in_a_list_are_refused(tmp_path: Path) -> None:
         "hosts.yml:3: group masters: has no hosts; add the control plane's hosts to it",
         "hosts.yml:4: hosts: a list, which Ansible does not read here; write each name as a key, such as `master1:`",
     ]
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        (
-            "cluster_bundle_origin: mirror",
-            "cluster_bundle_origin: mirror is not supported yet; write one of auto, source",
-        ),
-    ],
-)
-def test_a_choice_that_does_not_work_yet_is_refused(tmp_path: Path, line: str, complaint: str) -> None:
-    written(tmp_path, f"---\n{line}\n")
-    options = role_options(ROOT / "roles")
-    given = Cluster(VALUES, {}, {"masters": ["master1"]}, releases=["1.37.2"])
-    faults = spec_check.faults_of(read([tmp_path]), options, given, tmp_path)
-    assert [str(fault) for fault in faults] == [f"group_vars/all/cluster.yml:2: {complaint}"]
 
 
 def check_of(file: Path) -> str:

@@ -64,7 +64,10 @@ def test_without_a_profile_everything_comes_from_where_it_always_came(tmp_path: 
 
 def test_china_has_mirrors_and_none_for_what_has_no_dependable_one(tmp_path: Path) -> None:
     found = seen(tmp_path, cluster_region_profile="china")
-    assert set(found["mirrors"]) == {"go", "pip", "debian", "debian_security", "registries"}
+    assert set(found["mirrors"]) == {"go", "pip", "debian", "debian_security", "registries", "downloads"}
+    assert found["mirrors"]["downloads"] == {
+        name: [f"https://files.m.daocloud.io/{name}"] for name in ("dl.k8s.io", "github.com")
+    }
     assert set(found["hosts"]) == {"registry.k8s.io", "ghcr.io", "quay.io"}
     kubernetes = found["hosts"]["registry.k8s.io"]
     # The namespace is part of the path of the API, which containerd must not add itself.

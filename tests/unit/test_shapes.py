@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
         ('container_runtime_registry_mirrors: {docker.io: [{host: "https://m"}]}', ['write docker.io: ["https://m"]']),
         ("container_runtime_registry_mirrors: {docker.io: [m.example.com]}", ["m.example.com is not a URL"]),
         ('container_runtime_registry_mirrors: {docker.io: ["https://m", "{{ x }}"]}', []),
+        ('cluster_download_mirrors: {dl.k8s.io: ["https://m/dl.k8s.io", "{{ x }}"]}', []),
+        ("cluster_download_mirrors: {dl.k8s.io: [m.example.com]}", ["m.example.com is not a URL"]),
+        ('cluster_download_mirrors: {"https://dl.k8s.io/": ["https://m"]}', ["write dl.k8s.io"]),
+        ('cluster_download_mirrors: {dl.k8s.io: ["https://me:secret@m/x"]}', ["a mirror's URL has a user in it"]),
+        ('cluster_download_mirrors: {dl.k8s.io: ["https://m/?url="]}', ["leave out what begins with ? or #"]),
         (
             'master_certificate_names: ["https://k8s.example.com", "a.example.com:6443", my_lb.a, "a.b, 203.0.113.5"]',
             ["write k8s.example.com", "write a.example.com", "my_lb.a", "a.b, 203.0.113.5"],

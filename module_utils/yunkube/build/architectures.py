@@ -48,8 +48,7 @@ def c_compiler(tools: Tools, lock: Lock, sysroot: Path | None = None) -> list[st
     Installs what is missing where we may. `sysroot` holds libseccomp where it is not this machine's own.
     """
     packages, gcc = lock["toolchain"]["c"], gcc_of(lock["architecture"])
-    header = (sysroot or Path("/")) / "usr/include/seccomp.h"
-    missing = not shutil.which(gcc) or not shutil.which("pkg-config") or not header.exists()
+    missing = lacks_c_compiler(lock["architecture"], sysroot)
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         tools.run(["apt-get", "update", "-q"], "C compiler", tries=3)
         wait = "-oDPkg::Lock::Timeout=120"
@@ -65,6 +64,12 @@ def c_compiler(tools: Tools, lock: Lock, sysroot: Path | None = None) -> list[st
             raise BuildError(f"the C compiler finds no {library}: install {' '.join(packages)}")
         made_of.append(f"{library} {digest_file(path)}")
     return made_of
+
+
+def lacks_c_compiler(architecture: str, sysroot: Path | None = None) -> bool:
+    """Say whether something is missing here that C programs are made of."""
+    header = (sysroot or Path("/")) / "usr/include/seccomp.h"
+    return not shutil.which(gcc_of(architecture)) or not shutil.which("pkg-config") or not header.exists()
 
 
 def gcc_of(architecture: str) -> str:

@@ -16,6 +16,8 @@ from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machi
 from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
 from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
+from ansible.module_utils.yunkube.build.mirrors import all_mirrors
+from ansible.module_utils.yunkube.build.origins import OriginError, Origins, records, refuse
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
@@ -79,7 +81,11 @@ def point(link: Path, target: Path | str) -> None:
 
 
 def write_bundle(
-    bundles: Path, manifest: dict[str, t.Any], sources: dict[str, Path], programs: dict[str, Path]
+    bundles: Path,
+    manifest: dict[str, t.Any],
+    sources: dict[str, Path],
+    programs: dict[str, Path],
+    origins: dict[str, dict[str, str]] | None = None,
 ) -> Path:
     """Lay out a bundle and return its folder; its manifest comes last, so a bundle with a manifest is whole."""
     text = json.dumps(manifest, indent=1)
@@ -97,6 +103,7 @@ def write_bundle(
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
+    write_atomic(bundle / "origins.json", json.dumps(origins or {}, indent=1))
     write_atomic(bundle / "manifest.json", text)
     return bundle
 
@@ -140,9 +147,10 @@ def in_words(gone: t.Collection[tuple[Package, Package | None]]) -> list[str]:
 def bring_bundles(module: AnsibleModule) -> list[Made]:
     """Make the bundles of a lock, one for each architecture, or see that they are there; the first has the programs."""
     cache, programs_link = Path(module.params["cache"]), module.params["programs_link"]
+    origins = OriginsOf(module.params)
     with contextlib.nullcontext() if module.check_mode else in_use(cache):
         made = [
-            bring_bundle(module, architecture, programs_link if number == 0 else None)
+            bring_bundle(module, architecture, programs_link if number == 0 else None, origins)
             for number, architecture in enumerate(sorted(set(module.params["architectures"])))
         ]
         if programs_link and not module.check_mode:
@@ -150,7 +158,21 @@ def bring_bundles(module: AnsibleModule) -> list[Made]:
     return made
 
 
-def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | None) -> Made:
+class OriginsOf:
+    """The origins that a module's parameters name, made when the first bundle is not whole."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        """Keep the parameters."""
+        self._params = params
+
+    @functools.cached_property
+    def made(self) -> Origins:
+        """The origins, which ask only once what answers."""
+        mirrors = all_mirrors(self._params["mirrors"], self._params["download_mirrors"])
+        return Origins(self._params["origin"], Path(self._params["cache"]), mirrors)
+
+
+def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | None, origins: OriginsOf) -> Made:
     """Make the bundle of a lock for an architecture, or see that it is there, and link its programs."""
     lock_file, cache = Path(module.params["lock"]), Path(module.params["cache"])
     link = link_of(cache, lock_file, architecture)
@@ -161,23 +183,27 @@ def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | 
         return Made(link, bundle, [f"link {programs_link} to the bundle's programs"] if relinked else [])
     suffix = "" if architecture == NATIVE else f" for {architecture}"
     making = [f"{'build' if bad is None else 'repair'} the bundle of {lock_file.stem}{suffix}"]
-    if module.check_mode:
-        return Made(link, link, making)
     lock = yaml.safe_load(lock_file.read_text())
     try:
+        refuse(module.params["origin"], lock, architecture)
+        if module.check_mode:
+            return Made(link, link, making)
         check_machine()
         pins, mirrors = read_pins(pins_of(lock_file, architecture)), module.params["mirrors"]
         builder = Builder(lock_for(lock, architecture), Path(module.params["project"]), cache, pins, mirrors)
         if faults := builder.faults():
             module.fail_json(msg="the components are not what the lock names:\n" + "\n".join(faults), kind="config")
-        progress = Progress(cache / "progress.json", builder.steps)
+        progress = Progress(cache / "progress.json", builder.steps())
+        said: list[str] = []
         try:
             with locked(link.with_name(f".{link.name}.lock"), BUNDLE_SECONDS):
                 bad = damaged(link)
                 if bad != []:
-                    _make(builder, lock, link, bad or [], progress)
+                    said = _make(builder, lock, link, bad or [], progress, origins.made)
         finally:
             progress.close()
+    except OriginError as error:
+        module.fail_json(msg=str(error), kind="config")
     except (BuildError, LockError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -185,27 +211,34 @@ def bring_bundle(module: AnsibleModule, architecture: str, programs_link: str | 
     bundle = link.resolve()
     link_programs(programs_link, bundle, check_mode=False)
     seconds = {f"{step}{suffix}": time for step, time in progress.times.items()}
-    return Made(link, bundle, making + in_words(builder.gone), seconds, bad or [])
+    return Made(link, bundle, making + said + in_words(builder.gone), seconds, bad or [])
 
 
-def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Progress) -> None:
+def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Progress, origins: Origins) -> list[str]:
+    """Make a bundle, and return what is to be said of where its parts come from."""
     for digest in bad:
         _drop(builder, link, digest)
-    built = builder.build(progress)
+    fetched = origins.bring(builder, progress)
+    built = builder.build(progress, fetched.programs, fetched.images) | {"versions": fetched.versions}
     manifest, sources = manifest_of(builder.lock, built, builder.tools)
-    here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress)
+    here = built["programs"] if builder.lock is lock else _programs(builder, lock, progress, origins)
     programs = {name: here[name] for name in lock["control"]}
-    bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs)
+    told = records(manifest["files"], sources)
+    bundle = write_bundle(builder.cache / "bundles", manifest, sources, programs, told)
     write_atomic(bundle / RESULTS, json.dumps(sorted(builder.store.used)))
     point(link, os.path.relpath(bundle, link.parent))
+    origins.downloads.clean()
+    return origins.said() + fetched.changes
 
 
-def _programs(builder: Builder, lock: Lock, progress: Progress) -> dict[str, Path]:
-    """Build the programs of this machine, which belong to every bundle, where the bundle is for other machines."""
+def _programs(builder: Builder, lock: Lock, progress: Progress, origins: Origins) -> dict[str, Path]:
+    """Return the programs of this machine, which belong to every bundle, where the bundle is for other machines."""
     native = Builder(lock, builder.project, builder.cache, mirrors=builder.tools.mirrors)
-    parts = {name: part["name"] for part in lock["components"] for name in part["programs"] if name in lock["control"]}
+    parts = {name: part for part in lock["components"] for name in part["programs"] if name in lock["control"]}
+    found = {name: origins.program(native, part, name, progress) for name, part in parts.items()}
     programs = {
-        name: progress.step(f"{name} for this machine", functools.partial(native.programs, part)) / name
+        name: found[name]
+        or progress.step(f"{name} for this machine", functools.partial(native.programs, part["name"])) / name
         for name, part in parts.items()
     }
     builder.store.used |= native.store.used

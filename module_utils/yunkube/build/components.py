@@ -23,7 +23,13 @@ import zipfile
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build import oci
-from ansible.module_utils.yunkube.build.architectures import NATIVE, c_compiler, gcc_of, go_environment
+from ansible.module_utils.yunkube.build.architectures import (
+    NATIVE,
+    c_compiler,
+    gcc_of,
+    go_environment,
+    lacks_c_compiler,
+)
 from ansible.module_utils.yunkube.build.debian_packages import (
     SYSROOT,
     Archive,
@@ -34,6 +40,8 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     control,
     package_sets,
 )
+from ansible.module_utils.yunkube.build.meter import Meter
+from ansible.module_utils.yunkube.build.needs import image_name, is_go, needed, needs_c
 from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
@@ -52,20 +60,21 @@ class Progress:
         self.total = total
         self.done = 0
         self.times: dict[str, float] = {}
-        self._running: dict[str, float] = {}
+        self.meter: Meter | None = None  # while something is downloaded
+        self._running: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
-    def step(self, what: str, work: t.Callable[[], Path]) -> Path:
+    def step(self, what: str, work: t.Callable[[], Path], verb: str = "") -> Path:
         """Do `work`, told under the name `what`."""
-        started = time.time()
+        started, running = time.time(), (verb or self.verb, what)
         with self._lock:
-            self._running[what] = started
+            self._running[running] = started
             self._write()
         try:
             return work()
         finally:
             with self._lock:
-                del self._running[what]
+                del self._running[running]
                 self.done += 1
                 self.times[what] = round(time.time() - started, 1)
                 self._write()
@@ -74,11 +83,19 @@ class Progress:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
 
+    def tell(self) -> None:
+        """Tell how far a download is."""
+        with self._lock:
+            self._write()
+
     def _write(self) -> None:
         now = time.time()
-        what = ", ".join(self._running) or "bundle"
+        verbs = dict.fromkeys(verb for verb, _ in self._running) or {self.verb: None}
+        names = {verb: ", ".join(what for one, what in self._running if one == verb) or "bundle" for verb in verbs}
         since = min(self._running.values(), default=now)
-        state = {"what": f"{self.verb} {what}", "done": self.done, "total": self.total}
+        what = "; ".join(f"{verb} {said}" for verb, said in names.items())
+        state: dict[str, t.Any] = {"what": what, "done": self.done, "total": self.total}
+        state |= self.meter.state() if self.meter else {}
         write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
 
 
@@ -116,14 +133,24 @@ class Builder:
             if (actual := digest_tree(self.project / part["directory"])) != part["sum"]
         ]
 
-    def build(self, progress: Progress) -> dict[str, t.Any]:
-        """Make everything; return files, packages and images as {name: path} for the manifest."""
-        self.go = str(progress.step("Go tools", self._toolchain) / "go/bin/go")
-        self._cc = self._compiler()
+    def build(
+        self,
+        progress: Progress,
+        programs: t.Mapping[str, Path] | None = None,
+        images: t.Mapping[str, Path] | None = None,
+    ) -> dict[str, t.Any]:
+        """Make everything else; return files, packages and images as {name: path} for the manifest."""
+        programs, pulled = dict(programs or {}), images or {}
+        parts = self._left(programs, pulled)
+        progress.total = progress.done + self.steps(programs, pulled)
+        if any(map(is_go, parts)):
+            self.go = str(progress.step("Go tools", self._toolchain) / "go/bin/go")
+        if any(map(needs_c, parts)):
+            self._cc = self._compiler()
         jobs: dict[str, t.Callable[[], Path]] = {
             wanted.name: functools.partial(self.package_set, wanted) for wanted in self.sets
         }
-        jobs |= {part["name"]: functools.partial(self.component, part) for part in self.lock["components"]}
+        jobs |= {part["name"]: functools.partial(self.component, part) for part in parts}
         # Two at a time: while one waits for the network or links, the other compiles.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             running = {name: pool.submit(progress.step, name, job) for name, job in jobs.items()}
@@ -131,30 +158,35 @@ class Builder:
             if any(future.exception() for future in done):
                 pool.shutdown(cancel_futures=True)
             built = {name: future.result() for name, future in running.items() if not future.cancelled()}
-        programs = {
-            program: built[part["name"]] / program for part in self.lock["components"] for program in part["programs"]
-        }
-        images = {
+        programs = {name: built[part["name"]] / name for part in parts for name in part["programs"]} | programs
+        made = {
             image["reference"]: progress.step(
                 f"image {image['reference'].rsplit('/', 1)[1]}", functools.partial(self.image, image, programs)
             )
             for image in self.lock["images"]
+            if image["reference"] not in pulled
         }
         packages = {name: built[f"packages-{name}"] for name in self.lock["packages"]}
-        return {"programs": programs, "images": images, "packages": packages}
+        return {"programs": programs, "images": made | dict(pulled), "packages": packages}
+
+    def _left(self, programs: t.Container[str], images: t.Container[str]) -> list[Lock]:
+        """Return the components that must be built where these programs and images are there."""
+        wanted = {name for name in needed(self.lock, images) if name not in programs}
+        return [part for part in self.lock["components"] if wanted & set(part["programs"])]
 
     def programs(self, name: str) -> Path:
         """Make one component alone; return the folder that holds its programs."""
         part = next(part for part in self.lock["components"] if part["name"] == name)
         self.go = str(self._toolchain() / "go/bin/go")
-        if part.get("cgo") or part.get("language") == "c":
+        if needs_c(part):
             self._cc = self._compiler()
         return self.component(part)
 
-    @property
-    def steps(self) -> int:
-        """How many steps `build` takes."""
-        return 1 + len(self.sets) + sum(len(self.lock[kind]) for kind in ("components", "images"))
+    def steps(self, programs: t.Container[str] = (), images: t.Container[str] = ()) -> int:
+        """Return how many steps `build` takes where these programs and images are there."""
+        parts = self._left(programs, images)
+        left = [image for image in self.lock["images"] if image["reference"] not in images]
+        return any(map(is_go, parts)) + len(self.sets) + len(parts) + len(left)
 
     @property
     def _other_architecture(self) -> list[str]:
@@ -165,15 +197,23 @@ class Builder:
 
     def component(self, part: Lock) -> Path:
         """Build the programs of one component; return the folder that holds them."""
-        cgo = part.get("cgo", False)
+        make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
+        return self.store.put(part["name"], self._component_key(part), lambda out: make(part, out))
+
+    def cached(self, part: Lock) -> bool:
+        """Say whether a component was built before; looks only, and installs no compiler to know what it would make."""
+        if needs_c(part):
+            if self._other_architecture or lacks_c_compiler(self.lock["architecture"]):
+                return False
+            self._cc = self._cc or self._compiler()
+        return self.store.get(part["name"], self._component_key(part)) is not None
+
+    def _component_key(self, part: Lock) -> str:
         inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
         inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
         inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
-        compiler = self._cc if cgo or part.get("language") == "c" else [""]
-        tools = [self.lock["toolchain"]["go"]["version"], *compiler]
-        key = digest_of([RECIPE, inputs, [*tools, *self._other_architecture], self.epoch, part["version"]])
-        make = {"c": self._build_c, "python": self._build_python}.get(part.get("language", ""), self._build_go)
-        return self.store.put(part["name"], key, lambda out: make(part, out))
+        tools = [self.lock["toolchain"]["go"]["version"], *(self._cc if needs_c(part) else [""])]
+        return digest_of([RECIPE, inputs, [*tools, *self._other_architecture], self.epoch, part["version"]])
 
     def _build_go(self, part: Lock, out: Path) -> None:
         link = ["-s", "-w", "-buildid="]
@@ -337,7 +377,8 @@ class Builder:
         base = self.rootfs(image["rootfs"]) / "layer.tar" if "rootfs" in image else None
         content = {path: programs[program] for program, path in image["programs"].items()}
         digests = {path: _digest(source) for path, source in content.items()}
-        made_of = [RECIPE, image, digests, digest_file(base) if base else "", self.epoch]
+        inputs = {name: value for name, value in image.items() if name != "origins"}
+        made_of = [RECIPE, inputs, digests, digest_file(base) if base else "", self.epoch]
         key = digest_of([*made_of, *self._other_architecture])
 
         def make(out: Path) -> None:
@@ -355,7 +396,7 @@ class Builder:
             (out / "digest").write_text(digest)
             top.unlink()
 
-        return self.store.put("image-" + image["reference"].rsplit("/", 1)[1].replace(":", "_"), key, make)
+        return self.store.put(image_name(image["reference"]), key, make)
 
 
 def _is_one_of(package: Path, wanted: PackageSet) -> bool:
@@ -377,6 +418,7 @@ def _quoted(text: str) -> str:
 def manifest_of(lock: Lock, built: dict[str, t.Any], tools: Tools) -> tuple[dict[str, t.Any], dict[str, Path]]:
     """Return the manifest of a built bundle and where each digest's file is."""
     versions = {program: part["version"] for part in lock["components"] for program in part["programs"]}
+    versions |= built.get("versions", {})
     files: list[dict[str, t.Any]] = []
     sources: dict[str, Path] = {}
 

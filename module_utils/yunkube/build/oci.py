@@ -85,30 +85,37 @@ def write_archive(image: Image, layers: list[Path], out: Path) -> str:
             ],
         }
     )
+    blobs: dict[str, bytes | Path] = dict(diffs)
+    blobs |= {_digest(config): config, _digest(manifest): manifest}
     descriptor = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest)
+    write_layout(image.reference, image.architecture, descriptor, blobs, out)
+    return t.cast("str", descriptor["digest"])
+
+
+def write_layout(
+    reference: str, architecture: str, descriptor: dict[str, t.Any], blobs: t.Mapping[str, bytes | Path], out: Path
+) -> None:
+    """Write the archive of a manifest and of all that it names; containerd imports nothing from one without a name."""
     index = _json(
         {
             "schemaVersion": 2,
             "manifests": [
                 descriptor
                 | {
-                    "platform": {"architecture": image.architecture, "os": "linux"},
+                    "platform": {"architecture": architecture, "os": "linux"},
                     "annotations": {
-                        "io.containerd.image.name": image.reference,
-                        "org.opencontainers.image.ref.name": image.reference.rsplit(":", 1)[1],
+                        "io.containerd.image.name": reference,
+                        "org.opencontainers.image.ref.name": reference.rsplit(":", 1)[1],
                     },
                 }
             ],
         }
     )
-    blobs: dict[str, bytes | Path] = dict(diffs)
-    blobs |= {_digest(config): config, _digest(manifest): manifest}
     with tarfile.open(out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", index)
         for digest, content in sorted(blobs.items()):
             _add(tar, "blobs/" + digest.replace(":", "/"), content)
-    return t.cast("str", descriptor["digest"])
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:

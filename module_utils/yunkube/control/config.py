@@ -15,16 +15,14 @@ from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import closest
 
 _OWN = ("ansible_", "molecule_", "x_")  # variables of Ansible and of its test runner, and the user's own
-# Choices that are known and do not work yet, by key; they become choices of the spec on the day on which they work.
-_NOT_YET = {"cluster_bundle_origin": ("release", "mirror")}
 # What plays on the control machine read, too: it is in no group but all.
 CLUSTER_WIDE = frozenset({
     "alicloud_ca", "alicloud_endpoints", "alicloud_region", "cluster_addons_host", "cluster_bundle_origin",
     "cluster_cache_dir", "cluster_control_plane_endpoint", "cluster_control_plane_host", "cluster_dns_domain",
-    "cluster_kubernetes_version", "cluster_name", "cluster_pod_cidr", "cluster_provider", "cluster_region_profile",
-    "cluster_registry_address", "cluster_registry_host", "cluster_service_cidr", "cluster_state_dir",
-    "dashboard_provider", "docker_hosts_subnet", "flannel_backend", "flannel_backend_options", "flannel_vpc_quota",
-    "web_services",
+    "cluster_download_mirrors", "cluster_kubernetes_version", "cluster_name", "cluster_pod_cidr", "cluster_provider",
+    "cluster_region_profile", "cluster_registry_address", "cluster_registry_host", "cluster_service_cidr",
+    "cluster_state_dir", "dashboard_provider", "docker_hosts_subnet", "flannel_backend", "flannel_backend_options",
+    "flannel_vpc_quota", "web_services",
 })  # fmt: skip
 # What other projects, and the shell, call what has another name here.
 _ELSEWHERE = dict.fromkeys(("http_proxy", "https_proxy", "no_proxy"), "container_runtime_environment")
@@ -179,11 +177,9 @@ def check_value(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[tu
         yield name, *fault
     elif option.get("choices") and not isinstance(value, list) and value not in option["choices"]:
         choices = [str(choice) for choice in option["choices"]]
-        not_yet = value in _NOT_YET.get(name, ())
-        meant = None if not_yet else closest(str(value), choices)
+        meant = closest(str(value), choices)
         hint = f"did you mean {meant}?" if meant else f"write one of {', '.join(choices)}"
-        what = "supported yet" if not_yet else f"one of {', '.join(choices)}"
-        yield name, f"{value} is not {what}", hint
+        yield name, f"{value} is not one of {', '.join(choices)}", hint
     elif kind == "list":
         element = {**option, "type": option.get("elements", "raw")}
         for index, item in enumerate(value):

@@ -43,6 +43,20 @@ def mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
                 yield f"{registry}: {url} is not a URL", "begin it with http:// or https://"
 
 
+def download_mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Every server has a list of URLs, to which a path is added, and which end up in logs."""
+    yield from mirrors(value)
+    for server, urls in value.items():
+        if "/" in str(server):
+            right = str(server).partition("://")[2].partition("/")[0] or str(server).partition("/")[0]
+            yield f"{server} is not the name of a server", f"write {right}"
+        for url in urls if isinstance(urls, list) else []:
+            if isinstance(url, str) and not is_template(url) and "@" in url.partition("://")[2].partition("/")[0]:
+                yield f"{server}: a mirror's URL has a user in it", "name a mirror that wants none"
+            elif isinstance(url, str) and not is_template(url) and ("?" in url or "#" in url):
+                yield f"{server}: {url} is not the beginning of a URL", "leave out what begins with ? or #"
+
+
 def certificate_names(value: list[Any]) -> Iterator[Complaint]:
     """Each is a DNS name or an address, as kubeadm wants it in certSANs."""
     for name in value:
@@ -135,6 +149,7 @@ def folder(value: str) -> Iterator[Complaint]:
 
 SHAPES: Mapping[str, tuple[type, Callable[[Any], Iterator[Complaint]]]] = {
     "cluster_cache_dir": (str, folder),
+    "cluster_download_mirrors": (dict, download_mirrors),
     "cluster_state_dir": (str, folder),
     "container_runtime_registry_mirrors": (dict, mirrors),
     "master_certificate_names": (list, certificate_names),

@@ -24,7 +24,7 @@ class JsonView:
         self._out = out
         self._read_bundle = read_bundle
         self._began = time.monotonic()
-        self._bundle: tuple[str, int] = ("", 0)
+        self._bundle: tuple[str, int, int] = ("", 0, 0)
 
     def show(self, happening: Happening) -> None:
         """Write it; a reader who left does not stop the run."""
@@ -36,8 +36,8 @@ class JsonView:
     def tick(self, _running: tuple[str, ...]) -> None:
         """Show the progress of the bundle when it has moved on."""
         progress = self._read_bundle()
-        if progress is not None and (progress.what, progress.done) != self._bundle:
-            self._bundle = (progress.what, progress.done)
+        if progress is not None and progress.mark != self._bundle:
+            self._bundle = progress.mark
             self.show(progress)
 
     def close(self) -> None:

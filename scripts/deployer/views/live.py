@@ -30,7 +30,7 @@ from deployer.happenings import (
 )
 from deployer.views import ReadBundle
 from deployer.views.plain import first_line
-from deployer.views.text import duration, enumerate_names, is_told, task_lines
+from deployer.views.text import download_text, duration, enumerate_names, is_told, task_lines
 
 REDRAWS_PER_SECOND = 8
 BAR = 20
@@ -164,7 +164,10 @@ def bundle_text(bundle: BundleProgress) -> Text:
     """Return a bar and what is being made."""
     filled = round(BAR * bundle.done / max(1, bundle.total))
     bar = Text.assemble(("━" * filled, "cyan"), ("━" * (BAR - filled), "bright_black"))
-    return bar.append(f"  {bundle.done}/{bundle.total}  ", "dim").append(bundle.what)
+    bar.append(f"  {bundle.done}/{bundle.total}  ", "dim")
+    if downloaded := download_text(bundle):
+        bar.append(f"{downloaded}  ", "cyan")
+    return bar.append(bundle.what)
 
 
 def diff_text(diff: str) -> Text:

@@ -5,11 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.happenings import Message, Outcome, TaskEnded, Waiting
+from deployer.happenings import BundleProgress, Message, Outcome, TaskEnded, Waiting
 
 # What is worth a line unless --verbose asks for all.
 TOLD: tuple[Outcome, ...] = ("changed",)
 TOLD_VERBOSE: tuple[Outcome, ...] = ("changed", "ok", "skipped", "ignored")
+
+
+def download_text(bundle: BundleProgress) -> str:
+    """Return how much of a download has come, how fast, and how long it will take; nothing without one."""
+    if not bundle.received:
+        return ""
+    of_all = f" of {bundle.size / 1e6:.0f}" if bundle.size else ""
+    rate = f", {bundle.rate / 1e6:.1f} MB/s" if bundle.rate else ""
+    left = "" if bundle.left is None else f", {duration(bundle.left)} left"
+    return f"{bundle.received / 1e6:.0f}{of_all} MB{rate}{left}"
 
 
 def duration(seconds: float) -> str:
