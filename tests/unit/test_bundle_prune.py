@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -284,7 +285,16 @@ def test_a_taken_port_is_said_in_the_words_of_the_command(
 
 
 def test_a_build_notes_the_results_that_it_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(builder: Builder, _progress: Progress) -> dict[str, Any]:
+    class Nothing:
+        """Origins from which nothing comes, so that all is built."""
+
+        programs, images, versions, changes = dict[str, Path](), dict[str, Path](), dict[str, str](), list[str]()
+        downloads = SimpleNamespace(clean=lambda: None)
+
+        def bring(self, *_: object) -> Nothing:
+            return self
+
+    def build(builder: Builder, *_: object) -> dict[str, Any]:
         return {
             "programs": {"kubectl": builder.store.put("made", "1", lambda out: (out / "kubectl").touch()) / "kubectl"}
         }
@@ -295,7 +305,7 @@ def test_a_build_notes_the_results_that_it_used(cache: Path, tmp_path: Path, mon
     lock |= {"components": [], "files": [], "images": []}
     monkeypatch.setattr("ansible.module_utils.yunkube.build.bundle.manifest_of", lambda *_: ({"files": []}, {}))
     progress = Progress(tmp_path / "progress.json", 1)
-    make(Builder(lock, tmp_path, cache), lock, cache / "locks/0123456789abcdef", [], progress)
+    make(Builder(lock, tmp_path, cache), lock, cache / "locks/0123456789abcdef", [], progress, Nothing())  # type: ignore[arg-type]
     (bundle,) = (cache / "bundles").iterdir()
     assert json.loads((bundle / "results.json").read_text()) == ["made-1"]
     assert [cost.results for cost in prune.plan(cache, []).costs] == [[cache / "store/made-1"]]
