@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build.components import Builder, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.components import Builder, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import closure
 from ansible.module_utils.yunkube.build.meter import Meter
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
 from lock_files import LOCK_FILE

@@ -26,7 +26,8 @@ from ansible.module_utils.yunkube.build import prune
 from ansible.module_utils.yunkube.build.bundle import _make as make
 from ansible.module_utils.yunkube.build.bundle import damaged
 from ansible.module_utils.yunkube.build.cached_bundles import bundles, in_use
-from ansible.module_utils.yunkube.build.components import Builder, Progress
+from ansible.module_utils.yunkube.build.components import Builder
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.server import process_mark
 from ansible.module_utils.yunkube.build.store import Store
 from deployer.cli import main
@@ -293,6 +294,9 @@ def test_a_build_notes_the_results_that_it_used(cache: Path, tmp_path: Path, mon
 
         def bring(self, *_: object) -> Nothing:
             return self
+
+        def said(self) -> list[str]:
+            return []
 
     def build(builder: Builder, *_: object) -> dict[str, Any]:
         return {

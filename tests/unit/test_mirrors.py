@@ -12,9 +12,10 @@ import pytest
 import yaml
 from ansible.module_utils.yunkube.build import mirrors, origins
 from ansible.module_utils.yunkube.build.architectures import lock_for
-from ansible.module_utils.yunkube.build.components import Builder, Progress
+from ansible.module_utils.yunkube.build.components import Builder
 from ansible.module_utils.yunkube.build.downloads import Downloads, Place
 from ansible.module_utils.yunkube.build.needs import needed
+from ansible.module_utils.yunkube.build.progress import Progress
 from release_server import Fault, serving
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,10 +14,11 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
 from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
-from ansible.module_utils.yunkube.build.components import Builder, Lock, Progress, manifest_of, sha256_text
+from ansible.module_utils.yunkube.build.components import Builder, Lock, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.mirrors import all_mirrors
 from ansible.module_utils.yunkube.build.origins import OriginError, Origins, records, refuse
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError

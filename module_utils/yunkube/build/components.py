@@ -11,13 +11,9 @@ import concurrent.futures
 import datetime as dt
 import functools
 import hashlib
-import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import typing as t
 import zipfile
 from pathlib import Path
@@ -40,63 +36,14 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     control,
     package_sets,
 )
-from ansible.module_utils.yunkube.build.meter import Meter
 from ansible.module_utils.yunkube.build.needs import image_name, is_go, needed, needs_c
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools
-from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 
 Lock = dict[str, t.Any]
 RECIPE = 1  # part of every key: raise it when the steps below change what they make
 PYTHON_RECIPE = 2  # the same, of Python's packages alone
-
-
-class Progress:
-    """Tell a reader of `path` what is being built; the file is gone when nothing is."""
-
-    def __init__(self, path: Path, total: int, verb: str = "build") -> None:
-        """Start counting steps up to `total`."""
-        self.path, self.verb = path, verb
-        self.total = total
-        self.done = 0
-        self.times: dict[str, float] = {}
-        self.meter: Meter | None = None  # while something is downloaded
-        self._running: dict[tuple[str, str], float] = {}
-        self._lock = threading.Lock()
-
-    def step(self, what: str, work: t.Callable[[], Path], verb: str = "") -> Path:
-        """Do `work`, told under the name `what`."""
-        started, running = time.time(), (verb or self.verb, what)
-        with self._lock:
-            self._running[running] = started
-            self._write()
-        try:
-            return work()
-        finally:
-            with self._lock:
-                del self._running[running]
-                self.done += 1
-                self.times[what] = round(time.time() - started, 1)
-                self._write()
-
-    def close(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
-
-    def tell(self) -> None:
-        """Tell how far a download is."""
-        with self._lock:
-            self._write()
-
-    def _write(self) -> None:
-        now = time.time()
-        verbs = dict.fromkeys(verb for verb, _ in self._running) or {self.verb: None}
-        names = {verb: ", ".join(what for one, what in self._running if one == verb) or "bundle" for verb in verbs}
-        since = min(self._running.values(), default=now)
-        what = "; ".join(f"{verb} {said}" for verb, said in names.items())
-        state: dict[str, t.Any] = {"what": what, "done": self.done, "total": self.total}
-        state |= self.meter.state() if self.meter else {}
-        write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))
 
 
 class Builder:

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.build import mirrors as places
 from ansible.module_utils.yunkube.build.architectures import lock_for
-from ansible.module_utils.yunkube.build.components import Builder, Progress
+from ansible.module_utils.yunkube.build.components import Builder
 from ansible.module_utils.yunkube.build.downloads import Downloads, Limits, Place
 from ansible.module_utils.yunkube.build.needs import Lock, image_name, needed
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.registry import Puller, parts_of, place
 from ansible.module_utils.yunkube.build.store import digest_of
 from ansible.module_utils.yunkube.build.tools import BuildError

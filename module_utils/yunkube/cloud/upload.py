@@ -9,7 +9,7 @@ import os
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.build.components import Progress
+from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.cloud import credentials
 from ansible.module_utils.yunkube.cloud.oss import Bucket, md5_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
