@@ -136,6 +136,15 @@ def test_arguments_of_the_projects_own_may_change_with_its_version() -> None:
     assert found(wanted) == []
 
 
+def test_another_slow_factor_is_no_difference() -> None:
+    wanted = declared()
+    wanted["cluster"]["scheduler"] = {"extraArgs": [{"name": "leader-elect-lease-duration", "value": "75s"}]}
+    made = yaml.safe_dump({**yaml.safe_load(RUNNING), "scheduler": wanted["cluster"]["scheduler"]})
+    assert found(wanted) == []  # of a cluster that an earlier version made
+    wanted["cluster"]["scheduler"] = {"extraArgs": [{"name": "leader-elect-lease-duration", "value": "15s"}]}
+    assert found(wanted, cluster=made) == []
+
+
 def test_a_key_in_the_overlay_is_compared_as_such() -> None:
     wanted = declared(overlay={**OVERLAY, "networking": {"dnsDomain": "x.example"}})
     wanted["cluster"]["networking"]["dnsDomain"] = "x.example"

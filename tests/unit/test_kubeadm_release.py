@@ -76,15 +76,20 @@ def kubeadm(release: str, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def written(release: str, template: str) -> str:
+def written(release: str, template: str, **more: object) -> str:
     """Return what a role writes for kubeadm."""
     defaults = yaml.safe_load((ROLES / "master/defaults/main.yml").read_text())
     names = ("key_algorithm", "certificate_names", "cluster_configuration", "kube_proxy_config")
     values = VALUES | {f"master_{name}": defaults[f"master_{name}"] for name in names}
-    values |= {"cluster_kubernetes_version": release}
+    values |= {"cluster_kubernetes_version": release, **more}
     derived = Derived(
         values,
-        master=("master_declared", "__master_cluster_configuration", "__master_controller_manager_arguments"),
+        master=(
+            "master_declared",
+            "__master_cluster_configuration",
+            "__master_controller_manager_arguments",
+            "__master_leader_election",
+        ),
         cluster=("cluster_kubeadm_timeouts", "cluster_api_port", "cluster_cri_endpoint"),
     )
     return derived.text((ROLES / template).read_text())
@@ -110,3 +115,12 @@ def test_kubeadm_takes_what_the_roles_write(release: str, template: str, tmp_pat
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(AssertionError, match="kubeletExtraArg"):
         kubeadm(release, "config", "validate", f"--config={tmp_path}/config.yaml")
+
+
+def test_leases_of_the_control_plane_last_as_long_as_slow_hosts_need(release: str) -> None:
+    documents = yaml.safe_load_all(written(release, "master/templates/kubeadm.yaml.j2", cluster_slow_factor=5))
+    [cluster] = [one for one in documents if one["kind"] == "ClusterConfiguration"]
+    for part in ("controllerManager", "scheduler"):
+        given = {one["name"]: one["value"] for one in cluster[part]["extraArgs"]}
+        assert given["leader-elect-lease-duration"] == "75s"
+        assert given["leader-elect-renew-deadline"] == "50s"
