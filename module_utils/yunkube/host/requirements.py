@@ -190,10 +190,7 @@ def check_network(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
         remedy = "set prepare_host_firewall_sources to the networks of the cluster's hosts, such as [10.0.0.0/24]"
         yield Fault("firewall", f"has {host.firewall} on, and a default route that names no network", remedy)
     if not host.nameservers:
-        remedy = (
-            f"name one in {host.resolver_file} (in a network without one, an address that does not answer does, "
-            "but no loopback address)"
-        )
+        remedy = f"name one in {host.resolver_file}; in an isolated network any address but a loopback one will do"
         message = f"{host.resolver_file} names no name server, and CoreDNS, which forwards to those, would not start"
         yield Fault("nameserver", message, remedy)
     yield from check_registry(host, needs)
