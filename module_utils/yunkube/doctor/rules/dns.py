@@ -58,8 +58,8 @@ NAMESERVER_MISSING = Rule(
     looks="CoreDNS exits with `no valid upstream addresses found`: it forwards to those of the host's resolv.conf.",
     proof=no_server,
     remedy=(
-        "name a server in {host}'s resolv.conf (in an isolated network any address but a loopback one will do), then delete "
-        "the CoreDNS pods"
+        "name a server in {host}'s resolv.conf (in an isolated network any address but a loopback one will do), "
+        "then delete the CoreDNS pods"
     ),
     before=("corefile-broken", *PODS),
     link="https://coredns.io/plugins/forward/",
