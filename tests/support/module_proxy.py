@@ -13,10 +13,10 @@ PROGRAMS = (
 CONSTANTS = """package constants
 
 const (
-	// DefaultEtcdVersion indicates the default etcd version that kubeadm uses
-	DefaultEtcdVersion = "{etcd}"
-	CoreDNSVersion = "{coredns}"
-	PauseVersion = "{pause}"
+\t// DefaultEtcdVersion indicates the default etcd version that kubeadm uses
+\tDefaultEtcdVersion = "{etcd}"
+\tCoreDNSVersion = "{coredns}"
+\tPauseVersion = "{pause}"
 )
 """
 
