@@ -165,6 +165,21 @@ def test_nothing_goes_while_bundles_are_served(cache: Path, two: tuple[Path, Pat
     assert len(bundles(cache)) == 1
 
 
+def test_a_server_of_another_container_is_seen_and_its_runs_stay(cache: Path, two: tuple[Path, Path]) -> None:
+    place = cache / "serve/10.0.0.1-8742"
+    (place / "runs").mkdir(parents=True)
+    run = place / "runs/7-1"  # its pid is that of another namespace
+    run.touch()
+    with held(place / "server"), pytest.raises(prune.BusyError, match=r"served at 10\.0\.0\.1-8742 for process 7"):
+        prune.remove(cache, [], [two[1].name])
+    assert run.exists()
+    assert len(bundles(cache)) == 2
+    with held(place / "guard"), pytest.raises(prune.BusyError, match=r"server at 10\.0\.0\.1-8742 begins or ends"):
+        prune.remove(cache, [], [two[1].name])
+    prune.remove(cache, [], [two[1].name])
+    assert len(bundles(cache)) == 1
+
+
 # -- the command ----------------------------------------------------------------------------------------------
 
 

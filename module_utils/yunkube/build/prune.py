@@ -12,8 +12,10 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.build import server
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK, RESULTS, USERS, Bundle, bundles
+from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 Inodes = dict[int, int]  # size of each file by its inode, which counts a file once however many names it has
+GUARD_SECONDS = 1.0  # in which a server that begins or ends is usually done
 
 
 class BusyError(Exception):
@@ -105,17 +107,32 @@ def _inodes(folder: Path) -> Inodes:
 
 @contextlib.contextmanager
 def alone(cache: Path) -> t.Iterator[None]:
-    """Have the cache for oneself: no run takes bundles from it, builds or serves, and none begins meanwhile."""
+    """Have the cache exclusively: no run takes bundles from it, builds or serves, and none begins meanwhile."""
     with (cache / PRUNE_LOCK).open("a") as stream:
         _take(stream, "a run builds or imports a bundle, or looks for one")
         for path in [*cache.glob("locks/.*.lock"), *cache.glob("store/.*.lock")]:
             with path.open("a") as lock:
                 _take(lock, f"a build holds {path}")
         for place in cache.glob("serve/*"):
-            if server.runs_on(place):
-                pids = " ".join(sorted(path.name.partition("-")[0] for path in (place / "runs").iterdir()))
-                raise BusyError(f"bundles are served at {place.name} for process {pids}")
+            _refuse_served(place)
         yield
+
+
+def _refuse_served(place: Path) -> None:
+    """Refuse while a server holds its lock, also one of another PID namespace, whose runs look dead from here."""
+    try:
+        with locked(place / "guard", GUARD_SECONDS), (place / "server").open("a") as holder:
+            try:
+                fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                marks = [path.name for path in place.glob("runs/*") if server.is_living(path.name)]
+                served = bool(marks)
+            except BlockingIOError:
+                marks, served = [path.name for path in place.glob("runs/*")], True
+    except LockError:
+        raise BusyError(f"a server at {place.name} begins or ends") from None
+    if served:
+        pids = " ".join(sorted(mark.partition("-")[0] for mark in marks))
+        raise BusyError(f"bundles are served at {place.name}{f' for process {pids}' if pids else ''}")
 
 
 def _take(stream: t.IO[str], why: str) -> None:

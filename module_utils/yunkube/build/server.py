@@ -183,12 +183,18 @@ def process_mark(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else f"{pid}-{fields[19]}"
 
 
+def is_living(mark: str) -> bool:
+    """Say whether a mark is that of a process which lives in this PID namespace."""
+    pid = mark.partition("-")[0]
+    return pid.isdigit() and process_mark(int(pid)) == mark
+
+
 def runs_on(place: Path) -> bool:
     """Say whether a run needs the server; forget those that ended."""
     alive = False
     with contextlib.suppress(FileNotFoundError):  # the cache was deleted
         for path in (place / "runs").iterdir():
-            if process_mark(int(path.name.partition("-")[0])) == path.name:
+            if is_living(path.name):
                 alive = True
             else:
                 path.unlink(missing_ok=True)
