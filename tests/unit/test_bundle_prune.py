@@ -118,6 +118,35 @@ def test_unfinished_work_and_notes_of_removed_clusters_go(cache: Path, tmp_path:
     assert not [*cache.glob("bundles/*"), *cache.glob("store/*"), *cache.glob("clusters/*"), *cache.glob("locks/[!.]*")]
 
 
+def test_downloads_and_folders_of_rebuilds_go_and_locks_stay(cache: Path, two: tuple[Path, Path]) -> None:
+    before = prune.plan(cache, []).freed
+    downloads = cache / "downloads"
+    downloads.mkdir()
+    result = next(cost.results[0] for cost in prune.plan(cache, []).costs if cost.bundle.folder == two[1])
+    (downloads / ("a" * 64)).hardlink_to(result / "kubectl")  # of a result that goes: its bytes count once
+    (downloads / f"{'b' * 64}.part").write_bytes(b"?" * 1000)  # `auto` has built it from source since
+    (downloads / f"{'b' * 64}.from").write_text("https")
+    (downloads / f".{'b' * 64}.lock").touch()
+    (cache / "rebuild-abc/store").mkdir(parents=True)
+    (cache / "rebuild-abc/store/half").write_bytes(b"?" * 100)
+    assert prune.plan(cache, []).freed == before + 1000 + len("https") + 100
+    with held(downloads / f".{'b' * 64}.lock"), pytest.raises(prune.BusyError, match=r"a build holds .*/downloads/"):
+        prune.remove(cache, [], [two[1].name])
+    prune.remove(cache, [], [two[1].name])
+    assert [path.name for path in downloads.iterdir()] == [f".{'b' * 64}.lock"]
+    assert not list(cache.glob("rebuild-*"))
+
+
+def test_what_a_removed_result_shares_with_a_download_is_freed(cache: Path, two: tuple[Path, Path]) -> None:
+    result = next(cost.results[0] for cost in prune.plan(cache, []).costs if cost.bundle.folder == two[1])
+    (cache / "downloads").mkdir()
+    (cache / "downloads" / ("a" * 64)).hardlink_to(result / "kubelet")
+    kubelet = (result / "kubelet").stat()
+    assert kubelet.st_nlink > 1
+    prune.remove(cache, [], [two[1].name])
+    assert not [path for path in cache.rglob("*") if path.lstat().st_ino == kubelet.st_ino]
+
+
 def test_a_store_knows_what_was_asked_of_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("made", "1", lambda out: (out / "x").touch())

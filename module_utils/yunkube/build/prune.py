@@ -44,7 +44,7 @@ class Plan(t.NamedTuple):
     """What there is, and what would go."""
 
     costs: list[Cost]
-    unfinished: list[Path]  # folders of builds and imports that were killed
+    unfinished: list[Path]  # what builds, imports and downloads left that were killed or gave up
     freed: int  # bytes
     others: int  # bytes of build results that belong to no bundle
 
@@ -75,7 +75,8 @@ def plan(cache: Path, states: t.Iterable[Path]) -> Plan:
         alone = sum(size for inode, size in owned[bundle.name].items() if inode not in elsewhere)
         costs.append(Cost(bundle, parts[bundle.name], sum(owned[bundle.name].values()), alone))
     unfinished = [path for path in (cache / "bundles").glob("*") if not (path / "manifest.json").exists()]
-    unfinished += (cache / "store").glob(".*.part")
+    for pattern in ("store/.*.part", "downloads/[!.]*", "rebuild-*"):
+        unfinished += cache.glob(pattern)
     kept = set(other).union(*(owned[bundle.name] for bundle in found if bundle.clusters))
     freed: Inodes = {}
     for content in [*(owned[bundle.name] for bundle in found if not bundle.clusters), *map(_inodes, unfinished)]:
@@ -93,8 +94,9 @@ def _results(bundle: Bundle, store: t.Mapping[str, Path], inodes: t.Mapping[Path
 
 
 def _inodes(folder: Path) -> Inodes:
+    """Return the files of a folder, or a file itself."""
     found = {}
-    for path in folder.rglob("*"):
+    for path in (folder, *folder.rglob("*")):
         with contextlib.suppress(OSError):
             about = path.lstat()
             if not path.is_dir() and not path.is_symlink():
@@ -110,7 +112,7 @@ def alone(cache: Path) -> t.Iterator[None]:
     """Have the cache exclusively: no run takes bundles from it, builds or serves, and none begins meanwhile."""
     with (cache / PRUNE_LOCK).open("a") as stream:
         _take(stream, "a run builds or imports a bundle, or looks for one")
-        for path in [*cache.glob("locks/.*.lock"), *cache.glob("store/.*.lock")]:
+        for path in (path for folder in ("locks", "store", "downloads") for path in cache.glob(f"{folder}/.*.lock")):
             with path.open("a") as lock:
                 _take(lock, f"a build holds {path}")
         for place in cache.glob("serve/*"):
@@ -160,7 +162,10 @@ def remove(cache: Path, states: t.Sequence[Path], agreed: t.Collection[str]) -> 
             result.rename(part)
             shutil.rmtree(part)
         for path in now.unfinished:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         for note in (cache / USERS).glob("*.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 if not (Path(json.loads(note.read_text())["programs"]).parent / "id").exists():

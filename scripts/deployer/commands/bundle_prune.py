@@ -75,7 +75,7 @@ def told(found: Plan) -> None:
         bundles.show(rows)
         print()
     if found.unfinished:
-        print(f"Unfinished builds and imports, to be removed: {len(found.unfinished)}")
+        print(f"Left by unfinished builds, imports and downloads, to be removed: {len(found.unfinished)}")
     if found.others:
         print(f"Build results of no bundle, which stay for the next build: {bundles.size(found.others)}")
     if found.gone or found.unfinished:
