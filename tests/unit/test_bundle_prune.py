@@ -97,9 +97,13 @@ def test_results_that_a_build_noted_go_with_it_and_those_that_others_need_stay(
 
 
 def test_only_what_was_agreed_to_goes(cache: Path, tmp_path: Path, two: tuple[Path, Path]) -> None:
-    newer = make_bundle(cache, tmp_path, "1.37.3")  # made while the person read the question
-    prune.remove(cache, [], [two[1].name])
+    agreed = prune.plan(cache, [])
+    newer = make_bundle(cache, tmp_path, "1.37.3", more="?" * 1000)  # made while the person read the question
+    done = prune.remove(cache, [], [two[1].name])
     assert {bundle.name for bundle in bundles(cache)} == {two[0].name, newer.name}
+    assert done.freed == agreed.freed
+    removed = {cost.about()["name"]: cost.about()["removed"] for cost in done.costs}
+    assert removed == {two[0].name: False, two[1].name: True, newer.name: False}
 
 
 def test_a_cluster_that_came_meanwhile_keeps_its_bundle(cache: Path, tmp_path: Path, two: tuple[Path, Path]) -> None:

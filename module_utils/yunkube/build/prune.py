@@ -29,6 +29,7 @@ class Cost(t.NamedTuple):
     results: list[Path]  # of the store, that it was made of
     size: int  # bytes of its files and results
     alone: int  # bytes that nothing else in the cache holds
+    goes: bool  # whether it is to be removed
 
     def about(self) -> dict[str, t.Any]:
         """Return what is shown of it."""
@@ -36,7 +37,7 @@ class Cost(t.NamedTuple):
             **self.bundle.about(),
             "bytes": self.size,
             "bytes_alone": self.alone,
-            "removed": not self.bundle.clusters,
+            "removed": self.goes,
         }
 
 
@@ -50,13 +51,14 @@ class Plan(t.NamedTuple):
 
     @property
     def gone(self) -> list[Cost]:
-        """Return the bundles that no cluster uses."""
-        return [cost for cost in self.costs if not cost.bundle.clusters]
+        """Return the bundles that go."""
+        return [cost for cost in self.costs if cost.goes]
 
 
-def plan(cache: Path, states: t.Iterable[Path]) -> Plan:
-    """Look, and change nothing."""
+def plan(cache: Path, states: t.Iterable[Path], agreed: t.Collection[str] | None = None) -> Plan:
+    """Look, and change nothing; bundles go that no cluster uses, if given only those of these names."""
     found = bundles(cache, states)
+    gone = {one.name for one in found if not one.clusters and (agreed is None or one.name in agreed)}
     store = {path.name: path for path in sorted((cache / "store").glob("[!.]*")) if path.is_dir()}
     inodes = {path: _inodes(path) for path in store.values()}
     parts = {bundle.name: _results(bundle, store, inodes) for bundle in found}
@@ -73,13 +75,14 @@ def plan(cache: Path, states: t.Iterable[Path]) -> Plan:
     for bundle in found:
         elsewhere = set(other).union(*(owned[name] for name in owned if name != bundle.name))
         alone = sum(size for inode, size in owned[bundle.name].items() if inode not in elsewhere)
-        costs.append(Cost(bundle, parts[bundle.name], sum(owned[bundle.name].values()), alone))
+        size = sum(owned[bundle.name].values())
+        costs.append(Cost(bundle, parts[bundle.name], size, alone, bundle.name in gone))
     unfinished = [path for path in (cache / "bundles").glob("*") if not (path / "manifest.json").exists()]
     for pattern in ("store/.*.part", "downloads/[!.]*", "rebuild-*"):
         unfinished += cache.glob(pattern)
-    kept = set(other).union(*(owned[bundle.name] for bundle in found if bundle.clusters))
+    kept = set(other).union(*(owned[bundle.name] for bundle in found if bundle.name not in gone))
     freed: Inodes = {}
-    for content in [*(owned[bundle.name] for bundle in found if not bundle.clusters), *map(_inodes, unfinished)]:
+    for content in [*(owned[name] for name in gone), *map(_inodes, unfinished)]:
         freed |= {inode: size for inode, size in content.items() if inode not in kept}
     return Plan(costs, sorted(unfinished), sum(freed.values()), sum(other.values()))
 
@@ -147,16 +150,15 @@ def _take(stream: t.IO[str], why: str) -> None:
 def remove(cache: Path, states: t.Sequence[Path], agreed: t.Collection[str]) -> Plan:
     """Remove the bundles of these names that no cluster uses, what only they hold, and unfinished work."""
     with alone(cache):
-        now = plan(cache, states)
-        gone = [cost for cost in now.gone if cost.bundle.name in agreed]
-        kept = {result for cost in now.costs if cost not in gone for result in cost.results}
-        for cost in gone:
+        now = plan(cache, states, agreed)
+        kept = {result for cost in now.costs if not cost.goes for result in cost.results}
+        for cost in now.gone:
             for link in (cache / "locks").glob("[!.]*"):
                 if link.resolve() == cost.bundle.folder.resolve():
                     link.unlink()
             (cost.bundle.folder / "manifest.json").unlink()  # no bundle from here on, whatever happens
             shutil.rmtree(cost.bundle.folder)
-        for result in {result for cost in gone for result in cost.results} - kept:
+        for result in {result for cost in now.gone for result in cost.results} - kept:
             part = result.with_name(f".{result.name}.part")  # under its name, half of it would pass for a result
             shutil.rmtree(part, ignore_errors=True)
             result.rename(part)
