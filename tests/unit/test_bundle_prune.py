@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.yunkube.build import prune
+from ansible.module_utils.yunkube.build import prune, server
 from ansible.module_utils.yunkube.build.bundle import _make as make
 from ansible.module_utils.yunkube.build.bundle import damaged
 from ansible.module_utils.yunkube.build.cached_bundles import bundles, in_use
@@ -299,7 +299,8 @@ def answers(port: int) -> bool:
 
 
 def test_bundles_are_served_until_the_command_is_interrupted(cache: Path, tmp_path: Path) -> None:
-    digest = next((make_bundle(cache, tmp_path) / "files").iterdir()).name
+    bundle = make_bundle(cache, tmp_path)
+    digest = next((bundle / "files").iterdir()).name
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -308,7 +309,8 @@ def test_bundles_are_served_until_the_command_is_interrupted(cache: Path, tmp_pa
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline() == f"serving 1 bundles at http://127.0.0.1:{port}; Ctrl-C ends it\n"
+            url = f"http://127.0.0.1:{port}"
+            assert process.stdout.readline() == f"serving bundle {bundle.name} at {url}; Ctrl-C ends it\n"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/{digest}", timeout=30) as answer:
                 assert answer.read().startswith(b"the ")
             with pytest.raises(prune.BusyError):
@@ -331,6 +333,21 @@ def test_a_taken_port_is_said_in_the_words_of_the_command(
         port = str(other.getsockname()[1])
         assert main(["bundle", "serve", "--address", "127.0.0.1", "--port", port]) == 3
     assert "end it, or set --port to a free port" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_or_locked_is_one_line(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_bundle(cache, tmp_path)
+    monkeypatch.setattr(server, "START_SECONDS", 0.1)
+    (cache / "serve").write_text("no folder")
+    assert main(["bundle", "serve", "--address", "127.0.0.1", "--port", "8742"]) == 3
+    assert f"{cache}/serve/127.0.0.1-8742/runs: Not a directory" in capsys.readouterr().err
+    (cache / "serve").unlink()
+    (cache / "serve/127.0.0.1-8742").mkdir(parents=True)
+    with held(cache / "serve/127.0.0.1-8742/guard"):
+        assert main(["bundle", "serve", "--address", "127.0.0.1", "--port", "8742"]) == 3
+    assert "guard has been held by another process for more than 0 s: wait for it" in capsys.readouterr().err
 
 
 def test_a_build_notes_the_results_that_it_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,14 @@ def serve(request: Request) -> int:
     import time
 
     from ansible.module_utils.yunkube.build import server
+    from ansible.module_utils.yunkube.host.file_lock import LockError
+    from ansible.module_utils.yunkube.words import counted
 
     from deployer import bundles
     from deployer.bundle import cache
     from deployer.errors import DeployError, Exit
 
-    found = bundles.chosen([])
+    names = counted([bundle.name for bundle in bundles.chosen([])], "bundle")
     address, port = request.options["address"], request.options["port"]
     address = address or server.own_address_to("192.0.2.1")  # the way out of this machine
     if not address:
@@ -46,13 +48,17 @@ def serve(request: Request) -> int:
         # Also where a shell started this in the background, with the signal ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # of a server that was ended
-        print(f"serving {len(found)} bundles at http://{place}:{port}; Ctrl-C ends it", flush=True)
+        print(f"serving {names} at http://{place}:{port}; Ctrl-C ends it", flush=True)
         while True:
             time.sleep(AGAIN)
             server.ensure_served(cache(), address, port, os.getpid())
     except server.ServeError as error:
         hint = error.remedy.replace("cluster_bundle_address", "--address").replace("cluster_bundle_port", "--port")
         raise DeployError(str(error), hint, Exit.FAILED) from None
+    except LockError as error:
+        raise DeployError(f"cannot serve: {error}", code=Exit.FAILED) from None
+    except OSError as error:
+        raise DeployError(f"cannot serve: {error.filename or place}: {error.strerror}", code=Exit.FAILED) from None
     except KeyboardInterrupt:
         return Exit.OK
 
