@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from ansible.module_utils.yunkube.build.components import Builder
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.server import process_mark
 from ansible.module_utils.yunkube.build.store import Store
+from deployer import cluster
 from deployer.cli import main
 from deployer.cluster import find_cluster
 from deployer.commands import bundle_serve
@@ -184,6 +186,36 @@ def test_nothing_goes_while_something_is_built_or_taken(cache: Path, two: tuple[
     assert len(bundles(cache)) == 2
     prune.remove(cache, [], [two[1].name])  # once it has ended
     assert len(bundles(cache)) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "work"),
+    [("export", "archive.export"), ("verify", "cached_bundles.faults"), ("sbom", "sbom.make")],
+)
+def test_nothing_goes_while_a_command_reads_bundles(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, work: str
+) -> None:
+    make_bundle(cache, tmp_path)
+    seen = []
+
+    def watch(name: str) -> None:
+        module, _, function = name.rpartition(".")
+        real = getattr(importlib.import_module(module), function)
+
+        def watched(*given: Any) -> Any:
+            with pytest.raises(prune.BusyError, match="a run builds a bundle, or a command"):
+                prune.remove(cache, [], [])
+            seen.append(function)
+            return real(*given)
+
+        monkeypatch.setattr(name, watched)
+
+    monkeypatch.setattr(cluster, "ROOT", tmp_path)
+    watch("deployer.bundles.chosen")
+    watch(f"ansible.module_utils.yunkube.build.{work}")
+    main(["bundle", verb, *([str(tmp_path / "out")] if verb == "export" else [])])
+    assert seen == ["chosen", work.rpartition(".")[2]]
+    prune.remove(cache, [], [])  # once it has ended
 
 
 def test_nothing_goes_while_bundles_are_served(cache: Path, two: tuple[Path, Path]) -> None:

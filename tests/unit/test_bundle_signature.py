@@ -156,6 +156,26 @@ def test_import_of_what_is_none_ends_with_one_report(
     assert not cache.exists()
 
 
+def test_what_cannot_be_read_or_written_is_named(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make_bundle(cache, tmp_path)
+    out = tmp_path / "none/out"
+    assert main(["bundle", "export", str(out)]) == 3
+    assert f"{out} cannot be written: No such file or directory" in capsys.readouterr().err
+    kept = tmp_path / "out"
+    assert main(["bundle", "export", str(kept)]) == 0
+    file = next((bundle / "files").iterdir())
+    file.unlink()
+    file.mkdir()
+    assert main(["bundle", "export", str(tmp_path / "second")]) == 3
+    assert f"{file} cannot be read: Is a directory" in capsys.readouterr().err
+    lock = next((cache / "locks").iterdir())
+    lock.with_name(f".{lock.name}.lock").symlink_to("none/lock")
+    assert main(["bundle", "import", str(kept)]) == 3
+    assert f"{lock.parent}/.{lock.name}.lock: No such file or directory" in capsys.readouterr().err
+
+
 # -- a full disk -----------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ class Bundle(t.NamedTuple):
 
 @contextlib.contextmanager
 def in_use(cache: Path) -> t.Iterator[None]:
-    """Keep `prune` away while bundles are made or looked for; it waits for nobody, so this does not wait for long."""
+    """Keep `prune` away while bundles are made or read; it waits for nobody, so this does not wait for long."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # who may not write here cannot prune either
             cache.mkdir(parents=True, exist_ok=True)

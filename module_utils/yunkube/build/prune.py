@@ -114,7 +114,7 @@ def _inodes(folder: Path) -> Inodes:
 def alone(cache: Path) -> t.Iterator[None]:
     """Have the cache exclusively: no run takes bundles from it, builds or serves, and none begins meanwhile."""
     with (cache / PRUNE_LOCK).open("a") as stream:
-        _take(stream, "a run builds or imports a bundle, or looks for one")
+        _take(stream, "a run builds a bundle, or a command imports or reads one")
         for path in (path for folder in ("locks", "store", "downloads") for path in cache.glob(f"{folder}/.*.lock")):
             with path.open("a") as lock:
                 _take(lock, f"a build holds {path}")

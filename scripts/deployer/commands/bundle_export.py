@@ -27,28 +27,34 @@ def export(request: Request) -> int:
     from pathlib import Path
 
     from ansible.module_utils.yunkube.build import archive, signature
+    from ansible.module_utils.yunkube.build.cached_bundles import in_use
     from ansible.module_utils.yunkube.result import RefusedError
 
     from deployer import bundles
+    from deployer.bundle import cache
     from deployer.cluster import ROOT
     from deployer.errors import DeployError, Exit
 
     out, key = Path(request.options["file"]).expanduser(), request.options["sign"]
     if out.exists():
         raise DeployError(f"{out} exists", "delete it, or choose another name")
-    found = bundles.chosen(request.options["bundle"])
     try:
-        picked = found if request.options["bundle"] else archive.choose(found, ROOT)
-        total = bundles.size(sum(bundle.size for bundle in picked))
-        print(f"exporting {', '.join(bundle.name for bundle in picked)}, {total}", file=sys.stderr)
-        digest = archive.export(picked, ROOT, out)
+        with in_use(cache()):
+            found = bundles.chosen(request.options["bundle"])
+            picked = found if request.options["bundle"] else archive.choose(found, ROOT)
+            total = bundles.size(sum(bundle.size for bundle in picked))
+            print(f"exporting {', '.join(bundle.name for bundle in picked)}, {total}", file=sys.stderr)
+            digest = archive.export(picked, ROOT, out)
         signed = signature.sign(out, key) if key else None
     except RefusedError as error:
         raise bundles.refuse(error.faults, "Nothing was written.") from None
     except signature.SignatureError as error:
         raise DeployError(str(error), f"{out} is there, without a signature", Exit.FAILED) from None
     except OSError as error:
-        raise DeployError(f"{out} cannot be written: {error.strerror}", code=Exit.FAILED) from None
+        path = Path(error.filename or out)
+        writing = path.parent == out.parent and out.name in path.name
+        failed = f"{out} cannot be written" if writing else f"{path} cannot be read"
+        raise DeployError(f"{failed}: {error.strerror}", code=Exit.FAILED) from None
     told = {"file": str(out), "bytes": out.stat().st_size, "sha256": digest, "signature": str(signed) if signed else ""}
     if request.json:
         print(json.dumps(told | {"bundles": [bundle.about() for bundle in picked]}))

@@ -47,9 +47,9 @@ def bring(request: Request) -> int:
         raise bundles.refuse(error.faults, "Nothing was imported.") from None
     except LockError as error:
         raise DeployError(str(error), "Nothing was imported.", Exit.FAILED) from None
-    except FileNotFoundError:
-        raise DeployError(f"there is no file {path}") from None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename == str(path):
+            raise DeployError(f"there is no file {path}") from None
         reason = f"{error.filename or path}: {error.strerror}"
         raise DeployError(reason, "What was imported stays; run it again when this is solved.", Exit.FAILED) from None
     names = [bundle["name"] for bundle in done.content.bundles]

@@ -24,20 +24,23 @@ def sbom(request: Request) -> int:
     """Print it."""
     import json
 
+    from ansible.module_utils.yunkube.build.cached_bundles import in_use
     from ansible.module_utils.yunkube.build.sbom import make
 
     from deployer import bundles
+    from deployer.bundle import cache
     from deployer.cluster import ROOT
     from deployer.errors import DeployError, Exit
 
-    found = bundles.chosen([name for name in [request.options["bundle"]] if name])
-    if len(found) > 1:
-        names = ", ".join(f"{bundle.name} ({bundle.kubernetes}, {bundle.architecture})" for bundle in found)
-        raise DeployError("the cache has several bundles", f"name one: {names}")
-    try:
-        print(json.dumps(make(found[0], ROOT), indent=1))
-    except (OSError, ValueError, KeyError) as error:
-        raise DeployError(f"bundle {found[0].name}: {error}", "see `bundle verify`", Exit.FAILED) from None
+    with in_use(cache()):
+        found = bundles.chosen([name for name in [request.options["bundle"]] if name])
+        if len(found) > 1:
+            names = ", ".join(f"{bundle.name} ({bundle.kubernetes}, {bundle.architecture})" for bundle in found)
+            raise DeployError("the cache has several bundles", f"name one: {names}")
+        try:
+            print(json.dumps(make(found[0], ROOT), indent=1))
+        except (OSError, ValueError, KeyError) as error:
+            raise DeployError(f"bundle {found[0].name}: {error}", "see `bundle verify`", Exit.FAILED) from None
     return Exit.OK
 
 

@@ -33,19 +33,21 @@ def verify(request: Request) -> int:
     from ansible.module_utils.yunkube.result import Report
 
     from deployer import bundles
+    from deployer.bundle import cache
     from deployer.errors import Exit
 
     found = []
-    for bundle in bundles.chosen(request.options["bundle"]):
-        if faults := cached_bundles.faults(bundle):
-            cached_bundles.distrust(bundle)
-        rebuilt = again(bundle) if request.options["deep"] and not faults else None
-        faults += [rebuilt.fault] if rebuilt and rebuilt.fault else []
-        about = {**bundle.about(), "files": len(bundle.files), "healthy": not faults}
-        about |= {**Report(tuple(faults)).as_result(), "rebuilt": rebuilt.reference if rebuilt else ""}
-        found.append(about)
-        if not request.json:
-            told(bundle, faults, about["rebuilt"])
+    with cached_bundles.in_use(cache()):
+        for bundle in bundles.chosen(request.options["bundle"]):
+            if faults := cached_bundles.faults(bundle):
+                cached_bundles.distrust(bundle)
+            rebuilt = again(bundle) if request.options["deep"] and not faults else None
+            faults += [rebuilt.fault] if rebuilt and rebuilt.fault else []
+            about = {**bundle.about(), "files": len(bundle.files), "healthy": not faults}
+            about |= {**Report(tuple(faults)).as_result(), "rebuilt": rebuilt.reference if rebuilt else ""}
+            found.append(about)
+            if not request.json:
+                told(bundle, faults, about["rebuilt"])
     if request.json:
         print(json.dumps({"bundles": found}))
     return Exit.OK if all(about["healthy"] for about in found) else Exit.UNHEALTHY
