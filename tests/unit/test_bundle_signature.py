@@ -84,6 +84,40 @@ def test_a_signature_of_minisign_is_made_and_verified(tmp_path: Path) -> None:
         signature.verify(path, public)
 
 
+def test_the_question_for_a_password_reaches_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program, secret, path = tmp_path / "bin/minisign", tmp_path / "secret.key", tmp_path / "some.tar.zst"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nprintf 'Password: ' >&2\necho 'Wrong password for that key' >&2\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    secret.write_text("untrusted comment: minisign encrypted secret key\n")
+    path.write_text("content")
+    with pytest.raises(signature.SignatureError, match=r"could not be signed with .*: minisign exited with code 2"):
+        signature.sign(path, str(secret))
+    assert capfd.readouterr().err == "Password: Wrong password for that key\n"
+
+
+def test_a_key_of_minisign_with_a_password_signs(tmp_path: Path) -> None:
+    if not shutil.which("minisign"):
+        pytest.skip("no minisign here: apt-get install minisign")
+    secret, public, path = tmp_path / "secret.key", tmp_path / "public.pub", tmp_path / "some.tar.zst"
+    argv = ["minisign", "-G", "-s", str(secret), "-p", str(public)]
+    subprocess.run(argv, input="one\none\n", text=True, check=True, capture_output=True, timeout=60)
+    path.write_text("content")
+    code = f"""
+import sys, pathlib, ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+from ansible.module_utils.yunkube.build import signature
+signature.sign(pathlib.Path({str(path)!r}), {str(secret)!r})
+"""
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, input="one\n", text=True, check=False, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (0, "Password:")
+    signature.verify(path, public)
+
+
 def test_keys_that_are_none_are_named(tmp_path: Path) -> None:
     path, key = tmp_path / "some.tar.zst", tmp_path / "key"
     path.write_text("content")

@@ -26,9 +26,12 @@ def sign(path: Path, key: str) -> Path:
         signature = path.with_name(f"{path.name}.sig")
         signature.unlink(missing_ok=True)
         argv = [_program("gpg"), "--local-user", key, "--output", str(signature), "--detach-sign", str(path)]
-    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    # stderr stays the terminal, where minisign asks for the key's password.
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
     if done.returncode != 0 or not signature.exists():
-        raise SignatureError(f"{path.name} could not be signed with {key}: {_last(done.stderr)}")
+        program = Path(argv[0]).name
+        reason = f"{program} exited with code {done.returncode}; what it printed says why"
+        raise SignatureError(f"{path.name} could not be signed with {key}: {reason}")
     return signature
 
 
