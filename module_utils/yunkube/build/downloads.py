@@ -291,7 +291,7 @@ class Downloads:
             answer = json.loads(_network(ask, self.limits))
             return str(answer.get("token") or answer["access_token"])
         except (ValueError, KeyError, AttributeError) as error:
-            raise TryError(f"it has no token for us at {urlsplit(realm).netloc}", final=True) from error
+            raise TryError(f"{urlsplit(realm).netloc} gave no token", final=True) from error
 
 
 def _network(work: t.Callable[[], t.Any], limits: Limits) -> t.Any:

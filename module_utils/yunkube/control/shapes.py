@@ -52,7 +52,7 @@ def download_mirrors(value: Mapping[str, Any]) -> Iterator[Complaint]:
             yield f"{server} is not the name of a server", f"write {right}"
         for url in urls if isinstance(urls, list) else []:
             if isinstance(url, str) and not is_template(url) and "@" in url.partition("://")[2].partition("/")[0]:
-                yield f"{server}: a mirror's URL has a user in it", "name a mirror that wants none"
+                yield f"{server}: a mirror's URL has a user in it", "name a mirror without a login"
             elif isinstance(url, str) and not is_template(url) and ("?" in url or "#" in url):
                 yield f"{server}: {url} is not the beginning of a URL", "leave out what begins with ? or #"
 
