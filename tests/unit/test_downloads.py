@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.build import downloads
-from ansible.module_utils.yunkube.build.downloads import Downloads, Got, Limits, Place
+from ansible.module_utils.yunkube.build.downloads import AUTO, Downloads, Got, Limits, Place
 from ansible.module_utils.yunkube.build.meter import Meter
 from ansible.module_utils.yunkube.build.tools import BuildError
 from release_server import Fault, Server, certificate, serving, sha256
@@ -191,6 +192,15 @@ def test_a_trickle_is_not_waited_for(server: Server, mirror: Server, tmp_path: P
     got, (note,) = fetch(tmp_path, server, mirror, limits=Limits(slow_seconds=0.5, slow_bytes=1000, pause=0.01))
     assert got.url.startswith(mirror.url)
     assert "which is too slow" in note
+
+
+def test_a_slow_server_is_asked_once_where_a_build_can_follow(server: Server, tmp_path: Path) -> None:
+    server.faults[PATH] = [Fault(trickle=0.02)]
+    limits = dataclasses.replace(AUTO, slow_seconds=0.5, slow_bytes=1000, pause=0.01)
+    with pytest.raises(BuildError, match="which is too slow"):
+        fetch(tmp_path, server, limits=limits)
+    assert len(server.asked) == 1
+    assert (AUTO.slow_seconds, AUTO.slow_bytes) == (30, 30 * 64 << 10)  # as docs/how-it-works.md says
 
 
 def test_silence_ends(server: Server, mirror: Server, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.build import origins
+from ansible.module_utils.yunkube.build import downloads, origins
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK
 from ansible.module_utils.yunkube.build.store import digest_file
 from release_lock import ARCHITECTURES, PROGRAMS, Lock, Project, Upstream, content, lock_of
@@ -50,7 +50,7 @@ AS_ANSIBLE_DOES = f"""
 import runpy, sys, ansible.module_utils
 ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
 from ansible.module_utils.yunkube.build import downloads
-downloads.Limits.__init__.__defaults__ = (20.0, 2.0, 1000, 4, 0.01, 2.0)
+downloads.Limits.__init__.__defaults__ = (20.0, 2.0, 1000, 4, 0.01, 2.0, False)
 runpy.run_path({str(ROOT / "library/bundle_build.py")!r}, run_name="__main__")
 """
 
@@ -258,6 +258,11 @@ def test_auto_takes_a_mirror_where_upstream_is_silent(project: Project, upstream
     server = upstream.mirror.url.removeprefix("https://")
     assert f"download bridge, flannel, kube-apiserver, kubectl and kubelet from {server}" in answer["changes"]
     assert len(upstream.files.asked) == 1
+
+
+def test_only_auto_gives_up_a_slow_server_for_good(tmp_path: Path) -> None:
+    limits = {origin: origins.Origins(origin, tmp_path, {}).downloads.limits for origin in origins.ORIGINS}
+    assert limits == dict.fromkeys(origins.ORIGINS, downloads.Limits()) | {"auto": downloads.AUTO}
 
 
 def silence(*servers: Server) -> None:

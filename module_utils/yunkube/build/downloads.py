@@ -47,6 +47,11 @@ class Limits:
     rounds: int = 4  # tries at every place
     pause: float = 1.0  # seconds before the second round; doubles
     longest_pause: float = 90.0  # a server that asks for more is not waited for
+    slow_is_final: bool = False  # whether a place that was too slow is not asked again
+
+
+# Where a build can follow: below 64 KiB/s.
+AUTO = Limits(slow_seconds=30.0, slow_bytes=30 * 64 << 10, slow_is_final=True)
 
 
 class Place(t.NamedTuple):
@@ -246,7 +251,8 @@ class Downloads:
                 raise TryError(f"it sends more than {most} bytes", final=True)
             if time.monotonic() - since > self.limits.slow_seconds:
                 if count < self.limits.slow_bytes:
-                    raise TryError(f"it sent {count} bytes in {self.limits.slow_seconds:.0f} s, which is too slow")
+                    text = f"it sent {count} bytes in {self.limits.slow_seconds:.0f} s, which is too slow"
+                    raise TryError(text, final=self.limits.slow_is_final)
                 since, count = time.monotonic(), 0
         if whole is not None and stream.tell() < whole:
             raise TryError(f"the connection ended after {stream.tell()} of {whole} bytes")

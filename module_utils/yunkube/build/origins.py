@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.yunkube.build import mirrors as places
 from ansible.module_utils.yunkube.build.architectures import lock_for
 from ansible.module_utils.yunkube.build.components import Builder
-from ansible.module_utils.yunkube.build.downloads import Downloads, Limits, Place
+from ansible.module_utils.yunkube.build.downloads import AUTO, Downloads, Limits, Place
 from ansible.module_utils.yunkube.build.needs import Lock, image_name, needed
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.registry import Puller, parts_of, place
@@ -149,7 +149,7 @@ class Origins:
     def __init__(self, origin: str, cache: Path, mirrors: places.Mirrors, limits: Limits | None = None) -> None:
         """Bring it from `origin`; keep what is not whole yet in `cache`."""
         self.origin, self._mirrors = origin, mirrors
-        self.downloads = Downloads(cache / "downloads", limits)
+        self.downloads = Downloads(cache / "downloads", limits or (AUTO if origin == "auto" else None))
         self._reach = places.Reach(self.downloads)
         self._came: dict[str, list[str]] = {}  # names of what was downloaded, by the server that it came from
 
