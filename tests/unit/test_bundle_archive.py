@@ -209,6 +209,25 @@ def test_an_import_repairs_what_is_damaged(exported: Path, cache: Path) -> None:
     assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
 
 
+def test_an_import_forgets_the_damaged_build_result_that_a_file_is_a_name_of(
+    exported: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = make_bundle(cache, tmp_path, architecture="arm64")  # its bin/kubectl leads to a result of its own
+    folder = make_bundle(cache, tmp_path)
+    kubelet = next(path for path in (folder / "files").iterdir() if path.read_text().startswith("the kubelet"))
+    result = (folder / "bin/demo").resolve().parent
+    (other / "bin/demo").unlink()
+    (other / "bin/demo").symlink_to(f"../../../store/{result.name}/demo")
+    (result / "kubelet").write_text("something else")  # and so the bundle's file
+    sound = {path: path.stat().st_ino for path in (cache / "store").glob("*/*") if path.parent != result}
+    assert archive_import.bring(exported, cache).written == [folder.name]
+    assert kubelet.read_text().startswith("the kubelet")
+    assert not result.exists()  # or the next bundle would be made of it
+    assert {path: path.stat().st_ino for path in (cache / "store").glob("*/*")} == sound
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+    assert (other / "bin/demo").read_text() == "the program demo"  # what is sound of the result stays
+
+
 @pytest.mark.parametrize("after", range(1, 15))
 def test_an_interrupted_import_leaves_no_bundle_and_the_next_one_goes_on(
     exported: Path, cache: Path, after: int, monkeypatch: pytest.MonkeyPatch
@@ -282,8 +301,8 @@ def test_all_that_is_wrong_is_said_at_once(exported: Path, cache: Path) -> None:
     assert "has 5 bytes, the index says" in said[1]
     assert "files/link: is no regular file" in said[2]
     assert "files/hard: is no regular file" in said[3]
-    assert "../../etc/cron.d/evil: is twice there, or the index does not name it" in said[4]
-    assert "is twice there" in said[5]
+    assert "../../etc/cron.d/evil: appears twice, or the index does not name it" in said[4]
+    assert "appears twice" in said[5]
     assert "is missing" in said[6]
 
 

@@ -153,6 +153,16 @@ def test_every_damaged_file_is_named(cache: Path, tmp_path: Path) -> None:
     assert len(text.splitlines()) == 4
 
 
+def test_the_remedy_for_a_program_names_the_build_result_that_has_the_same_fault(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path)
+    result = (folder / "bin/kubectl").resolve()
+    result.with_name("demo").unlink()
+    change_in_place(result)
+    found = {fault.check: fault.remedy for fault in faults(bundles(cache)[0])}
+    remedy = f"delete {folder} and {result.parent}, then make or import the bundle again"
+    assert (found["bin/kubectl"], found["bin/demo"]) == (remedy, remedy)
+
+
 def test_a_file_of_another_size_is_not_read(cache: Path, tmp_path: Path) -> None:
     folder = make_bundle(cache, tmp_path)
     (bundle,) = bundles(cache)

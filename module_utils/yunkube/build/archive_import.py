@@ -22,7 +22,7 @@ import zstandard
 from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, read_index
 from ansible.module_utils.yunkube.build.bundle import BUNDLE_SECONDS, point, stamp
 from ansible.module_utils.yunkube.build.cached_bundles import Bundle, faults, in_use
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.file_lock import locked
 from ansible.module_utils.yunkube.result import Fault, RefusedError
@@ -119,7 +119,7 @@ def _members(tar: tarfile.TarFile, content: Content) -> tuple[list[Fault], Manif
             found.append(Fault(_short(name), "is no regular file, and an archive of bundles holds nothing else"))
             continue
         if name not in missing:
-            found.append(Fault(_short(name), "is twice there, or the index does not name it"))
+            found.append(Fault(_short(name), "appears twice, or the index does not name it"))
             continue
         del missing[name]
         kind, _, rest = name.partition("/")
@@ -248,6 +248,9 @@ def _write(path: Path, cache: Path, places: dict[str, list[Path]], executable: s
         while (member := tar.next()) is not None:
             digest = member.name.removeprefix("files/")
             if targets := list(dict.fromkeys(places.pop(digest, []))):
+                for target in targets:  # a bundle that is made later would take the result, damaged as it is
+                    if target.parent.name == "files" and target.is_file() and not _is(target, digest):
+                        discard_results_of(cache, target)
                 good = next((one for one in (targets[0], *_known(cache, digest)) if _is(one, digest)), None)
                 if good is None:
                     good = targets[0]

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 import typing as t
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ansible.module_utils.yunkube.build.mirrors import all_mirrors
 from ansible.module_utils.yunkube.build.origins import OriginError, Origins, records, refuse
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.build.tools import BuildError
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
@@ -247,10 +246,7 @@ def _programs(builder: Builder, lock: Lock, progress: Progress, origins: Origins
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:
-    """Forget a damaged file and the result in the store that it is a name of."""
+    """Forget a damaged file and the results in the store that it is a name of."""
     path = bundle / "files" / digest
-    inode = path.stat().st_ino if path.exists() else None
-    for other in builder.store.root.glob("*/*"):
-        if inode is not None and other.is_file() and other.stat().st_ino == inode:
-            shutil.rmtree(other.parent)
+    discard_results_of(builder.cache, path)
     path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build.architectures import NATIVE
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.store import digest_file, results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.result import Fault
 
@@ -182,7 +182,9 @@ def _fault(bundle: Bundle, where: str, message: str) -> Fault:
     if where.startswith("files/"):
         remedy = "run `bundle build` or `up`, or import the bundle again"
         return Fault(where, message, remedy, host, commands=("bundle build",))
-    return Fault(where, message, f"delete {bundle.folder}, then make or import the bundle again", host)
+    shared = results_of(bundle.folder.parents[1] / "store", bundle.folder / where) if where.startswith("bin/") else []
+    remedy = f"delete {' and '.join(map(str, [bundle.folder, *shared]))}, then make or import the bundle again"
+    return Fault(where, message, remedy, host)
 
 
 def distrust(bundle: Bundle) -> None:

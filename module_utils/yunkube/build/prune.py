@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.build import server
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK, RESULTS, USERS, Bundle, bundles
+from ansible.module_utils.yunkube.build.store import discard
 
 Inodes = dict[int, int]  # size of each file by its inode, which counts a file once however many names it has
 
@@ -138,10 +139,7 @@ def remove(cache: Path, states: t.Sequence[Path], agreed: t.Collection[str]) -> 
             (cost.bundle.folder / "manifest.json").unlink()  # no bundle from here on, whatever happens
             shutil.rmtree(cost.bundle.folder)
         for result in {result for cost in gone for result in cost.results} - kept:
-            part = result.with_name(f".{result.name}.part")  # under its name, half of it would pass for a result
-            shutil.rmtree(part, ignore_errors=True)
-            result.rename(part)
-            shutil.rmtree(part)
+            discard(result)
         for path in now.unfinished:
             shutil.rmtree(path, ignore_errors=True)
         for note in (cache / USERS).glob("*.json"):
