@@ -20,6 +20,7 @@ import zstandard
 from ansible.module_utils.yunkube.build import archive, archive_import
 from ansible.module_utils.yunkube.build.bundle import damaged, link_of
 from ansible.module_utils.yunkube.build.cached_bundles import bundles, faults
+from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.result import RefusedError
 from tiny_bundle import make_bundle, make_lock
 
@@ -121,8 +122,17 @@ def test_the_index_comes_first_and_every_file_once(exported: Path) -> None:
 
 def test_a_damaged_file_is_not_exported(cache: Path, tmp_path: Path) -> None:
     folder = make_bundle(cache, tmp_path)
-    next((folder / "files").iterdir()).write_text("something else")
+    next(path for path in (folder / "files").iterdir() if "kubelet" in path.read_text()).write_text("something else")
     with pytest.raises(RefusedError, match="is damaged"):
+        archive.export(bundles(cache), tmp_path, tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_program_that_was_changed_is_not_exported(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path, architecture="arm64")
+    (folder / "bin/demo").unlink()
+    (folder / "bin/demo").write_text("something else")
+    with pytest.raises(RefusedError, match="bin/demo: is not the program that the bundle was made with"):
         archive.export(bundles(cache), tmp_path, tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
 
@@ -140,7 +150,7 @@ def test_everything_that_cannot_be_exported_is_named(cache: Path, tmp_path: Path
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert f"bundle {old.name}: lock: no lock of this checkout leads to it" in str(caught.value)
-    assert "has lost demo" in str(caught.value)
+    assert f"bundle {lost.name}: bin/demo: leads to nowhere, which is not there" in str(caught.value)
     assert "is not there" in str(caught.value)
 
 
@@ -207,6 +217,22 @@ def test_an_import_repairs_what_is_damaged(exported: Path, cache: Path) -> None:
         path.write_bytes(content[::-1])
     assert archive_import.bring(exported, cache).written
     assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_an_import_repairs_programs(exported: Path, cache: Path, tmp_path: Path, noted: bool) -> None:
+    folder = make_bundle(cache, tmp_path, architecture="arm64")
+    make_bundle(cache, tmp_path)
+    result = (folder / "bin/demo").resolve()
+    if not noted:  # as bundles of older versions
+        (folder / "programs.json").unlink()
+    result.write_text("something else")
+    assert archive_import.bring(exported, cache).written == [folder.name]
+    assert (folder / "bin/demo").read_text() == "the program demo"
+    assert result.exists() is not noted  # or it may as well be what this machine builds
+    assert json.loads((folder / "programs.json").read_text())["demo"] == digest_file(folder / "bin/demo")
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+    assert archive_import.bring(exported, cache).written == []
 
 
 def test_an_import_forgets_the_damaged_build_result_that_a_file_is_a_name_of(

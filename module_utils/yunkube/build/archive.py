@@ -19,7 +19,7 @@ from pathlib import Path
 
 import zstandard
 from ansible.module_utils.yunkube.build.bundle import link_of
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle
+from ansible.module_utils.yunkube.build.cached_bundles import Bundle, program_faults
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.constants import ARCHITECTURES
 from ansible.module_utils.yunkube.result import Fault, RefusedError
@@ -110,10 +110,8 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
             remedy = "export it with the checkout that it was made with: a bundle is found by its lock"
             faults.append(Fault("lock", "no lock of this checkout leads to it", remedy, where))
             continue
-        if gone := [name for name, path in programs.items() if not path.exists()]:
-            faults.append(
-                Fault("bin", f"has lost {', '.join(gone)}", f"delete {bundle.folder}, then make it again", where)
-            )
+        if wrong := program_faults(bundle):
+            faults += wrong
             continue
         of_programs = {name: digest_file(path) for name, path in programs.items()}
         files |= {of_programs[name]: path for name, path in programs.items()}

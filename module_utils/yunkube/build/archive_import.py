@@ -21,7 +21,14 @@ from pathlib import Path
 import zstandard
 from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, read_index
 from ansible.module_utils.yunkube.build.bundle import BUNDLE_SECONDS, point, stamp
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle, faults, in_use
+from ansible.module_utils.yunkube.build.cached_bundles import (
+    PROGRAMS,
+    Bundle,
+    changed_programs,
+    faults,
+    in_use,
+    noted_programs,
+)
 from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.file_lock import locked
@@ -177,8 +184,12 @@ def whole(cache: Path, about: t.Mapping[str, t.Any], manifest: dict[str, t.Any])
     link = cache / "locks" / about["link"]
     if not (folder / "manifest.json").exists() or not (folder / "index.json").exists():
         return False
-    there = link.resolve() == folder.resolve() and all((folder / "bin" / name).exists() for name in about["programs"])
-    return there and not faults(Bundle(folder, manifest, [], 0))
+    bundle = Bundle(folder, manifest, [], 0)
+    if link.resolve() != folder.resolve() or faults(bundle):
+        return False
+    noted = noted_programs(bundle)
+    unknown = {folder / "bin" / name: digest for name, digest in about["programs"].items() if name not in noted}
+    return all(path.is_file() and digest_file(path) == digest for path, digest in unknown.items())
 
 
 def _space_faults(cache: Path, content: Content) -> list[Fault]:
@@ -228,6 +239,7 @@ def _places(
     executable: set[str] = set()
     for one in lacking:
         folder = cache / "bundles" / one["name"]
+        _forget_programs(cache, Bundle(folder, manifests[one["name"]], [], 0))
         for part in ("files", "bin"):
             (folder / part).mkdir(parents=True, exist_ok=True)
             for left in (folder / part).glob(".*"):  # of an import that was killed
@@ -239,6 +251,14 @@ def _places(
             places.setdefault(digest, []).append(folder / "bin" / name)
             executable.add(digest)
     return places, executable
+
+
+def _forget_programs(cache: Path, bundle: Bundle) -> None:
+    """Forget damaged programs with the results that share them, and the digests of all, which may become others."""
+    with contextlib.suppress(ValueError):  # nothing can be compared
+        for path in changed_programs(bundle):
+            discard_results_of(cache, path)
+    (bundle.folder / PROGRAMS).unlink(missing_ok=True)
 
 
 def _write(path: Path, cache: Path, places: dict[str, list[Path]], executable: set[str]) -> None:
@@ -299,5 +319,6 @@ def _finish(cache: Path, one: dict[str, t.Any], manifest: dict[str, t.Any]) -> N
     folder = cache / "bundles" / one["name"]
     index = {entry["sha256"]: stamp(folder / "files" / entry["sha256"]) for entry in manifest["files"]}
     write_atomic(folder / "index.json", json.dumps(index))
+    write_atomic(folder / PROGRAMS, json.dumps(one["programs"]))
     write_atomic(folder / "manifest.json", manifest["text"])
     point(cache / "locks" / one["link"], f"../bundles/{one['name']}")

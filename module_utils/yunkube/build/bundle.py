@@ -12,7 +12,14 @@ from pathlib import Path
 
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
-from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
+from ansible.module_utils.yunkube.build.cached_bundles import (
+    PROGRAMS,
+    RESULTS,
+    Bundle,
+    changed_programs,
+    in_use,
+    remember,
+)
 from ansible.module_utils.yunkube.build.components import Builder, Lock, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.mirrors import all_mirrors
@@ -98,11 +105,13 @@ def write_bundle(
         os.link(source, part)
         part.replace(files / digest)
         part.unlink(missing_ok=True)  # rename does nothing where both are one file already
+    (bundle / PROGRAMS).unlink(missing_ok=True)  # of the programs that were there until now
     for name, program in programs.items():
         link = bundle / "bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
+    write_atomic(bundle / PROGRAMS, json.dumps({name: digest_file(path) for name, path in programs.items()}))
     write_atomic(bundle / "origins.json", json.dumps(origins or {}, indent=1))
     write_atomic(bundle / "manifest.json", text)
     return bundle
@@ -218,6 +227,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     """Make a bundle, and return what is to be said of where its parts come from."""
     for digest in bad:
         _drop(builder, link, digest)
+    _drop_programs(builder.cache, link)
     fetched = origins.bring(builder, progress)
     built = builder.build(progress, fetched.programs, fetched.images) | {"versions": fetched.versions}
     manifest, sources = manifest_of(builder.lock, built, builder.tools)
@@ -250,3 +260,10 @@ def _drop(builder: Builder, bundle: Path, digest: str) -> None:
     path = bundle / "files" / digest
     discard_results_of(builder.cache, path)
     path.unlink(missing_ok=True)
+
+
+def _drop_programs(cache: Path, link: Path) -> None:
+    """Forget the results of damaged programs, or the bundle would be made with them again."""
+    with contextlib.suppress(ValueError):  # what was noted is damaged, so nothing can be compared
+        for path in changed_programs(Bundle(link.resolve(), {}, [], 0)):
+            discard_results_of(cache, path)
