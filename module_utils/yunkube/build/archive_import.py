@@ -22,12 +22,14 @@ import zstandard
 from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, read_index
 from ansible.module_utils.yunkube.build.bundle import BUNDLE_SECONDS, point, stamp
 from ansible.module_utils.yunkube.build.cached_bundles import (
+    ORIGINS,
     PROGRAMS,
     Bundle,
     changed_programs,
     faults,
     in_use,
     noted_programs,
+    origins_of,
 )
 from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
@@ -35,6 +37,7 @@ from ansible.module_utils.yunkube.host.file_lock import locked
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 MOST_INDEX = 16 << 20  # bytes of an index or a manifest
+MOST_ORIGINS = 1 << 20  # and of where a bundle's files came from
 WINDOW = 128 << 20  # bytes that the decompressor may keep
 SPARE = 64 << 20  # bytes that must stay free beside what is written
 MAGIC = b"\x28\xb5\x2f\xfd"
@@ -84,7 +87,7 @@ def _begin(tar: tarfile.TarFile, budget: _Budget) -> Content:
     if first is None or first.name != INDEX or not first.isreg() or first.size > MOST_INDEX:
         raise RefusedError([Fault(INDEX, "does not come first, so this is no archive of bundles")])
     content = read_index(_bytes(tar, first))
-    budget.left = sum(content.files.values()) + len(content.bundles) * MOST_INDEX
+    budget.left = sum(content.files.values()) + len(content.bundles) * (MOST_INDEX + MOST_ORIGINS)
     budget.left += (len(content.names) + 20) * 2 * tarfile.BLOCKSIZE + 2 * BLOCK
     return content
 
@@ -132,6 +135,8 @@ def _members(tar: tarfile.TarFile, content: Content) -> tuple[list[Fault], Manif
         kind, _, rest = name.partition("/")
         if kind == "manifests":
             found += _manifest_faults(tar, member, by_name[rest.removesuffix(".json")], content, manifests)
+        elif kind == "origins":
+            found += _origins_faults(tar, member, by_name[rest.removesuffix(".json")])
         elif member.size != content.files[rest]:
             found.append(Fault(_short(name), f"has {member.size} bytes, the index says {content.files[rest]}"))
         elif _digest(tar, member) != rest:
@@ -157,6 +162,16 @@ def _manifest_faults(
         return [Fault(member.name, "names other files, or another version, than the index of the archive")]
     manifests[about["name"]] = {**manifest, "text": text.decode()}
     return []
+
+
+def _origins_faults(tar: tarfile.TarFile, member: tarfile.TarInfo, about: dict[str, t.Any]) -> list[Fault]:
+    """Read where a bundle's files came from into what is known of it, and return what is wrong with that."""
+    text = _bytes(tar, member) if member.size <= MOST_ORIGINS else b""
+    with contextlib.suppress(ValueError):
+        if hashlib.sha256(text).hexdigest() == about["origins"] and origins_of(text) is not None:
+            about["came_from"] = text.decode()
+            return []
+    return [Fault(member.name, "is damaged")]
 
 
 def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -189,7 +204,8 @@ def whole(cache: Path, about: t.Mapping[str, t.Any], manifest: dict[str, t.Any])
         return False
     noted = noted_programs(bundle)
     unknown = {folder / "bin" / name: digest for name, digest in about["programs"].items() if name not in noted}
-    return all(path.is_file() and digest_file(path) == digest for path, digest in unknown.items())
+    told = (folder / ORIGINS).exists() or not about["origins"]
+    return told and all(path.is_file() and digest_file(path) == digest for path, digest in unknown.items())
 
 
 def _space_faults(cache: Path, content: Content) -> list[Fault]:
@@ -320,5 +336,7 @@ def _finish(cache: Path, one: dict[str, t.Any], manifest: dict[str, t.Any]) -> N
     index = {entry["sha256"]: stamp(folder / "files" / entry["sha256"]) for entry in manifest["files"]}
     write_atomic(folder / "index.json", json.dumps(index))
     write_atomic(folder / PROGRAMS, json.dumps(one["programs"]))
+    if one["origins"]:
+        write_atomic(folder / ORIGINS, one["came_from"])
     write_atomic(folder / "manifest.json", manifest["text"])
     point(cache / "locks" / one["link"], f"../bundles/{one['name']}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
 from ansible.module_utils.yunkube.build.cached_bundles import (
+    ORIGINS,
     PROGRAMS,
     RESULTS,
     Bundle,
@@ -112,7 +113,7 @@ def write_bundle(
         link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
     write_atomic(bundle / PROGRAMS, json.dumps({name: digest_file(path) for name, path in programs.items()}))
-    write_atomic(bundle / "origins.json", json.dumps(origins or {}, indent=1))
+    write_atomic(bundle / ORIGINS, json.dumps(origins or {}, indent=1))
     write_atomic(bundle / "manifest.json", text)
     return bundle
 

@@ -19,6 +19,7 @@ from ansible.module_utils.yunkube.result import Fault
 
 USERS = "clusters"  # a file for each state directory, with the names of its bundles
 RESULTS = "results.json"  # in a bundle: the results of the store that it was made of
+ORIGINS = "origins.json"  # in a bundle: where each file came from, as far as that is known
 PROGRAMS = "programs.json"  # in a bundle: the sha256 of each program in bin/
 PRUNE_LOCK = "prune.lock"  # shared by whoever makes or takes bundles, exclusive for whoever removes some
 
@@ -60,6 +61,15 @@ class Bundle(t.NamedTuple):
             "bytes": self.size,
             "clusters": self.clusters,
         }
+
+
+def origins_of(text: bytes) -> dict[str, dict[str, str]]:
+    """Return what a bundle's origins say, by the sha256 of a file; ValueError: they are damaged."""
+    told = json.loads(text.decode())
+    records = list(told.values()) if isinstance(told, dict) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get("from"), str) for one in records):
+        raise ValueError(ORIGINS)
+    return t.cast("dict[str, dict[str, str]]", told)
 
 
 # -- who uses them ---------------------------------------------------------------------------------

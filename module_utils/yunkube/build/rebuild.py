@@ -7,7 +7,6 @@ that larger ones go.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import typing as t
@@ -16,7 +15,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.yunkube.build.architectures import gcc_of, lock_for
 from ansible.module_utils.yunkube.build.archive import lock_of
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle
+from ansible.module_utils.yunkube.build.cached_bundles import ORIGINS, Bundle, origins_of
 from ansible.module_utils.yunkube.build.components import Builder, Lock
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
@@ -73,11 +72,11 @@ def _smallest(bundle: Bundle, lock: Lock) -> tuple[dict[str, t.Any], Lock]:
         for image in lock["images"]
         if "rootfs" not in image and image["programs"] and set(image["programs"]) <= in_c
     }
-    origins = bundle.folder / "origins.json"  # of a bundle with files that were not built from source
+    origins = bundle.folder / ORIGINS  # not there where a bundle comes from an older version
     try:
-        told = json.loads(origins.read_text()) if origins.exists() else {}
+        told = origins_of(origins.read_bytes()) if origins.exists() else {}
         fetched = {digest for digest, record in told.items() if record["from"] != "source"}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise BuildError(f"{origins} cannot be read, so nothing says what was built from source") from None
     entries = [entry for entry in bundle.files if entry.get("reference") in images and entry["sha256"] not in fetched]
     if not entries:
