@@ -24,7 +24,7 @@ def sbom(request: Request) -> int:
     """Print it."""
     import json
 
-    from ansible.module_utils.yunkube.build.sbom import make
+    from ansible.module_utils.yunkube.build.sbom import UnreadableError, make
 
     from deployer import bundles
     from deployer.cluster import ROOT
@@ -36,7 +36,7 @@ def sbom(request: Request) -> int:
         raise DeployError("the cache has several bundles", f"name one: {names}")
     try:
         print(json.dumps(make(found[0], ROOT), indent=1))
-    except (OSError, ValueError, KeyError) as error:
+    except UnreadableError as error:
         raise DeployError(f"bundle {found[0].name}: {error}", "see `bundle verify`", Exit.FAILED) from None
     return Exit.OK
 
