@@ -200,7 +200,7 @@ def read_index(text: bytes) -> Content:
     try:
         told = json.loads(text)
         version = told["format"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RefusedError([Fault(INDEX, "is not the index of an archive of bundles")]) from None
     if version != FORMAT:
         remedy = "import it with the version of Yunkube that exported it, or a newer one"
@@ -232,3 +232,17 @@ def _sizes(told: t.Mapping[str, t.Any]) -> dict[str, int]:
         if not _DIGEST.fullmatch(digest) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ValueError
     return dict(told)
+
+
+def entry_faults(entry: t.Any) -> list[str]:
+    """Return what is wrong with an entry of a manifest, as far as an import relies on it."""
+    if not isinstance(entry, dict):
+        return ["is no entry of a manifest"]
+    digest, size = entry.get("sha256"), entry.get("size")
+    well = {
+        "sha256": (isinstance(digest, str) and _DIGEST.fullmatch(digest), "64 hexadecimal digits"),
+        "size": (isinstance(size, int) and not isinstance(size, bool) and size >= 0, "a number of bytes"),
+        "name": (isinstance(entry.get("name"), str) and entry["name"], "a text"),
+        "version": (isinstance(entry.get("version"), str) and entry["version"], "a text"),
+    }
+    return [f"{key} is {entry.get(key)!r:.80}, not {form}" for key, (good, form) in well.items() if not good]

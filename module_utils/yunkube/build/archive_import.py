@@ -19,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 import zstandard
-from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, read_index
+from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, entry_faults, read_index
 from ansible.module_utils.yunkube.build.bundle import BUNDLE_SECONDS, point, stamp
 from ansible.module_utils.yunkube.build.cached_bundles import (
     ORIGINS,
@@ -153,12 +153,16 @@ def _manifest_faults(
     if hashlib.sha256(text).hexdigest() != about["manifest"]:
         return [Fault(member.name, "is damaged: its sha256 is another")]
     try:
-        manifest = json.loads(text)
-        entries = {entry["sha256"]: entry["size"] for entry in manifest["files"]}
+        manifest = json.loads(text.decode())
+        entries = list(manifest["files"])
         same = all(manifest[key] == about[key] for key in ("kubernetes", "architecture"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [Fault(member.name, "is no manifest of a bundle")]
-    if not same or any(content.files.get(digest) != size for digest, size in entries.items()):
+    if found := [
+        Fault(f"{member.name}: files[{n}]", why) for n, one in enumerate(entries) for why in entry_faults(one)
+    ]:
+        return found
+    if not same or any(content.files.get(entry["sha256"]) != entry["size"] for entry in entries):
         return [Fault(member.name, "names other files, or another version, than the index of the archive")]
     manifests[about["name"]] = {**manifest, "text": text.decode()}
     return []

@@ -65,7 +65,10 @@ class Bundle(t.NamedTuple):
 
 def origins_of(text: bytes) -> dict[str, dict[str, str]]:
     """Return what a bundle's origins say, by the sha256 of a file; ValueError: they are damaged."""
-    told = json.loads(text.decode())
+    try:
+        told = json.loads(text.decode())
+    except RecursionError as error:
+        raise ValueError(ORIGINS) from error
     records = list(told.values()) if isinstance(told, dict) else [None]
     if not all(isinstance(one, dict) and isinstance(one.get("from"), str) for one in records):
         raise ValueError(ORIGINS)
