@@ -4,26 +4,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import random
 import shutil
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import zstandard
 from ansible.module_utils.yunkube.build import archive, archive_import
 from ansible.module_utils.yunkube.build.bundle import damaged, link_of
 from ansible.module_utils.yunkube.build.cached_bundles import bundles, faults
+from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.result import RefusedError
+from archives import Members, change, export_two, members_of, refused
 from tiny_bundle import make_bundle, make_lock
-
-Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
 @pytest.fixture
@@ -35,57 +29,7 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def exported(cache: Path, tmp_path: Path) -> Path:
     """An archive of two bundles; the cache that they come from is another by then."""
-    make_bundle(cache, tmp_path)
-    make_bundle(cache, tmp_path, architecture="arm64")
-    out = tmp_path / "bundles.tar.zst"
-    archive.export(bundles(cache), tmp_path, out)
-    shutil.move(cache, tmp_path / "elsewhere")
-    return out
-
-
-def members_of(path: Path) -> Members:
-    """Read an archive."""
-    with path.open("rb") as stream:
-        plain = zstandard.ZstdDecompressor().stream_reader(stream).read()
-    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-        return [(info, b"".join(tar.extractfile(info) or [])) for info in tar]
-
-
-def write_members(path: Path, members: Members) -> None:
-    """Write an archive, of whatever it is made."""
-    plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w") as tar:
-        for info, content in members:
-            if info.isreg():
-                info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    path.write_bytes(zstandard.ZstdCompressor().compress(plain.getvalue()))
-
-
-def change(path: Path, how: Callable[[Members], object]) -> None:
-    """Change an archive's members."""
-    members = members_of(path)
-    how(members)
-    write_members(path, members)
-
-
-def change_index(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
-    """Change an archive's index."""
-
-    def rewrite(members: Members) -> None:
-        index = json.loads(members[0][1])
-        how(index)
-        members[0] = (members[0][0], json.dumps(index).encode())
-
-    change(path, rewrite)
-
-
-def refused(path: Path, cache: Path) -> str:
-    """Import what cannot be; return why, and see that nothing was written."""
-    with pytest.raises(RefusedError) as caught:
-        archive_import.bring(path, cache)
-    assert not cache.exists()
-    return str(caught.value)
+    return export_two(cache, tmp_path)
 
 
 # -- export ----------------------------------------------------------------------------------------------
@@ -114,15 +58,25 @@ def test_the_index_comes_first_and_every_file_once(exported: Path) -> None:
     index = json.loads(members[0][1])
     assert names[0] == "bundles.json"
     assert [name.partition("/")[0] for name in names[1:3]] == ["manifests", "manifests"]
-    assert names[3:] == sorted(f"files/{digest}" for digest in index["files"])
-    assert len(names) == 3 + 4  # kubectl and demo are the same in both
+    assert [name.partition("/")[0] for name in names[3:5]] == ["origins", "origins"]
+    assert names[5:] == sorted(f"files/{digest}" for digest in index["files"])
+    assert len(names) == 5 + 4  # kubectl and demo are the same in both
     assert {(info.mtime, info.uid, info.gid, info.uname, info.mode) for info, _ in members} == {(0, 0, 0, "", 0o644)}
 
 
 def test_a_damaged_file_is_not_exported(cache: Path, tmp_path: Path) -> None:
     folder = make_bundle(cache, tmp_path)
-    next((folder / "files").iterdir()).write_text("something else")
+    next(path for path in (folder / "files").iterdir() if "kubelet" in path.read_text()).write_text("something else")
     with pytest.raises(RefusedError, match="is damaged"):
+        archive.export(bundles(cache), tmp_path, tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_program_that_was_changed_is_not_exported(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path, architecture="arm64")
+    (folder / "bin/demo").unlink()
+    (folder / "bin/demo").write_text("something else")
+    with pytest.raises(RefusedError, match="bin/demo: is not the program that the bundle was made with"):
         archive.export(bundles(cache), tmp_path, tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
 
@@ -140,7 +94,7 @@ def test_everything_that_cannot_be_exported_is_named(cache: Path, tmp_path: Path
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert f"bundle {old.name}: lock: no lock of this checkout leads to it" in str(caught.value)
-    assert "has lost demo" in str(caught.value)
+    assert f"bundle {lost.name}: bin/demo: leads to nowhere, which is not there" in str(caught.value)
     assert "is not there" in str(caught.value)
 
 
@@ -168,12 +122,49 @@ def test_what_comes_in_is_what_went_out(exported: Path, cache: Path, tmp_path: P
         assert {path.name: path.read_bytes() for path in (here / "files").iterdir()} == {
             path.name: path.read_bytes() for path in (there / "files").iterdir()
         }
+        assert (here / "origins.json").read_bytes() == (there / "origins.json").read_bytes()
         assert {path.name: path.read_text() for path in (here / "bin").iterdir()} == {
             "kubectl": "the program kubectl", "demo": "the program demo",
         }  # fmt: skip
         assert all(os.access(path, os.X_OK) and not path.is_symlink() for path in (here / "bin").iterdir())
     assert len(done.written) == 2
     assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+
+
+def test_where_files_came_from_goes_with_them_if_it_is_known(cache: Path, tmp_path: Path) -> None:
+    folder, out = make_bundle(cache, tmp_path), tmp_path / "out"
+    name = json.loads((folder / "manifest.json").read_text())["files"][0]["sha256"]
+    (folder / "origins.json").unlink()  # as bundles of older versions
+    archive.export(bundles(cache), tmp_path, out)
+    assert not [info.name for info, _ in members_of(out) if info.name.startswith("origins/")]
+    other = tmp_path / "other"
+    archive_import.bring(out, other)
+    assert not (other / "bundles" / folder.name / "origins.json").exists()
+    text = json.dumps({name: {"name": "kubectl", "from": "https://example.com/kubectl"}})
+    (folder / "origins.json").write_text(text)
+    archive.export(bundles(cache), tmp_path, out)
+    assert archive_import.bring(out, other).written == [folder.name]
+    assert (other / "bundles" / folder.name / "origins.json").read_text() == text
+    assert archive_import.bring(out, other).written == []
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"a": "b"}', '{"a": {"from": 1}}', '{"a": {}}', "\xff", "[" * 100_000])
+def test_origins_that_cannot_be_read_are_neither_exported_nor_imported(cache: Path, tmp_path: Path, text: str) -> None:
+    folder, out = make_bundle(cache, tmp_path), tmp_path / "out"
+    archive.export(bundles(cache), tmp_path, out)
+    (folder / "origins.json").write_text(text, encoding="latin1")
+    with pytest.raises(RefusedError, match=rf"bundle {folder.name}: origins\.json: is damaged"):
+        archive.export(bundles(cache), tmp_path, tmp_path / "second")
+
+    def spoil(members: Members) -> None:
+        index, content = json.loads(members[0][1]), text.encode("latin1")
+        index["bundles"][0]["origins"] = hashlib.sha256(content).hexdigest()
+        members[0] = (members[0][0], json.dumps(index).encode())
+        members[2] = (members[2][0], content)
+
+    change(out, spoil)
+    shutil.move(cache, tmp_path / "elsewhere")
+    assert f"origins/{folder.name}.json: is damaged" in refused(out, cache)
 
 
 def test_up_finds_it_by_the_lock_and_builds_nothing(exported: Path, cache: Path, tmp_path: Path) -> None:
@@ -209,6 +200,41 @@ def test_an_import_repairs_what_is_damaged(exported: Path, cache: Path) -> None:
     assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_an_import_repairs_programs(exported: Path, cache: Path, tmp_path: Path, noted: bool) -> None:
+    folder = make_bundle(cache, tmp_path, architecture="arm64")
+    make_bundle(cache, tmp_path)
+    result = (folder / "bin/demo").resolve()
+    if not noted:  # as bundles of older versions
+        (folder / "programs.json").unlink()
+    result.write_text("something else")
+    assert archive_import.bring(exported, cache).written == [folder.name]
+    assert (folder / "bin/demo").read_text() == "the program demo"
+    assert result.exists() is not noted  # or it may as well be what this machine builds
+    assert json.loads((folder / "programs.json").read_text())["demo"] == digest_file(folder / "bin/demo")
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+    assert archive_import.bring(exported, cache).written == []
+
+
+def test_an_import_forgets_the_damaged_build_result_that_a_file_is_a_name_of(
+    exported: Path, cache: Path, tmp_path: Path
+) -> None:
+    other = make_bundle(cache, tmp_path, architecture="arm64")  # its bin/kubectl leads to a result of its own
+    folder = make_bundle(cache, tmp_path)
+    kubelet = next(path for path in (folder / "files").iterdir() if path.read_text().startswith("the kubelet"))
+    result = (folder / "bin/demo").resolve().parent
+    (other / "bin/demo").unlink()
+    (other / "bin/demo").symlink_to(f"../../../store/{result.name}/demo")
+    (result / "kubelet").write_text("something else")  # and so the bundle's file
+    sound = {path: path.stat().st_ino for path in (cache / "store").glob("*/*") if path.parent != result}
+    assert archive_import.bring(exported, cache).written == [folder.name]
+    assert kubelet.read_text().startswith("the kubelet")
+    assert not result.exists()  # or the next bundle would be made of it
+    assert {path: path.stat().st_ino for path in (cache / "store").glob("*/*")} == sound
+    assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
+    assert (other / "bin/demo").read_text() == "the program demo"  # what is sound of the result stays
+
+
 @pytest.mark.parametrize("after", range(1, 15))
 def test_an_interrupted_import_leaves_no_bundle_and_the_next_one_goes_on(
     exported: Path, cache: Path, after: int, monkeypatch: pytest.MonkeyPatch
@@ -233,132 +259,3 @@ def test_an_interrupted_import_leaves_no_bundle_and_the_next_one_goes_on(
     assert [faults(bundle) for bundle in bundles(cache)] == [[], []]
     assert not list(cache.glob("bundles/*/*/.*"))
     assert not [path for path in cache.glob("locks/.*") if path.is_symlink()]
-
-
-# -- refused before the first write ------------------------------------------------------------------------
-
-
-def test_no_archive_is_refused(tmp_path: Path, cache: Path) -> None:
-    path = tmp_path / "some.tar"
-    path.write_text("no archive")
-    assert "is no archive of bundles: it is not compressed with zstd" in refused(path, cache)
-    path.write_bytes(zstandard.ZstdCompressor().compress(b"no tar" * 500))
-    assert "is damaged or was cut short" in refused(path, cache)
-    write_members(path, [(tarfile.TarInfo("etc/passwd"), b"root")])
-    assert "bundles.json: does not come first" in refused(path, cache)
-
-
-@pytest.mark.parametrize("part", range(8))
-def test_an_archive_that_was_cut_short_is_refused(exported: Path, cache: Path, part: int) -> None:
-    whole = exported.read_bytes()
-    exported.write_bytes(whole[: len(whole) * part // 8])
-    assert refused(exported, cache)
-
-
-def test_any_changed_byte_is_refused(exported: Path, cache: Path) -> None:
-    whole = exported.read_bytes()
-    draw = random.Random(7)  # noqa: S311 - to be drawn again
-    for place in draw.sample(range(4, len(whole)), 60):
-        exported.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
-        assert refused(exported, cache)
-
-
-def test_all_that_is_wrong_is_said_at_once(exported: Path, cache: Path) -> None:
-    def spoil(members: Members) -> None:
-        first, second, *rest = members[3:]
-        link, up = tarfile.TarInfo("files/link"), tarfile.TarInfo("../../etc/cron.d/evil")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/shadow"
-        hard = tarfile.TarInfo("files/hard")
-        hard.type, hard.linkname = tarfile.LNKTYPE, "bundles.json"
-        members[3:] = [
-            (first[0], bytes(len(first[1]))), (second[0], b"short"), (link, b""), (hard, b""), (up, b"evil"),
-            *rest[:-1], rest[0],
-        ]  # fmt: skip
-
-    change(exported, spoil)
-    said = refused(exported, cache).splitlines()
-    assert len(said) == 7
-    assert "is damaged: its sha256 is another" in said[0]
-    assert "has 5 bytes, the index says" in said[1]
-    assert "files/link: is no regular file" in said[2]
-    assert "files/hard: is no regular file" in said[3]
-    assert "../../etc/cron.d/evil: is twice there, or the index does not name it" in said[4]
-    assert "is twice there" in said[5]
-    assert "is missing" in said[6]
-
-
-def test_a_format_of_the_future_is_refused(exported: Path, cache: Path) -> None:
-    change_index(exported, lambda index: index.update(format=2))
-    assert "is of format 2, this version reads format 1; import it with the version" in refused(exported, cache)
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        lambda index: index["bundles"][0].update(name="../../../etc"),
-        lambda index: index["bundles"][0].update(link="../../x"),
-        lambda index: index["bundles"][0]["programs"].update({"../../kubectl": next(iter(index["files"]))}),
-        lambda index: index["bundles"][0]["programs"].update(kubectl="0" * 64),
-        lambda index: index["bundles"].append(index["bundles"][0]),
-        lambda index: index["files"].update({"0" * 64: -1}),
-        lambda index: index["files"].update({"x": 1}),
-        lambda index: index.update(bundles=[]),
-        lambda index: index.update(files=None),
-        lambda index: index["bundles"][0].pop("link"),
-    ],
-)
-def test_an_index_that_names_places_of_others_is_refused(
-    exported: Path, cache: Path, how: Callable[[dict[str, Any]], object]
-) -> None:
-    change_index(exported, how)
-    assert "names bundles or files in a way that no export does" in refused(exported, cache)
-
-
-def test_a_manifest_that_names_other_files_is_refused(exported: Path, cache: Path) -> None:
-    def swap(members: Members) -> None:
-        index, manifest = json.loads(members[0][1]), json.loads(members[1][1])
-        manifest["files"][0]["size"] += 1
-        text = json.dumps(manifest).encode()
-        digest = hashlib.sha256(text).hexdigest()
-        index["bundles"][0] |= {"name": digest[:16], "manifest": digest}
-        index["bundles"].sort(key=lambda one: str(one["name"]))
-        members[0] = (members[0][0], json.dumps(index).encode())
-        members[1] = (tarfile.TarInfo(f"manifests/{digest[:16]}.json"), text)
-
-    change(exported, swap)
-    assert "names other files, or another version, than the index" in refused(exported, cache)
-
-
-def test_what_goes_on_longer_than_it_says_is_refused(exported: Path, cache: Path) -> None:
-    change(exported, lambda members: members.append((tarfile.TarInfo("more"), bytes(64 << 20))))
-    assert "holds more than its index says" in refused(exported, cache)
-
-
-def test_an_archive_that_changes_while_it_is_read_leaves_no_bundle(
-    exported: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def spoil(members: Members) -> None:
-        members[-1] = (members[-1][0], members[-1][1][::-1])
-
-    def whole(*_: object) -> bool:  # asked between the two times that it is read
-        if not cache.exists():
-            change(exported, spoil)
-            cache.mkdir(parents=True)
-        return False
-
-    monkeypatch.setattr(archive_import, "whole", whole)
-    with pytest.raises(RefusedError, match="has changed while it was read"):
-        archive_import.bring(exported, cache)
-    assert bundles(cache) == []
-    assert not list(cache.glob("bundles/*/*/.*"))
-
-
-def test_a_disk_without_room_is_said_with_the_rest(
-    exported: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=1 << 20))
-    change(exported, lambda members: members.pop())
-    said = refused(exported, cache).splitlines()
-    assert len(said) == 2
-    assert "is missing" in said[0]
-    assert "has 1 MiB free, and the import needs 64; free some space" in said[1]

@@ -24,6 +24,7 @@ from ansible.module_utils.yunkube.build.bundle import (
 )
 from ansible.module_utils.yunkube.build.components import sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import Package
+from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 # Run a module with the project's module_utils in place.
@@ -69,6 +70,21 @@ def test_a_bundle_is_named_by_its_content(bundle: Path, sources: dict[str, Path]
     other = write_bundle(bundle.parent, {"files": [1]}, sources, programs)
     assert other != bundle
     assert json.loads((other / "manifest.json").read_text()) == {"files": [1]}
+
+
+def test_a_repair_does_not_take_a_damaged_program_again(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    folder, link = make_bundle(cache, tmp_path), next((tmp_path / "cache/locks").iterdir())
+    sound, result = make_bundle(cache, tmp_path, more="sound"), (folder / "bin/demo").resolve()
+    point(link, folder)
+    bundles._drop_programs(cache, link)
+    assert result.exists()
+    result.write_text("something else")
+    bundles._drop_programs(cache, link)
+    assert not result.parent.exists()
+    assert (folder / "bin/kubectl").read_text() == "the program kubectl"
+    assert (sound / "bin/demo").resolve().exists()
+    bundles._drop_programs(cache, tmp_path / "none")
 
 
 def test_a_lock_leads_to_its_bundle_and_other_packages_to_another(bundle: Path, tmp_path: Path) -> None:

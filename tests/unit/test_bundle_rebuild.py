@@ -18,6 +18,7 @@ from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
 from deployer import cluster
 from deployer.cli import main
+from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "components/kubernetes-1.37.2.yml"
@@ -88,9 +89,33 @@ def test_why_it_cannot_be_done_is_said(
     with pytest.raises(BuildError, match="no lock of this checkout leads to it"):
         rebuild(bundle, tmp_path)
     (bundle.folder / "origins.json").write_text(json.dumps({bundle.files[0]["sha256"]: {"from": "example.com"}}))
-    with pytest.raises(BuildError, match="has no image that was built here of C programs alone"):
+    with pytest.raises(BuildError, match="has no image of C programs alone that was built from source"):
+        rebuild(bundle, ROOT)
+    (bundle.folder / "origins.json").unlink()
+    (bundle.folder / "origins.json").write_text("[")
+    with pytest.raises(BuildError, match=r"origins\.json cannot be read"):
         rebuild(bundle, ROOT)
     (bundle.folder / "origins.json").unlink()
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert main(["bundle", "verify", "--deep"]) == 3
-    assert "cannot be built again without gcc: apt-get install gcc" in capsys.readouterr().err
+    why = "registry.k8s.io/pause:3.10.2 cannot be built again without gcc: apt-get install gcc"
+    said = capsys.readouterr()
+    assert ": whole, 1 files, " in said.out
+    assert f"bundle {bundle.name} (Kubernetes 1.37.2, amd64): not built again: {why}" in said.err
+
+
+def test_one_that_cannot_be_built_again_does_not_keep_the_others_from_it(
+    cache: Path, pause: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_of(cache, pause)
+    other = make_bundle(cache, tmp_path, "1.36.5")  # of no lock of this checkout
+    assert main(["bundle", "verify", "--deep", "--json"]) == 3
+    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)["bundles"]}
+    assert (told[bundle.name]["rebuilt"], told[bundle.name]["not_rebuilt"]) == ("registry.k8s.io/pause:3.10.2", "")
+    assert told[other.name]["rebuilt"] == ""
+    assert "no lock of this checkout leads to it" in told[other.name]["not_rebuilt"]
+    assert [one["healthy"] for one in told.values()] == [True, True]
+    (other / "bin/demo").write_text("something else")
+    assert main(["bundle", "verify", "--deep"]) == 6  # which says more than 3
+    assert main(["bundle", "verify"]) == 6
+    assert "not built again" not in capsys.readouterr().err.splitlines()[-1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -308,3 +309,66 @@ def test_the_command_prints_one(bundle: Bundle, tmp_path: Path, capsys: pytest.C
     (bundle.folder / "files" / bundle.files[0]["sha256"]).unlink()
     assert main(["bundle", "sbom", bundle.name]) == 3
     assert "see `bundle verify`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "not JSON", '{"files": []}'])
+def test_no_bill_is_made_of_a_manifest_that_is_damaged(
+    bundle: Bundle, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundle.folder / "manifest.json").write_text(text)
+    assert main(["bundle", "sbom"]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"bundle {bundle.name}: manifest.json is damaged" in said.err
+
+
+def damage(content: bytes) -> bytes:
+    """Change what is in the middle, beyond any header."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 0x5A for byte in content[middle : middle + 40]) + content[middle + 40 :]
+
+
+def layer(tar: bytes) -> bytes:
+    """Return an OCI archive of one layer of these bytes."""
+    index = '{"manifests": [{"digest": "sha256:1"}]}'
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        manifest = b'{"layers": [{"digest": "sha256:2"}]}'
+        for name, content in {"index.json": index.encode(), "blobs/sha256/1": manifest, "blobs/sha256/2": tar}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+PLAIN = plain_tar({"a": "some text " * 900, "b": "more of it"})
+BROKEN: dict[str, bytes] = {
+    "cut": PLAIN[:700],
+    "text": b"not even a tar",
+    "nothing": b"",
+    "without index": plain_tar({"a": "b"}),
+    "other index": plain_tar({"index.json": "[]"}),
+    "text index": plain_tar({"index.json": "{"}),
+    "no images": plain_tar({"index.json": '{"manifests": []}'}),
+    "gzip": layer(damage(gzip.compress(PLAIN))),
+    "gzip cut": layer(gzip.compress(PLAIN)[:-40]),
+    "xz": layer(damage(lzma.compress(PLAIN))),
+    "xz cut": layer(lzma.compress(PLAIN)[:-40]),
+    "zstd": layer(damage(zstandard.compress(PLAIN))),
+    "bzip2": layer(damage(bz2.compress(PLAIN))),
+    "tar cut": layer(PLAIN[:700]),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_damaged_image_is_named_in_one_line(bundle: Bundle, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (digest,) = (entry["sha256"] for entry in bundle.files if entry["kind"] == "image")
+    path = bundle.folder / "files" / digest
+    path.unlink()
+    path.write_bytes(BROKEN[how])
+    assert main(["bundle", "sbom"]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"files/{digest[:16]}… (docker.io/yunkube/x 1) cannot be read: " in said.err
+    assert "see `bundle verify`" in said.err
+    assert len(said.err.strip().splitlines()) <= 2

@@ -149,8 +149,18 @@ def test_every_damaged_file_is_named(cache: Path, tmp_path: Path) -> None:
     assert f"files/{kubectl.name[:16]}… (kubectl 1.37.2): is damaged: its sha256 is" in text
     assert f"files/{kubelet.name[:16]}… (kubelet 1.37.2): cannot be read: No such file" in text
     assert "bin/demo: leads to nowhere, which is not there" in text
-    assert "bin/kubectl: is not the program that the manifest names" in text
+    assert "bin/kubectl: is not the program that the bundle was made with" in text
     assert len(text.splitlines()) == 4
+
+
+def test_the_remedy_for_a_program_names_the_build_result_that_has_the_same_fault(cache: Path, tmp_path: Path) -> None:
+    folder = make_bundle(cache, tmp_path)
+    result = (folder / "bin/kubectl").resolve()
+    result.with_name("demo").unlink()
+    change_in_place(result)
+    found = {fault.check: fault.remedy for fault in faults(bundles(cache)[0])}
+    remedy = f"delete {folder} and {result.parent}, then make or import the bundle again"
+    assert (found["bin/kubectl"], found["bin/demo"]) == (remedy, remedy)
 
 
 def test_a_file_of_another_size_is_not_read(cache: Path, tmp_path: Path) -> None:
@@ -160,11 +170,29 @@ def test_a_file_of_another_size_is_not_read(cache: Path, tmp_path: Path) -> None
     assert [fault.message for fault in faults(bundle)] == ["has 5 bytes, not 25"]
 
 
-def test_programs_of_a_bundle_for_other_machines_are_not_those_of_its_manifest(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("architecture", "name"), [("amd64", "demo"), ("arm64", "kubectl"), ("arm64", "demo")])
+def test_a_program_that_the_manifest_does_not_name_is_compared_too(
+    cache: Path, tmp_path: Path, architecture: str, name: str
+) -> None:
+    folder = make_bundle(cache, tmp_path, architecture=architecture)
+    change_in_place(folder / "bin" / name)
+    found = {fault.check: fault.message for fault in faults(bundles(cache)[0])}
+    assert found[f"bin/{name}"] == "is not the program that the bundle was made with"
+    (folder / "bin" / name).unlink()
+    found = {fault.check: fault.message for fault in faults(bundles(cache)[0])}
+    assert found[f"bin/{name}"] == "is missing"
+
+
+def test_nothing_is_said_of_programs_whose_digests_no_build_noted(cache: Path, tmp_path: Path) -> None:
     folder = make_bundle(cache, tmp_path, architecture="arm64")
+    (folder / "programs.json").unlink()  # as bundles of older versions
     (folder / "bin/kubectl").unlink()
     (folder / "bin/kubectl").write_text("for this machine")
     assert faults(bundles(cache)[0]) == []
+    for text in ("", "[]", '{"demo": 1}'):
+        (folder / "programs.json").write_text(text)
+        (fault,) = faults(bundles(cache)[0])
+        assert str(fault).startswith(f"bundle {folder.name}: programs.json: is damaged")
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "not JSON"])

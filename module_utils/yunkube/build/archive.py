@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles in one file, for control machines that can build nothing: a tar, compressed with zstd.
 
-The file begins with `bundles.json`, which names everything that follows: a manifest for each bundle, then each file
-once, by its sha256. Members are sorted, without times and owners, and the compressor is pinned in requirements.lock, so
-the same bundles of the same checkout give the same bytes.
+The file begins with `bundles.json`, which names everything that follows: a manifest for each bundle, where its files
+came from if that is known, then each file once, by its sha256. Members are sorted, without times and owners, and the
+compressor is pinned in requirements.lock, so the same bundles of the same checkout give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import zstandard
 from ansible.module_utils.yunkube.build.bundle import link_of
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle
+from ansible.module_utils.yunkube.build.cached_bundles import ORIGINS, Bundle, origins_of, program_faults
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.constants import ARCHITECTURES
 from ansible.module_utils.yunkube.result import Fault, RefusedError
@@ -39,13 +39,14 @@ _DIGEST, _NAME, _PROGRAM = (
 class Content(t.NamedTuple):
     """What the index of an archive says."""
 
-    bundles: list[dict[str, t.Any]]  # name, kubernetes, architecture, lock, link, manifest, programs
+    bundles: list[dict[str, t.Any]]  # name, kubernetes, architecture, lock, link, manifest, programs, origins
     files: dict[str, int]  # size of each file, by its sha256
 
     @property
     def names(self) -> list[str]:
         """Return the members that follow the index, in their order."""
         manifests = [f"manifests/{bundle['name']}.json" for bundle in self.bundles]
+        manifests += [f"origins/{bundle['name']}.json" for bundle in self.bundles if bundle["origins"]]
         return [*manifests, *(f"files/{digest}" for digest in sorted(self.files))]
 
 
@@ -96,6 +97,7 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
     faults: list[Fault] = []
     about: list[dict[str, t.Any]] = []
     manifests: dict[str, bytes] = {}
+    origins: dict[str, bytes] = {}
     files: dict[str, Path] = {}
     for bundle in sorted(bundles, key=lambda one: one.name):
         lock = lock_of(bundle, project)
@@ -110,10 +112,15 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
             remedy = "export it with the checkout that it was made with: a bundle is found by its lock"
             faults.append(Fault("lock", "no lock of this checkout leads to it", remedy, where))
             continue
-        if gone := [name for name, path in programs.items() if not path.exists()]:
-            faults.append(
-                Fault("bin", f"has lost {', '.join(gone)}", f"delete {bundle.folder}, then make it again", where)
-            )
+        if wrong := program_faults(bundle):
+            faults += wrong
+            continue
+        came_from = bundle.folder / ORIGINS
+        told = came_from.read_bytes() if came_from.exists() else b""
+        try:
+            origins |= {f"origins/{bundle.name}.json": told} if told and origins_of(told) is not None else {}
+        except ValueError:
+            faults.append(Fault(ORIGINS, "is damaged", f"delete {came_from}: where files came from is lost", where))
             continue
         of_programs = {name: digest_file(path) for name, path in programs.items()}
         files |= {of_programs[name]: path for name, path in programs.items()}
@@ -122,7 +129,7 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
         about.append(
             {"name": bundle.name, "kubernetes": bundle.kubernetes, "architecture": bundle.architecture,
              "lock": lock.name, "link": link_of(Path(), lock, bundle.architecture).name, "manifest": digest,
-             "programs": of_programs}
+             "programs": of_programs, "origins": hashlib.sha256(told).hexdigest() if told else ""}
         )  # fmt: skip
     faults += [
         Fault(f"files/{digest[:16]}…", "is not there", "run `bundle build`", commands=("bundle build",))
@@ -133,7 +140,7 @@ def _index(bundles: t.Sequence[Bundle], project: Path) -> tuple[bytes, dict[str,
         raise RefusedError(faults)
     sizes = {digest: path.stat().st_size for digest, path in sorted(files.items())}
     index = {"format": FORMAT, "bundles": about, "files": sizes}
-    members: dict[str, Path | bytes] = {**manifests}
+    members: dict[str, Path | bytes] = {**manifests, **origins}
     members |= {f"files/{digest}": path for digest, path in sorted(files.items())}
     return json.dumps(index, indent=1).encode(), members
 
@@ -193,7 +200,7 @@ def read_index(text: bytes) -> Content:
     try:
         told = json.loads(text)
         version = told["format"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RefusedError([Fault(INDEX, "is not the index of an archive of bundles")]) from None
     if version != FORMAT:
         remedy = "import it with the version of Yunkube that exported it, or a newer one"
@@ -211,8 +218,10 @@ def read_index(text: bytes) -> Content:
 def _about(told: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     about = {key: str(told[key]) for key in ("name", "kubernetes", "architecture", "lock", "link", "manifest")}
     programs = {str(name): str(digest) for name, digest in told["programs"].items()}
+    about["origins"] = str(told.get("origins", ""))
     well = [_NAME.fullmatch(about["name"]), _NAME.fullmatch(about["link"]), _DIGEST.fullmatch(about["manifest"])]
     well += [_PROGRAM.fullmatch(name) and _DIGEST.fullmatch(digest) for name, digest in programs.items()]
+    well += [_DIGEST.fullmatch(about["origins"])] if about["origins"] else []
     if not all(well) or not about["manifest"].startswith(about["name"]):
         raise ValueError
     return {**about, "programs": programs}
@@ -223,3 +232,17 @@ def _sizes(told: t.Mapping[str, t.Any]) -> dict[str, int]:
         if not _DIGEST.fullmatch(digest) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ValueError
     return dict(told)
+
+
+def entry_faults(entry: t.Any) -> list[str]:
+    """Return what is wrong with an entry of a manifest, as far as an import relies on it."""
+    if not isinstance(entry, dict):
+        return ["is no entry of a manifest"]
+    digest, size = entry.get("sha256"), entry.get("size")
+    well = {
+        "sha256": (isinstance(digest, str) and _DIGEST.fullmatch(digest), "64 hexadecimal digits"),
+        "size": (isinstance(size, int) and not isinstance(size, bool) and size >= 0, "a number of bytes"),
+        "name": (isinstance(entry.get("name"), str) and entry["name"], "a text"),
+        "version": (isinstance(entry.get("version"), str) and entry["version"], "a text"),
+    }
+    return [f"{key} is {entry.get(key)!r:.80}, not {form}" for key, (good, form) in well.items() if not good]

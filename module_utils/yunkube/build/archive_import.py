@@ -19,15 +19,25 @@ import typing as t
 from pathlib import Path
 
 import zstandard
-from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, read_index
+from ansible.module_utils.yunkube.build.archive import BLOCK, INDEX, Content, entry_faults, read_index
 from ansible.module_utils.yunkube.build.bundle import BUNDLE_SECONDS, point, stamp
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle, faults, in_use
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.cached_bundles import (
+    ORIGINS,
+    PROGRAMS,
+    Bundle,
+    changed_programs,
+    faults,
+    in_use,
+    noted_programs,
+    origins_of,
+)
+from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.file_lock import locked
 from ansible.module_utils.yunkube.result import Fault, RefusedError
 
 MOST_INDEX = 16 << 20  # bytes of an index or a manifest
+MOST_ORIGINS = 1 << 20  # and of where a bundle's files came from
 WINDOW = 128 << 20  # bytes that the decompressor may keep
 SPARE = 64 << 20  # bytes that must stay free beside what is written
 MAGIC = b"\x28\xb5\x2f\xfd"
@@ -77,7 +87,7 @@ def _begin(tar: tarfile.TarFile, budget: _Budget) -> Content:
     if first is None or first.name != INDEX or not first.isreg() or first.size > MOST_INDEX:
         raise RefusedError([Fault(INDEX, "does not come first, so this is no archive of bundles")])
     content = read_index(_bytes(tar, first))
-    budget.left = sum(content.files.values()) + len(content.bundles) * MOST_INDEX
+    budget.left = sum(content.files.values()) + len(content.bundles) * (MOST_INDEX + MOST_ORIGINS)
     budget.left += (len(content.names) + 20) * 2 * tarfile.BLOCKSIZE + 2 * BLOCK
     return content
 
@@ -119,12 +129,14 @@ def _members(tar: tarfile.TarFile, content: Content) -> tuple[list[Fault], Manif
             found.append(Fault(_short(name), "is no regular file, and an archive of bundles holds nothing else"))
             continue
         if name not in missing:
-            found.append(Fault(_short(name), "is twice there, or the index does not name it"))
+            found.append(Fault(_short(name), "appears twice, or the index does not name it"))
             continue
         del missing[name]
         kind, _, rest = name.partition("/")
         if kind == "manifests":
             found += _manifest_faults(tar, member, by_name[rest.removesuffix(".json")], content, manifests)
+        elif kind == "origins":
+            found += _origins_faults(tar, member, by_name[rest.removesuffix(".json")])
         elif member.size != content.files[rest]:
             found.append(Fault(_short(name), f"has {member.size} bytes, the index says {content.files[rest]}"))
         elif _digest(tar, member) != rest:
@@ -141,15 +153,29 @@ def _manifest_faults(
     if hashlib.sha256(text).hexdigest() != about["manifest"]:
         return [Fault(member.name, "is damaged: its sha256 is another")]
     try:
-        manifest = json.loads(text)
-        entries = {entry["sha256"]: entry["size"] for entry in manifest["files"]}
+        manifest = json.loads(text.decode())
+        entries = list(manifest["files"])
         same = all(manifest[key] == about[key] for key in ("kubernetes", "architecture"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return [Fault(member.name, "is no manifest of a bundle")]
-    if not same or any(content.files.get(digest) != size for digest, size in entries.items()):
+    if found := [
+        Fault(f"{member.name}: files[{n}]", why) for n, one in enumerate(entries) for why in entry_faults(one)
+    ]:
+        return found
+    if not same or any(content.files.get(entry["sha256"]) != entry["size"] for entry in entries):
         return [Fault(member.name, "names other files, or another version, than the index of the archive")]
     manifests[about["name"]] = {**manifest, "text": text.decode()}
     return []
+
+
+def _origins_faults(tar: tarfile.TarFile, member: tarfile.TarInfo, about: dict[str, t.Any]) -> list[Fault]:
+    """Read where a bundle's files came from into what is known of it, and return what is wrong with that."""
+    text = _bytes(tar, member) if member.size <= MOST_ORIGINS else b""
+    with contextlib.suppress(ValueError):
+        if hashlib.sha256(text).hexdigest() == about["origins"] and origins_of(text) is not None:
+            about["came_from"] = text.decode()
+            return []
+    return [Fault(member.name, "is damaged")]
 
 
 def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
@@ -177,8 +203,13 @@ def whole(cache: Path, about: t.Mapping[str, t.Any], manifest: dict[str, t.Any])
     link = cache / "locks" / about["link"]
     if not (folder / "manifest.json").exists() or not (folder / "index.json").exists():
         return False
-    there = link.resolve() == folder.resolve() and all((folder / "bin" / name).exists() for name in about["programs"])
-    return there and not faults(Bundle(folder, manifest, [], 0))
+    bundle = Bundle(folder, manifest, [], 0)
+    if link.resolve() != folder.resolve() or faults(bundle):
+        return False
+    noted = noted_programs(bundle)
+    unknown = {folder / "bin" / name: digest for name, digest in about["programs"].items() if name not in noted}
+    told = (folder / ORIGINS).exists() or not about["origins"]
+    return told and all(path.is_file() and digest_file(path) == digest for path, digest in unknown.items())
 
 
 def _space_faults(cache: Path, content: Content) -> list[Fault]:
@@ -228,6 +259,7 @@ def _places(
     executable: set[str] = set()
     for one in lacking:
         folder = cache / "bundles" / one["name"]
+        _forget_programs(cache, Bundle(folder, manifests[one["name"]], [], 0))
         for part in ("files", "bin"):
             (folder / part).mkdir(parents=True, exist_ok=True)
             for left in (folder / part).glob(".*"):  # of an import that was killed
@@ -241,6 +273,14 @@ def _places(
     return places, executable
 
 
+def _forget_programs(cache: Path, bundle: Bundle) -> None:
+    """Forget damaged programs with the results that share them, and the digests of all, which may become others."""
+    with contextlib.suppress(ValueError):  # nothing can be compared
+        for path in changed_programs(bundle):
+            discard_results_of(cache, path)
+    (bundle.folder / PROGRAMS).unlink(missing_ok=True)
+
+
 def _write(path: Path, cache: Path, places: dict[str, list[Path]], executable: set[str]) -> None:
     """Write what the places lack."""
     with _opened(path) as (tar, budget):
@@ -248,6 +288,9 @@ def _write(path: Path, cache: Path, places: dict[str, list[Path]], executable: s
         while (member := tar.next()) is not None:
             digest = member.name.removeprefix("files/")
             if targets := list(dict.fromkeys(places.pop(digest, []))):
+                for target in targets:  # a bundle that is made later would take the result, damaged as it is
+                    if target.parent.name == "files" and target.is_file() and not _is(target, digest):
+                        discard_results_of(cache, target)
                 good = next((one for one in (targets[0], *_known(cache, digest)) if _is(one, digest)), None)
                 if good is None:
                     good = targets[0]
@@ -296,5 +339,8 @@ def _finish(cache: Path, one: dict[str, t.Any], manifest: dict[str, t.Any]) -> N
     folder = cache / "bundles" / one["name"]
     index = {entry["sha256"]: stamp(folder / "files" / entry["sha256"]) for entry in manifest["files"]}
     write_atomic(folder / "index.json", json.dumps(index))
+    write_atomic(folder / PROGRAMS, json.dumps(one["programs"]))
+    if one["origins"]:
+        write_atomic(folder / ORIGINS, one["came_from"])
     write_atomic(folder / "manifest.json", manifest["text"])
     point(cache / "locks" / one["link"], f"../bundles/{one['name']}")

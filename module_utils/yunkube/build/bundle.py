@@ -7,20 +7,27 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 import typing as t
 from pathlib import Path
 
 import yaml
 from ansible.module_utils.yunkube.build.architectures import NATIVE, check_machine, lock_for
-from ansible.module_utils.yunkube.build.cached_bundles import RESULTS, in_use, remember
+from ansible.module_utils.yunkube.build.cached_bundles import (
+    ORIGINS,
+    PROGRAMS,
+    RESULTS,
+    Bundle,
+    changed_programs,
+    in_use,
+    remember,
+)
 from ansible.module_utils.yunkube.build.components import Builder, Lock, manifest_of, sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import REFRESH, Package, pins_of, read_pins
 from ansible.module_utils.yunkube.build.mirrors import all_mirrors
 from ansible.module_utils.yunkube.build.origins import OriginError, Origins, records, refuse
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.server import ServeError, ensure_served, listening_addresses
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.store import digest_file, discard_results_of
 from ansible.module_utils.yunkube.build.tools import BuildError
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
@@ -99,12 +106,14 @@ def write_bundle(
         os.link(source, part)
         part.replace(files / digest)
         part.unlink(missing_ok=True)  # rename does nothing where both are one file already
+    (bundle / PROGRAMS).unlink(missing_ok=True)  # of the programs that were there until now
     for name, program in programs.items():
         link = bundle / "bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(program, link.parent))
     write_atomic(bundle / "index.json", json.dumps({digest: stamp(files / digest) for digest in sources}))
-    write_atomic(bundle / "origins.json", json.dumps(origins or {}, indent=1))
+    write_atomic(bundle / PROGRAMS, json.dumps({name: digest_file(path) for name, path in programs.items()}))
+    write_atomic(bundle / ORIGINS, json.dumps(origins or {}, indent=1))
     write_atomic(bundle / "manifest.json", text)
     return bundle
 
@@ -219,6 +228,7 @@ def _make(builder: Builder, lock: Lock, link: Path, bad: list[str], progress: Pr
     """Make a bundle, and return what is to be said of where its parts come from."""
     for digest in bad:
         _drop(builder, link, digest)
+    _drop_programs(builder.cache, link)
     fetched = origins.bring(builder, progress)
     built = builder.build(progress, fetched.programs, fetched.images) | {"versions": fetched.versions}
     manifest, sources = manifest_of(builder.lock, built, builder.tools)
@@ -247,10 +257,14 @@ def _programs(builder: Builder, lock: Lock, progress: Progress, origins: Origins
 
 
 def _drop(builder: Builder, bundle: Path, digest: str) -> None:
-    """Forget a damaged file and the result in the store that it is a name of."""
+    """Forget a damaged file and the results in the store that it is a name of."""
     path = bundle / "files" / digest
-    inode = path.stat().st_ino if path.exists() else None
-    for other in builder.store.root.glob("*/*"):
-        if inode is not None and other.is_file() and other.stat().st_ino == inode:
-            shutil.rmtree(other.parent)
+    discard_results_of(builder.cache, path)
     path.unlink(missing_ok=True)
+
+
+def _drop_programs(cache: Path, link: Path) -> None:
+    """Forget the results of damaged programs, or the bundle would be made with them again."""
+    with contextlib.suppress(ValueError):  # what was noted is damaged, so nothing can be compared
+        for path in changed_programs(Bundle(link.resolve(), {}, [], 0)):
+            discard_results_of(cache, path)

@@ -13,12 +13,14 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build.architectures import NATIVE
-from ansible.module_utils.yunkube.build.store import digest_file
+from ansible.module_utils.yunkube.build.store import digest_file, results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.result import Fault
 
 USERS = "clusters"  # a file for each state directory, with the names of its bundles
 RESULTS = "results.json"  # in a bundle: the results of the store that it was made of
+ORIGINS = "origins.json"  # in a bundle: where each file came from, as far as that is known
+PROGRAMS = "programs.json"  # in a bundle: the sha256 of each program in bin/
 PRUNE_LOCK = "prune.lock"  # shared by whoever makes or takes bundles, exclusive for whoever removes some
 
 
@@ -59,6 +61,18 @@ class Bundle(t.NamedTuple):
             "bytes": self.size,
             "clusters": self.clusters,
         }
+
+
+def origins_of(text: bytes) -> dict[str, dict[str, str]]:
+    """Return what a bundle's origins say, by the sha256 of a file; ValueError: they are damaged."""
+    try:
+        told = json.loads(text.decode())
+    except RecursionError as error:
+        raise ValueError(ORIGINS) from error
+    records = list(told.values()) if isinstance(told, dict) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get("from"), str) for one in records):
+        raise ValueError(ORIGINS)
+    return t.cast("dict[str, dict[str, str]]", told)
 
 
 # -- who uses them ---------------------------------------------------------------------------------
@@ -151,18 +165,46 @@ def faults(bundle: Bundle) -> list[Fault]:
         for entry, reason in zip(by_digest.values(), reasons, strict=True)
         if reason
     ]
-    return found + _program_faults(bundle)
+    return found + program_faults(bundle)
 
 
-def _program_faults(bundle: Bundle) -> list[Fault]:
+def noted_programs(bundle: Bundle) -> dict[str, str]:
+    """Return the sha256 of each program of the control machine, by its name, as far as the bundle says it.
+
+    Bundles of older versions say it of those that are in their manifest only. ValueError: what was noted is damaged.
+    """
+    try:
+        told = json.loads((bundle.folder / PROGRAMS).read_text())
+    except FileNotFoundError:
+        told = {}
+    if not isinstance(told, dict) or not all(isinstance(digest, str) for digest in told.values()):
+        raise ValueError(PROGRAMS)
+    listed = {entry["name"]: entry["sha256"] for entry in bundle.files if bundle.architecture == NATIVE}
+    here = {path.name for path in (bundle.folder / "bin").glob("*")} | set(told)
+    return told | {name: digest for name, digest in listed.items() if name in here}
+
+
+def changed_programs(bundle: Bundle) -> list[Path]:
+    """Return the programs that are there and not what the bundle was made with."""
+    noted = {bundle.folder / "bin" / name: digest for name, digest in noted_programs(bundle).items()}
+    return [path for path, digest in sorted(noted.items()) if path.is_file() and digest_file(path) != digest]
+
+
+def program_faults(bundle: Bundle) -> list[Fault]:
     """Return what is wrong with the control machine's programs."""
-    known = {entry["name"]: entry["sha256"] for entry in bundle.files if bundle.architecture == NATIVE}
+    try:
+        noted, changed = noted_programs(bundle), changed_programs(bundle)
+    except ValueError:
+        return [_fault(bundle, PROGRAMS, "is damaged, so the programs in bin/ cannot be compared")]
+    places = {bundle.folder / "bin" / name for name in noted} | set((bundle.folder / "bin").glob("*"))
     found = []
-    for path in sorted((bundle.folder / "bin").glob("*")):
-        if not path.exists():
+    for path in sorted(places):
+        if path.is_symlink() and not path.exists():
             found.append(_fault(bundle, f"bin/{path.name}", f"leads to {os.readlink(path)}, which is not there"))  # noqa: PTH115
-        elif path.name in known and digest_file(path) != known[path.name]:
-            found.append(_fault(bundle, f"bin/{path.name}", "is not the program that the manifest names"))
+        elif not path.exists():
+            found.append(_fault(bundle, f"bin/{path.name}", "is missing"))
+        elif path in changed:
+            found.append(_fault(bundle, f"bin/{path.name}", "is not the program that the bundle was made with"))
     return found
 
 
@@ -182,7 +224,9 @@ def _fault(bundle: Bundle, where: str, message: str) -> Fault:
     if where.startswith("files/"):
         remedy = "run `bundle build` or `up`, or import the bundle again"
         return Fault(where, message, remedy, host, commands=("bundle build",))
-    return Fault(where, message, f"delete {bundle.folder}, then make or import the bundle again", host)
+    shared = results_of(bundle.folder.parents[1] / "store", bundle.folder / where) if where.startswith("bin/") else []
+    remedy = f"delete {' and '.join(map(str, [bundle.folder, *shared]))}, then make or import the bundle again"
+    return Fault(where, message, remedy, host)
 
 
 def distrust(bundle: Bundle) -> None:

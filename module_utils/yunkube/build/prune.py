@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.build import server
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK, RESULTS, USERS, Bundle, bundles
+from ansible.module_utils.yunkube.build.store import discard
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 Inodes = dict[int, int]  # size of each file by its inode, which counts a file once however many names it has
@@ -159,10 +160,7 @@ def remove(cache: Path, states: t.Sequence[Path], agreed: t.Collection[str]) -> 
             (cost.bundle.folder / "manifest.json").unlink()  # no bundle from here on, whatever happens
             shutil.rmtree(cost.bundle.folder)
         for result in {result for cost in now.gone for result in cost.results} - kept:
-            part = result.with_name(f".{result.name}.part")  # under its name, half of it would pass for a result
-            shutil.rmtree(part, ignore_errors=True)
-            result.rename(part)
-            shutil.rmtree(part)
+            discard(result)
         for path in now.unfinished:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

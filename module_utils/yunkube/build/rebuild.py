@@ -7,7 +7,6 @@ that larger ones go.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import typing as t
@@ -16,7 +15,7 @@ from pathlib import Path
 import yaml
 from ansible.module_utils.yunkube.build.architectures import gcc_of, lock_for
 from ansible.module_utils.yunkube.build.archive import lock_of
-from ansible.module_utils.yunkube.build.cached_bundles import Bundle
+from ansible.module_utils.yunkube.build.cached_bundles import ORIGINS, Bundle, origins_of
 from ansible.module_utils.yunkube.build.components import Builder, Lock
 from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
@@ -45,7 +44,7 @@ def rebuild(bundle: Bundle, project: Path) -> Rebuilt:
     """Build the smallest image of a bundle again; BuildError says why it cannot be done."""
     lock_file = lock_of(bundle, project)
     if lock_file is None:
-        raise BuildError(f"bundle {bundle.name}: no lock of this checkout leads to it, so nothing can be built again")
+        raise BuildError("no lock of this checkout leads to it, so nothing can be built again")
     lock = lock_for(yaml.safe_load(lock_file.read_text()), bundle.architecture)
     entry, image = _smallest(bundle, lock)
     compiler = gcc_of(bundle.architecture)
@@ -73,14 +72,14 @@ def _smallest(bundle: Bundle, lock: Lock) -> tuple[dict[str, t.Any], Lock]:
         for image in lock["images"]
         if "rootfs" not in image and image["programs"] and set(image["programs"]) <= in_c
     }
-    origins = bundle.folder / "origins.json"  # of a bundle with files that were not built from source
-    told = json.loads(origins.read_text()) if origins.exists() else {}
-    entries = [
-        entry
-        for entry in bundle.files
-        if entry.get("reference") in images and told.get(entry["sha256"], {}).get("from", "source") == "source"
-    ]
+    origins = bundle.folder / ORIGINS  # not there where a bundle comes from an older version
+    try:
+        told = origins_of(origins.read_bytes()) if origins.exists() else {}
+        fetched = {digest for digest, record in told.items() if record["from"] != "source"}
+    except ValueError:
+        raise BuildError(f"{origins} cannot be read, so nothing says what was built from source") from None
+    entries = [entry for entry in bundle.files if entry.get("reference") in images and entry["sha256"] not in fetched]
     if not entries:
-        raise BuildError(f"bundle {bundle.name} has no image that was built here of C programs alone")
+        raise BuildError("it has no image of C programs alone that was built from source")
     entry = min(entries, key=lambda one: int(one["size"]))
     return entry, images[entry["reference"]]

@@ -7,13 +7,18 @@ the lock that leads to it; so it can be made on any machine that has both, and i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import lzma
 import re
+import tarfile
 import typing as t
 import uuid
+import zlib
 from pathlib import Path
 from urllib.parse import quote
 
+import zstandard
 from ansible.module_utils.yunkube.build.archive import lock_of
 from ansible.module_utils.yunkube.build.cached_bundles import Bundle
 from ansible.module_utils.yunkube.build.contents import Distribution, GoProgram, go_program, image, licences_of
@@ -56,26 +61,57 @@ class Bill:
             self.add(library, reference)
 
 
+class UnreadableError(Exception):
+    """A part of the bundle cannot be read; the text says which, and why."""
+
+
+@contextlib.contextmanager
+def _reading(where: str) -> t.Iterator[None]:
+    """Say of whatever goes wrong where it did."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableError(f"{where} cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        why = (
+            str(error).partition("\n")[0].rstrip(":") or "it ends too early"
+        )  # tarfile goes on with every way it tried
+        raise UnreadableError(f"{where} cannot be read: {why}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UnreadableError(f"{where} cannot be read: it is not of the form that it should have") from error
+
+
 def make(bundle: Bundle, project: Path) -> dict[str, t.Any]:
-    """Return the bill of materials of a whole bundle."""
+    """Return the bill of materials of a whole bundle; UnreadableError says what is damaged."""
+    with _reading("manifest.json"):
+        digest = digest_file(bundle.folder / "manifest.json")
+    if digest[:16] != bundle.name:
+        raise UnreadableError("manifest.json is damaged: its sha256 does not begin with the bundle's name")
     bill = Bill()
     for entry in sorted(bundle.files, key=lambda one: (one["kind"], one["name"], one["sha256"])):
-        path = bundle.folder / "files" / entry["sha256"]
-        if entry["kind"] == "image":
-            _add_image(bill, entry, path)
-        elif entry["kind"] == "package":
-            licences = licences_of(path, entry["package"])
-            package = Package(entry["package"], entry["version"], _architecture_of(entry["name"]), entry["sha256"])
-            bill.add(_debian(package, entry["distribution"], licences), "bundle")
-        else:
-            bill.add_program(_file(entry), go_program(path.read_bytes()), "bundle")
+        with _reading(f"files/{entry['sha256'][:16]}… ({entry['name']} {entry['version']})"):
+            _add(bill, entry, bundle.folder / "files" / entry["sha256"])
     known = {entry["sha256"] for entry in bundle.files}
     for path in sorted((bundle.folder / "bin").glob("*")):
-        if (digest := digest_file(path)) not in known:
-            entry = {"name": path.name, "version": bundle.kubernetes, "sha256": digest, "purpose": ["control machine"]}
-            bill.add_program(_file(entry), go_program(path.read_bytes()), "bundle")
+        with _reading(f"bin/{path.name}"):
+            if (digest := digest_file(path)) not in known:
+                about = {"name": path.name, "version": bundle.kubernetes, "sha256": digest}
+                bill.add_program(
+                    _file(about | {"purpose": ["control machine"]}), go_program(path.read_bytes()), "bundle"
+                )
     notes = _add_pinned(bill, bundle, project)
     return _document(bill, bundle, notes)
+
+
+def _add(bill: Bill, entry: dict[str, t.Any], path: Path) -> None:
+    if entry["kind"] == "image":
+        _add_image(bill, entry, path)
+    elif entry["kind"] == "package":
+        licences = licences_of(path, entry["package"])
+        package = Package(entry["package"], entry["version"], _architecture_of(entry["name"]), entry["sha256"])
+        bill.add(_debian(package, entry["distribution"], licences), "bundle")
+    else:
+        bill.add_program(_file(entry), go_program(path.read_bytes()), "bundle")
 
 
 def _add_image(bill: Bill, entry: dict[str, t.Any], path: Path) -> None:

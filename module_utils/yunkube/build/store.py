@@ -80,3 +80,36 @@ class Store:
 
     def _folder(self, name: str, key: str) -> Path:
         return self.root / f"{name}-{key[:16]}"
+
+
+def results_of(root: Path, file: Path) -> list[Path]:
+    """Return the results of a store that a file is a name of, or a link to, be it one to nothing."""
+    inode = file.stat().st_ino if file.exists() else None
+    others = (other for other in root.glob("[!.]*/*") if inode is not None and other.is_file())
+    found = {other.parent for other in others if other.stat().st_ino == inode}
+    target = file.resolve()
+    if target.parent.parent == root.resolve() and target.parent.is_dir():
+        found.add(root / target.parent.name)
+    return sorted(found)
+
+
+def discard(result: Path) -> None:
+    """Remove a result. Under its name, half of it would pass for a whole one."""
+    part = result.with_name(f".{result.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    result.rename(part)
+    shutil.rmtree(part)
+
+
+def discard_results_of(cache: Path, file: Path) -> None:
+    """Remove the results that share a damaged file; programs of bundles that are links to their other files stay."""
+    for result in results_of(cache / "store", file):
+        for link in (cache / "bundles").glob("*/bin/*"):
+            kept = link.is_symlink() and link.exists() and link.resolve().parent == result.resolve()
+            if kept and not (file.exists() and link.samefile(file)):
+                part = link.with_name(f".{link.name}.{os.getpid()}")
+                os.link(link.resolve(), part)
+                part.replace(link)
+        with locked(result.with_name(f".{result.name}.lock"), RESULT_SECONDS):
+            if result.is_dir():
+                discard(result)

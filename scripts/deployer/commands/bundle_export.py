@@ -16,7 +16,8 @@ examples:
   ./scripts/deploy.py bundle export yunkube-1.37.2.tar.zst --sign ~/.minisign/minisign.key
 
 Without names: all bundles that the locks of this checkout lead to, if they are of one Kubernetes version. The same
-bundles always give the same bytes. `bundle import` reads the file on a machine that needs no network.
+bundles, of files from the same places, always give the same bytes. `bundle import` reads the file on a machine that
+needs no network.
 """
 
 

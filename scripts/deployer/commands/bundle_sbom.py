@@ -25,7 +25,7 @@ def sbom(request: Request) -> int:
     import json
 
     from ansible.module_utils.yunkube.build.cached_bundles import in_use
-    from ansible.module_utils.yunkube.build.sbom import make
+    from ansible.module_utils.yunkube.build.sbom import UnreadableError, make
 
     from deployer import bundles
     from deployer.bundle import cache
@@ -39,7 +39,7 @@ def sbom(request: Request) -> int:
             raise DeployError("the cache has several bundles", f"name one: {names}")
         try:
             print(json.dumps(make(found[0], ROOT), indent=1))
-        except (OSError, ValueError, KeyError) as error:
+        except UnreadableError as error:
             raise DeployError(f"bundle {found[0].name}: {error}", "see `bundle verify`", Exit.FAILED) from None
     return Exit.OK
 

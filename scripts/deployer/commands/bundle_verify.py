@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployer.commands.base import Direct, option
 
@@ -20,6 +20,7 @@ examples:
   ./scripts/deploy.py bundle verify 0123456789abcdef
   ./scripts/deploy.py bundle verify --deep     also build one image again from its source, and compare the bytes
 
+With --deep, exit code 3: all are whole, but one has no image that can be built again here; the output says why.
 `up` compares only sizes and times of files. After this command has found a damaged file, the next `up` or
 `bundle build` makes it again.
 """
@@ -41,33 +42,35 @@ def verify(request: Request) -> int:
         for bundle in bundles.chosen(request.options["bundle"]):
             if faults := cached_bundles.faults(bundle):
                 cached_bundles.distrust(bundle)
-            rebuilt = again(bundle) if request.options["deep"] and not faults else None
+            rebuilt, why_not = again(bundle) if request.options["deep"] and not faults else (None, "")
             faults += [rebuilt.fault] if rebuilt and rebuilt.fault else []
             about = {**bundle.about(), "files": len(bundle.files), "healthy": not faults}
             about |= {**Report(tuple(faults)).as_result(), "rebuilt": rebuilt.reference if rebuilt else ""}
+            about["not_rebuilt"] = why_not
             found.append(about)
             if not request.json:
-                told(bundle, faults, about["rebuilt"])
+                told(bundle, faults, about)
     if request.json:
         print(json.dumps({"bundles": found}))
-    return Exit.OK if all(about["healthy"] for about in found) else Exit.UNHEALTHY
+    if not all(about["healthy"] for about in found):
+        return Exit.UNHEALTHY
+    return Exit.FAILED if any(about["not_rebuilt"] for about in found) else Exit.OK
 
 
-def again(bundle: Bundle) -> Rebuilt:
-    """Build one of its images again."""
+def again(bundle: Bundle) -> tuple[Rebuilt | None, str]:
+    """Build one of its images again, or say why it cannot be done."""
     from ansible.module_utils.yunkube.build.rebuild import rebuild
     from ansible.module_utils.yunkube.build.tools import BuildError
 
     from deployer.cluster import ROOT
-    from deployer.errors import DeployError, Exit
 
     try:
-        return rebuild(bundle, ROOT)
+        return rebuild(bundle, ROOT), ""
     except (BuildError, OSError) as error:
-        raise DeployError(str(error), "without --deep, every byte is compared with the manifest", Exit.FAILED) from None
+        return None, "; ".join(str(error).splitlines())
 
 
-def told(bundle: Bundle, faults: list[Fault], rebuilt: str) -> None:
+def told(bundle: Bundle, faults: list[Fault], about: dict[str, Any]) -> None:
     """Print what was found in one."""
     import sys
 
@@ -75,8 +78,10 @@ def told(bundle: Bundle, faults: list[Fault], rebuilt: str) -> None:
 
     head = f"bundle {bundle.name} (Kubernetes {bundle.kubernetes}, {bundle.architecture})"
     if not faults:
-        same = f"; built {rebuilt} again, with the same bytes" if rebuilt else ""
+        same = f"; built {about['rebuilt']} again, with the same bytes" if about["rebuilt"] else ""
         print(f"{head}: whole, {len(bundle.files)} files, {bundles.size(bundle.size)}{same}")
+        if about["not_rebuilt"]:
+            print(f"{head}: not built again: {about['not_rebuilt']}", file=sys.stderr)
         return
     print(f"{head}: {len(faults)} damaged")
     for fault in faults:
