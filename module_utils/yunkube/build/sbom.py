@@ -43,7 +43,7 @@ class Bill:
         """Add a component, or find it; return its reference."""
         reference = str(component["bom-ref"])
         known = self.components.setdefault(reference, component)
-        for key in ("licenses", "hashes"):  # of two places that tell of it, one may know more
+        for key in ("licenses", "hashes"):  # one of two places that list it may know more
             if key in component:
                 known.setdefault(key, component[key])
         self.needs.setdefault(needed_by, set()).add(reference)
