@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make up` on a machine as a user has it: Debian 13 with its own kernel, cgroup version 2 and Docker engine.
 
-The machine has no route to other networks, so what a first run fetches or builds comes on a disk: Python's packages, the bundle and the
-system of the hosts. Emulated, it needs a machine that does nothing else.
+The machine has no route to other networks, so what a first run fetches or builds comes on a disk: Python's packages,
+the bundle and the system of the hosts. Emulated, it needs a machine that does nothing else.
 """
 
 from __future__ import annotations
