@@ -205,6 +205,17 @@ def test_with_the_flags_nothing_is_a_fault(server: ApiServer, kubectl: RealKubec
     assert drain(server, kubectl, data=True, force=True).faults() == []
 
 
+def test_kubectl_keeps_its_cache_where_a_removal_finds_it(
+    server: ApiServer, kubectl: RealKubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "KUBECTL_CACHE", str(tmp_path / "cache"))
+    start(server)
+    drain(server, kubectl).run(["node1"])
+    assert (tmp_path / "cache").is_dir()
+    assert not (tmp_path / "home").exists()
+
+
 def test_what_kubectl_cannot_do_at_all_is_an_error(server: ApiServer, kubectl: RealKubectl) -> None:
     draining = drain(server, kubectl)
     server.api.delete(NODE)

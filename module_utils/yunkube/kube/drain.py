@@ -21,6 +21,7 @@ SCRATCH = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 DATA_FLAG = "--delete-emptydir-data"
 # The probes of a verification are deleted by the verification; kubectl would refuse them, as nothing owns them.
 NO_PROBES = f"!{kube_probe.PROBE}"
+KUBECTL_CACHE = "/run/yunkube/kubectl"  # by default it would leave ~/.kube/cache on the host
 END = 30  # seconds, beside their grace period, for pods that are deleted
 
 # kubectl says it twice; here in lines of their own, the last ones.
@@ -197,7 +198,8 @@ class Drain:
     def _kubectl(self, node: str, *options: str) -> tuple[int, str, str]:
         flags = ["--ignore-daemonsets", DATA_FLAG, f"--pod-selector={NO_PROBES}"]  # local data is judged by `faults`
         flags += ["--force"] if self.force else []
-        return self._run(["--kubeconfig", ADMIN_CONF, "drain", node, *flags, *options])
+        own = ["--kubeconfig", ADMIN_CONF, "--cache-dir", KUBECTL_CACHE]
+        return self._run([*own, "drain", node, *flags, *options])
 
     def _left(self, name: str) -> list[Json]:
         """Return the pods that are still to leave a node."""
