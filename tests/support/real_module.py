@@ -7,6 +7,8 @@ import atexit
 import contextlib
 import copy
 import json
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -14,6 +16,21 @@ from ansible import constants  # noqa: F401 - what it leaves for the end of the 
 from ansible.module_utils import basic
 
 Json = dict[str, t.Any]
+
+
+def answer(program: str, seconds: float, **options: t.Any) -> Json:
+    """Return what a module answers that a Python program runs as Ansible does on this machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
+    assert done.stdout, done.stderr
+    found: Json = json.loads(done.stdout)
+    return found
 
 
 @contextlib.contextmanager

@@ -7,12 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible.module_utils.yunkube.build.bundle import link_of, link_programs, point, write_bundle
 from ansible.module_utils.yunkube.build.cached_bundles import remember
 from ansible.module_utils.yunkube.build.components import sha256_text
 from ansible.module_utils.yunkube.build.debian_packages import pins_of
 
 PROGRAMS = {"kubectl": "the program kubectl", "demo": "the program demo"}  # of the control machine; demo is in no host
+
+
+def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let commands find a cache in a folder, and no state directories of this machine's own; return the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    return folder / "cache/yunkube"
 
 
 def make_lock(project: Path, kubernetes: str = "1.37.2") -> Path:

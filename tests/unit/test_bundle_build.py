@@ -6,13 +6,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
+import real_module
 from ansible.module_utils.yunkube.build import bundle as bundles
 from ansible.module_utils.yunkube.build.bundle import (
     damaged,
@@ -159,16 +158,7 @@ def test_the_link_to_the_programs_follows_the_bundle(bundle: Path, tmp_path: Pat
 
 def run_module(**options: t.Any) -> dict[str, t.Any]:
     """Run the module as Ansible does on this machine, and return what it answers."""
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ANSIBLE_DOES],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    answer: dict[str, t.Any] = json.loads(done.stdout)
-    return answer
+    return real_module.answer(AS_ANSIBLE_DOES, 60, **options)
 
 
 def test_a_bundle_that_cannot_be_served_fails_with_what_to_do(tmp_path: Path, sources: dict[str, Path]) -> None:

@@ -35,7 +35,7 @@ from deployer import cluster
 from deployer.cli import main
 from deployer.cluster import find_cluster
 from deployer.commands import bundle_serve
-from tiny_bundle import make_bundle, make_cluster
+from tiny_bundle import make_bundle, make_cluster, own_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,9 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache that the command finds; no state directories of this machine's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return tmp_path / "cache/yunkube"
+    return own_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ansible.module_utils.yunkube.build.store import digest_file
 from ansible.module_utils.yunkube.build.tools import BuildError
 from deployer import cluster
 from deployer.cli import main
-from tiny_bundle import make_bundle
+from tiny_bundle import make_bundle, own_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "components/kubernetes-1.37.2.yml"
@@ -44,10 +44,8 @@ def bundle_of(cache: Path, archive: Path, reference: str = "registry.k8s.io/paus
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache that the command finds."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cluster, "ROOT", ROOT)
-    return tmp_path / "cache/yunkube"
+    return own_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture

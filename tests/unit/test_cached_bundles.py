@@ -22,7 +22,7 @@ from ansible.module_utils.yunkube.build.cached_bundles import (
     users,
 )
 from deployer.cli import main
-from tiny_bundle import make_bundle, make_cluster
+from tiny_bundle import make_bundle, make_cluster, own_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,9 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache that the command finds; no state directories of this machine's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return tmp_path / "cache/yunkube"
+    return own_cache(tmp_path, monkeypatch)
 
 
 def test_an_empty_cache_has_no_bundles(cache: Path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import real_module
 from ansible.module_utils.yunkube.build import downloads, origins
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK
 from ansible.module_utils.yunkube.build.store import digest_file
@@ -57,17 +58,7 @@ runpy.run_path({str(ROOT / "library/bundle_build.py")!r}, run_name="__main__")
 
 def run_module(**options: t.Any) -> dict[str, t.Any]:
     """Run the module as Ansible does on this machine, and return what it answers."""
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ANSIBLE_DOES],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.stdout, done.stderr
-    answer: dict[str, t.Any] = json.loads(done.stdout)
-    return answer
+    return real_module.answer(AS_ANSIBLE_DOES, 120, **options)
 
 
 def whole(answer: dict[str, t.Any], architecture: str = "amd64") -> dict[str, dict[str, t.Any]]:
