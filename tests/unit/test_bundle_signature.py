@@ -17,7 +17,7 @@ from ansible.module_utils.yunkube.build import signature
 from ansible.module_utils.yunkube.build.bundle import link_of, point
 from deployer import cluster
 from deployer.cli import main
-from tiny_bundle import make_bundle, make_lock
+from tiny_bundle import make_bundle, make_lock, own_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,11 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache that the command finds, and a checkout with the locks of tiny bundles."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cluster, "ROOT", tmp_path)
     monkeypatch.setattr("deployer.bundles.ROOT", tmp_path)
-    return tmp_path / "cache/yunkube"
+    return own_cache(tmp_path, monkeypatch)
 
 
 # -- signatures --------------------------------------------------------------------------------------------
