@@ -7,6 +7,7 @@ import argparse
 import concurrent.futures
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -74,13 +75,13 @@ PARTS = {
 # What only --full runs: where processors are emulated, it needs a machine that does nothing else.
 SLOW = ("machines cluster", "machines variants", "machines embedded")
 # Parts run side by side: what fails soonest first, then the longest. Two cores carry no third lab, and 128 inotify
-# instances no more than eight hosts at once. What needs no hosts runs behind them, with
-# what the labs leave of the cores.
+# instances no more than eight hosts at once. What needs no hosts runs behind them, with what the labs leave of the
+# cores: in a session of its own, as niceness counts within one, and each run of Ansible has its own (sched(7)).
 LABS = 2
-BEHIND = ("nice", "-n", "15")
+BEHIND = "15"
 LONGEST = (
-    "lifecycle cloud", "machines node", "lifecycle doctor", "lifecycle web_services", "lifecycle plan",
-    "lifecycle masters", "faults", "lifecycle dashboard", "lifecycle nodes", "lifecycle resume", "lifecycle teardown",
+    "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "faults", "lifecycle masters", "lifecycle cloud",
+    "lifecycle teardown", "machines node", "lifecycle dashboard", "lifecycle resume", "lifecycle nodes",
 )  # fmt: skip
 
 
@@ -99,18 +100,24 @@ class Suite:
         shutil.rmtree(RESULTS, ignore_errors=True)
         RESULTS.mkdir(parents=True)
         self._printing = threading.Lock()
+        self._behind: list[subprocess.Popen[bytes]] = []
 
     def all_of(self, parts: list[Part], *, alone: bool) -> list[Outcome]:
         """Run parts in their order: `alone` one after the other, else labs side by side, and the rest behind them."""
         if alone:
             return [self.run(part) for part in parts]
         labs, rest = ([part for part in parts if part.hosts == hosts] for hosts in (True, False))
-        behind = BEHIND if labs else ()
         with concurrent.futures.ThreadPoolExecutor(LABS) as front, concurrent.futures.ThreadPoolExecutor(1) as back:
-            slow = back.map(lambda part: self.run(part, behind), rest)
-            return [*front.map(self.run, labs), *slow]
+            slow = back.map(lambda part: self.run(part, behind=bool(labs)), rest)
+            try:
+                return [*front.map(self.run, labs), *slow]
+            except KeyboardInterrupt:
+                back.shutdown(wait=False, cancel_futures=True)
+                for process in self._behind:  # which are not of the terminal's session
+                    process.send_signal(signal.SIGINT)
+                raise
 
-    def run(self, part: Part, before: tuple[str, ...] = ()) -> Outcome:
+    def run(self, part: Part, *, behind: bool = False) -> Outcome:
         """Run one part, show what it printed when it has ended, and count its tests."""
         started = time.monotonic()
         log, report = RESULTS / f"{part.name.replace(' ', '-')}.log", f"{part.name.replace(' ', '-')}"
@@ -123,9 +130,7 @@ class Suite:
                 }
                 stream.write(f"$ {' '.join(command)}\n")
                 stream.flush()
-                codes.append(
-                    self._call((*before, *command), environment, stream.fileno(), self.patience * part.seconds)
-                )
+                codes.append(self._call(command, environment, stream.fileno(), self.patience * part.seconds, behind))
         outcome = count([*RESULTS.glob(f"{report}-*.xml")])
         if any(codes) and not outcome.failed:  # a linter, or what stands around the tests
             outcome = Outcome(outcome.passed, 1)
@@ -135,15 +140,24 @@ class Suite:
         )
         return outcome
 
-    def _call(self, command: tuple[str, ...], environment: dict[str, str], output: int, seconds: int) -> int:
-        try:
-            return subprocess.run(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                check=False, timeout=seconds,
-            ).returncode  # fmt: skip
-        except subprocess.TimeoutExpired:
-            os.write(output, f"{command[0]} was stopped after {seconds} s\n".encode())
-            return 124
+    def _call(
+        self, command: tuple[str, ...], environment: dict[str, str], output: int, seconds: int, behind: bool
+    ) -> int:
+        with subprocess.Popen(
+            ("nice", "-n", BEHIND, *command) if behind else command,
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=behind,
+        ) as process:  # fmt: skip
+            if behind:
+                self._behind.append(process)
+                group = Path(f"/proc/{process.pid}/autogroup")
+                if group.exists():
+                    group.write_text(BEHIND)
+            try:
+                return process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                os.write(output, f"{command[0]} was stopped after {seconds} s\n".encode())
+                return 124
 
     def _say(self, *texts: str) -> None:
         with self._printing:

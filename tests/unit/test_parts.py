@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the suite: what needs no hosts leaves the processors to the labs, and ends with an interrupt."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILE = Path(__file__).resolve().parents[1] / "parts.py"
+# Once its priority is set, by who has started it.
+SHOW = ("sh", "-c", "sleep 0.5; nice; ps -o sid= -p $$; ! test -e /proc/$$/autogroup || cat /proc/$$/autogroup")
+
+
+@pytest.fixture(name="parts")
+def _parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The suite's program, with a place for results that is this test's own."""
+    spec = importlib.util.spec_from_file_location("parts", FILE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "parts", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+def test_what_needs_no_hosts_has_a_session_of_little_weight(parts: Any, tmp_path: Path) -> None:
+    both = [parts.Part("lab", (SHOW,), 30), parts.Part("rest", (SHOW,), 30, hosts=False)]
+    assert parts.Suite(full=False).all_of(both, alone=False) == [parts.Outcome(0, 0)] * 2
+    lab, rest = ((tmp_path / f"results/{name}.log").read_text().split("\n")[1:] for name in ("lab", "rest"))
+    assert int(lab[1]) == os.getsid(0)
+    assert int(rest[1]) != os.getsid(0)
+    assert rest[0] == "15"
+    assert [line.rpartition(" ")[2] for line in rest[2:] if line] in (["15"], [])  # a kernel may have no such groups
+
+
+def test_an_interrupt_ends_what_has_a_session_of_its_own(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = parts.Suite(full=False)
+    run = suite.run
+
+    def interrupted(part: Any, **how: bool) -> Any:
+        if not part.hosts:
+            return run(part, **how)
+        deadline = time.monotonic() + 60
+        while not suite._behind:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "run", interrupted)
+    rest = [parts.Part(name, (("sleep", "300"),), 600, hosts=False) for name in ("first", "second")]
+    with pytest.raises(KeyboardInterrupt):
+        suite.all_of([parts.Part("lab", (), 30), *rest], alone=False)
+    assert [process.returncode for process in suite._behind] == [-signal.SIGINT]
