@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import math
 import sys
 import threading
 import time
@@ -24,8 +25,10 @@ AT_ONCE = 100  # requests that are under way; more than that wait, and are late
 
 @dataclass
 class Load:
-    """What became of the requests."""
+    """What became of the requests, which go on for so many seconds."""
 
+    seconds: float = math.inf
+    due: int = 0
     sent: int = 0
     slowest: float = 0.0
     lost: list[str] = field(default_factory=list)  # when and why, a line each
@@ -51,9 +54,8 @@ def ask(url: str, timeout: float = TIMEOUT) -> str:
         connection.close()
 
 
-def run(url: str, rate: float, seconds: float, load: Load | None = None) -> Load:
+def run(url: str, rate: float, load: Load) -> Load:
     """Send the requests when they are due, whatever becomes of those before."""
-    load = load or Load()
     lock = threading.Lock()
     began = time.monotonic()
 
@@ -69,21 +71,36 @@ def run(url: str, rate: float, seconds: float, load: Load | None = None) -> Load
             (load.lost if fault else load.answers).append(fault or answer)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for number in range(int(rate * seconds)):
-            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        while load.due / rate < load.seconds:
+            time.sleep(max(0.0, began + load.due / rate - time.monotonic()))
             pool.submit(one)
+            load.due += 1
     return load
 
 
 @contextlib.contextmanager
 def running(url: str, rate: float, seconds: float) -> Iterator[Load]:
     """Run a load beside what is done meanwhile; at the end all of it was sent."""
-    load = Load()
-    thread = threading.Thread(target=run, args=(url, rate, seconds, load))
+    load = Load(seconds)
+    thread = threading.Thread(target=run, args=(url, rate, load))
     thread.start()
     try:
         yield load
     finally:
+        thread.join()
+
+
+@contextlib.contextmanager
+def around(url: str, rate: float, seconds: float) -> Iterator[Load]:
+    """Run a load from so many seconds before what is done meanwhile until as many after it."""
+    load = Load()
+    thread = threading.Thread(target=run, args=(url, rate, load))
+    thread.start()
+    try:
+        time.sleep(seconds)
+        yield load
+    finally:
+        load.seconds = load.due / rate + seconds
         thread.join()
 
 
@@ -95,7 +112,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="for how long (%(default)s)")
     parser.add_argument("--json", action="store_true", help="the figures as an object")
     options = parser.parse_args()
-    load = run(options.url, options.rate, options.seconds)
+    load = run(options.url, options.rate, Load(options.seconds))
     figures = {"sent": load.sent, "lost": len(load.lost), "slowest_ms": round(1000 * load.slowest)}
     text = json.dumps(figures) if options.json else "\n".join([str(load), *load.lost[:10]])
     sys.stdout.write(f"{text}\n")

@@ -47,13 +47,20 @@ def server() -> t.Iterator[_Server]:
 @pytest.mark.parametrize(("fault", "lost"), [("", 0), ("refused", 4), ("closed", 4)])
 def test_every_request_is_counted_on_a_connection_of_its_own(server: _Server, fault: str, lost: int) -> None:
     server.fault = fault
-    seen = load.run(f"http://127.0.0.1:{server.server_port}/", 100, 0.2)
+    seen = load.run(f"http://127.0.0.1:{server.server_port}/", 100, load.Load(0.2))
     assert (seen.sent, len(seen.lost), server.connections) == (20, lost, 20)
     assert seen.answers == ["hello"] * (20 - lost)
     assert f"20 sent, {lost} lost" in str(seen)
 
 
+def test_it_lasts_from_before_what_is_done_meanwhile_until_after_it(server: _Server) -> None:
+    with load.around(f"http://127.0.0.1:{server.server_port}/", 100, 0.1) as seen:
+        before = seen.due
+    assert 0 < before < seen.due == seen.sent == server.connections
+    assert seen.due - before >= 9
+
+
 def test_where_nothing_listens_all_are_lost() -> None:
-    seen = load.run("http://127.0.0.1:9/", 100, 0.05)
+    seen = load.run("http://127.0.0.1:9/", 100, load.Load(0.05))
     assert (seen.sent, len(seen.lost)) == (5, 5)
     assert "ConnectionRefusedError" in seen.lost[0]
