@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from laboratory import Lab, Result, docker
+from laboratory import Lab, Result, docker, run_module
 
 CONTAINERS = ("yunkube-faults-master1", "yunkube-faults-node1")
 
@@ -21,7 +21,8 @@ def made() -> list[str]:
 @pytest.fixture
 def hosts(lab: Lab) -> Iterator[list[str]]:
     """The lab's hosts, which are the same ones afterwards."""
-    lab.make_hosts()
+    if set(docker("ps", "--format", "{{.Names}}", "--filter", "name=^yunkube-faults-").split()) != set(CONTAINERS):
+        lab.make_hosts()
     before = made()
     yield before
     assert made() == before
@@ -99,11 +100,16 @@ def test_a_lost_state_directory_is_attached_again(lab: Lab, hosts: list[str], tm
 @pytest.mark.usefixtures("hosts")  # with which an engine runs
 def test_a_network_that_lost_its_hosts_and_its_state_goes(tmp_path: Path) -> None:
     orphan = Lab.at(tmp_path / "orphan", "orphan", "10.118.0")
+    orphan.clear()
     marks = ("--label", "yunkube.cluster=orphan", "--label", "yunkube.cluster-id=0123456789abcdef")
     docker("network", "create", "--subnet", "10.118.0.0/24", *marks, "yunkube-orphan")
     refused = orphan.deploy("down", "--yes", cluster_provider="docker")
     assert "attach it again with `reattach`" in refused.faults
-    orphan.clear()  # which attaches it
+    place = {"state_dir": str(orphan.state), "sources": [str(orphan.inventory)]}
+    run_module("cluster_identity", {"cluster": "orphan", "reattach": True, **place})
+    down = orphan.deploy("down", "--yes", cluster_provider="docker")
+    assert down.code == 0, down.errors
+    orphan.clear()
     assert not docker("network", "ls", "--quiet", "--filter", "name=^yunkube-orphan$")
 
 

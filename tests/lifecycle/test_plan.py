@@ -28,23 +28,16 @@ REPORTED = {"Node", "Pod"}
 
 
 # Files that running programs write by themselves.
-DATA = (
-    "files /var/lib/etcd/",
-    "files /var/lib/containerd/",
-    "files /var/log/",
-    "files /run/containerd/",
-    "files /var/lib/kubelet/",
-)
+DATA = ("/var/lib/etcd/", "/var/lib/containerd/", "/var/log/", "/run/containerd/", "/var/lib/kubelet/")
 
 
 @contextmanager
 def unchanged(lab: Lab) -> Iterator[None]:
     """Fail when a host is not afterwards what it was before."""
-    before = {host: lab.fingerprint(host) for host in HOSTS}
+    before = lab.fingerprints(HOSTS, *DATA)
     yield
-    for host in HOSTS:
-        lines = differences(before[host], lab.fingerprint(host))
-        assert [line for line in lines if not line.startswith(DATA)] == []
+    after = lab.fingerprints(HOSTS, *DATA)
+    assert [line for host in HOSTS for line in differences(before[host], after[host])] == []
 
 
 def plan_of(result: Result) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 # What a host writes by itself, and what reaching it leaves.
@@ -17,7 +18,7 @@ LEFT_OUT = (
     "/run/motd.dynamic", "/var/log/journal", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/dpkg.log",
     "/var/log/alternatives.log", "/var/log/firewalld", "/var/lib/systemd", "/root/.ansible", "/var/cache/ldconfig",
     "/etc/ld.so.cache", "/var/lib/dpkg", "/var/cache/debconf", "/home/ops/.ansible", "/run/udev", "/run/sudo",
-    "/run/mount", "/run/blkid", "/run/initramfs",
+    "/run/mount", "/run/blkid", "/run/initramfs", *sys.argv[1:],
 )  # fmt: skip
 
 

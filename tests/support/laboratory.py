@@ -13,7 +13,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,17 +204,16 @@ class Lab:
         return name, process.returncode
 
     def clear(self) -> None:
-        """Remove what this run or a killed one left, whichever id it had."""
-        for name in ("id", "inventory"):
-            (self.state / name).unlink(missing_ok=True)
+        """Remove what this run or a killed one left, whichever id it had; a lab's name is the tests' own."""
         if shutil.which("docker"):
             if not docker("info", "--format", "{{.ID}}", check=False):
                 start_engine()
-            if self.containers() or docker("network", "ls", "--quiet", "--filter", f"name=^yunkube-{self.name}$"):
-                place = {"state_dir": str(self.state), "sources": [str(self.inventory)]}
-                run_module("cluster_identity", {"cluster": self.name, "reattach": True, **place})
-        down = self.deploy("down", "--yes", "--force", cluster_provider="docker")
-        assert down.code == 0, down.errors
+            if containers := self.containers():
+                docker("rm", "--force", "--volumes", *containers)
+            if docker("network", "ls", "--quiet", "--filter", f"name=^yunkube-{self.name}$"):
+                docker("network", "rm", f"yunkube-{self.name}")
+        for trusted in Path("/etc/docker/certs.d").glob(f"*/yunkube-{self.name}.crt"):  # by a push of an image
+            trusted.unlink()
         shutil.rmtree(self.state, ignore_errors=True)
 
     def make_hosts(self, **variables: str) -> None:
@@ -227,9 +227,15 @@ class Lab:
         """Run a shell's script on a host, past SSH; return what it prints."""
         return docker("exec", *options, f"yunkube-{self.name}-{host}", "sh", "-c", script)
 
-    def fingerprint(self, host: str) -> Json:
-        """Return all that a host is, as it says itself."""
-        argv = ["docker", "exec", "--interactive", f"yunkube-{self.name}-{host}", "python3", "-"]
+    def fingerprints(self, hosts: Iterable[str], *left_out: str) -> dict[str, Json]:
+        """Return what several hosts are, asked side by side."""
+        with ThreadPoolExecutor() as pool:
+            asked = {host: pool.submit(self.fingerprint, host, *left_out) for host in hosts}
+        return {host: future.result() for host, future in asked.items()}
+
+    def fingerprint(self, host: str, *left_out: str) -> Json:
+        """Return all that a host is, as it says itself, but for files whose paths begin like these."""
+        argv = ["docker", "exec", "--interactive", f"yunkube-{self.name}-{host}", "python3", "-", *left_out]
         script = (ROOT / "tests/support/fingerprint.py").read_text()
         done = subprocess.run(argv, input=script, capture_output=True, text=True, check=True, timeout=120)
         found: Json = json.loads(done.stdout)
