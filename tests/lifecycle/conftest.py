@@ -15,7 +15,8 @@ from timing import _time  # noqa: F401 - pytest finds it by its name
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Bare hosts by the module's LAB: name, network, number of masters and of nodes; SETTINGS go to cluster.yml.
 
-    `make lab` keeps them, and the inventory, for the next `make lab` of the same file.
+    No hosts if the module says UP_MAKES_HOSTS, as its first test does. `make lab` keeps them, and the inventory, for
+    the next `make lab` of the same file.
     """
     name, network, masters, nodes = request.module.LAB
     settings = getattr(request.module, "SETTINGS", "")
@@ -25,7 +26,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if not lab.inventory.exists():  # of another checkout, too: `make lab-down` removes it
         lab = Lab.at(folder, name, network, masters, nodes, settings)
         lab.clear()
-    lab.make_hosts()
+    if keep or not getattr(request.module, "UP_MAKES_HOSTS", False):
+        lab.make_hosts()
     yield lab
     if not keep:
         lab.clear()

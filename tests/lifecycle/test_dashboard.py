@@ -34,6 +34,7 @@ from browser import browsing, page_of, screenshot
 from laboratory import ROOT, Lab, Result, docker
 
 LAB = ("dashboard", "10.95.0", 1, 1)
+UP_MAKES_HOSTS = True
 SETTINGS = "dashboard_provider: kube_web_view\ncluster_registry_host: node1\ndashboard_names: [localhost]\n"
 REGISTRY = "10.95.0.21:5000"
 DASHBOARD = "https://10.95.0.21:30443/"

@@ -11,6 +11,7 @@ import pytest
 from laboratory import Lab, docker
 
 LAB = ("masters", "10.103.0", 1, 0)
+UP_MAKES_HOSTS = True
 ENDPOINT = "10.103.0.11:6443"
 SNAPSHOTS = "/var/lib/yunkube/etcd-snapshots"
 ETCDCTL = (

@@ -8,6 +8,7 @@ import json
 from laboratory import Lab, differences, docker
 
 LAB = ("members", "10.90.0", 1, 1)
+UP_MAKES_HOSTS = True
 STARTS = "systemctl show --property=ExecMainStartTimestampMonotonic containerd kubelet"
 
 IMAGES = "/var/lib/yunkube/registry/docker/registry/v2/repositories"

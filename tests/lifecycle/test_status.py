@@ -14,6 +14,7 @@ import pytest
 from laboratory import ROOT, Lab, Result, docker
 
 LAB = ("status", "10.88.2", 1, 2)
+UP_MAKES_HOSTS = True
 HOSTS = ["master1", "node1", "node2"]
 
 # What is done by hand: where, how, and what would make it good.
