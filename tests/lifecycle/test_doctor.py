@@ -27,13 +27,14 @@ from injections import INJECTIONS, OTHER_SUBNET, PKI, SUBNET_LINE, Injection, no
 from laboratory import Lab, Result, docker
 
 LAB = ("doctor", "10.92.0", 1, 1)
+UP_MAKES_HOSTS = True
 SETTINGS = """master_cluster_configuration: {certificateValidityPeriod: 4380h}
 node_patches: {kubeletconfiguration: {maxPods: 66}}
 """  # neither is what kubeadm takes by itself
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
-MORE = 5  # of the others
-OF_CAUSES = 2  # of those in causes.py that have no round of their own
-PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 5))  # of faults at once
+MORE = 2  # of the others, and one that is repaired only if that is allowed
+OF_CAUSES = 1  # of those in causes.py that have no round of their own
+PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 3))  # of faults at once
 PATIENCE = 90  # seconds until a fault shows: a kubelet is missed after 40
 # Those restart the control plane, and its clients settle slowly: YUNKUBE_FULL=1 alone has them.
 SLOW = {"api-server-down", "etcd-down", "manifest-broken", "control-plane-part-down"}
@@ -49,7 +50,10 @@ def chosen() -> list[Injection]:
     together = [one for round_ in ROUNDS.values() for one in round_]
     causes = [one for one in CAUSES if one not in together]
     drawn = random.Random(SEED)  # noqa: S311 - no secret
-    return [*INJECTIONS[:ALWAYS], *drawn.sample(others, MORE), *drawn.sample(causes, OF_CAUSES)]
+    allowed = [one for one in others if one.allow]
+    free = [one for one in others if not one.allow]
+    more = [*drawn.sample(free, MORE), *drawn.sample(allowed, 1), *drawn.sample(causes, OF_CAUSES)]
+    return [*INJECTIONS[:ALWAYS], *more]
 
 
 def pairs() -> list[tuple[Injection, Injection]]:
