@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever stops an `up`, and whenever, the next one ends with the cluster that an undisturbed one makes.
 
-How many times is set by YUNKUBE_DISTURBANCES, 4 without it and 8 with YUNKUBE_FULL. What happens is drawn from a fixed
-seed, from a random one with YUNKUBE_FULL=1, or from YUNKUBE_SEED; it is printed.
+How many times is set by YUNKUBE_DISTURBANCES, 4 without it and 8 with YUNKUBE_FULL. When, where and in which order is
+drawn from a fixed seed, from a random one with YUNKUBE_FULL=1, or from YUNKUBE_SEED; it is printed. Of every four
+disturbances each kind is one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from many_hosts import many_hosts
 LAB = ("resume", "10.89.0", 1, 1)
 TASKS = 30  # of a whole `up`, as `bench/run tasks` counts them
 COUNT = int(os.environ.get("YUNKUBE_DISTURBANCES", "8" if "YUNKUBE_FULL" in os.environ else "4"))
-DRAWN = random.randrange(1 << 20) if "YUNKUBE_FULL" in os.environ else 4242  # noqa: S311 - no secret
+DRAWN = random.randrange(1 << 20) if "YUNKUBE_FULL" in os.environ else 4252  # noqa: S311 - no secret
 SEED = int(os.environ.get("YUNKUBE_SEED") or DRAWN)
 
 
@@ -56,7 +57,7 @@ class Disturbance:
                     lab.run(self.host, f"ip link set eth0 up && ip route replace {route}")
 
 
-# The first is what happens most.
+# What happens in four disturbances; the first is what happens most.
 KINDS = ("the control machine crashes",) * 2 + ("a host loses its power", "a host is cut off until the run gives up")
 
 
@@ -64,10 +65,11 @@ def test_up_goes_on_after_disturbances_at_random_moments(lab: Lab, capsys: pytes
     draw = random.Random(SEED)  # noqa: S311 - to be drawn again, not to be secret
     with capsys.disabled():
         sys.stdout.write(f"\nYUNKUBE_SEED={SEED} YUNKUBE_DISTURBANCES={COUNT}")
+    kinds = [kind for _ in range(0, COUNT, len(KINDS)) for kind in draw.sample(KINDS, len(KINDS))]
     for number in range(COUNT):
         # One in each part of the way, so that what came before does not use all of them up.
         tasks = int((number + draw.random()) * TASKS / COUNT) + 1
-        drawn = Disturbance(draw.choice(KINDS), draw.choice(("master1", "node1")), round(draw.uniform(0, 2), 1))
+        drawn = Disturbance(kinds[number], draw.choice(("master1", "node1")), round(draw.uniform(0, 2), 1))
         name, code = lab.disturbed(tasks, functools.partial(drawn.happen, lab))
         with capsys.disabled():
             sys.stdout.write(f"\n  {drawn.seconds} s into {name!r}: {drawn.what} ({drawn.host}): exit code {code}")
