@@ -157,13 +157,12 @@ def test_status_lists_the_hosts_and_what_they_cost(cloud: CloudLab) -> None:
     assert "Running, 10.111.0." in rows[1]["detail"]
 
 
-def test_and_two_further_runs_change_nothing(cloud: CloudLab) -> None:
-    for _ in range(2):
-        cloud.account.cloud.log.clear()
-        result = cloud.deploy("cloud up")
-        assert result.code == 0, result.errors
-        assert set(result.changed.values()) == {0}
-        assert len(cloud.account.cloud.log) <= CALLS, [given["Action"] for given in cloud.account.cloud.log]
+def test_a_further_run_changes_nothing(cloud: CloudLab) -> None:
+    cloud.account.cloud.log.clear()
+    result = cloud.deploy("cloud up")
+    assert result.code == 0, result.errors
+    assert set(result.changed.values()) == {0}
+    assert len(cloud.account.cloud.log) <= CALLS, [given["Action"] for given in cloud.account.cloud.log]
 
 
 def test_a_missing_route_cuts_pods_off_and_the_doctor_makes_it(cloud: CloudLab) -> None:
