@@ -98,6 +98,12 @@ def down(lab: Lab, *options: str, **variables: str) -> Result:
     return deploy(lab, "down", "--yes", *options, **variables)
 
 
+def assert_unchanged(lab: Lab, before: dict[str, Json]) -> None:
+    """Fail unless the hosts are what they were."""
+    after = lab.fingerprints(before)
+    assert {host: lines for host in before if (lines := differences(before[host], after[host]))} == {}
+
+
 def put_demo(lab: Lab, host: str, folder: Path) -> None:
     """Run a program on a host that answers, as the whole file system of a container."""
     with tarfile.open(folder / "demo.tar", "w", dereference=True) as archive:
@@ -146,7 +152,7 @@ def before(lab: Lab) -> dict[str, Json]:
             docker("cp", f"{lab.bundle}/files/{entry['sha256']}", f"yunkube-teardown-node1:/root/{entry['name']}")
     lab.run("node1", f"dpkg --force-unsafe-io --install /root/*.deb && rm /root/*.deb\n{FOREIGN}\n{OCCUPIED}")
     lab.run("node2", "ping -c 3 -i 0.2 10.86.0.21")
-    return {host: lab.fingerprint(host) for host in HOSTS}
+    return lab.fingerprints(HOSTS)
 
 
 def occupants(lab: Lab) -> list[str]:
@@ -193,7 +199,7 @@ def test_a_host_with_docker_is_refused_for_every_reason_at_once_and_stays(lab: L
     for host, port in (("master1", 6443), ("node2", 5001)):
         listen = f"import socket, time; s = socket.socket(); s.bind(('', {port})); s.listen(); time.sleep(1e6)"
         lab.run(host, f'systemd-run -q --unit own-api python3 -c "{listen}"')
-    before = {host: lab.fingerprint(host) for host in HOSTS}
+    before = lab.fingerprints(HOSTS)
     who = answer("10.86.0.11")
     result = deploy(lab, "up")
     assert result.code == 3, result.errors
@@ -205,8 +211,7 @@ def test_a_host_with_docker_is_refused_for_every_reason_at_once_and_stays(lab: L
     ):
         assert what in result.faults
     assert answer("10.86.0.11") == who
-    for host in HOSTS:
-        assert differences(before[host], lab.fingerprint(host)) == [], host
+    assert_unchanged(lab, before)
     lab.run("node2", "systemctl stop own-api")
     docker("rm", "--force", "--volumes", "yunkube-teardown-master1")
     lab.make_hosts()
@@ -315,8 +320,7 @@ def test_nothing_is_left_of_it(lab: Lab, before: dict[str, Json], occupied: list
     assert not (lab.state / "kubeconfig").exists()
     assert let_in(lab) == own_openings
     assert differences({"own": occupied}, {"own": occupants(lab)}) == []
-    for host in HOSTS:
-        assert differences(before[host], lab.fingerprint(host)) == [], host
+    assert_unchanged(lab, before)
 
 
 def test_a_second_down_has_nothing_to_do(lab: Lab) -> None:
@@ -367,7 +371,6 @@ def test_a_host_whose_record_is_lost_is_adopted_when_it_is_agreed_to(
     (lab.state / "id").write_text(known)
     result = down(lab)
     assert result.code == 0, result.errors
-    for host in HOSTS:
-        assert differences(before[host], lab.fingerprint(host)) == [], host
+    assert_unchanged(lab, before)
     assert let_in(lab) == own_openings
     assert differences({"own": occupied}, {"own": occupants(lab)}) == []

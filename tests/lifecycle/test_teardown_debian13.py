@@ -13,11 +13,11 @@ HOSTS = ("master1", "node1")
 
 def test_nothing_is_left_of_a_cluster_on_debian_13(lab: Lab) -> None:
     assert "trixie" in lab.run("node1", "cat /etc/os-release")
-    before = {host: lab.fingerprint(host) for host in HOSTS}
+    before = lab.fingerprints(HOSTS)
     up = lab.deploy("up", cluster_provider="existing")
     assert up.code == 0, up.errors
     assert differences(before["node1"], lab.fingerprint("node1")) != []  # else the end proves nothing
     down = lab.deploy("down", "--yes", cluster_provider="existing")
     assert down.code == 0, down.errors
-    for host in HOSTS:
-        assert differences(before[host], lab.fingerprint(host)) == [], host
+    after = lab.fingerprints(HOSTS)
+    assert [line for host in HOSTS for line in differences(before[host], after[host])] == []
