@@ -22,6 +22,12 @@ options:
     type: list
     elements: str
     default: []
+  proxy: {description: What the inventory sets of kube-proxy's configuration., type: dict, default: {}}
+  patches:
+    description: "kubeadm's patches for this host, each a dictionary of target and strategic merge patch."
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -36,7 +42,7 @@ facts: {description: C(ClusterFacts) of module_utils/yunkube/doctor/facts.py., r
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.yunkube.doctor.collect_cluster import collect_cluster
+from ansible.module_utils.yunkube.doctor.collect_cluster import Declared, collect_cluster
 from ansible.module_utils.yunkube.doctor.facts import as_json
 
 
@@ -46,10 +52,13 @@ def main() -> None:
         "host": {"type": "str", "required": True},
         "declared": {"type": "list", "elements": "dict", "default": []},
         "addons": {"type": "list", "elements": "str", "default": []},
+        "proxy": {"type": "dict", "default": {}},
+        "patches": {"type": "list", "elements": "dict", "default": []},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     options = module.params
-    facts = collect_cluster(options["host"], declared=options["declared"], addons=options["addons"])
+    declared = Declared(options["declared"], options["addons"], options["proxy"], options["patches"])
+    facts = collect_cluster(options["host"], declared=declared)
     module.exit_json(changed=False, facts=as_json(facts))
 
 

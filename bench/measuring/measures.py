@@ -32,6 +32,7 @@ Result = dict[str, Any]
 # Hosts that are there when one more comes. Ten of them use up the machine's inotify instances (128).
 ADDED_TO = (2, 5, 8)
 WEB_PORT = 31111
+JUDGED = 40  # seconds after which the doctor judges the network of hosts whose pods have just started
 
 
 def up(repeat: int) -> Result:
@@ -80,6 +81,15 @@ def noop(repeat: int) -> Result:
         "changed": {"up": max(run.changed for run in ups), "plan": max(run.changed for run in plans)},
         **_profile(ups),
     }
+
+
+def doctor(repeat: int) -> Result:
+    """`doctor` of a healthy cluster of three hosts, once it judges their network."""
+    with lab.cluster(2) as inventory:
+        lab.deploy("up", inventory)
+        time.sleep(JUDGED)
+        runs = [lab.deploy("doctor", inventory) for _ in range(repeat)]
+    return {"doctor": spread([run.seconds for run in runs]), **_profile(runs)}
 
 
 def add(repeat: int) -> Result:
@@ -237,7 +247,9 @@ def machines(_repeat: int) -> Result:
     }
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, build, machines)}
+MEASURES = {
+    each.__name__: each for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, build, machines)
+}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:

@@ -105,6 +105,7 @@ FIGURES = (
     Figure("noop", "second `up`, nothing to do", "≤ 12 s, aim 6", _seconds("up"), 12),
     Figure("noop", "`plan`, nothing to do", "≤ 12 s, aim 6", _seconds("plan"), 12),
     Figure("noop", "changes that a second `up` and `plan` report, all hosts", "0", _changes, 0),
+    Figure("doctor", "`doctor` of three healthy hosts", "≤ 3 s", _seconds("doctor"), 3),
     Figure("tasks", "tasks that `ansible-playbook --list-tasks site.yml` lists", "≤ 120", _count("listed"), 120),
     Figure("tasks", "tasks in the files of the roles that it comes to", "≤ 120", _count("in_files"), 120),
     Figure("tasks", "`command` and `shell` among them", "≤ 1 in 8", _commands, 1 / 8),
@@ -120,7 +121,7 @@ FIGURES = (
 def write(results: Results) -> None:
     """Write the page."""
     lines = [_line(figure, results[figure.measure]) for figure in FIGURES if figure.measure in results]
-    where = "".join(_where(results, name) for name in ("up", "noop"))
+    where = "".join(_where(results, name) for name in ("up", "noop", "doctor"))
     PAGE.write_text(HEAD + "".join(lines) + where + _machines(results), encoding="utf-8")
 
 
@@ -153,6 +154,6 @@ def _where(results: Results, name: str) -> str:
     """Say where the time of a run goes."""
     if name not in results:
         return ""
-    title = {"up": "a first `up`", "noop": "an `up` with nothing to do"}[name]
+    title = {"up": "a first `up`", "noop": "an `up` with nothing to do", "doctor": "`doctor`"}[name]
     rows = "".join(f"| {task} | {seconds} |\n" for task, seconds in results[name]["slowest"].items())
     return f"\n## Where the seconds of {title} go\n\n| task | seconds |\n|---|---|\n{rows}"

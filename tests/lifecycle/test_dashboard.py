@@ -168,6 +168,34 @@ def test_the_doctor_finds_nothing_wrong_with_all_that(lab: Lab) -> None:
     assert (result.code, result.summary["doctor"]["findings"]) == (0, []), result.errors
 
 
+ARGS = "containers[registry].args is "
+PATCH = ("patch", "--type", "json", "-p")
+SELECTOR = '[{"op": "replace", "path": "/spec/selector", "value": {"app": "dashboard"}}]'
+ARGUMENTS = '[{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": ["/etc/registry/none.yml"]}]'
+SETTING = '[{"op": "replace", "path": "/data/config.yml", "value": "version: 0"}]'
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "said"),
+    [
+        ("declared-object-changed", (*PATCH, SELECTOR, "service/dashboard", "-n", "dashboard"), "spec.selector is "),
+        ("declared-object-changed", (*PATCH, ARGUMENTS, "deploy/registry", "-n", "registry"), ARGS),
+        ("declared-object-changed", (*PATCH, SETTING, "cm/registry", "-n", "registry"), "version: 0, declared"),
+        ("declared-object-missing", ("delete", "clusterrole", "dashboard-viewer"), "is missing"),
+        ("addon-missing", ("delete", "deploy", "dashboard", "-n", "dashboard"), "does not exist"),
+    ],
+)  # fmt: skip
+def test_the_doctor_names_what_was_changed_and_applies_it_again(
+    lab: Lab, fault: str, change: tuple[str, ...], said: str
+) -> None:
+    lab.kubectl(*change)
+    first = lab.deploy("doctor").summary["doctor"]["findings"][0]
+    assert (first["id"], said in first["evidence"][0]) == (fault, True), first
+    repaired = lab.deploy("doctor", "--fix", seconds=400)
+    assert (repaired.code, repaired.summary["doctor"]["findings"]) == (0, []), repaired.errors
+    assert [key.split()[0] for key in repaired.summary["doctor"]["repaired"]] == [fault]
+
+
 def test_the_dashboard_shows_nodes_and_pods_by_name(lab: Lab, browser: Any) -> None:
     pods = lab.kubectl("get", "pods", "-A", "-o", "jsonpath={.items[*].metadata.name}").split()
     assert len(pods) > 8

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import os
 import random
 import sys
@@ -241,8 +242,11 @@ def test_a_rolling_update_is_no_fault(lab: Lab) -> None:
 
 
 def test_an_unknown_fault_is_reported_as_unknown(lab: Lab) -> None:
-    patch = ("patch", "deploy", "coredns", "-n", "kube-system", "--type", "json", "-p")
-    lab.kubectl(*patch, '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "-oops"}]')
+    path = "jsonpath={.spec.template.spec.containers[0].image}"
+    image = lab.kubectl("get", "deploy", "coredns", "-n", "kube-system", "-o", path)
+    first = [{"name": "first", "image": image, "command": ["/no-such-program"]}]  # which nobody declares
+    patch = [{"op": "add", "path": "/spec/template/spec/initContainers", "value": first}]
+    lab.kubectl("patch", "deploy", "coredns", "-n", "kube-system", "--type", "json", "-p", json.dumps(patch))
     result, _ = until(lab, lambda answer: "unknown" in ids(answer))
     assert result.code == 6
     assert any("coredns" in line for one in findings(result) for line in one["evidence"])

@@ -139,7 +139,10 @@ def _no_server(facts: Facts) -> None:
 
 def declared(name: str, *, there: bool) -> dict[str, t.Any]:
     """Return an object of `up` that is not as it should be."""
-    return {"name": name, "there": there, "fields": ["rules"] if there else [], "manifest": {"kind": "ClusterRole"}}
+    fields = {"rules": "rules is [], declared is nothing"} if there else {}
+    kind, _, place = name.partition(" ")
+    manifest = {"kind": kind, "metadata": dict(zip(("name", "namespace"), place.split("/")[::-1], strict=False))}
+    return {"name": name, "there": there, "fields": [*fields], "said": [*fields.values()], "manifest": manifest}
 
 
 @changes("declared-object-missing")
@@ -159,6 +162,12 @@ def _addon(facts: Facts) -> None:
     name = "ClusterRole system:coredns"
     facts.cluster.missing = [{"name": name, "addon": "coredns", "problem": "is missing", "there": False}]
     facts.cluster.dns_endpoints = 0
+
+
+@changes("addon-object-changed")
+def _addon_changed(facts: Facts) -> None:
+    facts.cluster.changed = [declared("ConfigMap kube-system/kube-proxy", there=True)]
+    CHANGES["kube-proxy-down"](facts)
 
 
 @changes("addon-missing")

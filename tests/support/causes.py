@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 from injections import MANIFESTS, PKI, Act, Injection, both, keep, kubectl, no_pod, on, pod, put_back
@@ -117,6 +118,56 @@ def other_server(path: str, server: str) -> str:
     return f"sed -i 's|server: .*|server: {server}|' {path}"
 
 
+def changed(kind: str, name: str, operation: str, path: str, value: object = None) -> Act:
+    """Change a field of an object of kube-system."""
+    patch = json.dumps([{"op": operation, "path": path, "value": value}])
+    return kubectl("patch", kind, name, "-n", "kube-system", "--type", "json", "-p", patch)
+
+
+def new_pods(of: str) -> Act:
+    """Let the pods of an addon be made again."""
+    return kubectl("delete", "pod", "-n", "kube-system", "-l", f"k8s-app={of}", "--wait=false")
+
+
+def broken_mode(lab: Lab) -> None:
+    """Give kube-proxy a mode that does not exist."""
+    text = lab.kubectl("get", "cm", "kube-proxy", "-n", "kube-system", "-o", "jsonpath={.data.config\\.conf}")
+    changed("cm", "kube-proxy", "replace", "/data/config.conf", re.sub(r"(?m)^mode: .*", "mode: ipvx", text))(lab)
+    new_pods("kube-proxy")(lab)
+
+
+def another_address(lab: Lab) -> None:
+    """Give the cluster's DNS another address, as a Service that somebody made again by hand has."""
+    lab.kubectl("delete", "service", "kube-dns", "-n", "kube-system")
+    lab.kubectl(
+        "expose", "deployment", "coredns", "-n", "kube-system", "--name=kube-dns", "--port=53", "--protocol=UDP"
+    )
+
+
+CONTAINER = "/spec/template/spec/containers/0"
+# Of kube-proxy and CoreDNS; `addon-object-changed` all of them.
+ADDONS = (
+    Injection("addon-object-changed", changed("ds", "kube-proxy", "replace", f"{CONTAINER}/command/1", "--no-such")),
+    Injection("addon-object-changed", broken_mode),
+    Injection("addon-object-changed", changed("deploy", "coredns", "replace", f"{CONTAINER}/image", "no.such/dns:1")),
+    Injection("addon-object-changed", changed("service", "kube-dns", "remove", "/spec/selector")),
+    Injection("addon-object-changed", changed("service", "kube-dns", "replace", "/spec/ports/0/targetPort", 54)),
+    Injection("addon-object-changed", another_address),
+    Injection(
+        "addon-object-wrong",
+        both(
+            kubectl(
+                "set", "subject", "clusterrolebinding", "kubeadm:node-proxier", "--serviceaccount=default:kube-proxy"
+            ),
+            kubectl(
+                *("patch", "clusterrolebinding", "kubeadm:node-proxier", "--type", "json", "-p"),
+                '[{"op": "remove", "path": "/subjects/0"}]',
+            ),
+        ),
+    ),
+    Injection("addon-object-wrong", both(kubectl("delete", "cm", "kube-proxy", "-n", "kube-system"))),
+    Injection("cluster-workload-missing", kubectl("delete", "ds", "kube-proxy", "-n", "kube-system")),
+)
 GONE = {"namespace": "default", "name": "gone"}
 OBJECTS = (
     Injection("corefile-broken", bad_corefile, allow=True),
@@ -346,4 +397,4 @@ HOSTS = (
 # Those in which a controller waits for long: YUNKUBE_FULL=1 alone has them.
 LONG = (Injection("rollout-backs-off", webhook_that_went),)
 ROUNDS = {"users": USERS, "cluster": CLUSTER}
-CAUSES = (*OBJECTS, *HOSTS, *USERS, *CLUSTER)
+CAUSES = (*OBJECTS, *ADDONS, *HOSTS, *USERS, *CLUSTER)

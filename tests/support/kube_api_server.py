@@ -167,6 +167,7 @@ def running(folder: Path) -> Iterator[ApiServer]:
         f"--client-ca-file={folder}/ca.crt", "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}",
         "--service-cluster-ip-range=10.96.0.0/16", "--enable-bootstrap-token-auth", "--authorization-mode=AlwaysAllow",
+        "--allow-privileged=true",
         "--anonymous-auth=false", "--endpoint-reconciler-type=none", "--advertise-address=127.0.0.1",
         # The first needs a controller that makes service accounts, the second a kubelet that reports.
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",

@@ -46,13 +46,14 @@ def cluster(server: ApiServer, tmp_path: Path) -> ApiServer:
 
 def test_an_addon_is_missing_only_where_the_inventory_has_chosen_it(cluster: ApiServer, tmp_path: Path) -> None:
     names = ["Deployment dashboard/dashboard", "Deployment registry/registry"]
+    chosen = collect_cluster.Declared(addons=names)
     assert collect_cluster.collect_cluster("master1", tmp_path).addons == []
-    assert collect_cluster.collect_cluster("master1", tmp_path, addons=names).addons == names
+    assert collect_cluster.collect_cluster("master1", tmp_path, chosen).addons == names
     labels = {"app": "registry"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
     spec = {"selector": {"matchLabels": labels}, "template": template}
     cluster.put("/apis/apps/v1/namespaces/registry/deployments/registry", spec=spec)
-    assert collect_cluster.collect_cluster("master1", tmp_path, addons=names).addons == names[:1]
+    assert collect_cluster.collect_cluster("master1", tmp_path, chosen).addons == names[:1]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -103,7 +104,13 @@ def test_a_network_that_does_not_parse_is_a_problem(text: str) -> None:
 
 def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
-        params: t.ClassVar[dict[str, t.Any]] = {"host": "master1", "declared": [], "addons": []}
+        params: t.ClassVar[dict[str, t.Any]] = {
+            "host": "master1",
+            "declared": [],
+            "addons": [],
+            "proxy": {},
+            "patches": [],
+        }
 
         def __init__(self, **_settings: t.Any) -> None:
             """Take any settings."""

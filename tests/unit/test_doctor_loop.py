@@ -22,7 +22,7 @@ module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round 
 """
 MODULES = {
     "doctor_host": (["host", "master", "plan", "cluster", "cluster_id"], "module.exit_json(facts={})"),
-    "doctor_cluster": (["host", "declared", "addons"], "module.exit_json(facts={})"),
+    "doctor_cluster": (["host", "declared", "addons", "proxy", "patches"], "module.exit_json(facts={})"),
     "doctor_repair": (
         ["id", "repair", "target", "arguments", "cluster", "cluster_id", "patches"],
         "module.exit_json(changed=True)",
@@ -41,6 +41,8 @@ PLAYBOOK = """
     cluster_bundle_manifest: /no/such/manifest.json
     cluster_name: test
     cluster_addon_workloads: []
+    cluster_kube_proxy_config: {}
+    cluster_host_patches: []
     cluster_control_plane_host: a
     cluster_run: {}
     cluster_routed_pods: false
@@ -55,10 +57,6 @@ def test_repairs_follow_one_another_and_the_report_stands_once_at_the_end(tmp_pa
     defaults = tmp_path / "roles/troubleshoot/defaults/main.yml"
     defaults.write_text(defaults.read_text().partition("# Where the support")[0])
     shutil.rmtree(tmp_path / "roles/troubleshoot/meta")
-    # The manifests are no matter here.
-    (tmp_path / "roles/flannel/templates").mkdir(parents=True)
-    (tmp_path / "roles/flannel/templates/flannel.yaml.j2").write_text("kind: Namespace\n")
-    shutil.copytree(ROOT / "roles/flannel/tasks", tmp_path / "roles/flannel/tasks")
     (tmp_path / "library").mkdir()
     for name, (options, returns) in MODULES.items():
         text = MODULE.replace("OPTIONS_OF", str(options)).replace("OPTIONS", "option").replace("RETURN", returns)

@@ -91,7 +91,7 @@ def test_the_comparison_and_the_other_questions_do_not_wait_for_each_other(
 
     fake.asked = meet
     monkeypatch.setattr(KubeApi, "from_file", lambda path, **_timeout: KubeApi(read_kubeconfig(path), timeout=60))
-    facts = collect_cluster.collect_cluster("master1", tmp_path, declared=[ROLE])
+    facts = collect_cluster.collect_cluster("master1", tmp_path, collect_cluster.Declared([ROLE]))
     assert facts.answers, facts.detail
     assert met == [True, True]
     assert [one["name"] for one in facts.declared] == ["ClusterRole flannel"]
@@ -121,6 +121,8 @@ BINDING: dict[str, t.Any] = {
     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "flannel"},
     "subjects": [{"kind": "ServiceAccount", "name": "flannel", "namespace": "kube-flannel"}],
 }
+ACCOUNT = "ServiceAccount kube-system/coredns"
+SUBJECT = {"kind": "ServiceAccount", "name": "coredns", "namespace": "kube-system"}
 BOUND = f"{RBAC}/clusterrolebindings/flannel"
 
 
@@ -170,12 +172,17 @@ def test_a_binding_that_cannot_even_be_there_as_it_was_is_in_a_copy(fake: FakeKu
         (
             "ClusterRoleBinding system:coredns",
             {"roleRef": {"name": "system:coredns"}, "subjects": []},
-            "binds system:coredns to nobody, not system:coredns to coredns",
+            f"binds system:coredns to nobody, not system:coredns to {ACCOUNT}",
         ),
         (
             "ClusterRoleBinding system:coredns",
-            {"roleRef": {"name": "system:coredns"}, "subjects": [{"name": "coredns"}]},
+            {"roleRef": {"name": "system:coredns"}, "subjects": [SUBJECT]},
             "",
+        ),
+        (
+            "ClusterRoleBinding system:coredns",
+            {"roleRef": {"name": "system:coredns"}, "subjects": [{**SUBJECT, "namespace": "default"}]},
+            f"binds system:coredns to ServiceAccount default/coredns, not system:coredns to {ACCOUNT}",
         ),
         ("ConfigMap kube-system/coredns", {"data": {"Corefile": "a user's own"}}, ""),
     ],

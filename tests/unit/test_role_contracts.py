@@ -115,10 +115,6 @@ CHECKED = {
 }
 
 
-# What a role's entry point registers for the role that calls it: flannel's comparison is one of the doctor's looks.
-RESULTS = {"flannel_compared"}
-
-
 @each_role
 def test_names_begin_with_the_name_of_the_role(role: Path) -> None:
     assert all(name.startswith(f"{role.name}_") for name in set(options(role)) - FEATURES)
@@ -158,7 +154,7 @@ def test_a_role_reads_no_other_roles_inputs(role: Path) -> None:
     for other in ROLES:
         if other.name not in ("cluster", role.name):
             given = arguments_of_calls(role, other.name)
-            known = FEATURES | RESULTS | (CHECKED if role.name == "cluster" else set()) | given
+            known = FEATURES | (CHECKED if role.name == "cluster" else set()) | given
             read = words & (public(other) - known)
             assert not read, f"reads {sorted(read)}, of role {other.name}"
 
@@ -262,7 +258,7 @@ def test_no_task_file_is_empty() -> None:
 # What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
 OF_HOSTS = {
     "ansible_host", "ansible_port", "cluster_architecture", "cluster_control_plane_host", "cluster_node_ip",
-    "flannel_backend", "flannel_compared", "host_drift", "kubelet_configmap",
+    "flannel_backend", "host_drift", "kubelet_configmap",
     "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
 }  # fmt: skip
 READS = re.compile(

@@ -11,6 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.doctor import addons as kubeadms
 from ansible.module_utils.yunkube.doctor import collect_objects
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.doctor.path_plan import plan
@@ -27,17 +28,22 @@ WORKLOADS = {
     "kube-flannel-ds": "/apis/apps/v1/namespaces/kube-flannel/daemonsets/kube-flannel-ds",
 }
 REMOVING = "yunkube/removing"
+Found = t.TypeVar("Found")
 LEASE = "flannel.alpha.coreos.com/public-ip"  # how flanneld announces its address
 BACKEND = "flannel.alpha.coreos.com/backend-data"  # and which link of it takes their packets
 
 
-def collect_cluster(
-    host: str, root: Path = Path("/"), declared: t.Sequence[Json] = (), addons: t.Sequence[str] = ()
-) -> ClusterFacts:
-    """Return what the API reports, or why it does not answer.
+class Declared(t.NamedTuple):
+    """What the inventory declares of the cluster's objects."""
 
-    `declared` are manifests that it is to have, `addons` Deployments as the role cluster names them.
-    """
+    manifests: t.Sequence[Json] = ()
+    addons: t.Sequence[str] = ()  # Deployments, as the role cluster names them
+    proxy: t.Mapping[str, t.Any] = {}  # fields of kube-proxy's configuration
+    patches: t.Sequence[Json] = ()  # kubeadm's
+
+
+def collect_cluster(host: str, root: Path = Path("/"), declared: Declared = Declared()) -> ClusterFacts:  # noqa: B008
+    """Return what the API reports, or why it does not answer."""
     facts = ClusterFacts(host, now=time.time())
     found = [root / name for name in KUBECONFIGS if (root / name).exists()]
     if not found:
@@ -49,10 +55,15 @@ def collect_cluster(
             nodes = api.items("/api/v1/nodes")  # alone: an API that is away is waited for once
             events = api.items("/api/v1/events", fieldSelector="type=Warning", limit="500")
             # A webhook may hold up the comparison, and much of the rest is waiting, too.
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+
+                def aside(ask: t.Callable[[KubeApi], Found]) -> concurrent.futures.Future[Found]:
+                    return pool.submit(_on_its_own, found[0], ask)
+
+                text = aside(lambda own: _printed(own, declared))
                 beside = (
-                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.fill(facts, own, events, addons)),
-                    pool.submit(_on_its_own, found[0], lambda own: collect_objects.compare(facts, own, declared)),
+                    aside(lambda own: collect_objects.fill(facts, own, events, declared.addons)),
+                    aside(lambda own: collect_objects.compare(facts, own, declared.manifests, text.result)),
                 )
                 _fill(facts, api, nodes, events)
                 for one in beside:
@@ -63,10 +74,18 @@ def collect_cluster(
     return facts
 
 
-def _on_its_own(kubeconfig: Path, ask: t.Callable[[KubeApi], None]) -> None:
+def _on_its_own(kubeconfig: Path, ask: t.Callable[[KubeApi], Found]) -> Found:
     """Ask on a connection of one's own."""
     with KubeApi.from_file(str(kubeconfig), timeout=4) as api:
-        ask(api)
+        return ask(api)
+
+
+def _printed(api: KubeApi, declared: Declared) -> dict[str, Json]:
+    """Return what kubeadm declares, by the configuration that it keeps in the cluster."""
+    found = (api.find(kubeadms.CONFIG) or {}).get("data") or {}
+    if "ClusterConfiguration" not in found:
+        return {}
+    return kubeadms.printed(str(found["ClusterConfiguration"]), api.server, dict(declared.proxy), declared.patches)
 
 
 def _fill(facts: ClusterFacts, api: KubeApi, nodes: list[Json], events: list[Json]) -> None:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import typing as t
 
+from ansible.module_utils.yunkube.doctor import addons as kubeadms
 from ansible.module_utils.yunkube.doctor.declared_fields import differing_fields
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
 from ansible.module_utils.yunkube.kube.health import condition
-from ansible.module_utils.yunkube.kube.objects import name_of
+from ansible.module_utils.yunkube.kube.objects import SECRETS, name_of
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SYSTEM = "/namespaces/kube-system"
@@ -40,13 +43,23 @@ KUBEADM = {
         f"{RBAC}/clusterrolebindings/kubeadm:node-autoapprove-bootstrap"
     ),
 }
+# Of kubeadm's objects, those of which every field that it declares is compared. A role may grant more, and an account
+# and a Corefile have nothing that must be so.
+COMPARED = (
+    "Service kube-system/kube-dns",
+    "DaemonSet kube-system/kube-proxy",
+    "ConfigMap kube-system/kube-proxy",
+    "Deployment kube-system/coredns",
+)
+# As the API names a field that it does not change, and the value that it is to have.
+IMMUTABLE = re.compile(r'([a-z][\w.]*)(?:\[\d+\])?: Invalid value: (\[[^\]]*\]|"[^"]*"|[\w.]*\{[^}]*\})')
 # What these roles must at least allow; more is no fault.
 READ = ("list", "watch")
 GRANTS = {"ClusterRole system:coredns": {"endpointslices": READ, "services": READ, "namespaces": READ, "pods": READ}}
 SUBJECTS = {
-    "ClusterRoleBinding system:coredns": ("system:coredns", "coredns"),
-    "ClusterRoleBinding kubeadm:node-proxier": ("system:node-proxier", "kube-proxy"),
-    "RoleBinding kube-system/kube-proxy": ("kube-proxy", "system:bootstrappers:kubeadm:default-node-token"),
+    "ClusterRoleBinding system:coredns": ("system:coredns", "ServiceAccount kube-system/coredns"),
+    "ClusterRoleBinding kubeadm:node-proxier": ("system:node-proxier", "ServiceAccount kube-system/kube-proxy"),
+    "RoleBinding kube-system/kube-proxy": ("kube-proxy", "Group system:bootstrappers:kubeadm:default-node-token"),
 }
 OWNERS = {
     "ReplicaSet": "/apis/apps/v1/namespaces/{0}/replicasets/{1}",
@@ -56,6 +69,7 @@ OWNERS = {
 DEPLOYMENT = OWNERS["ReplicaSet"].replace("replicasets", "deployments")
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+ANNOTATIONS = ("spec", "template", "metadata", "annotations")
 ASKED = 20  # owners of pods that were refused, and no more
 
 
@@ -71,9 +85,14 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], addons: t.Sequen
     facts.stuck_namespaces = stuck_namespaces(api, facts.now)
 
 
-def compare(facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json]) -> None:
-    """Add which objects are not as declared."""
+def compare(
+    facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json], printed: t.Callable[[], dict[str, Json]]
+) -> None:
+    """Add which objects are not as declared, by `up` or by kubeadm."""
     facts.declared = differing(api, declared)
+    facts.printed = printed()
+    compared = [facts.printed[name] for name in COMPARED if name in facts.printed]
+    facts.changed = [one for one in differing(api, compared) if one["there"]]  # those that are gone have other rules
 
 
 def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
@@ -90,11 +109,9 @@ def wrong_with(name: str, found: Json) -> str:
     """Return what a role or a binding does not do."""
     if name in SUBJECTS:
         role, subject = SUBJECTS[name]
-        there = [one.get("name") for one in found.get("subjects") or []]
+        there = [name_of({"kind": one.get("kind"), "metadata": one}) for one in found.get("subjects") or []]
         if found["roleRef"]["name"] != role or subject not in there:
-            return (
-                f"binds {found['roleRef']['name']} to {', '.join(map(str, there)) or 'nobody'}, not {role} to {subject}"
-            )
+            return f"binds {found['roleRef']['name']} to {', '.join(there) or 'nobody'}, not {role} to {subject}"
     for resource, verbs in GRANTS.get(name, {}).items():
         rules = [rule for rule in found.get("rules") or [] if {resource, "*"} & {*(rule.get("resources") or [])}]
         granted = {verb for rule in rules for verb in rule["verbs"]}
@@ -106,23 +123,55 @@ def wrong_with(name: str, found: Json) -> str:
 def differing(api: KubeApi, declared: t.Sequence[Json]) -> list[Json]:
     """Return which objects are not as declared: the server itself says what applying them would change."""
     found = []
-    for manifest in declared:
-        before = None
+    for wanted in declared:
+        before, manifest = None, wanted
         try:
-            before = api.find(api.path_of(manifest))
-            after = api.apply(manifest, dry_run=True) if before is not None else None
+            before = api.find(api.path_of(wanted))
+            manifest = with_digest(wanted, before)
+            after = kubeadms.apply(api, manifest, dry_run=True) if before is not None else None
         except KubeError as error:
             if error.silent:
                 break  # a webhook that takes longer than we wait; an API that is gone, the next question shows
-            if before is None or not other_role(before, manifest):
+            fields = unchangeable(before, manifest, error) if before is not None else {}
+            if not fields:
                 continue  # a webhook in the way, say, which has a rule of its own
-            fields = ["roleRef"]  # the API changes none
         else:
-            fields = differing_fields(before, after) if before is not None and after is not None else []
+            fields = differing_fields(before, after) if before is not None and after is not None else {}
         if fields or before is None:
             there = before is not None
-            found.append({"name": name_of(manifest), "there": there, "fields": fields, "manifest": manifest})
+            differs: Json = {"fields": [*fields], "said": [*fields.values()]}
+            found.append({"name": name_of(manifest), "there": there, **differs, "manifest": manifest})
     return found
+
+
+def with_digest(manifest: Json, there: Json | None) -> Json:
+    """Return a manifest with the digest of Secrets that the pods have: `up` adds it, on a master."""
+    digest = part(there, *ANNOTATIONS).get(SECRETS)
+    if not digest or not part(manifest, "spec", "template"):
+        return manifest
+    copied: Json = json.loads(json.dumps(manifest))
+    template: Json = copied["spec"]["template"].setdefault("metadata", {})
+    template["annotations"] = {**(template.get("annotations") or {}), SECRETS: digest}
+    return copied
+
+
+def unchangeable(before: Json, manifest: Json, error: KubeError) -> dict[str, str]:
+    """Return the fields because of which an object has to be deleted before it can be applied."""
+    if other_role(before, manifest):
+        there, wanted = before["roleRef"].get("name"), manifest["roleRef"].get("name")
+        return {"roleRef": f"roleRef is {there}, declared is {wanted}"}
+    named = IMMUTABLE.findall(str(error)) if error.status == 422 else []
+    return {
+        name: f"{name} is {json.dumps(part(before, *name.split('.')))}, declared is {value}; the API does not change it"
+        for name, value in named
+    }
+
+
+def part(found: t.Any, *path: str) -> t.Any:
+    """Return a field of an object, an empty dictionary where there is none."""
+    for name in path:
+        found = (found or {}).get(name)
+    return found or {}
 
 
 def other_role(binding: Json, manifest: Json) -> bool:

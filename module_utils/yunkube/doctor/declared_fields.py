@@ -12,11 +12,35 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube.api import FIELD_MANAGER, Json
 
+LONGEST = 80  # letters of a value that is shown
 
-def differing_fields(before: Json, after: Json) -> list[str]:
-    """Name the fields that we declare, or declared, and that an apply makes another one; `after` is its answer."""
+
+def differing_fields(before: Json, after: Json) -> dict[str, str]:
+    """Name the fields that we declare, or declared, and that an apply makes another one; `after` is its answer.
+
+    With each stands what it is, and what it is declared to be.
+    """
     ours = _merged(_ours(before), _ours(after))
-    return list(_differing(before, after, ours, ""))
+    return {place: _beside(place, there, wanted) for place, there, wanted in _differing(before, after, ours, "")}
+
+
+def _beside(place: str, there: t.Any, wanted: t.Any) -> str:
+    """Return what a field is and what it is declared to be; of a text, the first line that differs."""
+    if ".env[" in place:
+        return f"{place} is another one"  # which may be a secret
+    if isinstance(there, str) and isinstance(wanted, str) and "\n" in f"{there}{wanted}":
+        lines, others = there.splitlines(), wanted.splitlines()
+        there = next((line.strip() for line in lines if line not in others), None)
+        wanted = next((line.strip() for line in others if line not in lines), None)
+        return f"{place} has {_shown(there)}, declared is {_shown(wanted)}"
+    return f"{place} is {_shown(there)}, declared is {_shown(wanted)}"
+
+
+def _shown(value: t.Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) and value else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _ours(found: Json) -> Json:
@@ -31,11 +55,11 @@ def _merged(one: Json, other: Json) -> Json:
     return {key: _merged(one.get(key) or {}, other.get(key) or {}) for key in dict.fromkeys([*one, *other])}
 
 
-def _differing(before: t.Any, after: t.Any, fields: Json, place: str) -> t.Iterator[str]:
+def _differing(before: t.Any, after: t.Any, fields: Json, place: str) -> t.Iterator[tuple[str, t.Any, t.Any]]:
     inner = {key: value for key, value in fields.items() if key != "."}
     if not inner or type(before) is not type(after) or not isinstance(before, (dict, list)):
         if before != after:
-            yield place
+            yield place, before, after
         return
     for key, value in inner.items():
         kind, _, name = key.partition(":")

@@ -108,6 +108,8 @@ class ClusterFacts:
     paths: dict[str, Json] = dataclasses.field(default_factory=dict)  # node -> what it is to try of the data plane
     missing: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not (as) there
     declared: list[Json] = dataclasses.field(default_factory=list)  # objects of `up` that are not as declared
+    printed: dict[str, Json] = dataclasses.field(default_factory=dict)  # manifests of kubeadm, by name
+    changed: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not as it declares them
     addons: list[str] = dataclasses.field(default_factory=list)  # that the inventory has chosen, and that are not there
     webhooks: dict[str, Json] = dataclasses.field(default_factory=dict)  # that refuse where they do not answer
     refused: list[Json] = dataclasses.field(default_factory=list)  # owners whose pods could not be created

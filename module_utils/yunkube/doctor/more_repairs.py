@@ -9,8 +9,8 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, RBAC, other_role
+from ansible.module_utils.yunkube.doctor import addons, repairs
+from ansible.module_utils.yunkube.doctor.collect_objects import other_role, unchangeable
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
@@ -66,30 +66,53 @@ def ignore_webhook(work: Work, _target: str, path: str, webhook: str, **_named: 
             api.patch(path, {"webhooks": work_on})
 
 
-def restore_objects(work: Work, _target: str, manifests: list[Json]) -> None:
-    """Apply objects as `up` declares them, and let flannel's pods read them."""
+def restore_objects(work: Work, _target: str, manifests: list[Json], **_named: str) -> None:
+    """Apply objects as they are declared, and let the pods that need them read them."""
     with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
         for manifest in manifests:
             found = api.find(api.path_of(manifest))
             if found and not work.dry:
                 work.keep_text("object.json", json.dumps(found, indent=1))
-            if found and other_role(found, manifest):
+            if found and _must_go(api, found, manifest):
                 _recreate(work, api, manifest, found)
             elif work.note(f"apply {name_of(manifest)}"):
-                api.apply(manifest)
-        if not work.dry and api.find(WORKLOADS.format_map(FLANNEL)):
-            _revive(work, api, FLANNEL)
+                addons.apply(api, manifest)
+        for place in {tuple(_whose(one).items()) for one in manifests}:
+            if not work.dry and api.find(WORKLOADS.format_map(dict(place))):
+                _revive(work, api, dict(place))
+
+
+def _must_go(api: KubeApi, found: Json, manifest: Json) -> bool:
+    """Say whether an object has to be deleted before it can be applied, because of a field that cannot be changed."""
+    try:
+        addons.apply(api, manifest, dry_run=True)
+    except KubeError as error:
+        return bool(unchangeable(found, manifest, error))
+    return other_role(found, manifest)
+
+
+def _whose(manifest: Json) -> dict[str, str]:
+    """Return the workload that an object belongs to, by its name."""
+    name = name_of(manifest)
+    known = {
+        "dashboard": {"namespace": "dashboard", "kind": "deployment", "name": "dashboard"},
+        "registry": {"namespace": "registry", "kind": "deployment", "name": "registry"},
+        "dns": DNS,
+        "prox": {"namespace": "kube-system", "kind": "daemonset", "name": "kube-proxy"},
+    }
+    return next((place for word, place in known.items() if word in name), FLANNEL)
 
 
 def _recreate(work: Work, api: KubeApi, manifest: Json, found: Json) -> None:
-    """Delete a binding and apply the declared one, as its role cannot be changed; where that fails, it is as it was."""
+    """Delete an object and apply the declared one, as the API does not change it; where that fails, it is as it was."""
     name, path = name_of(manifest), api.path_of(manifest)
-    work.note(f"delete {name}, to change its role")
+    what = "its role" if manifest.get("roleRef") else "what the API does not change"
+    work.note(f"delete {name}, to change {what}")
     if not work.note(f"apply {name}"):
         return
     api.delete(path)
     try:
-        api.apply(manifest)
+        addons.apply(api, manifest)
     except KubeError as error:
         metadata = {key: value for key, value in found["metadata"].items() if key not in OF_SERVER}
         try:
@@ -113,56 +136,12 @@ def _revive(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
         return  # the object is back; what else keeps a pod from being ready is a finding of the next look
 
 
-def _configuration(work: Work) -> str:
-    version = work.run("kubeadm", "version", "--output", "short").strip()
-    try:
-        return certificates.configuration(version, (repairs.ADMIN_CONF,), repairs.PKI.parent)
-    except ValueError as error:
-        raise RepairError(str(error)) from error
-
-
-def restore_addon(work: Work, _target: str, addon: str, name: str) -> None:
-    """Let kubeadm make what belongs to CoreDNS or kube-proxy: an object that stands in its way is kept and deleted.
-
-    It leaves a ConfigMap that is there as it is, and a binding's role cannot be changed.
-    """
-    place = {**DNS, "name": addon} if addon == "coredns" else {**DNS, "kind": "daemonset", "name": addon}
+def restore_corefile(work: Work, _target: str, manifests: list[Json]) -> None:
+    """Apply the Corefile that a new cluster has; what was there is kept."""
     with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
-        if not work.note(f"kubeadm init phase addon {addon}, for {name}"):
-            return
-        path = ADDONS[addon][name]
-        there = {one: api.find(one) for one in ADDONS[addon].values()}
-        before = api.find(WORKLOADS.format_map(place))
-        work.keep_text("addon.json", json.dumps([one for one in (*there.values(), before) if one], indent=1))
-        if there[path] is not None and path.startswith(RBAC):
-            api.delete(path)
-        _addon(work, addon)
-        if before is not None:  # kubeadm knows nothing of the host's patches: the workload stays as it was
-            template = before["spec"]["template"]
-            api.patch(WORKLOADS.format_map(place), {"spec": {"template": template, **_count(before)}})
-        _revive(work, api, place)
-
-
-def _count(workload: Json) -> Json:
-    return {"replicas": workload["spec"]["replicas"]} if "replicas" in workload["spec"] else {}
-
-
-def _addon(work: Work, addon: str) -> None:
-    work.run("kubeadm", "init", "phase", "addon", addon, "--config", "/dev/stdin", data=_configuration(work))
-
-
-def restore_corefile(work: Work, _target: str) -> None:
-    """Let kubeadm write the Corefile that a new cluster has; what was there is kept."""
-    with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
-        found = api.find(COREFILE)
-        there = (found or {}).get("data", {}).get("Corefile", "")
-        if not work.note("write the Corefile of a new cluster", there, "(kubeadm's)\n"):
-            return
-        work.keep_text("coredns.json", json.dumps(found, indent=1))
-    restore = {"addon": "coredns", "name": "ConfigMap kube-system/coredns"}
-    with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
-        api.delete(COREFILE)
-    restore_addon(work, "", **restore)
+        there = (api.find(COREFILE) or {}).get("data", {}).get("Corefile", "")
+    work.note("write the Corefile of a new cluster", there, "(kubeadm's)\n")
+    restore_objects(work, "", manifests=manifests)
 
 
 def take_away(work: Work, _target: str, path: str) -> None:
@@ -262,7 +241,6 @@ REPAIRS: dict[str, t.Callable[..., None]] = repairs.REPAIRS | {
         restart_rollout,
         ignore_webhook,
         restore_objects,
-        restore_addon,
         restore_corefile,
         take_away,
         reload_units,

@@ -145,7 +145,7 @@ class KubeApi:
         """Create an object."""
         return self.request("POST", path, body, query=query)
 
-    def patch(self, path: str, body: Json, kind: str = "application/merge-patch+json", **query: str) -> Json:
+    def patch(self, path: str, body: Json | str, kind: str = "application/merge-patch+json", **query: str) -> Json:
         """Change an object."""
         return self.request("PATCH", path, body, kind=kind, query=query)
 
@@ -159,12 +159,15 @@ class KubeApi:
             raise
         return True
 
-    def apply(self, manifest: Json, *, dry_run: bool = False) -> Json:
-        """Apply a manifest on the server's side: fields that it names become ours, others stay as they are."""
+    def apply(self, manifest: Json, *, text: str = "", dry_run: bool = False) -> Json:
+        """Apply a manifest on the server's side: fields that it names become ours, others stay as they are.
+
+        With its text in YAML, that is sent, and the manifest need only name the object.
+        """
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         if dry_run:
             query["dryRun"] = "All"
-        return self.patch(self.path_of(manifest), manifest, "application/apply-patch+yaml", **query)
+        return self.patch(self.path_of(manifest), text or manifest, "application/apply-patch+yaml", **query)
 
     def path_of(self, manifest: Json) -> str:
         """Return the path of the object that a manifest describes, asking the API how its kind is called."""
@@ -213,14 +216,14 @@ class KubeApi:
         self,
         method: str,
         path: str,
-        body: Json | None = None,
+        body: Json | str | None = None,
         *,
         kind: str = "application/json",
         query: dict[str, str] | None = None,
     ) -> Json:
         """Send one request and return the answer's JSON; `/livez` and the like come as {"text": ...}."""
         target = f"{path}?{urlencode(query)}" if query else path
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
         status, content = self._exchange(method, target, data, {"Accept": "application/json", "Content-Type": kind})
         if status >= 300:
             raise _refusal(status, content, method, path)

@@ -13,6 +13,8 @@ from ansible.module_utils.yunkube.words import counted
 # The label by which an object is known as ours.
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = {MANAGED_BY: "yunkube"}
+# An annotation of a Deployment's pods: the digest of the Secrets that they read, which only a master knows.
+SECRETS = "yunkube/secrets"
 # What the server writes into every object and what says nothing about its content.
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 # Annotations that hold a whole object or template once more, as text.

@@ -23,7 +23,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.network import is_address
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
-from ansible.module_utils.yunkube.kube.objects import OURS, read_data
+from ansible.module_utils.yunkube.kube.objects import OURS, SECRETS, read_data
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 PKI = Path("/etc/kubernetes/pki")
@@ -33,7 +33,6 @@ DAYS = 365
 AUTHORITY_DAYS = 3650
 RENEW_BEFORE = dt.timedelta(seconds=constants.EXPIRES_SOON_SECONDS)
 MADE = "yunkube/made-for"  # annotation: what a certificate was asked to be
-SECRETS = "yunkube/secrets"  # annotation of a Deployment's pods
 # What is said of a Secret that is wanted, as a module takes it.
 OPTIONS: dict[str, t.Any] = {
     "kind": {"type": "str", "choices": ["login", "certificate", "authority"], "required": True},

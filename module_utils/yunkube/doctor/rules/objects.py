@@ -7,15 +7,18 @@ import re
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
-from ansible.module_utils.yunkube.doctor.facts import Facts
+from ansible.module_utils.yunkube.doctor.facts import Facts, Json
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules import flannel
-from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, NODE, PODS
-from ansible.module_utils.yunkube.doctor.rules.pods import place
+from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, NODE, PODS, PULLS, SERVICES
+from ansible.module_utils.yunkube.doctor.rules.pods import place, troubled
+from ansible.module_utils.yunkube.doctor.rules.services import proxy_down
+from ansible.module_utils.yunkube.doctor.rules.symptoms import dns_not_ready
 
 WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
 OTHER_VERSION = re.compile(r"\.image$|ontainers(\[[^]]*\])?$")  # fields of containers
+SHOWN = 3  # fields of an object
 PATIENCE = 10  # seconds that a deletion may take
 STARTING = 30  # seconds that the pods behind a part of the API may take to start, or to be replaced
 SLOW_DELETION = 300  # seconds: until then pods may take their time to end
@@ -26,12 +29,15 @@ def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
         workload = one["name"].startswith(WORKLOADS) and not one["there"]  # cluster-workload-missing says so
         network = one["name"].endswith("/kube-flannel-cfg") and net_differs(facts)
         if one["there"] == there and not workload and not network:
-            more = f" and {len(one['fields']) - 3} more" if len(one["fields"]) > 3 else ""
-            what = f"differs in {', '.join(one['fields'][:3])}{more}" if there else "is missing"
             arguments: dict[str, t.Any] = {"manifests": [one["manifest"]]}
             if any(OTHER_VERSION.search(field) for field in one["fields"]):
                 arguments["undo"] = ""  # another version: its images come to hosts by `up` alone
-            yield Hit("", [f"{one['name']} {what}"], one["name"], arguments)
+            yield Hit("", _difference(one) if there else [f"{one['name']} is missing"], one["name"], arguments)
+
+
+def _difference(one: Json) -> list[str]:
+    more = [f"and {len(one['said']) - SHOWN} more fields"] if len(one["said"]) > SHOWN else []
+    return [f"{one['name']} differs in {said}" for said in one["said"][:SHOWN]] + more
 
 
 def net_differs(facts: Facts) -> bool:
@@ -47,7 +53,8 @@ def object_missing(facts: Facts) -> t.Iterator[Hit]:
 DECLARED_OBJECT_MISSING = Rule(
     "declared-object-missing",
     title="An object that `up` declares is missing",
-    looks="A role, a service account or a ConfigMap of flannel is gone; its pods fail at their next start.",
+    looks="A role, a Service or a ConfigMap of flannel, the dashboard or the registry is gone; pods fail at their "
+    "next start.",
     proof=object_missing,
     remedy="{command} applies {target} again",
     call="up",
@@ -68,7 +75,8 @@ def object_changed(facts: Facts) -> t.Iterator[Hit]:
 DECLARED_OBJECT_CHANGED = Rule(
     "declared-object-changed",
     title="An object that `up` declares was changed",
-    looks="Pods of flannel fail, or run otherwise than the inventory says; the next `up` changes it back.",
+    looks="flannel, the dashboard or the registry fails, or runs otherwise than the inventory says; the next `up` "
+    "changes it back.",
     proof=object_changed,
     remedy="{command} applies {target} again (if a binding's roleRef differs, delete the binding first, as the API "
     "does not allow changing it); to keep the change, put it into the inventory",
@@ -85,9 +93,13 @@ def addon_objects(facts: Facts) -> t.Iterator[Hit]:
     """Objects of CoreDNS and kube-proxy that are gone or do not grant what they are for."""
     for one in facts.cluster.missing:
         if one["addon"]:
-            yield Hit(
-                "", [f"{one['name']} {one['problem']}"], one["name"], {"addon": one["addon"], "name": one["name"]}
-            )
+            yield Hit("", [f"{one['name']} {one['problem']}"], one["name"], restored(facts, one["name"], one["addon"]))
+
+
+def restored(facts: Facts, name: str, addon: str) -> dict[str, t.Any]:
+    """Return what a repair applies that restores an object of kubeadm; without its manifest there is no repair."""
+    manifest = facts.cluster.printed.get(name)
+    return {"addon": addon, **({"manifests": [manifest]} if manifest else {"undo": ""})}
 
 
 ADDON_OBJECT_WRONG = Rule(
@@ -99,7 +111,55 @@ ADDON_OBJECT_WRONG = Rule(
     severity="critical",
     before=("pod-creation-refused", "corefile-broken", "kube-proxy-down", *FLANNEL, *NODE),
     scope="all",
-    repair="restore_addon",
+    repair="restore_objects",
+    safe=True,
+    weight=3,
+    on_master=True,
+)
+
+
+def proxy_fails(facts: Facts) -> bool:
+    """Say whether kube-proxy fails on a host whose node is ready."""
+    return any(facts.cluster.node(hit.host.lower()).get("ready") for hit in proxy_down(facts))
+
+
+def dns_fails(facts: Facts) -> bool:
+    """Say whether CoreDNS has no pod that answers, or one that fails on a node that is ready, or that finds none."""
+    pods = [pod for pod in facts.cluster.pods if pod["name"].startswith("coredns-") and troubled(pod)]
+    known = {node["name"] for node in facts.cluster.nodes if node["ready"]} | {""}
+    return any(pod["node"] in known for pod in pods) or any(True for _ in dns_not_ready(facts))
+
+
+# What people may change, as long as it works: a mode, resources, where pods run.
+ALLOWED = {
+    "DaemonSet kube-system/kube-proxy": ("kube-proxy", proxy_fails),
+    "ConfigMap kube-system/kube-proxy": ("kube-proxy", proxy_fails),
+    "Deployment kube-system/coredns": ("coredns", dns_fails),
+}
+
+
+def addon_changed(facts: Facts) -> t.Iterator[Hit]:
+    """Objects of CoreDNS and kube-proxy that are not as kubeadm declares them; most only where something fails."""
+    for one in facts.cluster.changed:
+        addon, fails = ALLOWED.get(one["name"], ("coredns", None))
+        if fails is None or fails(facts):
+            yield Hit("", _difference(one), one["name"], restored(facts, one["name"], addon))
+
+
+ADDON_OBJECT_CHANGED = Rule(
+    "addon-object-changed",
+    title="An object of CoreDNS or kube-proxy was changed, and they fail",
+    looks="CoreDNS or kube-proxy fails on hosts, or names do not resolve. What was changed and works is not reported, "
+    "but for Service kube-dns.",
+    proof=addon_changed,
+    remedy=f"on a master: kubeadm init phase addon {{addon}} {BY_HAND}",
+    severity="critical",
+    before=(
+        *("pod-creation-refused", "corefile-broken", "kube-proxy-down", "pod-reference-missing", "pod-without-room"),
+        *("node-selector-unmatched", "host-port-conflict", "bundle-image-missing", *PULLS, *FLANNEL, *NODE, *SERVICES),
+    ),
+    scope="all",
+    repair="restore_objects",
     safe=True,
     weight=3,
     on_master=True,
@@ -133,7 +193,7 @@ def corefile(facts: Facts) -> t.Iterator[Hit]:
                 pods = [pod for pod in facts.cluster.pods if pod["name"] == one["pod"] and not pod["leaving"]]
                 if said and pods and pods[0]["problem"]:
                     evidence = [f"CoreDNS says: {said[-1]}", f"{place(pods[0])}: {pods[0]['problem']}"]
-                    yield Hit("", evidence, "kube-system/coredns")
+                    yield Hit("", evidence, "kube-system/coredns", restored(facts, "ConfigMap kube-system/coredns", ""))
                     return
 
 
