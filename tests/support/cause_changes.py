@@ -9,7 +9,7 @@ from ansible.module_utils.yunkube.doctor.facts import Facts
 from data_plane_changes import CHANGES
 from doctor_record import break_pod, changes, container, master, node, not_ready, silent, stuck, users
 
-__all__ = ["CHANGES"]
+__all__ = ["CHANGES", "declared"]
 
 COREFILE = "/etc/coredns/Corefile:1 - Syntax error: Unexpected token '{', expecting '}'"
 HOOK = 'Error creating: Internal error occurred: failed calling webhook "policy.example.com": failed to call webhook'
@@ -166,8 +166,8 @@ def _addon(facts: Facts) -> None:
 
 @changes("addon-object-changed")
 def _addon_changed(facts: Facts) -> None:
-    facts.cluster.changed = [declared("ConfigMap kube-system/kube-proxy", there=True)]
-    CHANGES["kube-proxy-down"](facts)
+    facts.cluster.changed = [declared("Service kube-system/kube-dns", there=True)]
+    facts.cluster.dns_endpoints = 0
 
 
 @changes("addon-missing")

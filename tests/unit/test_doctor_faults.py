@@ -15,7 +15,7 @@ from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostF
 from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
-from cause_changes import CHANGES
+from cause_changes import CHANGES, declared
 from deployer.arguments import parse
 from doctor_pairs import HIDDEN, independent, named
 from doctor_record import break_pod, healthy, master, node, not_ready
@@ -187,6 +187,26 @@ def test_another_version_of_flannel_is_not_applied_by_a_repair() -> None:
     facts.cluster.declared[0]["fields"] = ["spec.template.spec.containers[kube-flannel].image"]
     (found,) = diagnose(facts)
     assert not found.repair
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("DaemonSet kube-system/kube-proxy", "kube-proxy-down"),
+        ("ConfigMap kube-system/kube-proxy", "kube-proxy-down"),
+        ("Deployment kube-system/coredns", "nameserver-missing"),
+    ],
+)
+def test_what_people_may_change_is_named_only_where_it_does_not_work(name: str, broken: str) -> None:
+    facts = healthy()
+    facts.cluster.changed = [declared(name, there=True)]
+    assert diagnose(facts) == []
+    CHANGES[broken](facts)
+    found = [one for one in diagnose(facts) if one.id == "addon-object-changed"]
+    assert [(one.target, one.repair) for one in found] == [(name, {})]  # kubeadm has not said what it declares
+    facts.cluster.printed[name] = facts.cluster.changed[0]["manifest"]
+    found = [one for one in diagnose(facts) if one.id == "addon-object-changed"]
+    assert [one.safe for one in found] == [True]
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def change(api: KubeApi, state: str = "present", password: str = "", *, dry_run:
 def annotation(server: ApiServer) -> str:
     """What the Deployment's pods say of the secrets."""
     web = server.get("/apis/apps/v1/namespaces/shop/deployments/web")
-    return str(web["spec"]["template"]["metadata"]["annotations"][kube_secrets.SECRETS])
+    return str(web["spec"]["template"]["metadata"]["annotations"][kube_objects.SECRETS])
 
 
 def test_secrets_come_between_namespaces_and_the_rest_and_once(server: ApiServer, api: KubeApi) -> None:

@@ -112,6 +112,7 @@ CHECKED = {
     "flannel_backend_options",
     "flannel_vpc_quota",
     "master_cluster_configuration",
+    "master_kube_proxy_config",  # for the doctor
 }
 
 

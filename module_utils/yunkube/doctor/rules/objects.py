@@ -89,17 +89,17 @@ DECLARED_OBJECT_CHANGED = Rule(
 )
 
 
+def restored(facts: Facts, name: str, addon: str) -> dict[str, t.Any]:
+    """Return what a repair applies that restores an object of kubeadm; without its manifest there is no repair."""
+    manifest = facts.cluster.printed.get(name)
+    return {"addon": addon, **({"manifests": [manifest]} if manifest else {"undo": ""})}
+
+
 def addon_objects(facts: Facts) -> t.Iterator[Hit]:
     """Objects of CoreDNS and kube-proxy that are gone or do not grant what they are for."""
     for one in facts.cluster.missing:
         if one["addon"]:
             yield Hit("", [f"{one['name']} {one['problem']}"], one["name"], restored(facts, one["name"], one["addon"]))
-
-
-def restored(facts: Facts, name: str, addon: str) -> dict[str, t.Any]:
-    """Return what a repair applies that restores an object of kubeadm; without its manifest there is no repair."""
-    manifest = facts.cluster.printed.get(name)
-    return {"addon": addon, **({"manifests": [manifest]} if manifest else {"undo": ""})}
 
 
 ADDON_OBJECT_WRONG = Rule(

@@ -11,19 +11,19 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import PODS, SERVICE
 from ansible.module_utils.yunkube.kube.objects import name_of
 
 
-def workload_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Core workloads that somebody deleted."""
-    for name, found in facts.cluster.workloads.items():
-        if not found["there"]:
-            yield Hit("", [f"{name} is part of every cluster, but does not exist"], name, _manifest(facts, name))
-
-
 def _manifest(facts: Facts, name: str) -> dict[str, t.Any]:
     """Return what a repair applies that restores a workload; without its manifest there is no repair."""
     declared = [one["manifest"] for one in facts.cluster.declared if not one["there"]]
     known = [one for one in (*declared, *facts.cluster.printed.values()) if name_of(one).endswith(f"/{name}")]
     workloads = [one for one in known if one["kind"] in ("DaemonSet", "Deployment")]
     return {"manifests": workloads} if workloads else {"undo": ""}
+
+
+def workload_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Core workloads that somebody deleted."""
+    for name, found in facts.cluster.workloads.items():
+        if not found["there"]:
+            yield Hit("", [f"{name} is part of every cluster, but does not exist"], name, _manifest(facts, name))
 
 
 CLUSTER_WORKLOAD_MISSING = Rule(
@@ -46,18 +46,18 @@ CLUSTER_WORKLOAD_MISSING = Rule(
 )
 
 
-def addon_missing(facts: Facts) -> t.Iterator[Hit]:
-    """Addons that the inventory has chosen, and that are not there."""
-    for name in facts.cluster.addons:
-        yield Hit("", [f"{name} is enabled in the inventory, but does not exist"], name, _deployment(facts, name))
-
-
 def _deployment(facts: Facts, name: str) -> dict[str, t.Any]:
     """Return what a repair applies where nothing else of an addon is missing; its Secrets are made by `up` alone."""
     place = f"{name.partition(' ')[2].partition('/')[0]}"
     missing = {one["name"]: one["manifest"] for one in facts.cluster.declared if not one["there"]}
     alone = name in missing and f"Namespace {place}" not in missing
     return {"manifests": [missing[name]]} if alone else {"undo": ""}
+
+
+def addon_missing(facts: Facts) -> t.Iterator[Hit]:
+    """Addons that the inventory has chosen, and that are not there."""
+    for name in facts.cluster.addons:
+        yield Hit("", [f"{name} is enabled in the inventory, but does not exist"], name, _deployment(facts, name))
 
 
 ADDON_MISSING = Rule(
