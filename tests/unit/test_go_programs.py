@@ -91,7 +91,7 @@ def test_compilers_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch
     facts = tmp_path / "meminfo"
     real = Path
     monkeypatch.setattr(go_programs, "Path", lambda name: facts if str(name) == "/proc/meminfo" else real(name))
-    monkeypatch.setattr(go_programs.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     facts.write_text("MemTotal:  99 kB\nMemAvailable:   8388608 kB\n")  # 8 GiB, half of it for eight compilers
     assert memory_of_compilers() == {"GOGC": "off", "GOMEMLIMIT": str(512 << 20)}
     facts.write_text("MemAvailable:   2097152 kB\n")
@@ -101,7 +101,8 @@ def test_compilers_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch
 
 
 def test_lines_of_a_log_are_handed_over_while_it_grows_and_when_it_ends(tmp_path: Path) -> None:
-    log, lines = tmp_path / "log", []
+    log = tmp_path / "log"
+    lines: list[str] = []
     log.write_text("before\n")
     with log.open("a") as stream, followed(log, lines.append, every=0.01):
         stream.write("one\ntw")
