@@ -24,6 +24,7 @@ from virtual_machine import acceleration
 
 from measuring import lab
 from measuring.results import spread
+from measuring.serving import serve
 
 FLOOR = lab.ROOT / "bench" / "floor"
 PLAYBOOK = lab.ROOT / ".venv" / "bin" / "ansible-playbook"
@@ -237,7 +238,9 @@ def machines(_repeat: int) -> Result:
     }
 
 
-MEASURES = {each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, build, machines)}
+MEASURES = {
+    each.__name__: each for each in (tasks, noop, up, floor_http, scale, add, check, web, serve, build, machines)
+}
 
 
 def _cold_up(nodes: int = 1) -> lab.Run:
