@@ -24,6 +24,7 @@ from virtual_machine import acceleration
 
 from measuring import lab
 from measuring.results import spread
+from measuring.serving import serve
 
 FLOOR = lab.ROOT / "bench" / "floor"
 PLAYBOOK = lab.ROOT / ".venv" / "bin" / "ansible-playbook"
@@ -248,7 +249,9 @@ def machines(_repeat: int) -> Result:
 
 
 MEASURES = {
-    each.__name__: each for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, build, machines)
+MEASURES = {
+    each.__name__: each for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, serve, build, machines)
+}
 }
 
 

@@ -47,6 +47,10 @@ def _ratio(result: Results) -> tuple[str, float]:
     return _spread(result["ratio"], ""), result["ratio"]["median"]
 
 
+def _rate(result: Results) -> tuple[str, float]:
+    return _spread(result["rate"], " MB/s"), result["rate"]["median"]
+
+
 def _on_old_hosts(result: Results) -> tuple[str, float]:
     count = result["results_on_old_hosts"]["to_8"]
     return str(count), count
@@ -114,6 +118,11 @@ FIGURES = (
     Figure("web", "requests lost by an update of a web service, at 50 a second for 30 s", "0", _lost("update"), 0),
     Figure("web", "requests lost by the deletion of one of its two pods, likewise", "0", _lost("deletion"), 0),
     Figure("web", "requests lost by an update of a ReplicationController, likewise", "0", _lost("controller"), 0),
+    Figure("serve", "50 hosts download 32 MB each at once, from the bundle's server on this machine", "", _rate),
+    Figure("serve", "divided by what a bare `sendfile` to 50 connections gives, pair by pair", "≥ 0.8", _ratio),
+    Figure(
+        "serve", "memory that the server takes more than idle, 50 hosts at once, in MB", "≤ 30", _count("memory_mb"), 30
+    ),
     Figure("build", "bundle built with an empty cache", "≤ 20 min", _minutes, 20),
 )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import http.client
@@ -73,6 +74,12 @@ def ask(port: int, path: str, method: str = "GET", address: str = "127.0.0.1") -
     status, body = answer.status, answer.read()
     connection.close()
     return status, body
+
+
+def test_fifty_hosts_at_once_get_every_byte(port: int) -> None:
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: ask(port, f"/{NAME}"), range(50)))
+    assert {(status, hashlib.sha256(body).hexdigest()) for status, body in answers} == {(200, NAME)}
 
 
 def test_a_file_is_served_by_its_digest(port: int) -> None:

@@ -36,10 +36,11 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     control,
     package_sets,
 )
+from ansible.module_utils.yunkube.build.go_programs import GO_RECIPE, GoPrograms
 from ansible.module_utils.yunkube.build.needs import image_name, is_go, needed, needs_c
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
-from ansible.module_utils.yunkube.build.tools import BuildError, Tools
+from ansible.module_utils.yunkube.build.tools import Tools
 
 Lock = dict[str, t.Any]
 RECIPE = 1  # part of every key: raise it when the steps below change what they make
@@ -66,6 +67,8 @@ class Builder:
         self.sets = package_sets(lock)
         self.gone: set[tuple[Package, Package | None]] = set()  # pinned versions that the archive has no more
         self.go = ""
+        self._programs = GoPrograms(self.tools, project)
+        self.progress: Progress | None = None  # of the build that runs
         self._cc: list[str] = []
         self._sysroot: Path | None = None  # what the C compiler for another architecture finds no package of
         self._fetched: dict[str, Path] = {}
@@ -89,6 +92,8 @@ class Builder:
         """Make everything else; return files, packages and images as {name: path} for the manifest."""
         programs, pulled = dict(programs or {}), images or {}
         parts = self._left(programs, pulled)
+        self.progress = progress
+        progress.forecast.expect(self._steps(programs, pulled))
         progress.total = progress.done + self.steps(programs, pulled)
         if any(map(is_go, parts)):
             self.go = str(progress.step("Go tools", self._toolchain) / "go/bin/go")
@@ -131,9 +136,14 @@ class Builder:
 
     def steps(self, programs: t.Container[str] = (), images: t.Container[str] = ()) -> int:
         """Return how many steps `build` takes where these programs and images are there."""
+        return len(self._steps(programs, images))
+
+    def _steps(self, programs: t.Container[str], images: t.Container[str]) -> list[str]:
+        """Return the names of the steps that `build` takes, those of results that are there among them."""
         parts = self._left(programs, images)
-        left = [image for image in self.lock["images"] if image["reference"] not in images]
-        return any(map(is_go, parts)) + len(self.sets) + len(parts) + len(left)
+        names = ["Go tools"] * any(map(is_go, parts)) + [one.name for one in self.sets] + [one["name"] for one in parts]
+        references = [one["reference"] for one in self.lock["images"] if one["reference"] not in images]
+        return names + [f"image {reference.rsplit('/', 1)[1]}" for reference in references]
 
     @property
     def _other_architecture(self) -> list[str]:
@@ -158,34 +168,18 @@ class Builder:
     def _component_key(self, part: Lock) -> str:
         inputs = {key: part.get(key) for key in ("sum", "tags", "variables", "programs", "cgo", "static", "language")}
         inputs |= {key: part[key] for key in ("python", "platforms") if key in part}
-        inputs |= {"recipe": PYTHON_RECIPE} if part.get("language") == "python" else {}
+        recipe = {"python": PYTHON_RECIPE, "go": GO_RECIPE}.get(part.get("language", "go"))
+        inputs |= {"recipe": recipe} if recipe else {}
         tools = [self.lock["toolchain"]["go"]["version"], *(self._cc if needs_c(part) else [""])]
         return digest_of([RECIPE, inputs, [*tools, *self._other_architecture], self.epoch, part["version"]])
 
     def _build_go(self, part: Lock, out: Path) -> None:
-        link = ["-s", "-w", "-buildid="]
-        for package, values in (part.get("variables") or {}).items():
-            link += [f"-X={package}.{name}={value}" for name, value in values.items()]
-        if part.get("static"):
-            link += ["-linkmode=external", "-extldflags=-static -Wl,--build-id=none"]
-        flags = ["-tags=" + ",".join(part.get("tags") or []), "-ldflags=" + " ".join(map(_quoted, link))]
-        env = {"CGO_ENABLED": "1" if part.get("cgo") else "0"}
-        env |= go_environment(self.lock["architecture"], self._sysroot)
-        folder = self.project / part["directory"]
-        self.tools.run([self.go, "mod", "download"], part["name"], cwd=folder, env=env, tries=3)
-        try:  # go.sum is compared when a module arrives, and not with what lies in the cache, which anybody may edit
-            self.tools.run([self.go, "mod", "verify"], part["name"], cwd=folder, env=env)
-        except BuildError as error:
-            raise BuildError(f"{error}; delete {self.cache}/go/mod, then run again") from error
-        last = {package.rsplit("/", 1)[1]: package for package in part["programs"].values() if "/" in package}
-        if set(last) == set(part["programs"]):  # one call: what the programs share is compiled once
-            names = list(last.values())
-            self.tools.run([self.go, "build", *flags, "-o", f"{out}/", *names], part["name"], cwd=folder, env=env)
-            return
-        for program, package in part["programs"].items():
-            self.tools.run(
-                [self.go, "build", *flags, "-o", str(out / program), package], part["name"], cwd=folder, env=env
-            )
+        env = go_environment(self.lock["architecture"], self._sysroot)
+        self._programs.build(self.go, part, out, env, self._tell(part["name"]))
+
+    def _tell(self, name: str) -> t.Callable[[float], None]:
+        """Return what takes how much of a component is compiled."""
+        return functools.partial(self.progress.compiled, name) if self.progress else lambda _share: None
 
     def _build_c(self, part: Lock, out: Path) -> None:
         for program, source in part["programs"].items():
@@ -356,10 +350,6 @@ def _digest(source: Path) -> str:
         return digest_file(source)
     files = sorted(path for path in source.rglob("*") if path.is_file())
     return digest_of([[str(path.relative_to(source)), digest_file(path)] for path in files])
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if " " in text else text
 
 
 def manifest_of(lock: Lock, built: dict[str, t.Any], tools: Tools) -> tuple[dict[str, t.Any], dict[str, Path]]:

@@ -10,6 +10,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.build.forecast import Forecast
 from ansible.module_utils.yunkube.build.meter import Meter
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 
@@ -24,6 +25,7 @@ class Progress:
         self.done = 0
         self.times: dict[str, float] = {}
         self.meter: Meter | None = None  # while something is downloaded
+        self.forecast = Forecast()
         self._running: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
@@ -40,7 +42,14 @@ class Progress:
                 del self._running[running]
                 self.done += 1
                 self.times[what] = round(time.time() - started, 1)
+                self.forecast.end(what, time.time() - started)
                 self._write()
+
+    def compiled(self, what: str, share: float) -> None:
+        """Tell how much of a step is done, from 0 to 1."""
+        with self._lock:
+            self.forecast.note(what, share)
+            self._write()
 
     def close(self) -> None:
         """Remove the file."""
@@ -58,5 +67,5 @@ class Progress:
         since = min(self._running.values(), default=now)
         what = "; ".join(f"{verb} {said}" for verb, said in names.items())
         state: dict[str, t.Any] = {"what": what, "done": self.done, "total": self.total}
-        state |= self.meter.state() if self.meter else {}
+        state |= (self.meter.state() if self.meter else {}) | self.forecast.state()
         write_atomic(self.path, json.dumps(state | {"started": since, "updated": now, "pid": os.getpid()}))

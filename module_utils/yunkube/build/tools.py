@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -96,13 +98,14 @@ class Tools:
         cwd: Path | None = None,
         env: t.Mapping[str, str] | None = None,
         tries: int = 1,
+        said: t.Callable[[str], None] | None = None,
     ) -> None:
-        """Run a program that must succeed, where it may fail of the network more than once."""
+        """Run a program that must succeed, and more than once where the network may fail; hand its lines to `said`."""
         log = self.cache / "logs" / f"build-{what.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         name = Path(argv[0]).name
         for left in reversed(range(tries)):
-            with log.open("ab") as stream:
+            with log.open("ab") as stream, followed(log, said) if said else contextlib.nullcontext():
                 stream.write(f"$ {' '.join(argv)}\n".encode())
                 stream.flush()
                 try:
@@ -126,11 +129,14 @@ class Tools:
         tail = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise BuildError(f"{what}: {name} failed: {' | '.join(tail)} (all of it: {log})")
 
-    def ask(self, argv: list[str], what: str, *, cwd: Path | None = None) -> str:
+    def ask(
+        self, argv: list[str], what: str, *, cwd: Path | None = None, env: t.Mapping[str, str] | None = None
+    ) -> str:
         """Return what a program prints that must succeed and takes no time."""
+        environment = self.environment | dict(env or {})
         try:
             done = subprocess.run(
-                argv, capture_output=True, text=True, check=False, env=self.environment, timeout=TOOL_SECONDS, cwd=cwd
+                argv, capture_output=True, text=True, check=False, env=environment, timeout=TOOL_SECONDS, cwd=cwd
             )
         except FileNotFoundError as error:
             raise BuildError(f"{what}: {argv[0]} is missing: install it") from error
@@ -138,3 +144,29 @@ class Tools:
             said = (done.stderr or done.stdout).strip().splitlines()[-3:]
             raise BuildError(f"{what}: {Path(argv[0]).name} failed: {' | '.join(said)}")
         return done.stdout
+
+
+@contextlib.contextmanager
+def followed(log: Path, said: t.Callable[[str], None], every: float = 1.0) -> t.Iterator[None]:
+    """Hand each line that is added to a file over while the block runs, within `every` seconds."""
+    ended = threading.Event()
+
+    def read(stream: t.TextIO) -> None:
+        rest = ""
+        while True:
+            last = ended.wait(every)
+            *lines, rest = (rest + stream.read()).split("\n")
+            for line in lines:
+                said(line)
+            if last:
+                return
+
+    with log.open(errors="replace") as stream:
+        stream.seek(0, os.SEEK_END)
+        reader = threading.Thread(target=read, args=(stream,), daemon=True)
+        reader.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            reader.join()

@@ -281,9 +281,10 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
         return
     if isinstance(port, int) and port not in cluster.node_ports:
         yield "dashboard_node_port", f"{port} is out of range", one_of(cluster.node_ports)
-    image = cluster.text("dashboard_headlamp_image") or "its default"
+    image = cluster.text("dashboard_headlamp_image")  # its default has a digest
     if (
         provider == "headlamp"
+        and "dashboard_headlamp_image" in cluster.values
         and not _DIGEST.fullmatch(image)
         and not cluster.values.get("dashboard_headlamp_allow_tag")
     ):

@@ -24,7 +24,7 @@ class JsonView:
         self._out = out
         self._read_bundle = read_bundle
         self._began = time.monotonic()
-        self._bundle: tuple[str, int, int] = ("", 0, 0)
+        self._bundle: tuple[str, int, int, int] = ("", 0, 0, 0)
 
     def show(self, happening: Happening) -> None:
         """Write it; a reader who left does not stop the run."""

@@ -30,7 +30,7 @@ from deployer.happenings import (
 )
 from deployer.views import ReadBundle
 from deployer.views.plain import first_line
-from deployer.views.text import download_text, duration, enumerate_names, is_told, task_lines
+from deployer.views.text import build_text, download_text, duration, enumerate_names, is_told, task_lines
 
 REDRAWS_PER_SECOND = 8
 BAR = 20
@@ -162,11 +162,12 @@ def stage_line(stage: StageEnded) -> Text:
 
 def bundle_text(bundle: BundleProgress) -> Text:
     """Return a bar and what is being made."""
-    filled = round(BAR * bundle.done / max(1, bundle.total))
+    share = bundle.percent / 100 if bundle.percent else bundle.done / max(1, bundle.total)
+    filled = round(BAR * share)
     bar = Text.assemble(("━" * filled, "cyan"), ("━" * (BAR - filled), "bright_black"))
     bar.append(f"  {bundle.done}/{bundle.total}  ", "dim")
-    if downloaded := download_text(bundle):
-        bar.append(f"{downloaded}  ", "cyan")
+    for text in filter(None, (download_text(bundle), build_text(bundle))):
+        bar.append(f"{text}  ", "cyan")
     return bar.append(bundle.what)
 
 

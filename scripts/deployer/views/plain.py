@@ -8,7 +8,7 @@ from typing import TextIO
 
 from deployer.happenings import Diff, Failure, Happening, Message, RunStarted, StageStarted, TaskEnded, Waiting
 from deployer.views import ReadBundle
-from deployer.views.text import download_text, is_told, task_lines, waiting_line
+from deployer.views.text import build_text, download_text, is_told, task_lines, waiting_line
 
 
 class PlainView:
@@ -22,7 +22,7 @@ class PlainView:
         self._verbose = verbose
         self._read_bundle = read_bundle
         self._began = time.monotonic()
-        self._bundle: tuple[str, int, int] = ("", 0, 0)
+        self._bundle: tuple[str, int, int, int] = ("", 0, 0, 0)
         self._told = True  # whether changes are told as they happen: a plan tells them at its end
 
     def show(self, happening: Happening) -> None:
@@ -52,8 +52,9 @@ class PlainView:
         progress = self._read_bundle()
         if progress is not None and progress.mark != self._bundle:
             self._bundle = progress.mark
-            downloaded = f" ({text})" if (text := download_text(progress)) else ""
-            self._line(f"  bundle   {progress.done + 1} of {progress.total}: {progress.what}{downloaded}")
+            numbers = "; ".join(filter(None, (download_text(progress), build_text(progress))))
+            said = f" ({numbers})" if numbers else ""
+            self._line(f"  bundle   {progress.done + 1} of {progress.total}: {progress.what}{said}")
 
     def close(self) -> None:
         """Nothing stays open."""

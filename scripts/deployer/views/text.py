@@ -22,6 +22,17 @@ def download_text(bundle: BundleProgress) -> str:
     return f"{bundle.received / 1e6:.0f}{of_all} MB{rate}{left}"
 
 
+def build_text(bundle: BundleProgress) -> str:
+    """Return how much is built, and how long the rest will take once that is known; nothing at the start."""
+    left = "" if bundle.time_left is None else f", {about(bundle.time_left)} left"
+    return f"{bundle.percent} % built{left}" if bundle.percent else ""
+
+
+def about(seconds: float) -> str:
+    """Return what an estimate is worth: 40 s, 4 min."""
+    return f"about {max(10, round(seconds, -1)):.0f} s" if seconds < 95 else f"about {seconds / 60:.0f} min"
+
+
 def duration(seconds: float) -> str:
     """Return 4.2s, 1m 05s or 2h 03m."""
     if seconds < 60:

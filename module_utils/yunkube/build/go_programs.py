@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile the programs of one component with Go, and tell how much of it is compiled."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.build.tools import BuildError, Tools
+
+Lock = dict[str, t.Any]
+GO_RECIPE = 1  # part of every key of what Go makes: raise it when a flag below changes
+# Debugging information is not linked (-s -w), so that it need not be made: a tenth of the compiler's work.
+COMPILE = "-gcflags=all=-dwarf=false"
+# The share of free memory that compilers may fill before they collect garbage, which is a tenth of their work, too.
+SHARE = 0.5
+LEAST_MEMORY = 256 << 20  # bytes for one compiler; with less than that, Go's own way of collecting is better
+MOST_MEMORY = 1 << 30
+AT_ONCE = 2  # components that are built side by side, each with as many compilers as there are processors
+
+
+class GoPrograms:
+    """What `go build` makes of components; knows which packages were compiled already."""
+
+    def __init__(self, tools: Tools, project: Path) -> None:
+        """Build with `tools` what lies below `project`."""
+        self.tools, self.project = tools, project
+        self._met: set[str] = set()  # folders of packages that an earlier component needed
+
+    def build(
+        self, go: str, part: Lock, out: Path, environment: t.Mapping[str, str], tell: t.Callable[[float], None]
+    ) -> None:
+        """Write the programs of a component into `out`; `tell` how much of it is compiled, from 0 to 1."""
+        name, folder = part["name"], self.project / part["directory"]
+        env = {"CGO_ENABLED": "1" if part.get("cgo") else "0"} | dict(environment) | memory_of_compilers()
+        self.tools.run([go, "mod", "download"], name, cwd=folder, env=env, tries=3)
+        try:  # go.sum is compared when a module arrives, and not with what lies in the cache, which anybody may edit
+            self.tools.run([go, "mod", "verify"], name, cwd=folder, env=env)
+        except BuildError as error:
+            raise BuildError(f"{error}; delete {self.tools.cache}/go/mod, then run again") from error
+        tags = "-tags=" + ",".join(part.get("tags") or [])
+        share = Compiled(self._sizes(go, tags, part, folder, env), tell)
+        argv = [go, "build", "-v", COMPILE, tags, "-ldflags=" + " ".join(map(_quoted, _link(part)))]
+        last = {package.rsplit("/", 1)[1]: package for package in part["programs"].values() if "/" in package}
+        if set(last) == set(part["programs"]):  # one call: what the programs share is compiled once
+            self.tools.run([*argv, "-o", f"{out}/", *last.values()], name, cwd=folder, env=env, said=share.said)
+            return
+        for program, package in part["programs"].items():
+            self.tools.run([*argv, "-o", str(out / program), package], name, cwd=folder, env=env, said=share.said)
+
+    def _sizes(self, go: str, tags: str, part: Lock, folder: Path, env: t.Mapping[str, str]) -> dict[str, int]:
+        """Return the bytes of source, which compiling costs by, of each package that is new with this component."""
+        argv = [go, "list", "-deps", tags, "-json=ImportPath,Dir,GoFiles,CgoFiles", *part["programs"].values()]
+        sizes = {}
+        for package in _objects(self.tools.ask(argv, part["name"], cwd=folder, env=env)):
+            directory = package.get("Dir", "")
+            if directory not in self._met:
+                self._met.add(directory)
+                files = [*package.get("GoFiles", []), *package.get("CgoFiles", [])]
+                sizes[package["ImportPath"]] = sum(_size(Path(directory, file)) for file in files)
+        return sizes
+
+
+class Compiled:
+    """Adds up what `go build -v` names."""
+
+    def __init__(self, sizes: t.Mapping[str, int], tell: t.Callable[[float], None]) -> None:
+        """Expect packages of these sizes."""
+        self._left, self._all, self._tell = dict(sizes), sum(sizes.values()), tell
+
+    def said(self, line: str) -> None:
+        """Note a line of its output, which may be the name of a package whose compiling starts."""
+        if self._left.pop(line, 0):
+            self._tell(1 - sum(self._left.values()) / self._all)
+
+
+def memory_of_compilers() -> dict[str, str]:
+    """Return the environment that lets each compiler use its part of the memory that is free now."""
+    facts = dict(re.findall(r"(?m)^(\w+): +(\d+) kB$", Path("/proc/meminfo").read_text()))
+    each = int(int(facts["MemAvailable"]) * 1024 * SHARE / (AT_ONCE * (os.cpu_count() or 1)))
+    return {"GOGC": "off", "GOMEMLIMIT": str(min(each, MOST_MEMORY))} if each >= LEAST_MEMORY else {}
+
+
+def _link(part: Lock) -> list[str]:
+    flags = ["-s", "-w", "-buildid="]
+    for package, values in (part.get("variables") or {}).items():
+        flags += [f"-X={package}.{name}={value}" for name, value in values.items()]
+    return flags + (["-linkmode=external", "-extldflags=-static -Wl,--build-id=none"] if part.get("static") else [])
+
+
+def _objects(text: str) -> t.Iterator[dict[str, t.Any]]:
+    """Return the JSON objects that follow each other in a text."""
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text):
+        found, position = decoder.raw_decode(text, position)
+        yield found
+        position += 1  # the line's end
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if " " in text else text

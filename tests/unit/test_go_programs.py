@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Go compiles what a component names, within the memory that there is, and tells how far it is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.yunkube.build import go_programs
+from ansible.module_utils.yunkube.build.go_programs import Compiled, GoPrograms, memory_of_compilers
+from ansible.module_utils.yunkube.build.tools import BuildError, Tools, followed
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
+GO = next(iter(sorted(CACHE.glob("store/go-*/go/bin/go"))), None)
+HALVES = ("first", "second")
+compiles = pytest.mark.skipif(GO is None, reason="no bundle was built here yet, so there are no Go tools")
+
+
+def component(project: Path, **more: Any) -> dict[str, Any]:
+    """Write a module of a program and two packages, which no cache has; return its entry of a lock."""
+    folder = project / "tiny"
+    salt = secrets.token_hex(8)
+    for name in HALVES:
+        (folder / name).mkdir(parents=True)
+        text = f'package {name}\n\n// Word is printed.\nconst Word = "{name} {salt}"\n' + "// filling\n" * 500
+        (folder / name / f"{name}.go").write_text(text)
+    (folder / "go.mod").write_text("module yunkube/tiny\n\ngo 1.26\n")
+    imports = "".join(f'\t"yunkube/tiny/{name}"\n' for name in HALVES)
+    text = f"package main\n\nimport (\n{imports})\n\nvar version string\n\n"
+    (folder / "main.go").write_text(f"{text}func main() {{ println(version, first.Word, second.Word) }}\n")
+    about = {"name": "tiny", "directory": "tiny", "programs": {"tiny": "yunkube/tiny"}}
+    return about | {"variables": {"main": {"version": "v1 of it"}}} | more
+
+
+def build(tmp_path: Path, part: dict[str, Any], told: list[float]) -> Path:
+    """Build with the compiled library of the cache of this machine; return the program's path."""
+    tools = Tools(tmp_path / "cache", 0)
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    builder = GoPrograms(tools, tmp_path)
+    builder.build(str(GO), part, out, {"GOCACHE": f"{CACHE}/go/build"}, told.append)
+    return out / "tiny"
+
+
+@compiles
+def test_a_program_is_built_and_every_package_of_it_counts(tmp_path: Path) -> None:
+    told: list[float] = []
+    program = build(tmp_path, component(tmp_path), told)
+    said = subprocess.run([program], capture_output=True, text=True, check=True, timeout=10).stderr
+    assert said.startswith("v1 of it first ")
+    assert told == sorted(told)
+    assert len(told) >= len(HALVES)
+    assert 0 < told[0] <= told[-1] <= 1
+    assert GO is not None
+    about = subprocess.run([GO, "version", "-m", program], capture_output=True, text=True, check=True).stdout
+    assert go_programs.COMPILE in about
+
+
+@compiles
+def test_what_does_not_compile_is_named(tmp_path: Path) -> None:
+    part = component(tmp_path)
+    (tmp_path / "tiny/main.go").write_text("package main\n\nfunc main() { missing() }\n")
+    with pytest.raises(BuildError, match=r"tiny: go failed: .*undefined: missing"):
+        build(tmp_path, part, [])
+
+
+@compiles
+def test_a_package_that_an_earlier_component_needed_is_not_expected_again(tmp_path: Path) -> None:
+    part = component(tmp_path)
+    builder = GoPrograms(Tools(tmp_path / "cache", 0), tmp_path)
+    argv = (str(GO), "-tags=", part, tmp_path / "tiny", {"CGO_ENABLED": "0"})
+    first = builder._sizes(*argv)
+    assert {"yunkube/tiny/first", "runtime"} <= set(first)
+    assert first["yunkube/tiny/first"] > 500
+    assert builder._sizes(*argv) == {}
+
+
+def test_each_name_counts_once_and_other_lines_do_not() -> None:
+    told: list[float] = []
+    compiled = Compiled({"a": 300, "b": 100, "empty": 0}, told.append)
+    for line in ("go: downloading a v1", "a", "a", "empty", "# a", "b"):
+        compiled.said(line)
+    assert told == [0.75, 1.0]
+
+
+def test_compilers_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    facts = tmp_path / "meminfo"
+    real = Path
+    monkeypatch.setattr(go_programs, "Path", lambda name: facts if str(name) == "/proc/meminfo" else real(name))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    facts.write_text("MemTotal:  99 kB\nMemAvailable:   8388608 kB\n")  # 8 GiB, half of it for eight compilers
+    assert memory_of_compilers() == {"GOGC": "off", "GOMEMLIMIT": str(512 << 20)}
+    facts.write_text("MemAvailable:   2097152 kB\n")
+    assert memory_of_compilers() == {}, "too little: Go collects as it always does"
+    facts.write_text("MemAvailable: 999999999 kB\n")
+    assert memory_of_compilers()["GOMEMLIMIT"] == str(1 << 30)
+
+
+def test_lines_of_a_log_are_handed_over_while_it_grows_and_when_it_ends(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines: list[str] = []
+    log.write_text("before\n")
+    with log.open("a") as stream, followed(log, lines.append, every=0.01):
+        stream.write("one\ntw")
+        stream.flush()
+        stream.write("o\nthree\nnot ended")
+        stream.flush()
+    assert lines == ["one", "two", "three"]
