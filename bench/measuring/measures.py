@@ -249,9 +249,8 @@ def machines(_repeat: int) -> Result:
 
 
 MEASURES = {
-MEASURES = {
-    each.__name__: each for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, serve, build, machines)
-}
+    each.__name__: each
+    for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, serve, build, machines)
 }
 
 
