@@ -110,11 +110,20 @@ class Etcd:
         """Return the members, as far as this host's own etcd knows: also without a quorum."""
         return parse_members(self._etcdctl("member", "list", "--consistency=s", "--write-out=json"))
 
+    def peers(self) -> dict[str, str]:
+        """Return the URLs at which the members reach each other, by name."""
+        listed = json.loads(self._etcdctl("member", "list", "--consistency=s", "--write-out=json"))["members"]
+        return {str(one.get("name") or ""): ",".join(one.get("peerURLs") or ()) for one in listed}
+
     def healthy(self, members: t.Sequence[Member]) -> set[str]:
         """Return the endpoints that answer a proposal in time. All are silent where there is no quorum."""
         endpoints = ",".join(url for member in members for url in member.clients)
         _, out, _ = self._run(self._argv("endpoint", "health", "--write-out=json", endpoints=endpoints))
         return parse_health(out)
+
+    def ask(self, *words: str) -> str:
+        """Return what etcdctl says; it gives up after some seconds where there is no quorum."""
+        return self._etcdctl(*words, f"--command-timeout={scaled(5.0):g}s")
 
     def snapshot(self, why: str) -> Path:
         """Save a snapshot for root alone, and return where it is."""

@@ -212,10 +212,13 @@ class Host:
         return paths.Known(self.record, paths.mount_points(Path("/proc/self/mounts").read_text()))
 
     def _snapshots(self) -> list[str]:
-        """Say which backups go: they hold every Secret of the cluster."""
-        folder = host_state.FOLDER / paths.SNAPSHOTS
-        count = len(list(folder.glob("*")))
-        return [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
+        """Say which backups go: they hold every Secret of the cluster. A disk of their own is left."""
+        lines = []
+        points = self._known().points
+        for folder in (host_state.FOLDER / paths.SNAPSHOTS, host_state.FOLDER / paths.BACKUPS):
+            count = len(list(folder.glob("*"))) if str(folder) not in points else 0
+            lines += [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
+        return lines
 
     def _networks(self) -> list[Path]:
         before = self.record["files"] if self.record else {}

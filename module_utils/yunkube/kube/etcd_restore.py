@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Etcd's data from a snapshot, on every master: made beside the data that is there, then put in its place.
+
+Each step can be repeated: what is there says how far an earlier run came. The data that was there is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube import constants
+from ansible.module_utils.yunkube.host.patience import scaled
+from ansible.module_utils.yunkube.host.service import Systemd
+from ansible.module_utils.yunkube.kube import etcd, etcd_rehearsal, etcd_snapshot, kubeadm
+from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+PART = "yunkube-restored"  # in etcd's folder, which may be a disk of its own
+KEPT = "before-restore-"
+# Watches that were begun before must not see old numbers again: https://etcd.io/docs/v3.6/op-guide/recovery/
+BUMP = 1_000_000_000
+ROOM = 2.5  # times the size of a snapshot: its data, and the log that grows beside it
+CONTAINERS = "^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)$"
+PATIENCE = scaled(240.0)  # seconds for etcd and the API to answer
+GRACE = 5  # seconds for a container to end; the API server would wait for its watches
+WOULD = {
+    "prepared": ["make the data of etcd from the snapshot"],
+    "swapped": ["stop kubelet, etcd and the API server, and put the restored data in place"],
+    "started": ["start kubelet; etcd has the members that were restored, and the API answers"],
+}
+
+
+class Restore:
+    """The restore on this host."""
+
+    def __init__(self, run: etcd_snapshot.Run, crictl: str, data: Path | None = None) -> None:
+        """Remember how programs are run, and where etcd's data is."""
+        self.run = run
+        self.crictl = crictl
+        self.data = data or etcd.DATA
+        self.part = self.data / PART
+
+    def prepare(self, programs: etcd_snapshot.Programs, path: Path, members: t.Mapping[str, str]) -> str:
+        """Make etcd's data from a snapshot, beside what is there; return what was done."""
+        digest = etcd_snapshot.refuse_damaged(path)
+        programs.status(path)
+        mine = etcd_snapshot.read_manifest()
+        if members.get(mine.name) != mine.peer:
+            raise etcd.EtcdError(
+                f"the member {mine.name} at {mine.peer} is not among those to be restored: {dict(members)}"
+            )
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free, needed = shutil.disk_usage(self.data).free, int(path.stat().st_size * ROOM)
+        if free < needed:
+            raise etcd.EtcdError(
+                f"{self.data} has {free >> 20} MB left, and the restore needs {needed >> 20} MB: free some"
+            )
+        shutil.rmtree(self.part, ignore_errors=True)
+        # Without these three the list of members has the address http://localhost:2380, and no other master can join.
+        programs.call(
+            "etcdutl", "snapshot", "restore", str(path), f"--data-dir={self.part}", f"--name={mine.name}",
+            f"--initial-cluster={','.join(f'{name}={peer}' for name, peer in sorted(members.items()))}",
+            f"--initial-advertise-peer-urls={mine.peer}", f"--initial-cluster-token=restored-{digest[:16]}",
+            f"--bump-revision={BUMP}", "--mark-compacted",
+        )  # fmt: skip
+        return f"make the data of etcd from {path.name} in {self.part}"
+
+    def swap(self, stop_kubelet: t.Callable[[], None]) -> list[str]:
+        """Stop the control plane of this host, and put the new data in place; the kubelet would start it again."""
+        if not (self.part / "member").is_dir():
+            raise etcd.EtcdError(f"{self.part} holds no data to put in place: run the restore again")
+        stop_kubelet()
+        self._stop_containers()
+        done = ["stop kubelet, etcd and the API server"]
+        old, new = self.data / "member", self.part / "member"
+        if old.exists():
+            kept = self.data / f"{KEPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+            kept.mkdir(mode=0o700)
+            old.rename(kept / "member")
+            done.append(f"keep the data of etcd that was there in {kept}")
+        new.rename(old)
+        self.data.chmod(0o700)
+        with contextlib.suppress(OSError):
+            self.part.rmdir()
+        return [*done, f"put the restored data in place, {old}"]
+
+    def _stop_containers(self) -> None:
+        call = [self.crictl, "--runtime-endpoint", constants.CRI_ENDPOINT]
+        listing = [*call, "ps", "--quiet", "--name", CONTAINERS]
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            code, out, err = self.run(listing)
+            if code != 0:
+                raise etcd.EtcdError(f"containerd does not list its containers: {err.strip()[-300:]}; start containerd")
+            if not out.split():
+                return
+            if time.monotonic() > deadline:
+                raise etcd.EtcdError(
+                    f"containers of the control plane do not end within {PATIENCE:g} s: {', '.join(out.split())}"
+                )
+            self.run([*call, "stop", "--timeout", str(GRACE), *out.split()])
+
+    def await_members(self, own: etcd.Etcd, members: t.Mapping[str, str]) -> None:
+        """Wait until etcd is healthy and its members are those that were restored, with their addresses."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                there = own.members()
+                well = own.healthy(there)
+                late = [etcd.label(one) for one in there if not etcd.is_healthy(one, well)]
+                trouble = f"not healthy: {', '.join(late)}" if late else ""
+                if there and not late:
+                    break
+            except etcd.EtcdError as error:
+                trouble = str(error)
+            if time.monotonic() > deadline:
+                raise etcd.EtcdError(
+                    f"etcd does not answer {PATIENCE:g} s after the restore: {trouble or 'it has no members'}"
+                )
+            time.sleep(0.5)
+        if (found := own.peers()) != dict(members):
+            raise etcd.EtcdError(f"the members of etcd are {found} after the restore, not {dict(members)}")
+
+
+def step(module: AnsibleModule) -> list[str]:
+    """Do what a state asks for; return what was done, or in check mode would be."""
+    options = module.params
+    crictl, ctr = (module.get_bin_path(name, required=True, opt_dirs=["/usr/local/bin"]) for name in ("crictl", "ctr"))
+    restore = Restore(module.run_command, crictl)
+    if module.check_mode:
+        return WOULD[options["state"]]
+    if options["state"] == "prepared":
+        with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
+            return [restore.prepare(programs, Path(options["path"]), options["members"])]
+    if options["state"] == "swapped":
+        return restore.swap(lambda: Systemd(module, "kubelet.service").do("stop"))
+    if why := kubeadm.start_kubelet():
+        raise etcd.EtcdError(why)
+    restore.await_members(etcd.Etcd(module.run_command, crictl), options["members"])
+    await_api()
+    return WOULD["started"]
+
+
+def await_api(seconds: float = PATIENCE) -> None:
+    """Wait until the API server is ready."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with KubeApi.from_file(timeout=5) as api:
+                api.get("/readyz")
+                return
+        except KubeError as error:
+            if time.monotonic() > deadline:
+                raise etcd.EtcdError(f"the API server is not ready {seconds:g} s after the restore: {error}") from error
+            time.sleep(0.5)
