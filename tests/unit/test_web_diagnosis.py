@@ -155,9 +155,18 @@ def test_the_holder_of_a_node_port_is_found() -> None:
     assert holder_of(31112, [service]) == ""
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "unable to retrieve container logs for containerd://3bda",
+        'failed to try resolving symlinks in path "/var/log/pods/a/b/2.log": lstat /var/log/pods/a/b/2.log: no such file',
+    ],
+)
 @pytest.mark.parametrize(("times", "log"), [(1, "last words"), (99, "")])
-def test_a_log_that_was_just_removed_is_asked_for_again(times: int, log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([*["unable to retrieve container logs for containerd://3bda"] * times, "last words\n"])
+def test_a_log_that_was_just_removed_is_asked_for_again(
+    times: int, log: str, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([*[gone] * times, "last words\n"])
 
     class Api:
         def get(self, path: str, **query: str) -> Json:

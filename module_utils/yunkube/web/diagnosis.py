@@ -16,7 +16,7 @@ from ansible.module_utils.yunkube.result import Fault
 REVISION = "deployment.kubernetes.io/revision"
 LINES = 5  # of a log
 # What a kubelet says instead of a log whose container it has just removed, until it looks again: at most so long.
-GONE, GONE_SECONDS = "unable to retrieve container logs", 3.0
+GONE, GONE_SECONDS = ("unable to retrieve container logs", "failed to try resolving symlinks in path"), 3.0
 PULLS = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "InvalidImageName", "ErrImageNeverPull")
 RESTARTS = 3  # from which on a crash is no mishap
 # Where kinds are that old manifests have in a version that is gone.
