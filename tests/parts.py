@@ -101,6 +101,7 @@ class Suite:
         RESULTS.mkdir(parents=True)
         self._printing = threading.Lock()
         self._behind: list[subprocess.Popen[bytes]] = []
+        self._interrupted = False
 
     def all_of(self, parts: list[Part], *, alone: bool) -> list[Outcome]:
         """Run parts in their order: `alone` one after the other, else labs side by side, and the rest behind them."""
@@ -112,9 +113,11 @@ class Suite:
             try:
                 return [*front.map(self.run, labs), *slow]
             except KeyboardInterrupt:
+                self._interrupted = True
                 back.shutdown(wait=False, cancel_futures=True)
                 for process in self._behind:  # which are not of the terminal's session
-                    process.send_signal(signal.SIGINT)
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGINT)
                 raise
 
     def run(self, part: Part, *, behind: bool = False) -> Outcome:
@@ -125,6 +128,8 @@ class Suite:
         codes = []
         with log.open("w") as stream:
             for number, command in enumerate(part.commands):
+                if self._interrupted:
+                    break
                 environment = self.environment | {
                     "PYTEST_ADDOPTS": f"--junitxml={RESULTS / report}-{number}.xml -o junit_family=xunit2"
                 }

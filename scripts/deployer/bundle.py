@@ -41,7 +41,7 @@ def read_progress(path: Path, now: float | None = None) -> BundleProgress | None
             int(told.get("size", 0)),
             int(told.get("rate", 0)),
             None if told.get("left") is None else float(told["left"]),
-            int(told.get("percent", 0)),
+            None if told.get("percent") is None else int(told["percent"]),
             None if told.get("time_left") is None else float(told["time_left"]),
         )
     except (OSError, ValueError, KeyError, TypeError):

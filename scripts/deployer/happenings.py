@@ -130,13 +130,13 @@ class BundleProgress:
     size: int = 0  # bytes in all; 0 while it is not known
     rate: int = 0  # bytes a second
     left: float | None = None  # seconds of downloads, once it is known
-    percent: int = 0  # of all that is built
+    percent: int | None = None  # of all that is built, once something is
     time_left: float | None = None  # seconds until all is built, once it is known
 
     @property
     def mark(self) -> tuple[str, int, int, int]:
         """What is different once there is something new to say: a step, or a tenth of a download or of the build."""
-        return self.what, self.done, self.received * 10 // self.size if self.size else 0, self.percent // 10
+        return self.what, self.done, self.received * 10 // self.size if self.size else 0, (self.percent or 0) // 10
 
 
 @dataclass(frozen=True)

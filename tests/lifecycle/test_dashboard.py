@@ -471,3 +471,14 @@ def test_what_is_taken_away_leaves_no_object(lab: Lab, variables: Path) -> None:
         time.sleep(0.5)
     assert left == ""
     assert set(up(lab, variables).changed.values()) == {0}
+
+
+def test_down_with_force_deletes_the_registry_with_its_images(lab: Lab) -> None:
+    kept = lab.deploy("down", "--yes")
+    assert kept.code != 0
+    assert "holds the registry's images" in kept.errors
+    assert lab.containers()
+    result = lab.deploy("down", "--yes", "--force")
+    assert result.code == 0, result.errors
+    assert not lab.containers()
+    assert not [*Path("/etc/docker/certs.d").glob(f"*/yunkube-{lab.name}.crt")]

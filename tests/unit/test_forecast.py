@@ -86,6 +86,7 @@ def test_a_person_reads_how_far_it_is(tmp_path: Path) -> None:
     progress.step("kubernetes", work)
     [one] = seen
     assert one is not None
+    assert one.percent is not None
     assert build_text(one) == f"{one.percent} % built, about 4 min left"
     assert one.mark[-1] == one.percent // 10
     assert 40 < one.percent < 50

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.yunkube.build import go_programs
-from ansible.module_utils.yunkube.build.go_programs import Compiled, GoPrograms, memory_of_compilers
+from ansible.module_utils.yunkube.build.go_programs import Compiled, GoPrograms, free_memory, memory_of_compilers
 from ansible.module_utils.yunkube.build.tools import BuildError, Tools, followed
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "yunkube"
@@ -87,17 +87,29 @@ def test_each_name_counts_once_and_other_lines_do_not() -> None:
     assert told == [0.75, 1.0]
 
 
-def test_compilers_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    facts = tmp_path / "meminfo"
-    real = Path
-    monkeypatch.setattr(go_programs, "Path", lambda name: facts if str(name) == "/proc/meminfo" else real(name))
+def test_compilers_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    facts.write_text("MemTotal:  99 kB\nMemAvailable:   8388608 kB\n")  # 8 GiB, half of it for eight compilers
-    assert memory_of_compilers() == {"GOGC": "off", "GOMEMLIMIT": str(512 << 20)}
-    facts.write_text("MemAvailable:   2097152 kB\n")
+    for free, limit in ((8 << 30, 512 << 20), (999 << 30, 1 << 30)):  # half of it for eight compilers
+        monkeypatch.setattr(go_programs, "free_memory", lambda free=free: free)
+        assert memory_of_compilers() == {"GOGC": "off", "GOMEMLIMIT": str(limit)}
+    monkeypatch.setattr(go_programs, "free_memory", lambda: 2 << 30)
     assert memory_of_compilers() == {}, "too little: Go collects as it always does"
-    facts.write_text("MemAvailable: 999999999 kB\n")
-    assert memory_of_compilers()["GOMEMLIMIT"] == str(1 << 30)
+
+
+def test_a_container_has_the_memory_that_its_limit_leaves(tmp_path: Path) -> None:
+    facts = tmp_path / "meminfo"
+    facts.write_text("MemTotal:  99 kB\nMemAvailable:   8388608 kB\n")
+    assert free_memory(facts, tmp_path) == 8 << 30
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert free_memory(facts, tmp_path) == 8 << 30
+    (tmp_path / "memory.max").write_text(f"{4 << 30}\n")
+    assert free_memory(facts, tmp_path) == (4 << 30) - 1000
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text(f"{2 << 30}\n")
+    (tmp_path / "memory/memory.usage_in_bytes").write_text("2000\n")
+    assert free_memory(facts, tmp_path) == (2 << 30) - 2000
+    assert free_memory() > 0
 
 
 def test_lines_of_a_log_are_handed_over_while_it_grows_and_when_it_ends(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_an_interrupt_ends_what_has_a_session_of_its_own(parts: Any, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(suite, "run", interrupted)
-    rest = [parts.Part(name, (("sleep", "300"),), 600, hosts=False) for name in ("first", "second")]
+    rest = [parts.Part(name, (("sleep", "300"), ("sleep", "299")), 600, hosts=False) for name in ("first", "second")]
     with pytest.raises(KeyboardInterrupt):
         suite.all_of([parts.Part("lab", (), 30), *rest], alone=False)
     assert [process.returncode for process in suite._behind] == [-signal.SIGINT]

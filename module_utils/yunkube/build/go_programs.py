@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,10 @@ COMPILE = "-gcflags=all=-dwarf=false"
 SHARE = 0.5
 LEAST_MEMORY = 256 << 20  # bytes for one compiler; with less than that, Go's own way of collecting is better
 MOST_MEMORY = 1 << 30
+LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 AT_ONCE = 2  # components that are built side by side, each with as many compilers as there are processors
 
 
@@ -79,9 +84,18 @@ class Compiled:
 
 def memory_of_compilers() -> dict[str, str]:
     """Return the environment that lets each compiler use its part of the memory that is free now."""
-    facts = dict(re.findall(r"(?m)^(\w+): +(\d+) kB$", Path("/proc/meminfo").read_text()))
-    each = int(int(facts["MemAvailable"]) * 1024 * SHARE / (AT_ONCE * (os.cpu_count() or 1)))
+    each = int(free_memory() * SHARE / (AT_ONCE * (os.cpu_count() or 1)))
     return {"GOGC": "off", "GOMEMLIMIT": str(min(each, MOST_MEMORY))} if each >= LEAST_MEMORY else {}
+
+
+def free_memory(meminfo: Path = Path("/proc/meminfo"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes that programs may still take, on this machine or in this container."""
+    facts = dict(re.findall(r"(?m)^(\w+): +(\d+) kB$", meminfo.read_text()))
+    free = int(facts["MemAvailable"]) * 1024
+    for limit, used in LIMITS:  # of cgroup version 2, and of version 1
+        with contextlib.suppress(OSError, ValueError):  # there is none: "max"
+            free = min(free, int((groups / limit).read_text()) - int((groups / used).read_text()))
+    return free
 
 
 def _link(part: Lock) -> list[str]:

@@ -162,7 +162,7 @@ def stage_line(stage: StageEnded) -> Text:
 
 def bundle_text(bundle: BundleProgress) -> Text:
     """Return a bar and what is being made."""
-    share = bundle.percent / 100 if bundle.percent else bundle.done / max(1, bundle.total)
+    share = bundle.done / max(1, bundle.total) if bundle.percent is None else bundle.percent / 100
     filled = round(BAR * share)
     bar = Text.assemble(("━" * filled, "cyan"), ("━" * (BAR - filled), "bright_black"))
     bar.append(f"  {bundle.done}/{bundle.total}  ", "dim")
