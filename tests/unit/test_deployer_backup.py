@@ -8,9 +8,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from deployer.arguments import parse
+from deployer.arguments import Request, parse
 from deployer.commands import PLAYS
 from deployer.errors import DeployError, Exit
+from deployer.session import next_step
 
 if t.TYPE_CHECKING:
     from deployer.cluster import Cluster
@@ -52,8 +53,20 @@ def test_a_restore_needs_consent(whole: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_cannot_be_restored_is_refused(whole: Path) -> None:
-    assert "No such file" in refusal("rehearse", f"{whole}x")
+    missing = refusal("rehearse", f"{whole}x")
+    assert "No such file" in missing
+    assert "name a file that is there" in missing
+    assert "another backup" not in missing
     sealed = whole.with_name(f"{whole.name}.cms")
     assert f"openssl cms -decrypt -inform DER -in {sealed} -out {whole}" in refusal("rehearse", str(sealed))
     whole.write_bytes(b"y" + whole.read_bytes()[1:])
     assert f"{whole} is damaged" in refusal("restore", str(whole), "--yes")
+
+
+def test_the_next_step_names_the_backup_wherever_it_is() -> None:
+    backup, request = PLAYS["backup"], Request("backup", "i")
+    row = {"detail": "control machine: 1.5 MB", "path": "/srv/my backups/prod-20261130T094500Z.db", "encrypted": False}
+    timers = {**row, "detail": "master1: 1.5 MB", "path": "/var/lib/yunkube/backups/a.db"}
+    step = next_step(request, backup, Exit.OK, [timers, row])
+    assert step.endswith("rehearse -i i '/srv/my backups/prod-20261130T094500Z.db'")
+    assert next_step(request, backup, Exit.OK, [timers]) == ""

@@ -23,6 +23,7 @@ noted when it was saved and with the cluster, and removes it. A damaged backup, 
 
 DECRYPT = "decrypt it first: openssl cms -decrypt -inform DER -in {0} -out {1} -inkey YOUR.key"
 UNCHANGED = "Nothing was changed; use another backup."
+READABLE = "Nothing was changed; name a file that is there and that you can read (`backup --list`)."
 
 
 def adapt(options: dict[str, Any], variables: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ def refuse_damaged(request: Request, _cluster: Cluster) -> tuple[Request, Exit]:
     except etcd_snapshot.SnapshotError as error:
         raise DeployError(str(error), UNCHANGED) from None
     except OSError as error:
-        raise DeployError(f"{file}: {error.strerror}", UNCHANGED) from None
+        raise DeployError(f"{file}: {error.strerror}", READABLE) from None
     return request, Exit.OK
 
 

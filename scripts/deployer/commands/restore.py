@@ -39,7 +39,7 @@ COMMAND = Play(
             "--rollback",
             variable="backup_rollback",
             action="store_true",
-            help="also when the cluster is healthy: what was written since the backup is lost",
+            help="also when etcd holds the cluster or may hold it: what was written since the backup is lost",
         ),
     ),
     playbook="playbooks/restore.yml",
