@@ -18,13 +18,17 @@ options:
   name: {description: "What messages call it, by default its name here.", type: str, default: ""}
   expected: {description: What M(etcd_snapshot) noted when it saved it., type: dict, default: {}}
   refuse_live:
-    description: Also refuse when this host's etcd answers and holds the cluster, before a restore would replace it.
+    description: Also refuse unless every master's etcd is known to be lost, before a restore would replace it.
     type: bool
     default: false
+  masters:
+    description: What each master's etcd holds, C(state), C(told) and C(revision) of M(etcd_member) by host.
+    type: dict
+    default: {}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; another cluster's snapshot is refused", type: str, required: true}
 attributes:
-  check_mode: {support: full, details: [It works as without.]}
+  check_mode: {support: full, details: [Nothing is started; O(refuse_live) is heeded.]}
 """
 EXAMPLES = r"""
 - name: Start an etcd from a backup, and remove it
@@ -36,7 +40,8 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 found: {description: "Revision, keys, digests, version and objects of each resource.", returned: success, type: dict}
-live: {description: "What this host's etcd holds: C(ours), C(another) or C(silent).", returned: success, type: str}
+live: {description: "What this host's etcd holds, a state of M(etcd_member).", returned: success, type: str}
+continue_at: {description: "The revision at which a restore goes on, 0 in check mode", returned: success, type: int}
 table: {description: "What was found, in a row", returned: success, type: list, elements: dict}
 faults:
   description: Why the snapshot cannot be used, in the form that docs/events.md describes.
@@ -63,20 +68,28 @@ def main() -> None:
             "name": {"type": "str", "default": ""},
             "expected": {"type": "dict", "default": {}},
             "refuse_live": {"type": "bool", "default": False},
+            "masters": {"type": "dict", "default": {}},
             **identity.OPTIONS,
             "cluster_id": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     identity.refuse_another(module)
+    options, began = module.params, time.monotonic()
+    path, masters = Path(options["path"]), options["masters"]
+    name = options["name"] or path.name
+    row = {"check": "rehearsal", "target": name, "ok": True, "seconds": 0.0, "detail": "an etcd would start with it"}
+    fault = etcd_rehearsal.objection_live(masters) if options["refuse_live"] else None
+    if fault:
+        module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
+    if module.check_mode:
+        module.exit_json(changed=False, found={}, live="unclear", continue_at=0, table=[row])
     host_lock.take(module)
     crictl, ctr = (module.get_bin_path(name, required=True, opt_dirs=["/usr/local/bin"]) for name in ("crictl", "ctr"))
-    options, began = module.params, time.monotonic()
-    path = Path(options["path"])
-    name = options["name"] or path.name
-    live = etcd_rehearsal.look_live(etcd.Etcd(module.run_command, crictl), options["cluster_id"])
     rehearsal = etcd_rehearsal.Rehearsal(path, name, options["cluster_id"], options["expected"])
     try:
+        etcd_snapshot.sweep(etcd.SNAPSHOTS, etcd_rehearsal.INCOMING)
+        live = etcd_rehearsal.look_live(etcd.Etcd(module.run_command, crictl), options["cluster_id"], 0)
         with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
             found = rehearsal.run(
                 programs, etcd.SNAPSHOTS, etcd_snapshot.CA.read_text() if etcd_snapshot.CA.exists() else ""
@@ -85,12 +98,12 @@ def main() -> None:
         module.fail_json(**Report((etcd_rehearsal.refused(str(error)),), PREFLIGHT).as_failure())
     except etcd.EtcdError as error:
         module.fail_json(msg=str(error))
-    fault = etcd_rehearsal.objection_live(live) if options["refuse_live"] else None
-    if fault:
-        module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
-    words = etcd_rehearsal.in_words(found, live, noted=bool(options["expected"]))
-    row = {"check": "rehearsal", "target": name, "ok": True, "seconds": time.monotonic() - began, "detail": words}
-    module.exit_json(changed=False, found=found, live=live.state, table=[row])
+    except OSError as error:
+        module.fail_json(msg=etcd.trouble(error))
+    goes_on = etcd_rehearsal.continue_at(found["revision"], masters.values(), time.time())
+    words = etcd_rehearsal.in_words(found, live, noted=bool(options["expected"].get("objects")))
+    row |= {"seconds": time.monotonic() - began, "detail": words}
+    module.exit_json(changed=False, found=found, live=live.state, continue_at=goes_on, table=[row])
 
 
 if __name__ == "__main__":

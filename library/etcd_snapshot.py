@@ -15,6 +15,10 @@ author: [The maintainers]
 options:
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; another cluster's etcd is refused", type: str, required: true}
+  newest:
+    description: What was noted of the newest backup there is. An etcd with a lower revision is refused.
+    type: dict
+    default: {}
 attributes:
   check_mode: {support: full, details: [Nothing is saved.]}
 """
@@ -39,6 +43,8 @@ faults:
   elements: dict
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
@@ -47,7 +53,11 @@ from ansible.module_utils.yunkube.kube import etcd, etcd_backup, etcd_rehearsal
 
 def main() -> None:
     """Run as Ansible's module."""
-    spec = {**identity.OPTIONS, "cluster_id": {"type": "str", "required": True}}
+    spec: dict[str, dict[str, t.Any]] = {
+        **identity.OPTIONS,
+        "cluster_id": {"type": "str", "required": True},
+        "newest": {"type": "dict", "default": {}},
+    }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     identity.refuse_another(module)
     if module.check_mode:
@@ -57,9 +67,11 @@ def main() -> None:
     own = etcd.Etcd(module.run_command, crictl)
     try:
         with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
-            path, notes = etcd_backup.save(own, programs, module.params["cluster_id"])
+            path, notes = etcd_backup.save(own, programs, module.params["cluster_id"], module.params["newest"])
     except etcd.EtcdError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=etcd.trouble(error))
     module.exit_json(changed=True, changes=[etcd_backup.in_words(notes)], path=str(path), notes=notes)
 
 

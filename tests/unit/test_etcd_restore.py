@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.kube import etcd, etcd_restore, etcd_snapshot
-from ansible.module_utils.yunkube.kube.etcd_restore import BUMP, KEPT, PART, Restore
+from ansible.module_utils.yunkube.kube.etcd_restore import KEPT, PART, Restore
 from ansible.module_utils.yunkube.kube.etcd_snapshot import Programs
 from etcd_programs import run
 from kube_api_server import free_ports, started
 
 NONE = (0, "", "")
+HIGHER = 1_796_000_000_000
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_the_restored_etcd_has_its_member_and_goes_on_from_a_higher_revision(
     bundle: Programs,
     tmp_path: Path,
 ) -> None:
-    restore.prepare(bundle, saved, members)
+    restore.prepare(bundle, saved, members, revision=HIGHER)
     (tmp_path / "etcd/member").mkdir()
     (tmp_path / "etcd/member/old").write_text("kept")
     stopped: list[str] = []
@@ -60,10 +62,10 @@ def test_the_restored_etcd_has_its_member_and_goes_on_from_a_higher_revision(
     ):
         own = Loopback(bundle, at)
         restore.await_members(own, members)
-        assert own.peers() == members  # not http://localhost:2380
-        assert '"revision":1000' in own.ask("endpoint", "status", "--write-out=json").replace(" ", "")
+        assert etcd.addresses(own.members()) == members  # not http://localhost:2380
+        assert own.status() == (True, HIGHER)
         with pytest.raises(etcd.EtcdError, match="has been compacted"):
-            own.ask("get", "a", f"--rev={BUMP // 2}")
+            own.ask("get", "a", f"--rev={HIGHER // 2}")
 
 
 class Loopback(etcd.Etcd):
@@ -81,10 +83,9 @@ def test_other_members_after_it_are_an_error(
     monkeypatch: pytest.MonkeyPatch, restore: Restore, bundle: Programs
 ) -> None:
     own = Loopback(bundle, "")
-    member = etcd.Member("1", "m1", ("localhost",), ("http://localhost:2379",))
+    member = etcd.Member("1", "m1", ("localhost",), ("http://localhost:2379",), False, ("http://localhost:2380",))
     monkeypatch.setattr(own, "members", lambda: [member])
     monkeypatch.setattr(own, "healthy", lambda _members: set(member.clients))
-    monkeypatch.setattr(own, "peers", lambda: {"m1": "http://localhost:2380"})
     with pytest.raises(etcd.EtcdError, match="http://localhost:2380"):
         restore.await_members(own, {"m1": "https://10.0.0.1:2380"})
 
@@ -110,10 +111,10 @@ def test_a_damaged_snapshot_and_another_member_leave_the_folder_alone(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(etcd.EtcdError, match="not among those to be restored"):
-        restore.prepare(bundle, saved, {"m1": "https://10.0.0.9:2380"})
+        restore.prepare(bundle, saved, {"m1": "https://10.0.0.9:2380"}, revision=HIGHER)
     saved.write_bytes(saved.read_bytes()[:-1])
     with pytest.raises(etcd_snapshot.SnapshotError, match="not a whole snapshot"):
-        restore.prepare(bundle, saved, members)
+        restore.prepare(bundle, saved, members, revision=HIGHER)
     assert not (tmp_path / "etcd").exists()
 
 
@@ -124,9 +125,9 @@ def test_a_disk_without_room_is_told_before_anything(
     bundle: Programs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(etcd_restore, "ROOM", 1e9)
+    monkeypatch.setattr(etcd_snapshot, "ROOM", 1e9)
     with pytest.raises(etcd.EtcdError, match="free some"):
-        restore.prepare(bundle, saved, members)
+        restore.prepare(bundle, saved, members, revision=HIGHER)
     assert not restore.part.exists()
 
 
@@ -137,6 +138,8 @@ def test_containers_are_stopped_until_none_is_left(tmp_path: Path, monkeypatch: 
 
     def crictl(argv: list[str]) -> tuple[int, str, str]:
         if "ps" in argv:
+            # A user's pod may have a container named etcd.
+            assert argv[argv.index("--label") + 1] == "io.kubernetes.pod.namespace=kube-system"
             return 0, "\n".join(there.pop(0)), ""
         stopped.append(argv[argv.index("--timeout") + 2 :])
         return NONE
@@ -146,6 +149,35 @@ def test_containers_are_stopped_until_none_is_left(tmp_path: Path, monkeypatch: 
     restore.swap(lambda: None)
     assert stopped == [["a", "b"], ["b"]]
     assert (tmp_path / "member").is_dir()
+
+
+def test_another_file_than_the_one_that_was_tested_is_refused(
+    restore: Restore, members: dict[str, str], saved: Path, bundle: Programs
+) -> None:
+    with pytest.raises(etcd_snapshot.SnapshotError, match="is not the file that was tested"):
+        restore.prepare(bundle, saved, members, revision=HIGHER, sha256="0" * 64)
+    with pytest.raises(etcd.EtcdError, match="the snapshot has"):
+        restore.prepare(bundle, saved, members, revision=1)
+    assert not restore.part.exists()
+
+
+def test_an_error_in_the_middle_says_what_runs_and_where_the_data_is(tmp_path: Path) -> None:
+    data = tmp_path / "etcd"
+    restore = Restore(lambda _argv: (1, "", "connection refused"), "crictl", data)
+    (data / PART / "member").mkdir(parents=True)
+    (data / "member").mkdir()
+    with pytest.raises(etcd.EtcdError, match=f"start containerd; the kubelet .* former data is in {data}/member. Corr"):
+        restore.swap(lambda: None)
+    restore = Restore(lambda _argv: NONE, "crictl", data)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/etcd")
+
+    with pytest.raises(etcd.EtcdError, match="/var/lib/etcd: No space left on device; free some space there, then"):
+        restore.swap(full)
+    restore.swap(lambda: None)
+    (kept,) = data.glob(f"{KEPT}*")
+    assert f"former data is in {kept}." in restore.state()
 
 
 def test_a_program_that_fails_is_quoted(bundle: Programs) -> None:

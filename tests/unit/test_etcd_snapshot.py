@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,10 @@ class Own(etcd.Etcd):
         """Ask it."""
         return self.asked(*words)
 
+    def status(self) -> tuple[bool, int]:
+        """Return its revision."""
+        return True, int(json.loads(self.ask("get", "/", "--write-out=json"))["header"]["revision"])
+
     def snapshot(self, why: str) -> Path:
         """Save one."""
         path = self.folder / f"20261130T094500Z-{why}.db"
@@ -77,6 +83,7 @@ def own(ask: etcd_snapshot.Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "etcd.yaml").write_text(MANIFEST)
     monkeypatch.setattr(etcd_snapshot, "MANIFEST", tmp_path / "etcd.yaml")
     monkeypatch.setattr(etcd_backup, "healthy", lambda _own, _name: "")
+    monkeypatch.setattr(etcd, "SNAPSHOTS", tmp_path / "passing")
     return Own(ask, tmp_path)
 
 
@@ -97,3 +104,28 @@ def test_a_member_that_is_not_healthy_is_not_saved(own: Own, bundle: Programs, m
     monkeypatch.setattr(etcd_backup, "healthy", lambda _own, name: f"{name} has no quorum")
     with pytest.raises(etcd.EtcdError, match="m1 has no quorum"):
         etcd_backup.save(own, bundle, ID)
+
+
+def test_an_etcd_that_was_lost_and_filled_again_does_not_become_the_newest_backup(own: Own, bundle: Programs) -> None:
+    path, notes = etcd_backup.save(own, bundle, ID)
+    path.unlink()
+    newest = {**notes, "name": "prod-20261130T094500Z.db"}
+    etcd_backup.save(own, bundle, ID, newest)[0].unlink()
+    etcd_backup.save(own, bundle, ID, {**newest, "cluster_id": "f" * 16, "revision": 10**9})[0].unlink()
+    with pytest.raises(
+        etcd.EtcdError, match=rf"revision {notes['revision']}, and .*\.db at 1000000000: etcd lost its data"
+    ):
+        etcd_backup.save(own, bundle, ID, {**newest, "revision": 10**9})
+    assert not list(own.folder.glob("*.db"))
+
+
+def test_what_killed_runs_left_goes_by_exact_names_once_it_is_old(own: Own, bundle: Programs) -> None:
+    etcd.SNAPSHOTS.mkdir()
+    old = ["20261130T094500Z-backup.db", "20261130T094500Z-backup.part"]
+    kept = ["20261130T094500Z-before-removal-of-m2.db", "mine-backup.db", "20261130T094501Z-backup.db"]
+    for name in (*old, *kept):
+        (etcd.SNAPSHOTS / name).write_text("x")
+        if name != kept[-1]:
+            os.utime(etcd.SNAPSHOTS / name, (0, 0))
+    etcd_backup.save(own, bundle, ID)
+    assert sorted(path.name for path in etcd.SNAPSHOTS.iterdir()) == sorted(kept)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube.kube import etcd, etcd_snapshot
 
 SCHEDULED = Path("/var/lib/yunkube/backups")  # where the timer of role backup puts them
+PASSING = re.compile(r"\d{8}T\d{6}Z-backup\.(db|part)")  # what `backup` copies from here, where it was not killed
 NAME = re.compile(r".+-(?P<stamp>\d{8}T\d{6}Z)\.db(?P<sealed>\.cms)?")
 
 Json = dict[str, t.Any]
@@ -28,13 +29,21 @@ def healthy(own: etcd.Etcd, name: str) -> str:
     return ""
 
 
-def save(own: etcd.Etcd, programs: etcd_snapshot.Programs, cluster_id: str) -> tuple[Path, Json]:
-    """Save a snapshot of a healthy member; return where it is, and notes of what it holds."""
+def save(
+    own: etcd.Etcd, programs: etcd_snapshot.Programs, cluster_id: str, newest: Json | None = None
+) -> tuple[Path, Json]:
+    """Save a snapshot of a healthy member; return where it is, and notes of what it holds.
+
+    An etcd whose revision is lower than that of the newest backup is another than the one that was saved then.
+    """
+    etcd_snapshot.sweep(etcd.SNAPSHOTS, PASSING)
     static = etcd_snapshot.read_manifest()
     if why := healthy(own, static.name):
         raise etcd.EtcdError(why)
     if why := etcd_snapshot.objection(etcd_snapshot.cluster_of(own.ask), cluster_id, ""):
         raise etcd.EtcdError(f"what etcd holds {why}: its data was lost or replaced; bring it back with `restore FILE`")
+    if why := older(own.status()[1], cluster_id, newest or {}):
+        raise etcd.EtcdError(why)
     path = own.snapshot("backup")
     try:
         digest = etcd_snapshot.refuse_damaged(path)
@@ -47,6 +56,17 @@ def save(own: etcd.Etcd, programs: etcd_snapshot.Programs, cluster_id: str) -> t
     saved = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     notes = {"cluster_id": cluster_id, "member": static.name, "saved": saved, "size": path.stat().st_size}
     return path, {**notes, "sha256": digest, **status, "objects": objects}
+
+
+def older(revision: int, cluster_id: str, newest: Json) -> str:
+    """Return why a snapshot must not become the newest backup; empty where it may."""
+    before = newest.get("revision") or 0
+    if newest.get("cluster_id") != cluster_id or revision >= before:
+        return ""
+    return (
+        f"etcd is at revision {revision}, and the newest backup {newest.get('name', '')} at {before}: etcd lost its "
+        "data and was filled again. Bring it back with `restore FILE`, or keep it: `backup --to` a new folder"
+    )
 
 
 def in_words(notes: Json) -> str:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A snapshot of etcd put to the test: an etcd is started from it, asked what it holds, and removed."""
+"""A snapshot of etcd is tested: an etcd is started from it, asked what it holds, and removed."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import etcd, etcd_snapshot
 from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import joined
@@ -16,15 +19,33 @@ UNCHANGED = "nothing was changed; use another snapshot (`backup --list`)"
 # Resources whose objects come and go by themselves.
 RESTLESS = ("events", "leases", "masterleases", "peerserverleases", "endpointslices")
 MOST = 6  # resources in a line
+ELECTION = scaled(10.0)  # seconds for an etcd that has just started to answer, and to have a leader
+GAP = 1_000_000_000  # revisions between what was and what comes
+# What API servers, controllers and kubelets write by themselves into an etcd that lost everything.
+BORN = (
+    "apiregistration.k8s.io/apiservices", "clusterrolebindings", "clusterroles", "configmaps", "csinodes",
+    "endpointslices", "events", "flowschemas", "ipaddresses", "leases", "masterleases", "minions", "namespaces",
+    "peerserverleases", "pods", "priorityclasses", "prioritylevelconfigurations", "ranges", "rolebindings", "roles",
+    "serviceaccounts", "servicecidrs", "services/endpoints", "services/specs",
+)  # fmt: skip
+MADE = ("/registry/configmaps/kube-system/kubeadm-config",)  # by `kubeadm init`, which a lost etcd has not seen again
+STATIC = "/registry/pods/kube-system/"  # the kubelet shows its static pods there
+INCOMING = re.compile(r"incoming(-[0-9a-f]{16})?")  # the folder of a copy that a run brought
+LOST = ("absent", "leaderless", "empty")
 
 Json = dict[str, t.Any]
 
 
 class Live(t.NamedTuple):
-    """What this host's own etcd says."""
+    """What this host's own etcd says: that it holds this cluster (ours), another, nothing of a cluster (empty).
 
-    state: str  # ours, another or silent
-    objects: t.Mapping[str, int]
+    It may have no container (absent) or no quorum (leaderless); all else is unclear.
+    """
+
+    state: str
+    objects: t.Mapping[str, int] = {}
+    detail: str = ""
+    revision: int = 0
 
 
 def same(found: t.Mapping[str, int], expected: t.Mapping[str, int]) -> list[str]:
@@ -50,15 +71,54 @@ def since(found: t.Mapping[str, int], now: t.Mapping[str, int]) -> str:
     return f"the cluster has other numbers now: {', '.join(differing[:MOST])}{more}"
 
 
-def look_live(own: etcd.Etcd, cluster_id: str) -> Live:
-    """Ask this host's etcd whether it holds this cluster; one without a quorum is silent, as is none."""
+def look_live(own: etcd.Etcd, cluster_id: str, seconds: float = ELECTION) -> Live:
+    """Ask this host's etcd what it holds; one that has just started is given time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = _look(own, cluster_id)
+        if found.state not in ("leaderless", "unclear") or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def _look(own: etcd.Etcd, cluster_id: str) -> Live:
+    revision = 0
     try:
-        own.members()
+        if not own.container():
+            return Live("absent")
+        leader, revision = own.status()
+        if not leader:
+            return Live("leaderless", {}, "it has no quorum", revision)
         found = etcd_snapshot.cluster_of(own.ask)
-        state = "ours" if found.id == cluster_id else "another"
-        return Live(state, etcd_snapshot.objects(own.ask) if state == "ours" else {})
-    except (etcd.EtcdError, ValueError, KeyError):
-        return Live("silent", {})
+        if cluster_id and found.id == cluster_id:
+            return Live("ours", _counted(own), "it holds this cluster", revision)
+        if found.id:
+            return Live("another", {}, f"it {etcd_snapshot.objection(found, cluster_id, '')}", revision)
+        keys = own.ask("get", etcd_snapshot.REGISTRY, "--prefix", "--keys-only").splitlines()
+        if kept := written(keys):
+            return Live("unclear", {}, f"it holds {kept}, and no ConfigMap kube-system/yunkube with an id", revision)
+    except (etcd.EtcdError, ValueError, LookupError, TypeError) as error:
+        if own.leaderless():
+            return Live("leaderless", {}, "it has no quorum", revision)
+        return Live("unclear", {}, str(error) or "it answers something else", revision)
+    return Live("empty", {}, "it is empty", revision)
+
+
+def _counted(own: etcd.Etcd) -> t.Mapping[str, int]:
+    """Return how many objects it has; nothing where that takes too long, which says nothing about whose they are."""
+    try:
+        return etcd_snapshot.objects(own.ask)
+    except etcd.EtcdError:
+        return {}
+
+
+def written(keys: t.Iterable[str]) -> str:
+    """Return a key that somebody made, and that no control plane makes by itself; empty where there is none."""
+    for key in filter(None, keys):
+        resource = etcd_snapshot.resource_of(key) if key.startswith(etcd_snapshot.REGISTRY) else ""
+        if key in MADE or resource not in BORN or (resource == "pods" and not key.startswith(STATIC)):
+            return key
+    return ""
 
 
 class Rehearsal:
@@ -96,10 +156,10 @@ class Rehearsal:
 
 
 def in_words(found: Json, live: Live, *, noted: bool) -> str:
-    """Say what was found."""
+    """Say what was found; `noted` where numbers of objects were compared."""
     count = sum(found["objects"].values())
     checked = ", as many of each resource as when it was saved" if noted else ""
-    now = f"; {since(found['objects'], live.objects)}" if live.state == "ours" else ""
+    now = f"; {since(found['objects'], live.objects)}" if live.objects else ""
     return f"etcd starts with it: revision {found['revision']}, {count} objects{checked}{now}"
 
 
@@ -108,17 +168,33 @@ def refused(message: str) -> Fault:
     return Fault(CHECK, message, UNCHANGED)
 
 
-def objection_live(live: Live) -> Fault | None:
-    """Return why nothing is restored while the cluster is there."""
-    if live.state != "ours":
+def objection_live(masters: t.Mapping[str, Json]) -> Fault | None:
+    """Return why nothing is restored: unless every master's etcd is known to be lost, it may hold the cluster."""
+    told = {host: (str(said.get("state") or "unclear"), str(said.get("told") or "")) for host, said in masters.items()}
+    holding = [host for host, (state, _) in told.items() if state == "ours"]
+    if holding:
+        message = f"etcd holds this cluster on {joined(holding)}; a restore would lose what was written since"
+        return Fault("restore", message, "to go back to the snapshot anyway, add --rollback; nothing was changed")
+    doubtful = [f"{host}: {detail or state}" for host, (state, detail) in told.items() if state not in LOST]
+    if not doubtful:
         return None
-    count = sum(live.objects.values())
-    message = f"etcd answers and holds this cluster, {count} objects; a restore would lose what was written since"
-    return Fault("restore", message, "to go back to the snapshot anyway, add --rollback; nothing was changed")
+    message = f"it is not certain that etcd lost the cluster: {'; '.join(doubtful[:MOST])}"
+    return Fault("restore", message, "to replace what is there anyway, add --rollback; nothing was changed")
+
+
+def continue_at(snapshot: int, masters: t.Iterable[Json], now: float) -> int:
+    """Return the revision at which all masters go on, higher than any that a client of this cluster saw.
+
+    It is the time in milliseconds: etcd does not write a thousand times a second for long, so a later one is higher.
+    """
+    highest = max(snapshot, *(int(said.get("revision") or 0) for said in masters), 0)
+    milliseconds = int(now * 1000)
+    return milliseconds if milliseconds > highest else highest + GAP  # the latter where the clock is wrong
 
 
 @contextlib.contextmanager
 def ready(run: etcd_snapshot.Run, ctr: str, folder: Path) -> t.Iterator[etcd_snapshot.Programs]:
     """Mount the image that this host's etcd runs from."""
-    with etcd_snapshot.mounted(run, ctr, etcd_snapshot.read_manifest().image, folder) as programs:
+    image = etcd_snapshot.read_manifest().image
+    with etcd_snapshot.orderly_end(), etcd_snapshot.mounted(run, ctr, image, folder) as programs:
         yield programs

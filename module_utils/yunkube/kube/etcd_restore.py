@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Etcd's data from a snapshot, on every master: made beside the data that is there, then put in its place.
 
-Each step can be repeated: what is there says how far an earlier run came. The data that was there is kept.
+A run that was interrupted is repeated from its first step. The data that was there is kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ if t.TYPE_CHECKING:
 
 PART = "yunkube-restored"  # in etcd's folder, which may be a disk of its own
 KEPT = "before-restore-"
-# Watches that were begun before must not see old numbers again: https://etcd.io/docs/v3.6/op-guide/recovery/
-BUMP = 1_000_000_000
-ROOM = 2.5  # times the size of a snapshot: its data, and the log that grows beside it
 CONTAINERS = "^(etcd|kube-apiserver|kube-controller-manager|kube-scheduler)$"
 PATIENCE = scaled(240.0)  # seconds for etcd and the API to answer
-GRACE = 5  # seconds for a container to end; the API server would wait for its watches
+GRACE = int(scaled(5))  # seconds for a container to end; the API server would wait for its watches
+AGAIN = "Correct that, and run the same restore again"
+BACK = "docs/backup.md, Go back, has the commands that bring the former data back"
 WOULD = {
     "prepared": ["make the data of etcd from the snapshot"],
     "swapped": ["stop kubelet, etcd and the API server, and put the restored data in place"],
@@ -46,28 +45,40 @@ class Restore:
         self.data = data or etcd.DATA
         self.part = self.data / PART
 
-    def prepare(self, programs: etcd_snapshot.Programs, path: Path, members: t.Mapping[str, str]) -> str:
-        """Make etcd's data from a snapshot, beside what is there; return what was done."""
+    def prepare(
+        self,
+        programs: etcd_snapshot.Programs,
+        path: Path,
+        members: t.Mapping[str, str],
+        *,
+        revision: int,
+        sha256: str = "",
+    ) -> str:
+        """Make etcd's data from a snapshot, beside what is there; return what was done.
+
+        Etcd goes on at `revision`, the same on all masters: watches that were begun before must not see old numbers
+        again (https://etcd.io/docs/v3.6/op-guide/recovery/). The digest is that of the file that was tested.
+        """
         digest = etcd_snapshot.refuse_damaged(path)
-        programs.status(path)
+        if sha256 and digest != sha256:
+            raise etcd_snapshot.SnapshotError(f"{path.name} is not the file that was tested: run the restore again")
+        saved = programs.status(path)["revision"]
+        if revision <= saved:
+            raise etcd.EtcdError(f"etcd cannot go on at revision {revision}: the snapshot has {saved} already")
         mine = etcd_snapshot.read_manifest()
         if members.get(mine.name) != mine.peer:
             raise etcd.EtcdError(
                 f"the member {mine.name} at {mine.peer} is not among those to be restored: {dict(members)}"
             )
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free, needed = shutil.disk_usage(self.data).free, int(path.stat().st_size * ROOM)
-        if free < needed:
-            raise etcd.EtcdError(
-                f"{self.data} has {free >> 20} MB left, and the restore needs {needed >> 20} MB: free some"
-            )
+        etcd.refuse_full(self.data, etcd_snapshot.room_for(path), "the restore")
         shutil.rmtree(self.part, ignore_errors=True)
         # Without these three the list of members has the address http://localhost:2380, and no other master can join.
         programs.call(
             "etcdutl", "snapshot", "restore", str(path), f"--data-dir={self.part}", f"--name={mine.name}",
             f"--initial-cluster={','.join(f'{name}={peer}' for name, peer in sorted(members.items()))}",
             f"--initial-advertise-peer-urls={mine.peer}", f"--initial-cluster-token=restored-{digest[:16]}",
-            f"--bump-revision={BUMP}", "--mark-compacted",
+            f"--bump-revision={revision - saved}", "--mark-compacted",
         )  # fmt: skip
         return f"make the data of etcd from {path.name} in {self.part}"
 
@@ -75,9 +86,17 @@ class Restore:
         """Stop the control plane of this host, and put the new data in place; the kubelet would start it again."""
         if not (self.part / "member").is_dir():
             raise etcd.EtcdError(f"{self.part} holds no data to put in place: run the restore again")
-        stop_kubelet()
-        self._stop_containers()
-        done = ["stop kubelet, etcd and the API server"]
+        try:
+            stop_kubelet()
+            self._stop_containers()
+            return ["stop kubelet, etcd and the API server", *self._exchange()]
+        except OSError as error:
+            raise etcd.EtcdError(etcd.trouble(error, self.state())) from error
+        except etcd.EtcdError as error:
+            raise etcd.EtcdError(f"{error}; {self.state()}") from error
+
+    def _exchange(self) -> list[str]:
+        done = []
         old, new = self.data / "member", self.part / "member"
         if old.exists():
             kept = self.data / f"{KEPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -90,9 +109,19 @@ class Restore:
             self.part.rmdir()
         return [*done, f"put the restored data in place, {old}"]
 
+    def state(self) -> str:
+        """Say what runs on this host in the middle of a restore, where its data is and what to do."""
+        kept = sorted(self.data.glob(f"{KEPT}*"))
+        restored = not (self.part / "member").is_dir()
+        where = kept[-1] if restored and kept else self.data / "member"
+        return (
+            "the kubelet and the control plane of this host are stopped or do not answer, and etcd's former data is "
+            f"in {where}. {AGAIN}; {BACK}"
+        )
+
     def _stop_containers(self) -> None:
         call = [self.crictl, "--runtime-endpoint", constants.CRI_ENDPOINT]
-        listing = [*call, "ps", "--quiet", "--name", CONTAINERS]
+        listing = [*call, "ps", "--quiet", "--name", CONTAINERS, *etcd.OWN_PODS]
         deadline = time.monotonic() + PATIENCE
         while True:
             code, out, err = self.run(listing)
@@ -124,7 +153,7 @@ class Restore:
                     f"etcd does not answer {PATIENCE:g} s after the restore: {trouble or 'it has no members'}"
                 )
             time.sleep(0.5)
-        if (found := own.peers()) != dict(members):
+        if (found := etcd.addresses(there)) != dict(members):
             raise etcd.EtcdError(f"the members of etcd are {found} after the restore, not {dict(members)}")
 
 
@@ -136,14 +165,23 @@ def step(module: AnsibleModule) -> list[str]:
     if module.check_mode:
         return WOULD[options["state"]]
     if options["state"] == "prepared":
-        with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
-            return [restore.prepare(programs, Path(options["path"]), options["members"])]
+        etcd_snapshot.sweep(etcd.SNAPSHOTS, etcd_rehearsal.INCOMING)
+        try:
+            with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
+                given = {key: options[key] for key in ("revision", "sha256")}
+                return [restore.prepare(programs, Path(options["path"]), options["members"], **given)]
+        except OSError as error:
+            remedy = f"nothing that runs was changed. {AGAIN}"
+            raise etcd.EtcdError(etcd.trouble(error, remedy)) from error
     if options["state"] == "swapped":
         return restore.swap(lambda: Systemd(module, "kubelet.service").do("stop"))
     if why := kubeadm.start_kubelet():
-        raise etcd.EtcdError(why)
-    restore.await_members(etcd.Etcd(module.run_command, crictl), options["members"])
-    await_api()
+        raise etcd.EtcdError(f"{why}; {restore.state()}")
+    try:
+        restore.await_members(etcd.Etcd(module.run_command, crictl), options["members"])
+        await_api()
+    except etcd.EtcdError as error:
+        raise etcd.EtcdError(f"{error}; {restore.state()}") from error
     return WOULD["started"]
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -18,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
-from ansible.module_utils.yunkube.kube.etcd import MANIFEST, EtcdError
+from ansible.module_utils.yunkube.kube.etcd import MANIFEST, EtcdError, refuse_full
 
 REGISTRY = "/registry/"  # where the API keeps its objects: its --etcd-prefix, which kubeadm leaves alone
 IDENTITY = "/registry/configmaps/kube-system/yunkube"  # cluster_identity_manifest of role cluster
@@ -31,6 +32,14 @@ _UID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = 32  # bytes of the sha256 at the end of a snapshot
 _PAGE = 512  # what is before it is a whole number of these
 PATIENCE = scaled(60.0)  # seconds for an etcd to start from a snapshot
+OLD = 3600.0  # seconds after which what passes through belongs to no run: each copies it within minutes
+ROOM = 2.5  # times the size of a snapshot: its data, and what is written beside it
+LOG = 128 << 20  # bytes of etcd's write-ahead log, which is there from the start
+# What programs say when the host is at fault, not the file.
+_HOST = re.compile(
+    r"no space left|quota exceeded|read-only file system|input/output error|permission denied|cannot allocate memory",
+    re.IGNORECASE,
+)
 
 Run = t.Callable[[list[str]], tuple[int, str, str]]
 Ask = t.Callable[..., str]  # what etcdctl prints, by its words
@@ -87,6 +96,11 @@ def refuse_damaged(path: Path, name: str = "") -> str:
     if found.digest() != digest:
         raise SnapshotError(f"{name} is damaged: its content does not have the digest that it ends with")
     return found.hexdigest()
+
+
+def room_for(path: Path) -> float:
+    """Return the bytes that etcd needs to start from a snapshot."""
+    return path.stat().st_size * ROOM + LOG
 
 
 def resource_of(key: str) -> str:
@@ -172,7 +186,7 @@ class Programs:
         try:
             found = json.loads(self.call("etcdutl", "snapshot", "status", str(path), "--write-out=json"))
         except (EtcdError, ValueError) as error:
-            raise SnapshotError(f"{name or path.name} cannot be read as a snapshot of etcd: {error}") from error
+            raise _blame(f"{name or path.name} cannot be read as a snapshot of etcd: {error}") from error
         mine, theirs = self.version(), str(found.get("version") or "")
         if minor(theirs) > minor(mine):
             message = f"was saved by etcd {theirs}, and this host's is {mine}, which cannot start with it"
@@ -190,12 +204,13 @@ class Programs:
 
         It listens on sockets in the folder, which is root's alone: what it holds are all Secrets of the cluster.
         """
+        refuse_full(folder, room_for(path), "an etcd with the snapshot")
         peer, client = f"unix://{folder}/peer.sock", f"unix://{folder}/client.sock"
         named = ["--name=rehearsal", f"--initial-cluster=rehearsal={peer}", f"--initial-advertise-peer-urls={peer}"]
         try:
             self.call("etcdutl", "snapshot", "restore", str(path), f"--data-dir={folder}/data", *named)
         except EtcdError as error:
-            raise SnapshotError(f"{path.name} cannot be restored: {error}") from error
+            raise _blame(f"{path.name} cannot be restored: {error}") from error
         argv = [
             "timeout", "--kill-after=5", str(int(PATIENCE * 10)), str(self.folder / "etcd"),
             f"--data-dir={folder}/data",
@@ -210,7 +225,7 @@ class Programs:
             )
 
         def ask(*words: str) -> str:
-            return self.call("etcdctl", f"--endpoints={client}", "--command-timeout=30s", *words)
+            return self.call("etcdctl", f"--endpoints={client}", f"--command-timeout={scaled(30):g}s", *words)
 
         try:
             self._wait(process, ask, log)
@@ -229,15 +244,23 @@ class Programs:
             try:
                 ask("endpoint", "health")
             except EtcdError as error:
-                if process.poll() is not None:
-                    raise SnapshotError(f"etcd {self.version()} does not start with it: {_reason(log)}") from error
+                if (code := process.poll()) is not None:
+                    if code < 0 or code > 123:  # as by the kernel, when memory runs out
+                        raise EtcdError(f"etcd was killed, code {code}: {_reason(log)}") from error
+                    raise _blame(f"etcd {self.version()} does not start with it: {_reason(log)}") from error
                 if time.monotonic() > deadline:
-                    raise SnapshotError(
-                        f"etcd has not started with it within {PATIENCE:g} s: {_reason(log)}"
+                    raise EtcdError(
+                        f"etcd has not started with it within {PATIENCE:g} s: {_reason(log)}; on slow hosts, "
+                        "set cluster_slow_factor higher"
                     ) from error
                 time.sleep(0.2)
             else:
                 return
+
+
+def _blame(message: str) -> EtcdError:
+    """Return an error of the host where a program says so, else of the snapshot."""
+    return EtcdError(message) if _HOST.search(message) else SnapshotError(message)
 
 
 def _reason(log: Path) -> str:
@@ -247,6 +270,21 @@ def _reason(log: Path) -> str:
         last = json.loads(lines[-1])
         return f"{last.get('msg', '')} {last.get('error', '')}".strip()[:300]
     return lines[-1][:300]
+
+
+@contextlib.contextmanager
+def orderly_end() -> t.Iterator[None]:
+    """Have SIGTERM end this process as an exception does, so that what it started and mounted goes with it."""
+
+    def leave(number: int, _frame: object) -> t.NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -272,6 +310,17 @@ def _unmount(run: Run, call: list[str], at: Path) -> None:
         if not at.is_mount():
             with contextlib.suppress(OSError):
                 at.rmdir()
+
+
+def sweep(folder: Path, name: re.Pattern[str]) -> list[str]:
+    """Delete what killed runs left in a folder, by exact names and only where it is old; return the names."""
+    gone = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if name.fullmatch(path.name) and time.time() - path.lstat().st_mtime > OLD:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                gone.append(path.name)
+    return gone
 
 
 @contextlib.contextmanager
