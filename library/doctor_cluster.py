@@ -24,10 +24,13 @@ options:
     default: []
   proxy: {description: What the inventory sets of kube-proxy's configuration., type: dict, default: {}}
   patches:
-    description: "kubeadm's patches for this host, each a dictionary of target and strategic merge patch."
+    description:
+      - "kubeadm's patches with which CoreDNS and kube-proxy were made, each a dictionary of target and strategic merge
+        patch."
     type: list
     elements: dict
     default: []
+  address: {description: "This master's address, where its API has a name.", type: str, default: ""}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
 """
@@ -54,10 +57,11 @@ def main() -> None:
         "addons": {"type": "list", "elements": "str", "default": []},
         "proxy": {"type": "dict", "default": {}},
         "patches": {"type": "list", "elements": "dict", "default": []},
+        "address": {"type": "str", "default": ""},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     options = module.params
-    declared = Declared(options["declared"], options["addons"], options["proxy"], options["patches"])
+    declared = Declared(*(options[name] for name in ("declared", "addons", "proxy", "patches", "address")))
     facts = collect_cluster(options["host"], declared=declared)
     module.exit_json(changed=False, facts=as_json(facts))
 

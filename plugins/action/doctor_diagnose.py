@@ -65,7 +65,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         doctor = {"healthy": not unhealthy(findings), "reached": len(facts.reached), "findings": found}
         early = unjudged(facts)
         doctor |= {"repaired": now.state["tried"], "stopped": now.stopped, "unjudged": early}
-        lines = as_lines(findings, early) or ["healthy"]
+        doctor["not_compared"] = facts.cluster.not_printed
+        lines = ([] if findings or early else ["healthy"]) + as_lines(findings, early, facts.cluster.not_printed)
         return {"changed": False, "doctor": doctor, "lines": lines, **now._asdict()}
 
 

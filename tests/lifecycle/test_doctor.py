@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from causes import CAUSES, LONG, ROUNDS
+from causes import ADDONS, CAUSES, LONG, ROUNDS
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from doctor_pairs import side_by_side
@@ -33,8 +33,7 @@ SETTINGS = """master_cluster_configuration: {certificateValidityPeriod: 4380h}
 node_patches: {kubeletconfiguration: {maxPods: 66}}
 """  # neither is what kubeadm takes by itself
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
-MORE = 2  # of the others, and one that is repaired only if that is allowed
-OF_CAUSES = 1  # of those in causes.py that have no round of their own
+MORE = 1  # of the others, beside one object of an addon, and what is repaired only if that is allowed: a Corefile
 PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 3))  # of faults at once
 PATIENCE = 90  # seconds until a fault shows: a kubelet is missed after 40
 # Those restart the control plane, and its clients settle slowly: YUNKUBE_FULL=1 alone has them.
@@ -47,14 +46,10 @@ def chosen() -> list[Injection]:
     """Return what is injected in this run."""
     if os.environ.get("YUNKUBE_FULL"):
         return [*INJECTIONS, *CAUSES, *LONG]
-    others = [one for one in INJECTIONS[ALWAYS:] if one.fault not in SLOW]
-    together = [one for round_ in ROUNDS.values() for one in round_]
-    causes = [one for one in CAUSES if one not in together]
+    free = [one for one in INJECTIONS[ALWAYS:] if one.fault not in SLOW and not one.allow]
+    corefile = next(one for one in CAUSES if one.fault == "corefile-broken")
     drawn = random.Random(SEED)  # noqa: S311 - no secret
-    allowed = [one for one in others if one.allow]
-    free = [one for one in others if not one.allow]
-    more = [*drawn.sample(free, MORE), *drawn.sample(allowed, 1), *drawn.sample(causes, OF_CAUSES)]
-    return [*INJECTIONS[:ALWAYS], *more]
+    return [*INJECTIONS[:ALWAYS], *drawn.sample(free, MORE), drawn.choice(ADDONS), corefile]
 
 
 def pairs() -> list[tuple[Injection, Injection]]:

@@ -137,11 +137,12 @@ def _no_server(facts: Facts) -> None:
     facts.cluster.dns_endpoints = 0
 
 
-def declared(name: str, *, there: bool) -> dict[str, t.Any]:
+def declared(name: str, *, there: bool, field: str = "rules", is_: str = "[]") -> dict[str, t.Any]:
     """Return an object of `up` that is not as it should be."""
-    fields = {"rules": "rules is [], declared is nothing"} if there else {}
+    fields = {field: f"{field} is {is_}, declared is nothing"} if there else {}
     kind, _, place = name.partition(" ")
-    manifest = {"kind": kind, "metadata": dict(zip(("name", "namespace"), place.split("/")[::-1], strict=False))}
+    metadata = dict(zip(("name", "namespace"), place.split("/")[::-1], strict=False))
+    manifest = {"kind": kind, "metadata": metadata}
     return {"name": name, "there": there, "fields": [*fields], "said": [*fields.values()], "manifest": manifest}
 
 
@@ -168,6 +169,24 @@ def _addon(facts: Facts) -> None:
 def _addon_changed(facts: Facts) -> None:
     facts.cluster.changed = [declared("Service kube-system/kube-dns", there=True)]
     facts.cluster.dns_endpoints = 0
+
+
+@changes("coredns-differs")
+def _addon_differs(facts: Facts) -> None:
+    field = "spec.template.spec.containers[coredns].resources.limits.memory"
+    facts.cluster.changed = [declared("Deployment kube-system/coredns", there=True, field=field, is_="340Mi")]
+    pod = next(pod for pod in facts.cluster.pods if pod["name"].startswith("coredns"))
+    break_pod(facts, "coredns", pod["node"], "CrashLoopBackOff")
+
+
+@changes("kube-proxy-differs")
+def _proxy_differs(facts: Facts) -> None:
+    one = declared("ConfigMap kube-system/kube-proxy", there=True, field="data.config.conf", is_="mode: nftables")
+    facts.cluster.changed = [one]
+    said = "kernel 4.19 is too old for mode nftables"
+    pod = break_pod(facts, "kube-proxy", "node1", "CrashLoopBackOff")
+    container(node(facts), "kube-proxy", pod=pod["name"], last=[said])
+    node(facts).probes["kube-proxy"] = "Connection refused"
 
 
 @changes("addon-missing")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import shlex
@@ -10,15 +11,17 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.doctor.collect_objects import ADDONS, COMPARED
 from ansible.module_utils.yunkube.doctor.diagnose import as_lines, diagnose
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts, as_json, from_json
+from ansible.module_utils.yunkube.doctor.more_repairs import REPAIRS
 from ansible.module_utils.yunkube.doctor.next_repair import Options, next_repair
 from ansible.module_utils.yunkube.doctor.rule import Hit, Rule
 from ansible.module_utils.yunkube.doctor.table import BY_ID, TABLE
 from cause_changes import CHANGES, declared
 from deployer.arguments import parse
 from doctor_pairs import HIDDEN, independent, named
-from doctor_record import break_pod, healthy, master, node, not_ready
+from doctor_record import break_pod, container, healthy, master, node, not_ready
 
 
 def test_a_healthy_cluster_has_no_fault() -> None:
@@ -189,24 +192,168 @@ def test_another_version_of_flannel_is_not_applied_by_a_repair() -> None:
     assert not found.repair
 
 
+PROXY, PROXY_CONFIG = "DaemonSet kube-system/kube-proxy", "ConfigMap kube-system/kube-proxy"
+DNS = "Deployment kube-system/coredns"
+TEMPLATE = "spec.template.spec"
+OWN = f"{TEMPLATE}.containers[coredns]"
+UNFIT = "0/2 nodes are available: 2 Insufficient memory"
+NO_NODE = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector"
+NO_FILE = 'exec: "/no-such": stat /no-such: no such file or directory'
+NO_MODE = 'KubeProxyConfiguration.Mode: Invalid value: \\"ipvx\\": must be iptables, ipvs or nftables'
+
+
 @pytest.mark.parametrize(
-    ("name", "broken"),
+    ("name", "field", "is_", "pod", "last"),
     [
-        ("DaemonSet kube-system/kube-proxy", "kube-proxy-down"),
-        ("ConfigMap kube-system/kube-proxy", "kube-proxy-down"),
-        ("Deployment kube-system/coredns", "nameserver-missing"),
+        (DNS, f"{OWN}.image", "no.such/dns:1", {"reason": "ErrImagePull", "images": ["no.such/dns:1"]}, ""),
+        (DNS, f"{OWN}.resources.requests.memory", "900Gi", {"node": "", "unplaced": UNFIT}, ""),
+        (DNS, f"{TEMPLATE}.nodeSelector.disk", "x", {"unplaced": NO_NODE}, ""),
+        (DNS, f"{TEMPLATE}.tolerations", "[]", {"unplaced": "2 node(s) had untolerated taint(s)"}, ""),
+        (DNS, f"{OWN}.command", '["/no-such"]', {"message": NO_FILE}, ""),
+        (PROXY, f"{TEMPLATE}.containers[kube-proxy].args", '["--no-such"]', {}, "Error: unknown flag: --no-such"),
+        (PROXY_CONFIG, "data.config.conf", "mode: ipvx", {}, NO_MODE),
+    ],
+)  # fmt: skip
+def test_a_change_is_the_cause_where_a_pod_says_so(
+    name: str, field: str, is_: str, pod: dict[str, object], last: str
+) -> None:
+    facts = healthy()
+    facts.cluster.changed = [declared(name, there=True, field=field, is_=is_)]
+    assert diagnose(facts) == []  # what people may change, and works
+    addon = name.partition("/")[2]
+    broken = next(one for one in facts.cluster.pods if one["name"].startswith(addon))
+    where = next(host for host in facts.hosts if host.name == broken["node"])
+    if name != DNS:
+        where.probes["kube-proxy"] = "Connection refused"
+    container(where, addon, pod=broken["name"], last=[last] if last else [])
+    break_pod(facts, addon, broken["node"], "CrashLoopBackOff").update(pod)
+    (found,) = diagnose(facts)
+    assert (found.id, found.target, found.repair) == ("addon-object-changed", name, {})  # kubeadm does not say more
+    facts.cluster.printed[name] = facts.cluster.changed[0]["manifest"]
+    (found,) = diagnose(facts)
+    assert found.safe
+    facts.cluster.changed[0].update(fields=["spec.other"], said=["spec.other is 1, declared is 2"])
+    assert "addon-object-changed" not in [one.id for one in diagnose(facts)]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (PROXY_CONFIG, 'can\'t use the nftables mode: kernel 4.19 is not supported, "nft" has no such option'),
+        (PROXY_CONFIG, "Invalid value: 10.96.0.0/99"),
     ],
 )
-def test_what_people_may_change_is_named_only_where_it_does_not_work(name: str, broken: str) -> None:
+def test_a_mode_that_one_kernel_does_not_have_is_not_undone_on_all_hosts(name: str, said: str) -> None:
     facts = healthy()
-    facts.cluster.changed = [declared(name, there=True)]
-    assert diagnose(facts) == []
-    CHANGES[broken](facts)
-    found = [one for one in diagnose(facts) if one.id == "addon-object-changed"]
-    assert [(one.target, one.repair) for one in found] == [(name, {})]  # kubeadm has not said what it declares
+    facts.cluster.changed = [declared(name, there=True, field="data.config.conf", is_="mode: nftables")]
     facts.cluster.printed[name] = facts.cluster.changed[0]["manifest"]
-    found = [one for one in diagnose(facts) if one.id == "addon-object-changed"]
-    assert [one.safe for one in found] == [True]
+    CHANGES["kube-proxy-down"](facts)
+    pod = next(one for one in facts.cluster.pods if one["name"].startswith("kube-proxy") and one["node"] == "node1")
+    container(node(facts), "kube-proxy", pod=pod["name"], last=[said])
+    found = {one.id: one.safe for one in diagnose(facts)}
+    assert found == {"kube-proxy-differs": False}
+    repair = next_repair(diagnose(facts), Options(fix=True), {}, 0).next
+    assert repair == {}
+    allowed = Options(fix=True, allow=("kube-proxy-differs",))
+    assert next_repair(diagnose(facts), allowed, {}, 0).next["id"] == "kube-proxy-differs"
+
+
+@pytest.mark.parametrize(
+    "broken", ["subnet-env-missing", "nameserver-missing", "containerd-stopped", "cni-config-missing", "disk-full"]
+)
+def test_what_is_wrong_with_a_host_is_not_hidden_by_what_people_changed(broken: str) -> None:
+    facts = healthy()
+    CHANGES[broken](facts)
+    alone = [(one.id, one.host) for one in diagnose(facts)]
+    field = f"{OWN}.resources.limits.memory"
+    facts.cluster.changed = [declared(DNS, there=True, field=field, is_="340Mi")]
+    facts.cluster.printed[DNS] = facts.cluster.changed[0]["manifest"]
+    assert [(one.id, one.host) for one in diagnose(facts)] == alone
+
+
+@pytest.mark.parametrize("name", ["Service kube-system/kube-dns", "ClusterRole system:coredns"])
+@pytest.mark.parametrize("broken", ["subnet-env-missing", "kube-proxy-down", "image-name-wrong"])
+def test_an_object_of_dns_explains_nothing_but_dns(name: str, broken: str) -> None:
+    facts = healthy()
+    CHANGES[broken](facts)
+    if name.startswith("Service"):
+        facts.cluster.changed = [declared(name, there=True, field="spec.selector", is_="{}")]
+    else:
+        facts.cluster.missing = [{"name": name, "addon": "coredns", "problem": "is missing", "there": False}]
+    assert broken in [one.id for one in diagnose(facts)]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        declared("ClusterRole flannel", there=True, field="metadata.labels.team", is_="x"),
+        declared("Service dashboard/dashboard", there=False),
+        declared("ConfigMap registry/registry", there=True, field="data.config", is_="x"),
+        declared("ClusterRole flannel", there=False),
+    ],
+    ids=lambda one: one["name"],
+)
+def test_an_object_of_ours_explains_only_what_its_own_pods_do_not_do(one: dict[str, object]) -> None:
+    facts = healthy()
+    CHANGES["subnet-env-missing"](facts)
+    facts.cluster.declared = [one]
+    assert "subnet-env-missing" in [found.id for found in diagnose(facts)]
+
+
+def every_manifest(facts: Facts) -> None:
+    """Let kubeadm have said what it declares."""
+    names = {*COMPARED, *(name for objects in ADDONS.values() for name in objects)}
+    facts.cluster.printed = {name: declared(name, there=False)["manifest"] for name in names}
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+def test_a_repair_takes_the_arguments_that_its_rule_gives(fault: str) -> None:
+    facts = healthy()
+    CHANGES[fault](facts)
+    every_manifest(facts)
+    hits = [(rule, hit) for rule in TABLE for hit in rule.proof(facts) if rule.repair in REPAIRS]
+    for rule, hit in hits:
+        if hit.arguments.get("undo") != "":
+            inspect.signature(REPAIRS[rule.repair]).bind(None, hit.target, **hit.arguments)
+    assert BY_ID[fault].repair not in REPAIRS or fault in {rule.id for rule, _ in hits}
+
+
+def test_a_workload_is_restored_where_its_namespace_and_its_secrets_are() -> None:
+    name = "Deployment dashboard/dashboard"
+    facts = healthy()
+    facts.cluster.addons = [name]
+    facts.cluster.declared = [{**declared(name, there=False), "lacks": ["Secret dashboard/login"]}]
+    (found,) = diagnose(facts)
+    assert found.repair == {}
+    assert any("Secret dashboard/login" in line and "up" in line for line in found.evidence)
+    facts.cluster.declared[0]["lacks"] = []
+    (found,) = diagnose(facts)
+    assert found.safe
+    role = "Role dashboard/dashboard"
+    facts.cluster.declared += [declared("Namespace dashboard", there=False), declared(role, there=False)]
+    assert {one.target: bool(one.repair) for one in diagnose(facts)} == {
+        name: False,
+        "Namespace dashboard": True,
+        role: False,
+    }
+
+
+@pytest.mark.parametrize(("addon", "workload"), [("coredns", "coredns"), ("kube-proxy", "kube-proxy")])
+def test_an_addon_that_the_cluster_is_not_to_have_is_not_missed(addon: str, workload: str) -> None:
+    facts = healthy()
+    facts.cluster.workloads[workload] = {"there": False, "problem": "not there", "replicas": 0, "selector": {}}
+    facts.cluster.pods = [pod for pod in facts.cluster.pods if not pod["name"].startswith(addon)]
+    for host in facts.hosts:
+        host.containers = [one for one in host.containers or [] if one["name"] != addon]
+        host.probes[addon] = "Connection refused"
+    facts.cluster.dns_endpoints = 0 if addon == "coredns" else facts.cluster.dns_endpoints
+    assert "cluster-workload-missing" in [one.id for one in diagnose(facts)]
+    facts.cluster.disabled = [addon]
+    assert diagnose(facts) == []
+
+
+def test_that_kubeadm_says_nothing_is_a_notice_and_no_fault() -> None:
+    assert as_lines([], not_printed="it has no address")[0].endswith("kubeadm declares: it has no address")
 
 
 @pytest.mark.parametrize(

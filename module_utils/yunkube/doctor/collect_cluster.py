@@ -39,7 +39,8 @@ class Declared(t.NamedTuple):
     manifests: t.Sequence[Json] = ()
     addons: t.Sequence[str] = ()  # Deployments, as the role cluster names them
     proxy: t.Mapping[str, t.Any] = {}  # fields of kube-proxy's configuration
-    patches: t.Sequence[Json] = ()  # kubeadm's
+    patches: t.Sequence[Json] = ()  # of kubeadm's, for what it makes in the cluster
+    address: str = ""  # of this master
 
 
 def collect_cluster(host: str, root: Path = Path("/"), declared: Declared = Declared()) -> ClusterFacts:  # noqa: B008
@@ -54,13 +55,15 @@ def collect_cluster(host: str, root: Path = Path("/"), declared: Declared = Decl
             facts.server = api.server
             nodes = api.items("/api/v1/nodes")  # alone: an API that is away is waited for once
             events = api.items("/api/v1/events", fieldSelector="type=Warning", limit="500")
+            configuration = str(((api.find(kubeadms.CONFIG) or {}).get("data") or {}).get("ClusterConfiguration", ""))
+            facts.disabled = kubeadms.disabled(configuration)
             # A webhook may hold up the comparison, and much of the rest is waiting, too.
             with concurrent.futures.ThreadPoolExecutor(3) as pool:
 
                 def aside(ask: t.Callable[[KubeApi], Found]) -> concurrent.futures.Future[Found]:
                     return pool.submit(_on_its_own, found[0], ask)
 
-                text = aside(lambda own: _printed(own, declared))
+                text = pool.submit(_printed, configuration, facts.server, declared)
                 beside = (
                     aside(lambda own: collect_objects.fill(facts, own, events, declared.addons)),
                     aside(lambda own: collect_objects.compare(facts, own, declared.manifests, text.result)),
@@ -80,12 +83,12 @@ def _on_its_own(kubeconfig: Path, ask: t.Callable[[KubeApi], Found]) -> Found:
         return ask(api)
 
 
-def _printed(api: KubeApi, declared: Declared) -> dict[str, Json]:
+def _printed(configuration: str, server: str, declared: Declared) -> kubeadms.Printed:
     """Return what kubeadm declares, by the configuration that it keeps in the cluster."""
-    found = (api.find(kubeadms.CONFIG) or {}).get("data") or {}
-    if "ClusterConfiguration" not in found:
-        return {}
-    return kubeadms.printed(str(found["ClusterConfiguration"]), api.server, dict(declared.proxy), declared.patches)
+    if not configuration:
+        return kubeadms.Printed({})
+    given = kubeadms.Declaration(server, declared.proxy, declared.patches, declared.address)
+    return kubeadms.printed(configuration, given)
 
 
 def _fill(facts: ClusterFacts, api: KubeApi, nodes: list[Json], events: list[Json]) -> None:

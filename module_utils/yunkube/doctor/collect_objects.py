@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from ansible.module_utils.yunkube.doctor import addons as kubeadms
-from ansible.module_utils.yunkube.doctor.declared_fields import differing_fields
+from ansible.module_utils.yunkube.doctor.declared_fields import differing_fields, shown
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Json
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
 from ansible.module_utils.yunkube.kube.health import condition
@@ -51,8 +51,24 @@ COMPARED = (
     "ConfigMap kube-system/kube-proxy",
     "Deployment kube-system/coredns",
 )
+# What cannot work otherwise of the Service that all pods ask, whatever else is or is not as declared: where it is, whom
+# it asks, and its port of DNS.
+SERVICE = "Service kube-system/kube-dns"
+SERVING = re.compile(
+    r"spec\.(?:selector(?:\..+)?|clusterIPs?(?:\[.+)?|ports(?:\[53, \w+\](?:\.(?:port|protocol|targetPort))?)?)"
+)
+NAMED = re.compile(r"targetPort is dns(?:-tcp)?,")  # as CoreDNS's container calls its port
 # As the API names a field that it does not change, and the value that it is to have.
-IMMUTABLE = re.compile(r'([a-z][\w.]*)(?:\[\d+\])?: Invalid value: (\[[^\]]*\]|"[^"]*"|[\w.]*\{[^}]*\})')
+IMMUTABLE = re.compile(
+    r"([a-z][\w.]*)(?:\[\d+\])?: Invalid value: ((?:(?!Invalid value: ).)*?): "
+    r"(?:field is immutable|may not change once set)"
+)
+# Objects that are made again for these fields, and no others: their pods, or their address, come back with them.
+MADE_AGAIN = {
+    "Service": ("spec.clusterIP", "spec.clusterIPs"),
+    "Deployment": ("spec.selector",),
+    "DaemonSet": ("spec.selector",),
+}
 # What these roles must at least allow; more is no fault.
 READ = ("list", "watch")
 GRANTS = {"ClusterRole system:coredns": {"endpointslices": READ, "services": READ, "namespaces": READ, "pods": READ}}
@@ -77,6 +93,8 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], addons: t.Sequen
     """Add what is found to the facts of the cluster."""
     facts.addons = [name for name in addons if api.find(DEPLOYMENT.format(*name.split()[1].split("/"))) is None]
     for addon, objects in ADDONS.items():
+        if addon in facts.disabled:
+            continue
         facts.missing += [{"name": name, "addon": addon, **problem} for name, problem in compared(api, objects)]
     facts.missing += [{"name": name, "addon": "", **problem} for name, problem in compared(api, KUBEADM)]
     facts.webhooks = webhooks(api)
@@ -86,13 +104,49 @@ def fill(facts: ClusterFacts, api: KubeApi, events: list[Json], addons: t.Sequen
 
 
 def compare(
-    facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json], printed: t.Callable[[], dict[str, Json]]
+    facts: ClusterFacts, api: KubeApi, declared: t.Sequence[Json], printed: t.Callable[[], kubeadms.Printed]
 ) -> None:
     """Add which objects are not as declared, by `up` or by kubeadm."""
     facts.declared = differing(api, declared)
-    facts.printed = printed()
+    facts.printed, facts.not_printed = printed()
     compared = [facts.printed[name] for name in COMPARED if name in facts.printed]
-    facts.changed = [one for one in differing(api, compared) if one["there"]]  # those that are gone have other rules
+    changed = [one for one in differing(api, compared) if one["there"]]  # those that are gone have other rules
+    facts.changed = [one for one in map(serving, changed) if one["fields"]]
+    for one in facts.declared:
+        if not one["there"]:
+            one["lacks"] = lacking_secrets(api, one["manifest"])
+
+
+def serving(one: Json) -> Json:
+    """Return a difference, of Service kube-dns without what people may change."""
+    if one["name"] != SERVICE:
+        return one
+    said = {
+        field: words
+        for field, words in zip(one["fields"], one["said"])
+        if SERVING.fullmatch(field) and not NAMED.search(words)
+    }
+    return {**one, "fields": [*said], "said": [*said.values()]}
+
+
+def lacking_secrets(api: KubeApi, manifest: Json) -> list[str]:
+    """Return the Secrets that the pods of a workload need, and that are not there: `up` alone makes them."""
+    spec = part(manifest, "spec", "template", "spec")
+    namespace = manifest["metadata"].get("namespace", "default")
+    path = f"/api/v1/namespaces/{namespace}/secrets/"
+    return [f"Secret {namespace}/{name}" for name in secrets_of(spec) if api.find(path + name) is None]
+
+
+def secrets_of(spec: Json) -> list[str]:
+    """Return the names of the Secrets without which pods do not start."""
+    volumes = [one.get("secret") or {} for one in spec.get("volumes") or []]
+    wanted = [{**one, "name": one.get("secretName")} for one in volumes]
+    for one in spec.get("volumes") or []:
+        wanted += [source.get("secret") or {} for source in part(one, "projected").get("sources") or []]
+    for one in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        wanted += [part(entry, "valueFrom", "secretKeyRef") for entry in one.get("env") or []]
+        wanted += [part(entry, "secretRef") for entry in one.get("envFrom") or []]
+    return [*dict.fromkeys(str(one["name"]) for one in wanted if one.get("name") and not one.get("optional"))]
 
 
 def compared(api: KubeApi, objects: t.Mapping[str, str]) -> t.Iterator[tuple[str, Json]]:
@@ -128,7 +182,7 @@ def differing(api: KubeApi, declared: t.Sequence[Json]) -> list[Json]:
         try:
             before = api.find(api.path_of(wanted))
             manifest = with_digest(wanted, before)
-            after = kubeadms.apply(api, manifest, dry_run=True) if before is not None else None
+            after = kubeadms.apply(api, manifest, before, dry_run=True) if before is not None else None
         except KubeError as error:
             if error.silent:
                 break  # a webhook that takes longer than we wait; an API that is gone, the next question shows
@@ -160,10 +214,13 @@ def unchangeable(before: Json, manifest: Json, error: KubeError) -> dict[str, st
     if other_role(before, manifest):
         there, wanted = before["roleRef"].get("name"), manifest["roleRef"].get("name")
         return {"roleRef": f"roleRef is {there}, declared is {wanted}"}
-    named = IMMUTABLE.findall(str(error)) if error.status == 422 else []
+    named = dict(IMMUTABLE.findall(str(error))) if error.status == 422 else {}
+    if not {*named} <= {*MADE_AGAIN.get(manifest["kind"], ())}:
+        return {}
     return {
-        name: f"{name} is {json.dumps(part(before, *name.split('.')))}, declared is {value}; the API does not change it"
-        for name, value in named
+        name: f"{name} is {there}, declared is {shown(value)}; the API does not change it"
+        for name, value in named.items()
+        for there in [shown(part(before, *name.split(".")))]
     }
 
 

@@ -32,11 +32,12 @@ def _beside(place: str, there: t.Any, wanted: t.Any) -> str:
         lines, others = there.splitlines(), wanted.splitlines()
         there = next((line.strip() for line in lines if line not in others), None)
         wanted = next((line.strip() for line in others if line not in lines), None)
-        return f"{place} has {_shown(there)}, declared is {_shown(wanted)}"
-    return f"{place} is {_shown(there)}, declared is {_shown(wanted)}"
+        return f"{place} has {shown(there)}, declared is {shown(wanted)}"
+    return f"{place} is {shown(there)}, declared is {shown(wanted)}"
 
 
-def _shown(value: t.Any) -> str:
+def shown(value: t.Any) -> str:
+    """Return a value in one line that is not too long."""
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) and value else json.dumps(value)

@@ -12,6 +12,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import WAIT
 from ansible.module_utils.yunkube.doctor.table import TABLE, UNKNOWN
 
 DOCTOR = "doctor --fix"
+NOT_COMPARED = "kube-proxy and CoreDNS are not compared with what kubeadm declares: {problem}"
 NOT_YET = f"pods' network of {{hosts}}: kube-proxy or flanneld started less than {WAIT} s ago; run doctor again"
 
 # Returns the command line for a verb and its arguments: on the control machine, where the inventory is known.
@@ -56,6 +57,8 @@ def explains(cause: Proved, effect: Proved) -> bool:
     """Say whether one thing follows from another."""
     if effect.rule.id not in cause.rule.before:
         return False
+    if cause.hit.at:
+        return effect.hit.target in cause.hit.at or effect.hit.host in cause.hit.at
     if cause.rule.scope == "all":
         return True
     if cause.rule.scope == "target":
@@ -122,8 +125,8 @@ def unknown(facts: Facts, ranked: list[tuple[Proved, list[Proved]]], typed: Type
     return found
 
 
-def as_lines(findings: list[Finding], unjudged: t.Sequence[str] = ()) -> list[str]:
-    """Return the findings as a person reads them, and the hosts whose network could not be judged yet."""
+def as_lines(findings: list[Finding], unjudged: t.Sequence[str] = (), not_printed: str = "") -> list[str]:
+    """Return the findings as a person reads them, and what could not be judged: hosts' network, kubeadm's objects."""
     lines = []
     for one in findings:
         place = ", ".join(part for part in dict.fromkeys((one.host, one.target)) if part)
@@ -136,4 +139,6 @@ def as_lines(findings: list[Finding], unjudged: t.Sequence[str] = ()) -> list[st
         lines.append(f"  page      {one.page}")
     if unjudged:
         lines.append(NOT_YET.format(hosts=", ".join(unjudged)))
+    if not_printed:
+        lines.append(NOT_COMPARED.format(problem=not_printed))
     return lines

@@ -109,6 +109,8 @@ class ClusterFacts:
     missing: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not (as) there
     declared: list[Json] = dataclasses.field(default_factory=list)  # objects of `up` that are not as declared
     printed: dict[str, Json] = dataclasses.field(default_factory=dict)  # manifests of kubeadm, by name
+    not_printed: str = ""  # why kubeadm does not say what it declares
+    disabled: list[str] = dataclasses.field(default_factory=list)  # of coredns and kube-proxy, what is not wanted
     changed: list[Json] = dataclasses.field(default_factory=list)  # kubeadm's objects that are not as it declares them
     addons: list[str] = dataclasses.field(default_factory=list)  # that the inventory has chosen, and that are not there
     webhooks: dict[str, Json] = dataclasses.field(default_factory=dict)  # that refuse where they do not answer

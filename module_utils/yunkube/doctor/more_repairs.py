@@ -76,7 +76,7 @@ def restore_objects(work: Work, _target: str, manifests: list[Json], **_named: s
             if found and _must_go(api, found, manifest):
                 _recreate(work, api, manifest, found)
             elif work.note(f"apply {name_of(manifest)}"):
-                addons.apply(api, manifest)
+                addons.apply(api, manifest, found)
         for place in {tuple(_whose(one).items()) for one in manifests}:
             if not work.dry and api.find(WORKLOADS.format_map(dict(place))):
                 _revive(work, api, dict(place))
@@ -85,7 +85,7 @@ def restore_objects(work: Work, _target: str, manifests: list[Json], **_named: s
 def _must_go(api: KubeApi, found: Json, manifest: Json) -> bool:
     """Say whether an object has to be deleted before it can be applied, because of a field that cannot be changed."""
     try:
-        addons.apply(api, manifest, dry_run=True)
+        addons.apply(api, manifest, found, dry_run=True)
     except KubeError as error:
         return bool(unchangeable(found, manifest, error))
     return other_role(found, manifest)
@@ -112,7 +112,7 @@ def _recreate(work: Work, api: KubeApi, manifest: Json, found: Json) -> None:
         return
     api.delete(path)
     try:
-        addons.apply(api, manifest)
+        addons.apply(api, manifest, found)
     except KubeError as error:
         metadata = {key: value for key, value in found["metadata"].items() if key not in OF_SERVER}
         try:
@@ -136,7 +136,7 @@ def _revive(work: Work, api: KubeApi, place: t.Mapping[str, str]) -> None:
         return  # the object is back; what else keeps a pod from being ready is a finding of the next look
 
 
-def restore_corefile(work: Work, _target: str, manifests: list[Json]) -> None:
+def restore_corefile(work: Work, _target: str, manifests: list[Json], **_named: str) -> None:
     """Apply the Corefile that a new cluster has; what was there is kept."""
     with KubeApi.from_file(str(repairs.ADMIN_CONF), timeout=5) as api:
         there = (api.find(COREFILE) or {}).get("data", {}).get("Corefile", "")

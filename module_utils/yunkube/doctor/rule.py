@@ -23,6 +23,7 @@ class Hit(t.NamedTuple):
     target: str = ""  # a pod, a file, a unit
     arguments: t.Mapping[str, t.Any] = {}  # of the repair
     severity: str = ""  # where it is another than the rule's
+    at: tuple[str, ...] = ()  # the hosts and targets of all that it explains; empty: as the rule's scope says
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ansible.module_utils.yunkube.doctor.rule import Rule, in_order
 from ansible.module_utils.yunkube.doctor.rules import (
+    addons,
     admission,
     cloud,
     cni,
@@ -42,6 +43,7 @@ AREAS = (
     kubelet,
     control_plane,
     objects,
+    addons,
     admission,
     workload,
     network,

@@ -87,6 +87,11 @@ def render(out: Printer, summary: Summary) -> None:
 
         out.line("")
         out.line(NOT_YET.format(hosts=", ".join(doctor["unjudged"])))
+    if doctor.get("not_compared"):
+        from ansible.module_utils.yunkube.doctor.diagnose import NOT_COMPARED
+
+        out.line("")
+        out.line(NOT_COMPARED.format(problem=doctor["not_compared"]))
     if doctor.get("healthy") and doctor.get("reached"):
         out.line("")
         out.line("No cluster faults found.")

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 BROKEN = ("pod-not-ready", "user-pod-broken")
-PODS = (*BROKEN, "dns-not-ready", "workload-not-rolled-out")
+FAILING = (*BROKEN, "dns-not-ready", "workload-not-rolled-out")
+PODS = (*FAILING, "coredns-differs")  # which is about pods that fail for no other reason
 NODE = ("node-not-ready", *PODS)
 PULLS = ("image-name-wrong", "image-access-denied", "image-registry-tls", "image-registry-unreachable")
 

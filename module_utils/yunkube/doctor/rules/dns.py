@@ -69,7 +69,7 @@ NAMESERVER_MISSING = Rule(
 def dns_off(facts: Facts) -> t.Iterator[Hit]:
     """A CoreDNS that is scaled to zero."""
     found = facts.cluster.workloads.get("coredns", {})
-    if found.get("there") and found["replicas"] == 0:
+    if found.get("there") and found["replicas"] == 0 and "coredns" not in facts.cluster.disabled:
         yield Hit("", ["Deployment kube-system/coredns has 0 replicas"], "kube-system/coredns", {"replicas": 2})
 
 

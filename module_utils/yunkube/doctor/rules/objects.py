@@ -10,10 +10,8 @@ from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
 from ansible.module_utils.yunkube.doctor.facts import Facts, Json
 from ansible.module_utils.yunkube.doctor.rule import BY_HAND, Hit, Rule
 from ansible.module_utils.yunkube.doctor.rules import flannel
-from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, NODE, PODS, PULLS, SERVICES
-from ansible.module_utils.yunkube.doctor.rules.pods import place, troubled
-from ansible.module_utils.yunkube.doctor.rules.services import proxy_down
-from ansible.module_utils.yunkube.doctor.rules.symptoms import dns_not_ready
+from ansible.module_utils.yunkube.doctor.rules.consequences import FLANNEL, NODE, PODS
+from ansible.module_utils.yunkube.doctor.rules.pods import place
 
 WORKLOADS = ("DaemonSet", "Deployment")
 COMPLAINT = re.compile(r"Corefile|[Pp]ars(?:e|ing)|plugin/|Unknown directive|not a valid")
@@ -32,10 +30,38 @@ def _declared(facts: Facts, *, there: bool) -> t.Iterator[Hit]:
             arguments: dict[str, t.Any] = {"manifests": [one["manifest"]]}
             if any(OTHER_VERSION.search(field) for field in one["fields"]):
                 arguments["undo"] = ""  # another version: its images come to hosts by `up` alone
-            yield Hit("", _difference(one) if there else [f"{one['name']} is missing"], one["name"], arguments)
+            evidence = difference(one) if there else [f"{one['name']} is missing"]
+            if without := namespace_missing(facts, one):
+                evidence.append(without)
+                arguments["undo"] = ""
+            yield Hit("", evidence, one["name"], arguments, at=reach(facts, one))
 
 
-def _difference(one: Json) -> list[str]:
+def namespace_missing(facts: Facts, one: Json) -> str:
+    """Say that an object's namespace is missing, without which it cannot be there."""
+    name = f"Namespace {one['manifest']['metadata'].get('namespace')}"
+    gone = any(other["name"] == name and not other["there"] for other in facts.cluster.declared)
+    return f"{name}, which it is in, is missing as well" if gone else ""
+
+
+def reach(facts: Facts, one: Json) -> tuple[str, ...]:
+    """Return where a difference of one of our own objects may be what fails: at pods of its addon that do not run."""
+    if one["there"] and all(field.startswith("metadata.") for field in one["fields"]):
+        return (one["name"],)  # labels and annotations of ours, which nothing of the cluster reads
+    own = next((name for name in ("dashboard", "registry") if name in one["name"]), "")
+    if own:
+        return (one["name"], *(place(pod) for pod in facts.cluster.pods if pod["namespace"] == own))
+    without = [host.host for host in facts.reached if host.joined and not flannel_runs(facts, host.name)]
+    return (one["name"], *without, "") if without else (one["name"],)
+
+
+def flannel_runs(facts: Facts, node: str) -> bool:
+    """Say whether a node has a pod of flannel's that has no problem."""
+    return any(not pod["problem"] and not pod["leaving"] for pod in facts.pods_on(node, "kube-flannel", "kube-flannel"))
+
+
+def difference(one: Json) -> list[str]:
+    """Return how an object differs, its first fields."""
     more = [f"and {len(one['said']) - SHOWN} more fields"] if len(one["said"]) > SHOWN else []
     return [f"{one['name']} differs in {said}" for said in one["said"][:SHOWN]] + more
 
@@ -95,11 +121,19 @@ def restored(facts: Facts, name: str, addon: str) -> dict[str, t.Any]:
     return {"addon": addon, **({"manifests": [manifest]} if manifest else {"undo": ""})}
 
 
+def dns_places(facts: Facts) -> tuple[str, ...]:
+    """Return what findings about CoreDNS are at: its pods, its Deployment, its Service."""
+    pods = [place(pod) for pod in facts.cluster.pods if pod["name"].startswith("coredns-")]
+    return ("coredns", "kube-system/coredns", "kube-system/kube-dns", *pods)
+
+
 def addon_objects(facts: Facts) -> t.Iterator[Hit]:
     """Objects of CoreDNS and kube-proxy that are gone or do not grant what they are for."""
     for one in facts.cluster.missing:
         if one["addon"]:
-            yield Hit("", [f"{one['name']} {one['problem']}"], one["name"], restored(facts, one["name"], one["addon"]))
+            at = dns_places(facts) if one["addon"] == "coredns" else ()
+            repair = restored(facts, one["name"], one["addon"])
+            yield Hit("", [f"{one['name']} {one['problem']}"], one["name"], repair, at=at)
 
 
 ADDON_OBJECT_WRONG = Rule(
@@ -110,54 +144,6 @@ ADDON_OBJECT_WRONG = Rule(
     remedy=f"on a master: kubeadm init phase addon {{addon}} {BY_HAND}",
     severity="critical",
     before=("pod-creation-refused", "corefile-broken", "kube-proxy-down", *FLANNEL, *NODE),
-    scope="all",
-    repair="restore_objects",
-    safe=True,
-    weight=3,
-    on_master=True,
-)
-
-
-def proxy_fails(facts: Facts) -> bool:
-    """Say whether kube-proxy fails on a host whose node is ready."""
-    return any(facts.cluster.node(hit.host.lower()).get("ready") for hit in proxy_down(facts))
-
-
-def dns_fails(facts: Facts) -> bool:
-    """Say whether CoreDNS has no pod that answers, or one that fails on a node that is ready, or that finds none."""
-    pods = [pod for pod in facts.cluster.pods if pod["name"].startswith("coredns-") and troubled(pod)]
-    known = {node["name"] for node in facts.cluster.nodes if node["ready"]} | {""}
-    return any(pod["node"] in known for pod in pods) or any(True for _ in dns_not_ready(facts))
-
-
-# What people may change, as long as it works: a mode, resources, where pods run.
-ALLOWED = {
-    "DaemonSet kube-system/kube-proxy": ("kube-proxy", proxy_fails),
-    "ConfigMap kube-system/kube-proxy": ("kube-proxy", proxy_fails),
-    "Deployment kube-system/coredns": ("coredns", dns_fails),
-}
-
-
-def addon_changed(facts: Facts) -> t.Iterator[Hit]:
-    """Objects of CoreDNS and kube-proxy that are not as kubeadm declares them; most only where something fails."""
-    for one in facts.cluster.changed:
-        addon, fails = ALLOWED.get(one["name"], ("coredns", None))
-        if fails is None or fails(facts):
-            yield Hit("", _difference(one), one["name"], restored(facts, one["name"], addon))
-
-
-ADDON_OBJECT_CHANGED = Rule(
-    "addon-object-changed",
-    title="An object of CoreDNS or kube-proxy was changed, and they fail",
-    looks="CoreDNS or kube-proxy fails on hosts, or names do not resolve. What was changed and works is not reported, "
-    "but for Service kube-dns.",
-    proof=addon_changed,
-    remedy=f"on a master: kubeadm init phase addon {{addon}} {BY_HAND}",
-    severity="critical",
-    before=(
-        *("pod-creation-refused", "corefile-broken", "kube-proxy-down", "pod-reference-missing", "pod-without-room"),
-        *("node-selector-unmatched", "host-port-conflict", "bundle-image-missing", *PULLS, *FLANNEL, *NODE, *SERVICES),
-    ),
     scope="all",
     repair="restore_objects",
     safe=True,

@@ -13,7 +13,7 @@ from ansible.module_utils.yunkube.doctor.rules.pods import BAD, WAIT
 
 def proxy_down(facts: Facts) -> t.Iterator[Hit]:
     """Hosts without a healthy kube-proxy."""
-    for host in facts.reached:
+    for host in facts.reached if "kube-proxy" not in facts.cluster.disabled else ():
         probe = host.probes.get("kube-proxy", "")
         if probe in ("", "ok") or not host.joined or not facts.cluster.node(host.name) or host.containers is None:
             continue

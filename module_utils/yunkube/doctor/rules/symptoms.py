@@ -38,7 +38,8 @@ def dns_not_ready(facts: Facts) -> t.Iterator[Hit]:
     """A cluster without a ready DNS pod."""
     pods = [pod for pod in facts.cluster.pods if pod["name"].startswith("coredns-")]
     fresh = any(pod["age"] < WAIT and pod["reason"] not in BAD for pod in pods)
-    if facts.cluster.answers and facts.cluster.dns_endpoints == 0 and not fresh:
+    wanted = facts.cluster.answers and "coredns" not in facts.cluster.disabled
+    if wanted and facts.cluster.dns_endpoints == 0 and not fresh:
         yield Hit("", ["Service kube-system/kube-dns has no endpoints that are ready"], "kube-system/kube-dns")
 
 
