@@ -110,6 +110,7 @@ def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: py
             "addons": [],
             "proxy": {},
             "patches": [],
+            "address": "",
         }
 
         def __init__(self, **_settings: t.Any) -> None:

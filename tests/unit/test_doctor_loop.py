@@ -22,7 +22,7 @@ module.exit_json(state={"n": n + 1}, again=n < 4, next=following, lines=["round 
 """
 MODULES = {
     "doctor_host": (["host", "master", "plan", "cluster", "cluster_id"], "module.exit_json(facts={})"),
-    "doctor_cluster": (["host", "declared", "addons", "proxy", "patches"], "module.exit_json(facts={})"),
+    "doctor_cluster": (["host", "declared", "addons", "proxy", "patches", "address"], "module.exit_json(facts={})"),
     "doctor_repair": (
         ["id", "repair", "target", "arguments", "cluster", "cluster_id", "patches"],
         "module.exit_json(changed=True)",
@@ -42,7 +42,8 @@ PLAYBOOK = """
     cluster_name: test
     cluster_addon_workloads: []
     cluster_kube_proxy_config: {}
-    cluster_host_patches: []
+    cluster_addon_patches: []
+    cluster_node_ip: 10.0.0.1
     cluster_control_plane_host: a
     cluster_run: {}
     cluster_routed_pods: false

@@ -61,13 +61,15 @@ NAMED = re.compile(r"targetPort is dns(?:-tcp)?,")  # as CoreDNS's container cal
 # As the API names a field that it does not change, and the value that it is to have.
 IMMUTABLE = re.compile(
     r"([a-z][\w.]*)(?:\[\d+\])?: Invalid value: ((?:(?!Invalid value: ).)*?): "
-    r"(?:field is immutable|may not change once set)"
+    r"(?:field is immutable|may not change once set|cannot change roleRef)"
 )
 # Objects that are made again for these fields, and no others: their pods, or their address, come back with them.
 MADE_AGAIN = {
     "Service": ("spec.clusterIP", "spec.clusterIPs"),
     "Deployment": ("spec.selector",),
     "DaemonSet": ("spec.selector",),
+    "ClusterRoleBinding": ("roleRef",),
+    "RoleBinding": ("roleRef",),
 }
 # What these roles must at least allow; more is no fault.
 READ = ("list", "watch")
