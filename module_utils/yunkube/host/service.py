@@ -162,8 +162,11 @@ def _remove(module: AnsibleModule, service: t.Mapping[str, t.Any]) -> Outcome:
     diff = [entry for path in there for entry in differences(str(path), read_state(path), State())[:1]]
     if not module.check_mode:
         systemd = Systemd(module, service["name"])
-        if systemd.show().get("LoadState") == "loaded":
-            systemd.do("stop")
+        unit = systemd.show()
+        if unit.get("LoadState") != "not-found":
+            # One that was never right, with a time that systemd refuses, is enabled and cannot be stopped.
+            if unit.get("LoadState") == "loaded" or unit.get("ActiveState") in RUNNING:
+                systemd.do("stop")
             systemd.do("disable")
         for path in there:
             path.unlink()
