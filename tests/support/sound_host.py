@@ -29,8 +29,6 @@ NEEDS: dict[str, t.Any] = {
     "kubelet_config": {},
     "kubeadm_ignores": [],
     "ignores": [],
-    "programs": {"openssl": "backup_certificate"},
-    "timezone": "Europe/Berlin",
     "cluster": "ours",
     "cluster_id": "0123456789abcdef",
 }
@@ -67,6 +65,4 @@ FIT = Host(
     ),
     resolver_file="/etc/resolv.conf",
     nameservers=("10.0.0.1",),
-    missing_programs=(),
-    has_timezone=True,
 )

@@ -239,11 +239,7 @@ def test_what_is_compared_with_a_host_is_what_a_teardown_removes() -> None:
     compared |= set(re.findall(r"(?<![\w{}])/(?:etc|opt|run|usr/libexec|var)/[\w./-]*\w", named))
     assert len(compared) > 12
     assert {name for name in compared if not any(f"{name}/".startswith(f"{path}/") for path in paths | units)} == set()
-    backup = content(ROOT / "roles/backup/vars/main.yml")
-    names = {variables[f"{name}_service"]["name"] for name, variables in services.items()}
-    assert names | {backup["backup_service"]["name"]} == units - {"yunkube-backup.service"}  # which the timer starts
-    written = {file["path"] for name in ("__backup_certificate", "__backup_files") for file in backup[name]}
-    assert written == set(backup["backup_on_host"]["configuration"])
+    assert {variables[f"{name}_service"]["name"] for name, variables in services.items()} == units
 
 
 def test_a_teardown_reads_what_each_role_puts_on_a_host() -> None:
@@ -262,8 +258,8 @@ def test_no_task_file_is_empty() -> None:
 
 # What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
 OF_HOSTS = {
-    "ansible_host", "ansible_port", "ansible_user", "cluster_architecture", "cluster_control_plane_host",
-    "cluster_node_ip", "flannel_backend", "host_drift", "kubelet_configmap",
+    "ansible_host", "ansible_port", "cluster_architecture", "cluster_control_plane_host", "cluster_node_ip",
+    "flannel_backend", "host_drift", "kubelet_configmap",
     "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
 }  # fmt: skip
 READS = re.compile(
