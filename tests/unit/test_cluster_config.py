@@ -402,7 +402,7 @@ DIGEST = f"ghcr.io/headlamp-k8s/headlamp@sha256:{'0a' * 32}"
         ({"dashboard_provider": "kube_web_view", "dashboard_node_port": 80}, ["80 is out of range"]),
         ({"dashboard_provider": "none", "dashboard_node_port": 80}, []),
         ({"dashboard_provider": "headlamp"}, []),
-        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": ""}, ["names no digest"]),
+        ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": ""}, []),  # not set
         ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/headlamp:v1"}, ["names no digest"]),
         ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": "r/h@sha256:12"}, ["names no digest"]),
         ({"dashboard_provider": "headlamp", "dashboard_headlamp_image": DIGEST}, []),

@@ -284,7 +284,7 @@ def dashboard(cluster: Cluster) -> Iterator[Finding]:
     image = cluster.text("dashboard_headlamp_image")  # its default has a digest
     if (
         provider == "headlamp"
-        and "dashboard_headlamp_image" in cluster.values
+        and image
         and not _DIGEST.fullmatch(image)
         and not cluster.values.get("dashboard_headlamp_allow_tag")
     ):
