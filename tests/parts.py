@@ -149,7 +149,8 @@ class Suite:
         self, command: tuple[str, ...], environment: dict[str, str], output: int, seconds: int, behind: bool
     ) -> int:
         with subprocess.Popen(
-            ("nice", "-n", BEHIND, *command) if behind else command,
+            # Whoever runs the suite in the background may have it ignore interrupts, which children would inherit.
+            ("env", "--default-signal=INT", "nice", "-n", BEHIND, *command) if behind else command,
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=behind,
         ) as process:  # fmt: skip
             if behind:
