@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tarfile
 import termios
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -31,6 +30,7 @@ from typing import Any
 import demo_image
 import pytest
 from browser import browsing, page_of, screenshot
+from canaries import Watch
 from laboratory import ROOT, Lab, Result, docker
 
 LAB = ("dashboard", "10.95.0", 1, 1)
@@ -48,35 +48,9 @@ WEB = [DEMO_SERVICE | {"image": f"{REGISTRY}/demo:1"}]
 MEGABYTES = 100
 
 
-class Watch:
-    """Looks at every process's arguments until it is stopped, and remembers in which a canary was."""
-
-    def __init__(self) -> None:
-        """Start looking."""
-        self.seen: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        words = [word.encode() for word in CANARIES.values()]
-        words += [base64.b64encode(f"admin:{word}".encode()) for word in CANARIES.values()]
-        while not self._stop.wait(0.02):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):  # the hosts' processes are in it, too
-                with contextlib.suppress(OSError):
-                    text = path.read_bytes()
-                    if any(word in text for word in words):
-                        self.seen.add(text.replace(b"\0", b" ").decode(errors="replace"))
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-        self._thread.join()
-
-
 @pytest.fixture(scope="module")
 def watch() -> Iterator[Watch]:
-    watch = Watch()
+    watch = Watch(*CANARIES.values())
     yield watch
     watch.stop()
 
@@ -455,18 +429,10 @@ def test_what_is_taken_away_leaves_no_object(lab: Lab, variables: Path) -> None:
     assert removed.code == 0, removed.errors
     deadline = time.monotonic() + 60
     kinds = "namespace,all,configmap,secret,serviceaccount,clusterrole,clusterrolebinding"
+    ours = "app.kubernetes.io/managed-by in (yunkube,yunkube-web-services)"
     left = "?"
     while left and time.monotonic() < deadline:
-        listed = lab.kubectl(
-            "get",
-            kinds,
-            "-A",
-            "-l",
-            "app.kubernetes.io/managed-by in (yunkube,yunkube-web-services)",
-            "-o",
-            "name",
-            "--ignore-not-found",
-        )
+        listed = lab.kubectl("get", kinds, "-A", "-l", ours, "-o", "name", "--ignore-not-found")
         left = "\n".join(line for line in listed.splitlines() if "registry" not in line)
         time.sleep(0.5)
     assert left == ""
