@@ -26,8 +26,8 @@ PORT = 18080
 ADDRESS = "127.0.0.1"
 # As a module of a run on this machine does it.
 SERVE = f"""
-import pathlib, sys, ansible.module_utils
-ansible.module_utils.__path__.append({str(lab.ROOT / "module_utils")!r})
+import pathlib, sys
+import deployer  # lays out module_utils
 from ansible.module_utils.yunkube.build.server import ensure_served
 ensure_served(pathlib.Path(sys.argv[1]), {ADDRESS!r}, {PORT}, int(sys.argv[2]))
 """
@@ -43,7 +43,8 @@ def serve(repeat: int) -> dict[str, Any]:
         files = cache / "bundles/one/files"
         files.mkdir(parents=True)
         (files / name).write_bytes(content)
-        subprocess.run([sys.executable, "-c", SERVE, folder, str(os.getpid())], check=True, timeout=60)
+        environment = os.environ | {"PYTHONPATH": str(lab.ROOT / "scripts")}
+        subprocess.run([sys.executable, "-c", SERVE, folder, str(os.getpid())], check=True, timeout=60, env=environment)
         [server] = _listening()
         idle = _peak_memory(server)
         for _ in range(repeat):

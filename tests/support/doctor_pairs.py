@@ -84,6 +84,15 @@ def independent(first: str, second: str) -> bool:
     return not TOUCHED[first] & TOUCHED[second] and (not pair & BLINDING or pair <= BLINDING | SEEN_ON_HOSTS)
 
 
+# What a host has that explains why kube-proxy is down there: then a difference of its DaemonSet says nothing.
+EXPLAINS_KUBE_PROXY = (
+    "authority-differs", "clock-skew", "cni-config-missing", "disk-full", "duplicate-hostname", "hostname-changed",
+    "kubelet-conf-missing", "kubelet-config-broken", "kubelet-crash-looping", "node-certificate-expired",
+    "proxy-in-the-way", "swap-on",
+)  # fmt: skip
+HIDDEN |= {name: {*HIDDEN.get(name, ()), "kube-proxy-differs"} for name in EXPLAINS_KUBE_PROXY}
+
+
 def side_by_side(first: str, second: str) -> bool:
     """Say whether both are reported if both are present."""
     hidden = second in HIDDEN.get(first, ()) or first in HIDDEN.get(second, ())

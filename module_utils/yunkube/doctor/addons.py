@@ -24,7 +24,7 @@ from ansible.module_utils.yunkube.kube.objects import name_of
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 PATCHED = ("corednsdeployment", "kubeproxydaemonset")  # what kubeadm calls them in patches
 LONGEST = 300  # letters of an error of kubeadm's
-SECONDS = 5.0  # that kubeadm may take; it takes a tenth of one
+SECONDS = scaled(5.0)  # that kubeadm may take; it takes a tenth of one
 TEXT = "text"  # of a manifest: as it was printed; beside it stands only what names the object
 LEFT_OUT = re.compile(r"(?m)^  (?:resourceVersion|creationTimestamp): .*\n")
 REPLICAS = re.compile(r"(?m)^  replicas: .*$")
@@ -92,13 +92,12 @@ def _run(addon: str, configuration: str) -> tuple[str, str]:
     """Return what kubeadm prints, or why it does not."""
     argv = ["kubeadm", "init", "phase", "addon", addon, "--print-manifest", "--config", "/dev/stdin"]
     environment = {"PATH": SEARCH, "LC_ALL": "C", "HOME": "/root"}
-    seconds = scaled(SECONDS)
     try:
         done = subprocess.run(
-            argv, input=configuration, check=False, capture_output=True, text=True, timeout=seconds, env=environment,
+            argv, input=configuration, check=False, capture_output=True, text=True, timeout=SECONDS, env=environment,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return "", f"kubeadm did not answer within {seconds:.0f} s"
+        return "", f"kubeadm did not answer within {SECONDS:.0f} s"
     except OSError as error:
         return "", f"kubeadm cannot be run: {error.strerror}"
     if done.returncode:

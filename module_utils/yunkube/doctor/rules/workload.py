@@ -59,7 +59,9 @@ def _deployment(facts: Facts, name: str) -> dict[str, t.Any]:
 def without(facts: Facts, one: Json) -> list[str]:
     """Say what an addon that is missing needs, and that is missing as well."""
     space = namespace_missing(facts, one)
-    lacks = [f"{secret}, which it needs, is missing as well: `up` creates it" for secret in one.get("lacks", [])]
+    lacks = [
+        f"{secret}, which it needs, is missing as well, and no repair creates it" for secret in one.get("lacks", [])
+    ]
     return [space, *lacks] if space else lacks
 
 
