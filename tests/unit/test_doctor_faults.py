@@ -325,7 +325,7 @@ def test_a_workload_is_restored_where_its_namespace_and_its_secrets_are() -> Non
     facts.cluster.declared = [{**declared(name, there=False), "lacks": ["Secret dashboard/login"]}]
     (found,) = diagnose(facts)
     assert found.repair == {}
-    assert any("Secret dashboard/login" in line and "up" in line for line in found.evidence)
+    assert any("Secret dashboard/login" in line and "no repair" in line for line in found.evidence)
     facts.cluster.declared[0]["lacks"] = []
     (found,) = diagnose(facts)
     assert found.safe
