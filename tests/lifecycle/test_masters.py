@@ -138,9 +138,3 @@ def test_the_last_master_stays(lab: Lab) -> None:
     assert result.code == 2, result.errors
     assert "is the last master" in result.faults
     assert nodes(lab) == {"master1": True}
-
-
-def test_down_leaves_no_host(lab: Lab) -> None:
-    result = lab.deploy("down", "--yes")
-    assert result.code == 0, result.errors
-    assert not lab.containers()
