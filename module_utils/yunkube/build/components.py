@@ -36,7 +36,7 @@ from ansible.module_utils.yunkube.build.debian_packages import (
     control,
     package_sets,
 )
-from ansible.module_utils.yunkube.build.go_programs import GO_RECIPE, GoPrograms
+from ansible.module_utils.yunkube.build.go_programs import AT_ONCE, GO_RECIPE, GoPrograms
 from ansible.module_utils.yunkube.build.needs import image_name, is_go, needed, needs_c
 from ansible.module_utils.yunkube.build.progress import Progress
 from ansible.module_utils.yunkube.build.store import Store, digest_file, digest_of, digest_tree
@@ -104,7 +104,7 @@ class Builder:
         }
         jobs |= {part["name"]: functools.partial(self.component, part) for part in parts}
         # Two at a time: while one waits for the network or links, the other compiles.
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             running = {name: pool.submit(progress.step, name, job) for name, job in jobs.items()}
             done, _ = concurrent.futures.wait(running.values(), return_when=concurrent.futures.FIRST_EXCEPTION)
             if any(future.exception() for future in done):
