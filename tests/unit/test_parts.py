@@ -37,7 +37,7 @@ def test_what_needs_no_hosts_has_a_session_of_less_weight(parts: Any, tmp_path: 
     lab, rest = ((tmp_path / f"results/{name}.log").read_text().split("\n")[1:] for name in ("lab", "rest"))
     assert int(lab[1]) == os.getsid(0)
     assert int(rest[1]) != os.getsid(0)
-    assert rest[0] == parts.BEHIND
+    assert int(rest[0]) == os.nice(0) + int(parts.BEHIND)  # whoever runs this may be nice itself
     assert [line.rpartition(" ")[2] for line in rest[2:] if line] in ([parts.BEHIND], [])
 
 
