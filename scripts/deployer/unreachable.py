@@ -6,11 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PREFIX = re.compile(
-    r"^(?:Task failed: )?(?:Failed to connect to the host via ssh:"
-    r"|Data could not be sent to remote host .*?Make sure this host can be reached over ssh:)\s*",
-    re.DOTALL,
-)
+_PREFIX = re.compile(r"^(?:Task failed: )?Failed to connect to the host via ssh:\s*")
 _OFFENDING = re.compile(r"Offending .*?key in (?P<file>\S+):(?P<line>\d+)")
 _KNOWN_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed|No \S+ host key is known for (?P<unknown>\S+)")
 _OTHER_PORT = re.compile(r"\[(?P<host>[^\]]+)\]:(?P<port>\d+)")
@@ -121,6 +117,13 @@ def _cut(_host: str, _text: str) -> Explanation:
     )
 
 
+def _unsaid(host: str, _text: str) -> Explanation:
+    return Explanation(
+        "ssh ended before it took the task, and Ansible does not pass on what ssh said",
+        f"run the same command again; for ssh's own words: ansible -i INVENTORY {host} -m raw -a true",
+    )
+
+
 def _no_room(_host: str, _text: str) -> Explanation:
     return Explanation(
         "it is reachable, but the home directory of the login is not writable",
@@ -130,6 +133,8 @@ def _no_room(_host: str, _text: str) -> Explanation:
 
 # The order matters: one message may hold several of these.
 _KNOWN = (
+    # Where ssh closes its input a moment before it ends, Ansible reports the broken pipe alone.
+    (r"Data could not be sent to remote host", _unsaid),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", _changed_key),
     (r"Host key verification failed|host key is known for", _unknown_key),
     (r"UNPROTECTED PRIVATE KEY FILE", _open_key),

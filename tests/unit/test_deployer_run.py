@@ -101,6 +101,16 @@ def test_an_unreachable_host_ends_with_4_and_the_others_are_reported(deploy: Dep
     assert "The others: a done so far (0 changed), c done so far (0 changed)." in result.stderr
 
 
+def test_no_reason_is_invented_where_ansible_drops_what_ssh_said(deploy: Deploy, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"  # as a real one under load: it closes its input, and ends a moment later
+    ssh.write_text("#!/bin/sh\nexec 0<&-\nsleep 0.5\necho 'Connection refused' >&2\nexit 255\n")
+    ssh.chmod(0o700)
+    settings = {"ansible_ssh_executable": ssh, "ansible_pipelining": True}
+    result = deploy("module", "up", "--limit", "far", *(f"-e{name}={value}" for name, value in settings.items()))
+    assert result.returncode == 4
+    assert "cause   ssh ended before it took the task, and Ansible does not pass on what ssh said" in result.stderr
+
+
 def test_a_playbook_that_does_not_parse_ends_with_2_and_its_place(deploy: Deploy) -> None:
     result = deploy("does_not_parse", "up")
     assert result.returncode == 2

@@ -110,6 +110,14 @@ CASES = [
         "df -h",
     ),
     (
+        (
+            "Data could not be sent to remote host '10.77.0.21'. Make sure this host can be reached over SSH: "
+            "[Errno 32] Broken pipe"
+        ),
+        "ssh ended before it took the task",
+        "ansible -i INVENTORY node1 -m raw -a true",
+    ),
+    (
         "something new\nnobody has seen",
         "nobody has seen",
         "ssh -v",
