@@ -35,7 +35,7 @@ node_patches: {kubeletconfiguration: {maxPods: 66}}
 ALWAYS = 6  # the first injections: subnet.env missing, for each of its reasons, and wrong
 MORE = 1  # of the others, beside one object of an addon, and what is repaired only if that is allowed: a Corefile
 PAIRS = int(os.environ.get("YUNKUBE_PAIRS") or (20 if os.environ.get("YUNKUBE_FULL") else 3))  # of faults at once
-PATIENCE = 90  # seconds until a fault shows: a kubelet is missed after 40
+PATIENCE = 180  # seconds until a fault shows: a kubelet is missed after 40, and a busy machine takes 20 for a look
 # Those restart the control plane, and its clients settle slowly: YUNKUBE_FULL=1 alone has them.
 SLOW = {"api-server-down", "etcd-down", "manifest-broken", "control-plane-part-down"}
 DRAWN = random.randrange(1 << 30) if "YUNKUBE_FULL" in os.environ else 121483380  # noqa: S311 - no secret

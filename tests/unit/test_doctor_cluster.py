@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import socket
 import typing as t
 from pathlib import Path
@@ -124,3 +125,36 @@ def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: py
     monkeypatch.setattr(doctor_cluster, "AnsibleModule", Module)
     doctor_cluster.main()
     assert told["facts"]["asked"] == "master1"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "lasted", "running", "crashes"),
+    [
+        (1, 1, 1, True),
+        (1, 1, 20, False),  # has run for longer than before
+        (255, 3000, 1, False),  # a restart of the host
+        (0, 1, 1, False),  # has ended well
+        (1, 20, 15, True),
+    ],
+)
+def test_a_pod_is_in_its_crash_loop_while_its_container_runs(
+    exit_code: int, lasted: int, running: int, crashes: bool
+) -> None:
+    now = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
+
+    def ago(seconds: float) -> str:
+        return (now - dt.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    last = {"exitCode": exit_code, "startedAt": ago(running + 10 + lasted), "finishedAt": ago(running + 10)}
+    state = {"name": "main", "state": {"running": {"startedAt": ago(running)}}, "lastState": {"terminated": last}}
+    ready = [{"type": "Ready", "status": "True", "lastTransitionTime": ago(running)}]
+    pod = {
+        "metadata": {"namespace": "kube-system", "name": "kube-proxy-x", "creationTimestamp": ago(4000)},
+        "spec": {"containers": [{"image": "proxy"}]},
+        "status": {"phase": "Running", "conditions": ready, "containerStatuses": [state]},
+    }
+    facts = collect_cluster.pod_facts(pod, {}, now.timestamp())
+    assert (facts["reason"] == "CrashLoopBackOff") == crashes
+    assert facts["problem"] == (
+        f"container main has just been restarted; last exit code {exit_code}" if crashes else ""
+    )

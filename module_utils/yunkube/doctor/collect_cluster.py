@@ -159,6 +159,7 @@ def node_facts(node: Json) -> Json:
     }
 
 
+CRASHED = 30  # seconds after its start within which the end of a container is a crash
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure")
 
 
@@ -174,13 +175,31 @@ def warnings_of(events: list[Json]) -> dict[str, list[str]]:
     return found
 
 
+def crash(container: Json, now: float) -> str:
+    """Say that a container has failed soon after its start and has not run for longer since; nothing if it has.
+
+    Without a readiness probe its pod is ready at that moment, between two waits of CrashLoopBackOff. Whoever looks then
+    must not take it for healthy.
+    """
+    last = container.get("lastState", {}).get("terminated") or {}
+    running = container.get("state", {}).get("running") or {}
+    if not last.get("exitCode") or not (last.get("startedAt") and last.get("finishedAt") and running.get("startedAt")):
+        return ""
+    lasted = instant(last["finishedAt"]).timestamp() - instant(last["startedAt"]).timestamp()
+    if lasted > CRASHED or now - instant(running["startedAt"]).timestamp() > lasted + 2:  # times are in whole seconds
+        return ""
+    return f"container {container['name']} has just been restarted; last exit code {last['exitCode']}"
+
+
 def pod_facts(pod: Json, warnings: t.Mapping[str, list[str]], now: float) -> Json:
     """Return what matters of a pod."""
     metadata, status = pod["metadata"], pod.get("status", {})
-    problem = pod_problem(pod)
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    crashing = "" if "deletionTimestamp" in metadata else next(filter(None, (crash(one, now) for one in states)), "")
+    problem = pod_problem(pod) or crashing
     waiting = [state["state"]["waiting"] for state in states if "waiting" in state.get("state", {})]
     chosen: Json = next((entry for entry in waiting if entry.get("reason") not in ("PodInitializing", None)), {})
+    chosen = chosen or ({"reason": "CrashLoopBackOff"} if crashing else {})
     scheduled = condition(pod, "PodScheduled")
     spec = pod["spec"]
     return {
