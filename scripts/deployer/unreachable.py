@@ -6,7 +6,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PREFIX = re.compile(r"^(?:Task failed: )?Failed to connect to the host via ssh:\s*")
+_PREFIX = re.compile(
+    r"^(?:Task failed: )?(?:Failed to connect to the host via ssh:"
+    r"|Data could not be sent to remote host .*?Make sure this host can be reached over ssh:)\s*",
+    re.DOTALL,
+)
 _OFFENDING = re.compile(r"Offending .*?key in (?P<file>\S+):(?P<line>\d+)")
 _KNOWN_NAME = re.compile(r"[Hh]ost key for (?P<name>\S+) has changed|No \S+ host key is known for (?P<unknown>\S+)")
 _OTHER_PORT = re.compile(r"\[(?P<host>[^\]]+)\]:(?P<port>\d+)")
@@ -133,8 +137,8 @@ def _no_room(_host: str, _text: str) -> Explanation:
 
 # The order matters: one message may hold several of these.
 _KNOWN = (
-    # Where ssh closes its input a moment before it ends, Ansible reports the broken pipe alone.
-    (r"Data could not be sent to remote host", _unsaid),
+    # Where ssh closes its input a moment before it ends, Ansible reports the broken pipe alone, and writes SSH so.
+    (r"Data could not be sent to remote host .*Make sure this host can be reached over SSH\b", _unsaid),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", _changed_key),
     (r"Host key verification failed|host key is known for", _unknown_key),
     (r"UNPROTECTED PRIVATE KEY FILE", _open_key),

@@ -118,6 +118,14 @@ CASES = [
         "ansible -i INVENTORY node1 -m raw -a true",
     ),
     (
+        (
+            'Data could not be sent to remote host "10.77.0.21". Make sure this host can be reached over ssh: '
+            "ssh: connect to host 10.77.0.21 port 22: No route to host"
+        ),
+        "no route to 10.77.0.21",
+        "ip route",
+    ),
+    (
         "something new\nnobody has seen",
         "nobody has seen",
         "ssh -v",
@@ -132,7 +140,8 @@ CASES = [
 
 @pytest.mark.parametrize(("message", "cause", "remedy"), CASES, ids=[case[1] for case in CASES])
 def test_ssh_is_explained(message: str, cause: str, remedy: str) -> None:
-    explained = explain_unreachable("node1", PREFIX + message)
+    said = message if message.startswith("Data could") else PREFIX + message
+    explained = explain_unreachable("node1", said)
     assert cause in explained.cause
     assert remedy in explained.remedy
     assert "\n" not in explained.cause

@@ -128,33 +128,33 @@ def test_the_module_queries_the_api_as_the_host_that_it_is_given(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "lasted", "running", "crashes"),
+    ("last", "lasted", "running", "probe", "crashes"),
     [
-        (1, 1, 1, True),
-        (1, 1, 20, False),  # has run for longer than before
-        (255, 3000, 1, False),  # a restart of the host
-        (0, 1, 1, False),  # has ended well
-        (1, 20, 15, True),
+        ({"exitCode": 1}, 1, 1, {}, True),
+        ({"exitCode": 1}, 20, 15, {}, True),
+        ({"exitCode": 1}, 1, 20, {}, False),  # has run for longer than before
+        ({"exitCode": 1}, 3000, 1, {}, False),  # was no crash at its start
+        ({"exitCode": 0}, 1, 1, {}, False),  # has ended well
+        ({"exitCode": 255, "reason": "Unknown"}, 9, 1, {}, False),  # a restart of the host
+        ({"exitCode": 1}, 20, 15, {"readinessProbe": {}}, False),  # would not be ready
     ],
 )
 def test_a_pod_is_in_its_crash_loop_while_its_container_runs(
-    exit_code: int, lasted: int, running: int, crashes: bool
+    last: t.Mapping[str, t.Any], lasted: int, running: int, probe: t.Mapping[str, t.Any], crashes: bool
 ) -> None:
     now = dt.datetime(2026, 11, 30, 12, tzinfo=dt.UTC)
 
     def ago(seconds: float) -> str:
         return (now - dt.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    last = {"exitCode": exit_code, "startedAt": ago(running + 10 + lasted), "finishedAt": ago(running + 10)}
-    state = {"name": "main", "state": {"running": {"startedAt": ago(running)}}, "lastState": {"terminated": last}}
+    ended = {**last, "startedAt": ago(running + 10 + lasted), "finishedAt": ago(running + 10)}
+    state = {"name": "main", "state": {"running": {"startedAt": ago(running)}}, "lastState": {"terminated": ended}}
     ready = [{"type": "Ready", "status": "True", "lastTransitionTime": ago(running)}]
     pod = {
         "metadata": {"namespace": "kube-system", "name": "kube-proxy-x", "creationTimestamp": ago(4000)},
-        "spec": {"containers": [{"image": "proxy"}]},
+        "spec": {"containers": [{"name": "main", "image": "proxy", **probe}]},
         "status": {"phase": "Running", "conditions": ready, "containerStatuses": [state]},
     }
     facts = collect_cluster.pod_facts(pod, {}, now.timestamp())
     assert (facts["reason"] == "CrashLoopBackOff") == crashes
-    assert facts["problem"] == (
-        f"container main has just been restarted; last exit code {exit_code}" if crashes else ""
-    )
+    assert facts["problem"] == ("container main has just been restarted; last exit code 1" if crashes else "")

@@ -12,6 +12,7 @@ from pathlib import Path
 import doctor_host
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_host, containers, probes, read_host
+from ansible.module_utils.yunkube.doctor.facts import HostFacts
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
 from ansible.module_utils.yunkube.doctor.saved_filter import read, save_all
 
@@ -263,3 +264,21 @@ def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     doctor_host.main()
     assert told["facts"]["host"] == "n"
     assert told["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("state", "crashes"),
+    [
+        ({"ActiveState": "active", "NRestarts": "0", "seconds": 1.0}, False),  # somebody has started it
+        ({"ActiveState": "active", "NRestarts": "1", "seconds": 0.4}, True),  # about to fail for the second time
+        ({"ActiveState": "active", "NRestarts": "1", "seconds": 30.0}, False),
+        ({"ActiveState": "active", "NRestarts": "9", "seconds": 15.0}, True),
+        ({"ActiveState": "active", "NRestarts": "9", "seconds": 25.0}, False),
+        ({"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "0"}, True),
+        ({"ActiveState": "activating", "SubState": "start", "NRestarts": "0"}, False),
+        ({"ActiveState": "activating", "SubState": "start", "NRestarts": "1"}, True),
+        ({"ActiveState": "failed", "NRestarts": "0"}, True),
+    ],
+)
+def test_a_unit_crashes_also_while_it_runs_between_two_restarts(state: t.Mapping[str, t.Any], crashes: bool) -> None:
+    assert HostFacts("node1", units={"kubelet": dict(state)}).crashes("kubelet") == crashes

@@ -179,11 +179,13 @@ def crash(container: Json, now: float) -> str:
     """Say that a container has failed soon after its start and has not run for longer since; nothing if it has.
 
     Without a readiness probe its pod is ready at that moment, between two waits of CrashLoopBackOff. Whoever looks then
-    must not take it for healthy.
+    must not take it for healthy. How one ended that its host has lost, in a reboot, is Unknown.
     """
     last = container.get("lastState", {}).get("terminated") or {}
     running = container.get("state", {}).get("running") or {}
-    if not last.get("exitCode") or not (last.get("startedAt") and last.get("finishedAt") and running.get("startedAt")):
+    if not last.get("exitCode") or last.get("reason") == "Unknown":
+        return ""
+    if not (last.get("startedAt") and last.get("finishedAt") and running.get("startedAt")):
         return ""
     lasted = instant(last["finishedAt"]).timestamp() - instant(last["startedAt"]).timestamp()
     if lasted > CRASHED or now - instant(running["startedAt"]).timestamp() > lasted + 2:  # times are in whole seconds
@@ -195,7 +197,9 @@ def pod_facts(pod: Json, warnings: t.Mapping[str, list[str]], now: float) -> Jso
     """Return what matters of a pod."""
     metadata, status = pod["metadata"], pod.get("status", {})
     states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    crashing = "" if "deletionTimestamp" in metadata else next(filter(None, (crash(one, now) for one in states)), "")
+    probed = {one["name"] for one in pod["spec"]["containers"] if "readinessProbe" in one}
+    unproved = () if "deletionTimestamp" in metadata else (one for one in states if one["name"] not in probed)
+    crashing = next(filter(None, (crash(one, now) for one in unproved)), "")
     problem = pod_problem(pod) or crashing
     waiting = [state["state"]["waiting"] for state in states if "waiting" in state.get("state", {})]
     chosen: Json = next((entry for entry in waiting if entry.get("reason") not in ("PodInitializing", None)), {})

@@ -79,14 +79,14 @@ class HostFacts:
         return self.units.get(unit, {}).get("ActiveState") == "active"
 
     def crashes(self, unit: str) -> bool:
-        """Say whether systemd starts a unit again and again."""
+        """Say whether systemd starts a unit again and again, also in the moments in which it runs."""
         found = self.units.get(unit, {})
         active, again = found.get("ActiveState"), int(found.get("NRestarts") or 0)
         if active == "failed" or found.get("SubState") == "auto-restart":
             return True
-        return (active == "activating" and again > 0) or (
-            active == "active" and again >= 2 and float(found.get("seconds") or 60) < 20
-        )
+        if active == "activating":
+            return again > 0
+        return active == "active" and again > 0 and float(found.get("seconds") or 60) < (10 if again == 1 else 20)
 
 
 @dataclasses.dataclass
