@@ -157,6 +157,21 @@ def test_a_claim_expires_without_a_sign_of_its_run(folder: Path) -> None:
     assert json.loads(path.read_text())["owner"] == "bob@desk"
 
 
+def test_a_claim_lasts_as_long_as_its_own_run_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    with monkeypatch.context() as slow:  # the control machine of this one has a cluster_slow_factor
+        slow.setattr(host_lock, "EXPIRY", 3 * host_lock.EXPIRY)
+        host_lock.claim(ALICE, folder)
+        host_lock.renew(folder)
+    path = folder / "run.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"seen": found["seen"] - 2 * host_lock.EXPIRY}))
+    with pytest.raises(host_lock.BusyError):
+        host_lock.claim(BOB, folder)
+    path.write_text(json.dumps(found | {"seen": found["seen"] - 3 * host_lock.EXPIRY - 1}))
+    host_lock.claim(BOB, folder)
+
+
 def test_a_long_module_is_a_sign_of_its_run_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else comes to the claim while a module holds the host's lock; then its last sign is of now."""
     path = host_lock.FOLDER / "run.json"

@@ -165,7 +165,7 @@ def claim(run: Json, folder: Path | None = None) -> None:
     other = _read(path)
     if other and other["origin"] != run["origin"]:
         idle = now - other["seen"]
-        expiry = other.get("expiry", EXPIRY)  # by the other run's own cluster_slow_factor
+        expiry = other["expiry"]  # by the other run's own cluster_slow_factor
         if 0 <= idle < expiry:
             left = expiry - idle
             until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + left))
@@ -203,10 +203,11 @@ def give_back(run: Json) -> None:
 
 
 def _read(path: Path) -> Json:
-    """Return the claim; None if there is none or it cannot be read."""
+    """Return the claim; nothing if there is none or it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {key: found[key] for key in ("origin", "owner", "verb", "since")} | {"seen": float(found["seen"])}
+        times = {"seen": float(found["seen"]), "expiry": float(found.get("expiry", EXPIRY))}
+        return {key: found[key] for key in ("origin", "owner", "verb", "since")} | times
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
