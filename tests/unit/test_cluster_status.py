@@ -78,6 +78,15 @@ def test_a_certificate_that_expires_soon_is_reported(cluster: ApiServer, tmp_pat
     assert "cert  /etc/kubernetes/admin.conf expires in 10 days" in kube_status.as_lines(status)
 
 
+def test_certificates_that_cannot_be_read_are_not_healthy(cluster: ApiServer, tmp_path: Path) -> None:
+    cluster.put("/api/v1/nodes/node1", status={"conditions": READY, "nodeInfo": {"kubeletVersion": "v1.37.2"}})
+    assert kube_status.is_healthy(kube_status.read_status(tmp_path, WANTED, NOW))
+    (tmp_path / "etc/kubernetes/pki/ca.crt").write_text("no certificate")
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    assert not kube_status.is_healthy(status)
+    assert kube_status.as_lines(status)[-1] == f"cert  {status['certificates_problem']}"
+
+
 def test_an_unreachable_api_is_reported_with_what_the_host_knows(
     cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
