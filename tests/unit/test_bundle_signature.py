@@ -116,12 +116,14 @@ signature.sign(pathlib.Path({str(path)!r}), {str(secret)!r})
     signature.verify(path, public)
 
 
-def test_keys_that_are_none_are_named(tmp_path: Path) -> None:
+def test_keys_that_are_none_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     path, key = tmp_path / "some.tar.zst", tmp_path / "key"
     path.write_text("content")
     key.write_text("no key")
-    with pytest.raises(signature.SignatureError, match="is no secret key file of minisign"):
-        signature.sign(path, str(key))
+    for name in (str(key), "~/key"):  # as --sign=~/key is given by bash
+        with pytest.raises(signature.SignatureError, match="is no secret key file of minisign"):
+            signature.sign(path, name)
     path.with_name("some.tar.zst.sig").write_text("no signature")
     with pytest.raises(signature.SignatureError, match="is no public key"):
         signature.verify(path, key)

@@ -17,11 +17,12 @@ class SignatureError(Exception):
 
 def sign(path: Path, key: str) -> Path:
     """Sign a file with minisign's secret key file, or a key of GnuPG by its name; return the signature's path."""
-    if Path(key).is_file():
-        if not Path(key).read_text(errors="replace").startswith(MINISIGN):
+    file = Path(key).expanduser()
+    if file.is_file():
+        if not file.read_text(errors="replace").startswith(MINISIGN):
             raise SignatureError(f"{key} is no secret key file of minisign; for GnuPG, give the key's fingerprint")
         signature = path.with_name(f"{path.name}.minisig")
-        argv = [_program("minisign"), "-S", "-s", key, "-m", str(path), "-x", str(signature)]
+        argv = [_program("minisign"), "-S", "-s", str(file), "-m", str(path), "-x", str(signature)]
     else:
         signature = path.with_name(f"{path.name}.sig")
         signature.unlink(missing_ok=True)
