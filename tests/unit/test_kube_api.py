@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -163,6 +164,28 @@ def test_the_server_of_another_cluster_is_recognized(tmp_path: Path) -> None:
         KubeApi(parse_kubeconfig(kubeconfig(tmp_path, f"https://{other.address}"))).get("/version")
     assert caught.value.reason == "OtherCluster"
     other.close()
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("days", "names", "why"),
+    [("0", "IP:127.0.0.1", "certificate has expired"), ("9", "IP:127.0.0.2", "IP address mismatch")],
+)
+def test_a_certificate_of_no_use_is_not_taken_for_that_of_another_cluster(
+    tmp_path: Path, days: str, names: str, why: str
+) -> None:
+    server = tmp_path / "server"
+    server.mkdir()
+    for name in ("ca.crt", "ca.key", "server.csr", "server.key"):
+        (server / name).write_bytes((tmp_path / name).read_bytes())
+    (server / "ext").write_text(f"subjectAltName={names}\n")
+    sign = ["openssl", "x509", "-req", "-in", "server.csr", "-out", "server.crt", "-CA", "ca.crt", "-CAkey", "ca.key"]
+    subprocess.run([*sign, "-days", days, "-extfile", "ext"], check=True, capture_output=True, cwd=server)
+    fake = FakeKubeApi(tmp_path, server)
+    with pytest.raises(KubeError, match=f"shows a certificate that cannot be used: .*{why}") as caught:
+        KubeApi(parse_kubeconfig(kubeconfig(tmp_path, f"https://{fake.address}"))).get("/version")
+    assert caught.value.reason == "Certificate"
+    fake.close()
 
 
 def test_a_kubelets_kubeconfig_names_files(tmp_path: Path) -> None:

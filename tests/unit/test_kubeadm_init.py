@@ -84,6 +84,30 @@ def test_hosts_of_other_clusters_are_foreign(tmp_path: Path) -> None:
     assert "https://10.0.0.1:6443, not https://10.9.9.9:6443" in found.detail
 
 
+@pytest.mark.parametrize("error", [KubeError("x shows …: expired", reason="Certificate"), KubeError("no", 401)])
+def test_a_control_plane_with_an_expired_certificate_is_neither_foreign_nor_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: KubeError
+) -> None:
+    def ask() -> tuple[str, ...]:
+        raise error
+
+    def end(**result: t.Any) -> t.NoReturn:
+        raise ValueError(str(result))
+
+    host(tmp_path, "etc/kubernetes/admin.conf", "var/lib/kubelet/config.yaml", *manifests())
+    assert look(tmp_path, ask) == "rejected"
+    monkeypatch.setattr(kubeadm, "exclusive", lambda _seconds: pytest.fail("it goes on to run kubeadm"))
+    options = {"endpoint": ENDPOINT, "others": {}, "recorded": "", "config": "", "timeout": 1, "boot_timeout": 0}
+    module = types.SimpleNamespace(
+        params={**options, "kubeconfig_server": ""}, check_mode=False, fail_json=end, exit_json=end
+    )
+    init = control_plane.Init(t.cast("t.Any", module))
+    init.root = tmp_path
+    monkeypatch.setattr(init, "_ask", ask)
+    with pytest.raises(ValueError, match=r"certificate: .*expired.*'commands': \['doctor'\]"):
+        init.run()
+
+
 def objection(others: dict[str, bool | None], recorded: str = "", *, answers: bool = False) -> str:
     """Return why no cluster is to be made, in a line."""
     options = {"endpoint": ENDPOINT, "others": others, "recorded": recorded}

@@ -58,6 +58,25 @@ def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], obj
     assert kube_join.look(joined, ENDPOINT, ask).state == state
 
 
+def test_a_node_whose_certificate_has_expired_is_not_called_another_clusters(joined: Path) -> None:
+    conf, pem = joined / "etc/kubernetes/kubelet.conf", joined / "var/lib/kubelet/pki/kubelet-client-current.pem"
+    conf.write_text(conf.read_text().replace("client-certificate-data: eA==", f"client-certificate: {pem}"))
+    under_root = joined / str(pem).lstrip("/")
+    for path in (pem, under_root):
+        path.parent.mkdir(parents=True)
+    under_root.symlink_to(pem)
+    new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=n1"]
+    calls = [[*new, "-keyout", f"{joined}/key", "-out", f"{joined}/csr"]]
+    for days, state in (("0", "expired"), ("9", "foreign")):
+        calls.append(["x509", "-req", "-in", f"{joined}/csr", "-signkey", f"{joined}/key", "-out", str(pem)])
+        calls[-1] += ["-days", days]
+        while calls:
+            subprocess.run(["openssl", *calls.pop(0)], check=True, capture_output=True)
+        assert kube_join.look(joined, ENDPOINT, answer(401)).state == state
+    pem.write_text("")
+    assert kube_join.look(joined, ENDPOINT, answer(401)).state == "foreign"
+
+
 def test_a_kubelet_that_never_got_its_certificate_has_not_joined(joined: Path) -> None:
     conf, pem = joined / "etc/kubernetes/kubelet.conf", joined / "var/lib/kubelet/pki/kubelet-client-current.pem"
     for key in ("certificate", "key"):

@@ -21,7 +21,7 @@ from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
-from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, instant
+from ansible.module_utils.yunkube.kube.api import CERTIFICATE, OTHER_CLUSTER, KubeApi, KubeError, instant
 from ansible.module_utils.yunkube.kube.health import condition
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -287,7 +287,7 @@ def _lets_in(api: KubeApi) -> bool:
     try:
         return bool(api.items("/api/v1/nodes"))
     except KubeError as error:
-        if error.reason == "OtherCluster":
+        if error.reason in (OTHER_CLUSTER, CERTIFICATE):
             return True
         raise
 

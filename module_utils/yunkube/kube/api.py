@@ -42,6 +42,12 @@ _FIELD = re.compile(
 )
 
 
+# Reasons of an error: a server that another CA signed, and one of ours whose certificate is of no use.
+OTHER_CLUSTER, CERTIFICATE = "OtherCluster", "Certificate"
+# OpenSSL's codes for a certificate that our CA signed: not valid yet, expired, without the host's name or address.
+_OF_NO_USE = (9, 10, 62, 64)
+
+
 class KubeError(Exception):
     """The API said no, or nothing at all; `status` is 0 when no answer came."""
 
@@ -273,10 +279,13 @@ class KubeApi:
         return connection
 
     def _silence(self, error: Exception) -> KubeError:
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OF_NO_USE:
+            message = f"{self.server} shows a certificate that cannot be used: {error.verify_message}"
+            return KubeError(message, reason=CERTIFICATE)
         if isinstance(error, ssl.SSLCertVerificationError):
             return KubeError(
                 f"{self.server} shows a certificate that this cluster's CA did not sign: {error.verify_message}",
-                reason="OtherCluster",
+                reason=OTHER_CLUSTER,
             )
         return KubeError(f"{self.server} does not answer: {str(error) or type(error).__name__}")
 

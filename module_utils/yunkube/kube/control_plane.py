@@ -13,7 +13,14 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm, unverified
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.api import (
+    CERTIFICATE,
+    OTHER_CLUSTER,
+    Json,
+    KubeApi,
+    KubeError,
+    read_kubeconfig,
+)
 from ansible.module_utils.yunkube.kube.bootstrap_tokens import SECRETS, TYPE
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
@@ -33,7 +40,10 @@ LAST_STEPS = {
 
 
 class Found(t.NamedTuple):
-    """What is on the host: complete, stopped, silent, partial, absent or foreign, and what to say about it."""
+    """What is on the host: complete, stopped, silent, partial, absent, foreign or rejected, and what to say about it.
+
+    A control plane is rejected that is ours and has a certificate of no use.
+    """
 
     state: str
     detail: str = ""
@@ -62,8 +72,10 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     try:
         missing = ask()
     except KubeError as error:
-        if error.reason == "OtherCluster":
-            return Found("foreign", str(error))
+        if error.reason in (OTHER_CLUSTER, CERTIFICATE):
+            return Found("foreign" if error.reason == OTHER_CLUSTER else "rejected", str(error))
+        if error.status == 401:  # by an API server of ours: its certificate was verified
+            return Found("rejected", f"{server} does not accept /etc/kubernetes/admin.conf, which may have expired")
         complete = all((root / kubeadm.MANIFESTS / f"{name}.yaml").exists() for name in kubeadm.COMPONENTS)
         configured = complete and (root / "var/lib/kubelet/config.yaml").exists()
         return Found("silent" if configured else "partial", str(error))
@@ -163,6 +175,10 @@ class Init:
         if found.state == "foreign":
             remedy = "correct the inventory, or take the host out of the other cluster first"
             fault = Fault("other cluster", found.detail, remedy)
+            self.module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
+        if found.state == "rejected":
+            remedy = "`doctor` says which certificate it is, and renews one that has expired"
+            fault = Fault("certificate", found.detail, remedy, commands=("doctor",))
             self.module.fail_json(**Report((fault,), PREFLIGHT).as_failure())
         return found
 

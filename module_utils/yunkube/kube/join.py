@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.kube import join_paths, kubeadm
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master, read_kubeconfig
+from ansible.module_utils.yunkube.kube.api import (
+    OTHER_CLUSTER,
+    Json,
+    KubeApi,
+    KubeError,
+    is_master,
+    read_kubeconfig,
+)
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 
@@ -22,11 +30,12 @@ PIN = re.compile(r"sha256:[0-9a-f]{64}")
 DONE = "kubelet-start,etcd-join"
 # Never `kubeadm reset`: whoever follows it destroys the other cluster's node, or that of the same cluster.
 CORRECT = "correct the inventory, or take the host out of the other cluster first"
+EXPIRED = "check this host's clock; where it is right, `remove` the host and `add` it again"
 UNFINISHED = ("absent", "partial")
 
 
 class Found(t.NamedTuple):
-    """What is on the host: absent, partial, joined, unknown (to the API) or foreign, and what to say about it."""
+    """What is on the host: absent, partial, joined, unknown (to the API), expired or foreign, and what to say of it."""
 
     state: str
     detail: str = ""
@@ -46,7 +55,9 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
     try:
         node = t.cast("Json", ask())
     except KubeError as error:
-        if error.reason == "OtherCluster" or error.status == 401:
+        if error.status == 401 and (ended := _expired(root, conf)):
+            return Found("expired", ended, EXPIRED)
+        if error.reason == OTHER_CLUSTER or error.status == 401:
             return Found("foreign", f"this host is a node of another cluster: {error}")
         if error.status == 403:
             return Found("foreign", f"this host joined under another name: {error}")
@@ -58,10 +69,28 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
     return Found("joined")  # also when nobody answers: a silent API is no reason to join again
 
 
+def _expired(root: Path, conf: Path) -> str:
+    """Say since when the kubelet's certificate is not valid any more, or nothing."""
+    named = _certificate_file(root, conf)
+    try:
+        text = named.read_text() if named else read_kubeconfig(str(conf)).certificate.decode()
+        ends = read_certificate(text).not_after
+    except (OSError, ValueError, KubeError):
+        return ""
+    if ends >= dt.datetime.now(dt.timezone.utc):
+        return ""
+    return f"the certificate of this host's kubelet expired at {ends:%Y-%m-%d %H:%M} UTC"
+
+
+def _certificate_file(root: Path, conf: Path) -> Path | None:
+    named = re.search(r"^ *client-certificate: *(\S+) *$", conf.read_text(), re.MULTILINE)
+    return root / named[1].strip("\"'").lstrip("/") if named else None
+
+
 def _has_certificate(root: Path, conf: Path) -> bool:
     """Say whether the kubelet got its certificate: it writes its kubelet.conf before it asks for one."""
-    named = re.search(r"^ *client-certificate: *(\S+) *$", conf.read_text(), re.MULTILINE)
-    return not named or (root / named[1].strip("\"'").lstrip("/")).exists()
+    named = _certificate_file(root, conf)
+    return named is None or named.exists()
 
 
 def wrong_ca(root: Path, config: str) -> str:
@@ -112,6 +141,9 @@ class Join:
             self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
         if found.state == "foreign":
             self._refuse(Fault("other cluster", found.detail, found.remedy))
+        if found.state == "expired":
+            commands = (f"remove {self.options['node']}", f"add {self.options['node']}")
+            self._refuse(Fault("certificate", found.detail, found.remedy, commands=commands))
         return found
 
     def _ask(self) -> object:
