@@ -153,6 +153,37 @@ def test_data_is_removed_on_request(fake: FakeKubeApi) -> None:
     assert set(fake.objects) == before
 
 
+def test_a_namespace_is_others_by_a_kind_without_its_groups_preferred_version() -> None:
+    class Api:
+        """A group with two kinds, of which one has no version v1."""
+
+        def get(self, path: str) -> Json:
+            """Return groups and resources."""
+            versions = [{"groupVersion": f"net.example/{name}"} for name in ("v1", "v1alpha2")]
+            if path == "/apis":
+                return {"groups": [{"preferredVersion": versions[0], "versions": versions}]}
+            kinds = {"net.example/v1": ["Gate"], "net.example/v1alpha2": ["Gate", "Route"]}
+            names = kinds.get(path.removeprefix("/apis/"), [])
+            verbs = ["get", "list"]
+            return {
+                "resources": [{"name": f"{k.lower()}s", "kind": k, "namespaced": True, "verbs": verbs} for k in names]
+            }
+
+        def items(self, path: str) -> list[Json]:
+            """Return one route."""
+            asked.append(path)
+            return [{"metadata": {"name": "theirs"}}] if path.endswith("/routes") else []
+
+    asked: list[str] = []
+    run = web_deploy.Deploy.__new__(web_deploy.Deploy)
+    run.api, run._gone = Api(), []  # type: ignore[assignment]
+    assert run._others_in("shops") == ["Route shops/theirs"]
+    assert asked == [
+        "/apis/net.example/v1/namespaces/shops/gates",
+        "/apis/net.example/v1alpha2/namespaces/shops/routes",
+    ]
+
+
 def test_data_that_was_declared_again_is_not_touched(fake: FakeKubeApi) -> None:
     deploy(fake, DATA)
     deploy(fake)

@@ -367,10 +367,7 @@ class Deploy:
             for found in self.api.items(f"{root}/namespaces/{space}/{resource['name']}"):
                 metadata = found["metadata"]
                 name = f"{resource['kind']} {space}/{metadata['name']}"
-                usual = (resource["kind"], metadata["name"]) in (
-                    ("ConfigMap", "kube-root-ca.crt"),
-                    ("ServiceAccount", "default"),
-                )
+                usual = name in (f"ConfigMap {space}/kube-root-ca.crt", f"ServiceAccount {space}/default")
                 if not usual and not metadata.get("ownerReferences") and name not in leaving:
                     others.append(name)
         return others
@@ -378,11 +375,15 @@ class Deploy:
     def _kinds(self) -> t.Iterator[tuple[str, Json]]:
         """Yield everything that a namespace may hold: the root of its API, and what it is called there."""
         groups = self.api.get("/apis").get("groups") or []
-        for root in ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)]:
+        # Also the others: not every kind has the version that its group prefers.
+        versions = [one for group in groups for one in (group["preferredVersion"], *(group.get("versions") or ()))]
+        known: dict[tuple[str, str], tuple[str, Json]] = {}
+        for root in dict.fromkeys(["/api/v1", *(f"/apis/{one['groupVersion']}" for one in versions)]):
             for resource in self.api.get(root).get("resources") or []:
                 listed = resource["namespaced"] and "list" in resource.get("verbs", ()) and "/" not in resource["name"]
-                if listed and root != "/apis/events.k8s.io/v1" and "metrics.k8s.io" not in root:
-                    yield root, resource
+                if listed and not root.startswith("/apis/events.k8s.io/") and "metrics.k8s.io" not in root:
+                    known.setdefault((root.rpartition("/")[0], resource["name"]), (root, resource))
+        yield from known.values()
 
     def _label(self, manifest: Json) -> None:
         """Give an object that stays the label of web services, where it has the one that they had before."""
