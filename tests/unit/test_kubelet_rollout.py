@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file, kubelet_rollout
 from kube_api_server import ApiServer
+from role_values import variables_of
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, 0, 500, tzinfo=dt.UTC)
 
@@ -124,3 +125,8 @@ def test_the_former_file_comes_back_when_the_kubelet_does_not_start(
     assert "bad field" in result["msg"]
     assert result["msg"].endswith("the former configuration is back and the node is Ready")
     assert config.read_text() == "maxPods: 1\n"
+
+
+def test_a_configuration_that_is_newer_than_the_kubelet_is_worth_a_restart() -> None:
+    """As after a run that was killed when kubeadm had written it: nothing else would tell that the kubelet lacks it."""
+    assert "{{ __kubelet_config }}" in variables_of("kubelet")["kubelet_service"]["programs"]
