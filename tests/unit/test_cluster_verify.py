@@ -182,3 +182,37 @@ def test_a_proof_that_hangs_is_waited_for_no_longer_than_that_and_named(
         pass
     assert f"verify.lock has been held by process {os.getpid()} (" in str(caught.value)
     assert "wait for it or end it, then run again" in str(caught.value)
+
+
+def test_a_node_whose_probe_is_gone_is_not_proved() -> None:
+    pods = [{
+        "metadata": {"name": "probe-n1", "namespace": "s"}, "spec": {"nodeName": "n1"},
+        "status": {"podIP": "10.244.0.5", "conditions": [{"type": "Ready", "status": "True"}]},
+    }]  # fmt: skip
+    api = t.cast("t.Any", SimpleNamespace(items=lambda path, **_query: pods if path.endswith("/pods") else []))
+    _, rows = kube_probe.wait_for_pods(api, "s", {"n1": "10.0.0.1", "n2": "10.0.0.2"}, 0.2)
+    assert [(row.target, row.ok, row.detail) for row in rows] == [
+        ("n1", True, ""),
+        ("n2", False, "its probe was deleted"),
+    ]
+
+
+def test_what_came_during_a_proof_is_not_taken_for_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(Exception):  # noqa: N818 - no error, a way out
+        """The module's result."""
+
+    def end(**_result: t.Any) -> t.NoReturn:
+        raise Ended
+
+    lists: Json = {"nodes": ["n"], "workloads": [], "namespaces": [], "only": []}
+    module = SimpleNamespace(
+        params={**lists, "version": "", "mode": "auto", "timeout": 1}, check_mode=False, exit_json=end, fail_json=end
+    )
+    monkeypatch.setattr(kube_verify, "RUN", tmp_path)
+    monkeypatch.setattr(KubeApi, "from_file", lambda: None)
+    monkeypatch.setattr(kube_verify, "wait", lambda *_arguments: (seen(), []))
+    monkeypatch.setattr(kube_verify, "see", lambda *_arguments: seen(boot="b2"))
+    monkeypatch.setattr(kube_verify, "prove", lambda *_arguments: [])
+    with pytest.raises(Ended):
+        kube_verify.Verify(t.cast("t.Any", module)).run()
+    assert (tmp_path / "verified").read_text() == kube_verify.fingerprint(seen())

@@ -139,7 +139,9 @@ def wait_for_pods(
     while True:
         found = api.items(f"/api/v1/namespaces/{namespace}/pods")
         now = time.monotonic() - started
+        there = {pod["spec"]["nodeName"] for pod in found if not pod["metadata"].get("deletionTimestamp")}
         waiting = {pod["spec"]["nodeName"]: detail for pod in found if (detail := pod_problem(pod))}
+        waiting |= {node: "its probe was deleted" for node in addresses if node not in there and node not in ready}
         for pod in found:
             node = pod["spec"]["nodeName"]
             if node not in waiting and node not in ready:
