@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.etcd import Member
-from ansible.module_utils.yunkube.kube.removal import Removal, faults
+from ansible.module_utils.yunkube.kube.removal import Removal, faults, holds_endpoint
 
 NODE = {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.9"}]}}
 MASTER = {**NODE, "metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
@@ -63,6 +63,11 @@ def test_the_host_of_the_endpoint_stays_whoever_is_asked() -> None:
     assert judged("m2", endpoint="10.0.0.9:6443") == ["m2: endpoint"]  # as the API says of all hosts here
     assert judged("m2", endpoint="m2:6443") == ["m2: endpoint"]
     assert judged("m1", holder="m2") == []
+
+
+def test_the_host_of_the_endpoint_is_known_in_capitals_too() -> None:
+    options = {"endpoint": "api.example.org:6443", "addresses": {"M2": "API.example.org"}}
+    assert holds_endpoint("M2", options, {})
 
 
 class Etcd:

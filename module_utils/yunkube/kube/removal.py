@@ -75,7 +75,7 @@ def answers(address: str, port: int, seconds: float = scaled(3)) -> bool:
 def holds_endpoint(host: str, options: Json, node: Json) -> bool:
     """Say whether the cluster's endpoint is an address or the name of a host."""
     where = urlsplit(f"//{options['endpoint']}").hostname or ""
-    return where in {host.lower(), str(options["addresses"].get(host) or ""), address_of(node)} - {""}
+    return where in {host.lower(), str(options["addresses"].get(host) or "").lower(), address_of(node)} - {""}
 
 
 class Removal:
