@@ -48,6 +48,13 @@ def test_of_single_interfaces_only_forwarding_counts(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_value_that_was_named_with_slashes_is_set_back_too() -> None:
+    end = END.replace('["net.ipv4.ip_forward"]', '["net/ipv4/ip_forward"]')
+    argv = ["unshare", "--net", sys.executable, "-c", f"{START}{end}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_a_shared_ip_forward_keeps_what_follows_it() -> None:
     end = END.replace('["kernel.*"', '["net.ipv4.ip_forward", "kernel.*"')
     script = f"{START}{end}\nprint(Path('/proc/sys/net/ipv4/ip_forward').read_text().strip())"

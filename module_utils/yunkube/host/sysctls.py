@@ -34,8 +34,13 @@ def sysctl_path(name: str, root: Path = Path("/proc/sys")) -> Path:
     As sysctl(8) reads a name: its first separator, a dot or a slash, is the one that parts it, and the other one is
     part of a name, such as that of a VLAN (C(net/ipv4/conf/eth0.100/rp_filter)).
     """
+    return root / sysctl_name(name).translate(str.maketrans("./", "/."))
+
+
+def sysctl_name(name: str) -> str:
+    """Return a name as a record has it, with dots between its parts."""
     first = re.search(r"[./]", name)
-    return root / (name if first and first[0] == "/" else name.translate(str.maketrans("./", "/.")))
+    return name.translate(str.maketrans("./", "/.")) if first and first[0] == "/" else name
 
 
 def read_sysctl(path: Path) -> str | None:
@@ -73,6 +78,7 @@ def restore_sysctls(before: t.Mapping[str, str], names: t.Sequence[str], shared:
 
 def changed_sysctls(before: t.Mapping[str, str], names: t.Sequence[str], shared: t.Sequence[str]) -> dict[str, str]:
     """Return those of the values by these names that are not as they were, with what they were."""
+    names = [sysctl_name(name) for name in names]
     follow = FORWARD in names and not matches(FORWARD, shared)
     patterns = [*names, *KUBERNETES_SYSCTLS, *(FOLLOWING if follow else ())]
     now = sysctls(Path("/proc/sys"))
