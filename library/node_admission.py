@@ -57,7 +57,7 @@ faults:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube.admission import members, twins
+from ansible.module_utils.yunkube.kube.admission import members, twins, unanswered
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Report
 
@@ -80,8 +80,7 @@ def main() -> None:
     try:
         nodes = KubeApi.from_file().items("/api/v1/nodes")
     except KubeError as error:
-        msg = f"there is no cluster {cluster} to add to: {error}; create it first: `up`"
-        module.fail_json(msg=msg, kind="config", commands=["up"])
+        module.fail_json(**unanswered(error, cluster))
     identities = module.params["identities"]
     faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
     if faults:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.yunkube.kube.admission import members, twins
+from ansible.module_utils.yunkube.kube.admission import members, twins, unanswered
+from ansible.module_utils.yunkube.kube.api import KubeError
 
 NODES = [
     {
@@ -22,6 +23,15 @@ def test_a_ready_node_is_there_already_and_half_a_join_goes_on() -> None:
     assert [fault.host for fault in faults] == ["Node1"]
     assert "is already a node of ours" in faults[0].message
     assert "`up`" in faults[0].remedy
+
+
+def test_a_cluster_that_does_not_answer_is_not_called_missing() -> None:
+    absent = unanswered(KubeError("admin.conf does not exist", reason="NoMaster"), "ours")
+    assert absent["msg"].startswith("there is no cluster ours")
+    for error in (KubeError("x does not answer: timed out"), KubeError("nodes is forbidden", 403)):
+        silent = unanswered(error, "ours")
+        assert "there is no cluster" not in silent["msg"]
+        assert silent["commands"] == ["doctor"]
 
 
 def test_an_identity_of_another_node_is_refused_and_ones_own_is_not() -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.yunkube.kube.api import Json
+from ansible.module_utils.yunkube.kube.api import NO_MASTER, Json, KubeError
 from ansible.module_utils.yunkube.kube.health import condition
-from ansible.module_utils.yunkube.result import Fault
+from ansible.module_utils.yunkube.result import CONFIG, Fault
 
 SAME = {"machine_id": ("machineID", "machine-id"), "product_uuid": ("systemUUID", "product_uuid")}
 RENEW = {
     "machine_id": "empty /etc/machine-id, run systemd-machine-id-setup and reboot",
     "product_uuid": "give the virtual machine its own UUID",
 }
+
+
+def unanswered(error: KubeError, cluster: str) -> Json:
+    """Return what `fail_json` takes where the nodes cannot be listed: no cluster, or one that does not answer."""
+    if error.reason == NO_MASTER:
+        msg = f"there is no cluster {cluster} to add to: {error}; create it first: `up`"
+        return {"msg": msg, "kind": CONFIG, "commands": ["up"]}
+    return {"msg": f"the nodes of {cluster} cannot be listed: {error}; `doctor` says why", "commands": ["doctor"]}
 
 
 def members(hosts: t.Iterable[str], nodes: list[Json], cluster: str) -> list[Fault]:

@@ -44,6 +44,7 @@ _FIELD = re.compile(
 
 # Reasons of an error: a server that another CA signed, and one of ours whose certificate is of no use.
 OTHER_CLUSTER, CERTIFICATE = "OtherCluster", "Certificate"
+NO_MASTER = "NoMaster"  # there is no kubeconfig
 # OpenSSL's codes for a certificate that our CA signed: not valid yet, expired, without the host's name or address.
 _OF_NO_USE = (9, 10, 62, 64)
 
@@ -96,7 +97,7 @@ def read_kubeconfig(path: str = ADMIN_CONF) -> Kubeconfig:
     try:
         return parse_kubeconfig(Path(path).read_text())
     except FileNotFoundError as error:
-        raise KubeError(f"{path} does not exist: this host is not a master yet") from error
+        raise KubeError(f"{path} does not exist: this host is not a master yet", reason=NO_MASTER) from error
     except OSError as error:
         raise KubeError(f"{path} cannot be read: {error.strerror}") from error
 
