@@ -430,3 +430,19 @@ def test_what_is_left_is_what_there_is_to_remove(tmp_path: Path) -> None:
     assert paths.is_left(tmp_path / "dangling", nothing)
     assert not paths.is_left(tmp_path / "gone", nothing)
     assert not paths.is_left(tmp_path / "gone/deeper", nothing)
+
+
+def test_what_a_killed_write_or_download_left_goes_with_its_file(tmp_path: Path) -> None:
+    left = [".kubelet.part", ".kubelet.4711", ".kubelet.abcd1234.part", ".crictl.yaml.yunkube-part"]
+    write(tmp_path, "kubelet", *left, ".kubelet.swp", ".kubeletx.part", "kubelet.part", ".crictlxyaml.part")
+    names = [str(tmp_path / name) for name in ("kubelet", "crictl.yaml", "nowhere/file")]
+    assert sorted(paths.half_written(names)) == sorted(str(tmp_path / name) for name in left)
+    host_state.write_record(record_of("ours"))
+    assert f"remove {tmp_path / '.kubelet.part'}" in look(paths=names)[1]
+
+
+def test_a_control_group_that_goes_meanwhile_has_no_processes(tmp_path: Path) -> None:
+    write(tmp_path, "kubepods/pod1/cgroup.procs")
+    (tmp_path / "kubepods/pod1/cgroup.procs").write_text("12\n13\n")
+    (tmp_path / "kubepods/cgroup.procs").symlink_to(tmp_path / "gone")
+    assert processes.members([tmp_path / "kubepods", tmp_path / "none"]) == {12, 13}

@@ -86,7 +86,7 @@ def secret_contents(entries: t.Iterable[t.Mapping[str, t.Any]]) -> set[str]:
 def write(path: Path, wanted: State) -> None:
     """Put the file in place in one step, with its parents (0755); nobody sees half of it or a wrong mode."""
     make_parents(path)
-    number, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    number, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as stream:
             stream.write(wanted.content or b"")

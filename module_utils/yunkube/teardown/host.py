@@ -52,6 +52,7 @@ class Host:
         # All that the cluster may have put there. Without a control plane an etcd on this host is somebody else's.
         was_master = any(path.exists() for path in CONTROL_PLANE)
         self.paths = [path for path in params["paths"] if was_master or Path(path) != ETCD]
+        self.paths += paths.half_written(self.paths)
         self.paths.sort(key=lambda path: Path(path) == KUBERNETES)  # last: it tells what the host was
         self.services = [name for name in params["services"] if self._is_there(name)]
         known = self._known()

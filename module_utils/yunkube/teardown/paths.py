@@ -43,6 +43,19 @@ def mounts_below(points: t.Iterable[str], paths: t.Sequence[str]) -> list[str]:
     return sorted(inside, key=len, reverse=True)
 
 
+def half_written(names: t.Iterable[str]) -> list[str]:
+    """Return what writes and downloads of these files left that were killed, beside them: `.NAME.part`, `.NAME.PID`."""
+    folders: dict[Path, list[str]] = {}
+    for path in map(Path, names):
+        folders.setdefault(path.parent, []).append(re.escape(path.name))
+    return [
+        str(found)
+        for folder, there in folders.items()
+        for found in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if re.fullmatch(rf"\.({'|'.join(there)})\.(([a-z0-9_]{{8}}\.|yunkube-)?part|\d{{1,7}})", found.name)
+    ]
+
+
 class Known:
     """What was on the host before the cluster, as far as its record tells."""
 

@@ -54,12 +54,20 @@ def networks(proc: Path = Path("/proc")) -> set[int]:
     return found
 
 
+def members(groups: t.Iterable[Path]) -> set[int]:
+    """Return the processes in control groups and in those below; a group whose last one ends meanwhile has none."""
+    found: set[int] = set()
+    for group in groups:
+        for folder, _, _ in os.walk(group):
+            with contextlib.suppress(OSError):
+                found |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
+    return found
+
+
 def end_pods() -> None:
     """Kill what outlived kubelet and containerd, and remove the pods' control groups."""
     groups = [path for pattern in ("kubepods*", "*/kubepods*") for path in Path("/sys/fs/cgroup").glob(pattern)]
-    processes = shims() | {
-        int(pid) for group in groups for file in group.rglob("cgroup.procs") for pid in file.read_text().split()
-    }
+    processes = shims() | members(groups)
     for process in processes:
         try:
             os.kill(process, signal.SIGKILL)
