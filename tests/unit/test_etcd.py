@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube.doctor import repairs
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.etcd import Etcd, EtcdError, Member, objection
 
@@ -78,6 +79,7 @@ class Ctl:
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         """Answer."""
         if "ps" in argv:
+            assert argv[argv.index("--label") + 1] == "io.kubernetes.pod.namespace=kube-system"  # no other pod's etcd
             return 0, "abc\n", ""
         words = [word for word in argv[argv.index("etcdctl") + 1 :] if not word.startswith("--")]
         self.ran.append(" ".join(words))
@@ -142,3 +144,26 @@ def test_a_snapshot_that_cannot_be_kept_is_an_error(folders: Path) -> None:
 def test_without_a_container_there_is_no_etcd() -> None:
     with pytest.raises(EtcdError, match="no container of etcd"):
         Etcd(lambda _argv: (0, "", ""), "crictl").members()
+
+
+def test_a_repair_stops_no_pods_own_etcd(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class Work:
+        """What a repair is done through."""
+
+        def note(self, _change: str) -> bool:
+            """Go on."""
+            return True
+
+        def run(self, *argv: str) -> str:
+            """Note what is asked."""
+            asked.append(argv)
+            return ""
+
+        def wait(self, *_arguments: object) -> None:
+            """Wait for nothing."""
+
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    repairs.restart_part(Work(), "etcd")  # type: ignore[arg-type]
+    assert asked[0][-2:] == ("--label", etcd.OF_SYSTEM)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, instant, read_kubeconfig
+from ansible.module_utils.yunkube.kube.etcd import OF_SYSTEM
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
     address_of,
@@ -74,6 +75,8 @@ def what_the_host_knows(root: Path) -> str:
         "--all",
         "--name",
         "^(kube-apiserver|etcd)$",
+        "--label",
+        OF_SYSTEM,
         "--output",
         "table",
     ]
