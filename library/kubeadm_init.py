@@ -47,7 +47,10 @@ options:
     type: str
     default: "{}"
   timeout: {description: Seconds for kubeadm to end, type: int, default: 360}
-  boot_timeout: {description: Seconds to wait for a control plane that does not answer yet, type: int, default: 60}
+  boot_timeout:
+    description: Seconds to wait for a control plane that does not answer yet, times cluster_slow_factor
+    type: int
+    default: 60
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:

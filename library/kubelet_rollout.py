@@ -22,7 +22,7 @@ options:
     elements: dict
     default: []
   fields: {description: "What differs, in words", type: list, elements: str, default: []}
-  timeout: {description: Seconds until the node must be ready, type: int, default: 120}
+  timeout: {description: 'Seconds until the node must be ready, times cluster_slow_factor', type: int, default: 120}
   cluster: {description: The cluster's name, type: str, default: ""}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
 attributes:

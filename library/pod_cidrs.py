@@ -12,7 +12,10 @@ description:
     range for its pods yet.
 author: [The maintainers]
 options:
-  timeout: {description: Seconds to wait for the ranges of nodes that have just joined., type: int, default: 30}
+  timeout:
+    description: Seconds to wait for the ranges of nodes that have just joined, times C(cluster_slow_factor).
+    type: int
+    default: 30
   without:
     description: Names of nodes to leave out, because they leave the cluster.
     type: list
@@ -51,6 +54,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import address_of
 
@@ -87,7 +91,7 @@ def main() -> None:
     without = {name.lower() for name in module.params["without"]}
     try:
         with KubeApi.from_file() as api:
-            nodes = read(api, without, 0 if module.check_mode else module.params["timeout"])
+            nodes = read(api, without, 0 if module.check_mode else scaled(module.params["timeout"]))
     except KubeError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, nodes=nodes)

@@ -265,7 +265,7 @@ def test_a_pod_that_does_not_end_at_all_says_that_its_node_may_hang(server: ApiS
     kubectl = Kubectl((1, LATE), (1, LATE))
     with pytest.raises(DrainError, match="default/web; the node may hang"):
         drain(server, kubectl, force=True).run(["node1"])
-    assert {"--disable-eviction", f"--timeout={module.END}s"} < set(kubectl.ran[1])
+    assert {"--disable-eviction", f"--timeout={module.END:g}s"} < set(kubectl.ran[1])
 
 
 def test_an_api_that_ends_meanwhile_leaves_no_node_cordoned(fake: FakeKubeApi) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.yunkube.host import patience
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file, kubelet_rollout
 from kube_api_server import ApiServer
 from role_values import variables_of
@@ -130,3 +131,8 @@ def test_the_former_file_comes_back_when_the_kubelet_does_not_start(
 def test_a_configuration_that_is_newer_than_the_kubelet_is_worth_a_restart() -> None:
     """As after a run that was killed when kubeadm had written it: nothing else would tell that the kubelet lacks it."""
     assert "{{ __kubelet_config }}" in variables_of("kubelet")["kubelet_service"]["programs"]
+
+
+def test_slow_hosts_have_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(patience.VARIABLE, "3")
+    assert kubelet_rollout.Rollout(t.cast("t.Any", Module())).seconds == 60

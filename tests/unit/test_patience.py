@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from ansible.module_utils.yunkube.host import patience
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "module_utils/yunkube"
 FILES = sorted(path for room in ("host", "teardown", "kube", "web", "doctor") for path in (SHARED / room).rglob("*.py"))
-LIMITS = ("PATIENCE", "WAIT", "CONNECT", "SECONDS", "TIMEOUT")
+LIMITS = ("PATIENCE", "WAIT", "CONNECT", "SECONDS", "TIMEOUT", "GONE", "KNOWN", "END", "UNKNOWN_NODE")
 # What is no limit on how long something may take.
 OTHERS = {
     "join_paths.PAUSE_SECONDS",  # between two tries
@@ -107,3 +108,18 @@ def test_every_time_limit_of_a_role_follows_from_the_factor() -> None:
     named = {key: value for key, value in found.items() if key.endswith(("_timeout", "_seconds"))}
     assert {key for key, value in named.items() if "cluster_slow_factor" not in value} == NOT_BY_SPEED
     assert set(named) > NOT_BY_SPEED
+
+
+# Options of modules that are multiplied in the module, as no role hands them over.
+MULTIPLIED = {"kubelet_rollout.timeout", "kubeadm_init.boot_timeout", "pod_cidrs.timeout"}
+
+
+def test_every_default_of_a_modules_time_limit_is_given_by_a_role_or_multiplied() -> None:
+    tasks = "".join(path.read_text() for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml"))
+    found = set()
+    for file in sorted((ROOT / "library").glob("[!d]*.py")):  # not those of Docker, on the control machine
+        used = re.findall(rf"(?m)^ *{file.stem}:\n((?: +\w+:.*\n)+)", tasks)
+        for option in re.findall(r'"(\w*timeout\w*)": \{"type": "int", "default": [1-9]', file.read_text()):
+            if used and not any(f"{option}:" in one for one in used):
+                found.add(f"{file.stem}.{option}")
+    assert found == MULTIPLIED

@@ -29,6 +29,7 @@ from ansible.module_utils.yunkube.words import joined
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+VALIDATE_SECONDS = scaled(60)  # that kubeadm may take to read its configuration
 TOKEN_DESCRIPTION = "made by kubeadm init and used by nobody"  # noqa: S105 - as in the configuration of role master
 
 # What `kubeadm init` makes last of all; with them there, it came to its end.
@@ -209,7 +210,7 @@ class Init:
 
     def _wait(self) -> Found:
         """Give a control plane that is there the time to start."""
-        deadline = time.monotonic() + self.options["boot_timeout"]
+        deadline = time.monotonic() + scaled(self.options["boot_timeout"])
         while (found := self.look()).state == "silent" and time.monotonic() < deadline:
             time.sleep(0.3)
         return found
@@ -217,7 +218,7 @@ class Init:
     def _init(self, found: Found, lock: int) -> None:
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         config = self.options["config"]
-        valid = kubeadm.run([program, "config", "validate"], config, lock, 60)
+        valid = kubeadm.run([program, "config", "validate"], config, lock, VALIDATE_SECONDS)
         if valid.rc != 0:
             self.module.fail_json(**kubeadm.failure("config validate", valid))
         mine = [] if found.state == "absent" else kubeadm.init_leftovers(self.root, kubeadm.listeners())

@@ -8,6 +8,7 @@ import re
 import typing as t
 
 from ansible.module_utils.yunkube.host import state as host_state
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import probe as kube_probe
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.result import Fault
@@ -22,7 +23,7 @@ DATA_FLAG = "--delete-emptydir-data"
 # The probes of a verification are deleted by the verification; kubectl would refuse them, as nothing owns them.
 NO_PROBES = f"!{kube_probe.PROBE}"
 KUBECTL_CACHE = "/run/yunkube/kubectl"  # by default it would leave ~/.kube/cache on the host
-END = 30  # seconds, beside their grace period, for pods that are deleted
+END = scaled(30)  # seconds, beside their grace period, for pods that are deleted
 
 # kubectl says it twice; here in lines of their own, the last ones.
 _REFUSED = re.compile(r"^cannot delete (.+?) \(use (--[\w-]+) to override\): (.+)$", re.MULTILINE)
@@ -173,7 +174,7 @@ class Drain:
             )
         left = self._left(name)
         grace = max([int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in left], default=0)
-        code, out, err = self._kubectl(name, "--disable-eviction", f"--timeout={grace + END}s")
+        code, out, err = self._kubectl(name, "--disable-eviction", f"--timeout={grace + END:g}s")
         if code != 0:
             raise DrainError(f"{name}: {'; '.join(self._reasons(err or out))}; the node may hang")
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 
 ABSENT = "not in the cluster"
 # Seconds for a node that the API does not know: a join ends only when it does, so it was lost on the way.
-UNKNOWN_NODE = 15
+UNKNOWN_NODE = scaled(15)
 PATHS = {"DaemonSet": "daemonsets", "Deployment": "deployments"}
 
 

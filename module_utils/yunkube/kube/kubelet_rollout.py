@@ -8,6 +8,7 @@ import time
 import typing as t
 
 from ansible.module_utils.yunkube.host import files
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.health import condition
@@ -36,6 +37,7 @@ class Rollout:
         """Read the options."""
         self.module = module
         self.options = module.params
+        self.seconds = scaled(self.options["timeout"])
 
     def run(self) -> None:
         """Write the file, and restart the kubelet where it differs."""
@@ -45,7 +47,7 @@ class Rollout:
         before = files.read_state(kubelet_file.CONFIG)
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         try:
-            kubelet_file.write(program, self.options["patches"], self.options["timeout"])
+            kubelet_file.write(program, self.options["patches"], self.seconds)
         except kubelet_file.WriteError as error:
             self.module.fail_json(**error.failure)
         if files.read_state(kubelet_file.CONFIG).content == before.content:
@@ -67,7 +69,7 @@ class Rollout:
         """Restart the kubelet; return why the node is not Ready when the time is up."""
         since = dt.datetime.now(dt.timezone.utc)
         kubeadm.start_kubelet(again=True)
-        deadline = time.monotonic() + t.cast("int", self.options["timeout"])
+        deadline = time.monotonic() + self.seconds
         stopped = 0
         with KubeApi.from_file(KUBECONFIG, timeout=5) as api:
             while True:

@@ -11,6 +11,7 @@ import json
 import time
 import typing as t
 
+from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import node_ports
 from ansible.module_utils.yunkube.kube import objects as kube_objects
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
@@ -33,8 +34,8 @@ RECORD: Json = {
 RECORD_PATH = "/api/v1/namespaces/kube-system/configmaps/yunkube-web-services"
 # What every namespace has by default, or what is removed with its owner.
 INCIDENTAL = ("Event", "Endpoints", "EndpointSlice", "ControllerRevision", "Lease")
-GONE = 120  # seconds for removed objects to end: more than pods' grace period
-KNOWN = 30  # seconds for the API to serve a kind whose definition was applied
+GONE = scaled(120)  # seconds for removed objects to end: more than pods' grace period
+KNOWN = scaled(30)  # seconds for the API to serve a kind whose definition was applied
 
 
 class Item(t.NamedTuple):
@@ -285,10 +286,8 @@ class Deploy:
         self.api.forget_kinds()
         while not all(map(self._path, kinds)):
             if time.monotonic() > deadline:
-                name = kube_objects.name_of(definition)
-                raise KubeError(
-                    f"{name}: the API server does not serve it after {KNOWN} s: see kubectl describe", status=504
-                )
+                said = f"the API server does not serve it after {KNOWN:.0f} s: see kubectl describe"
+                raise KubeError(f"{kube_objects.name_of(definition)}: {said}", status=504)
             time.sleep(web_rollout.PAUSE)
             self.api.forget_kinds()
 
@@ -345,7 +344,9 @@ class Deploy:
         deadline = time.monotonic() + GONE
         while paths := [path for path in paths if self.api.find(path) is not None]:
             if time.monotonic() > deadline:
-                raise KubeError(f"not deleted after {GONE} s: {joined(paths)}: check the nodes of its pods", status=504)
+                raise KubeError(
+                    f"not deleted after {GONE:.0f} s: {joined(paths)}: check the nodes of its pods", status=504
+                )
             time.sleep(web_rollout.PAUSE)
 
     def _remove_namespace(self, manifest: Json) -> None:
