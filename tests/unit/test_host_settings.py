@@ -51,6 +51,12 @@ def test_swap_is_commented_out_of_fstab_once() -> None:
     assert after.splitlines()[0] == before.splitlines()[0]
 
 
+def test_a_line_of_fstab_may_begin_with_a_space() -> None:
+    assert without_swap("  \t/dev/sda2 none swap sw 0 0\n") == "#   \t/dev/sda2 none swap sw 0 0\n"
+    apart = "/dev/sda1\n/mnt swap here\n"  # no entry of swap: fields are of one line
+    assert without_swap(apart) == apart
+
+
 @pytest.fixture(name="units")
 def _units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders of systemd's units; swap is off, and nothing in fstab."""

@@ -69,7 +69,7 @@ def sysctls_text(values: dict[str, t.Any]) -> str:
 
 def without_swap(fstab: str) -> str:
     """Return fstab with its swap commented out."""
-    return re.sub(r"^([^#\s]\S*\s+\S+\s+swap\s)", r"# \1", fstab, flags=re.MULTILINE)
+    return re.sub(r"^([ \t]*[^#\s]\S*[ \t]+\S+[ \t]+swap\s)", r"# \1", fstab, flags=re.MULTILINE)
 
 
 class Settings:
