@@ -20,7 +20,7 @@ from ansible.module_utils.yunkube.cloud import reach
 from ansible.module_utils.yunkube.control.config import check_entry
 from ansible.module_utils.yunkube.control.inventory_files import Entry, role_options
 from cloud_hosts import KEY, REGION
-from fake_alicloud import KEY_ID, SECRET, Json
+from fake_alicloud import KEY_ID, SECRET, Json, RefusedError
 from fake_alicloud_account import Account
 from real_module import run
 from role_values import Derived
@@ -143,6 +143,17 @@ def test_a_cluster_is_not_left_behind_in_another_region(
     assert (quick.left(), len(quick.cloud.log)) == (before, calls)
     assert not module()["changed"]
     assert module(state="absent")["changed"]
+
+
+def test_a_region_in_which_nothing_was_made_can_be_corrected(
+    quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(quick, tmp_path)
+    quick.failing["DescribeAvailableResource"] = [RefusedError(403, "InvalidInstanceType.ValueNotSupported")]
+    _, result = run(alicloud_hosts.main, {**given, "region": "cn-beijing"}, monkeypatch, capsys)
+    assert "InvalidInstanceType.ValueNotSupported" in result["msg"]
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    assert result.get("changed"), result
 
 
 def test_hosts_that_the_account_does_not_know_are_not_forgotten_silently(

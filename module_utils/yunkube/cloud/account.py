@@ -148,19 +148,15 @@ def _make(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Cal
 
 
 def _present(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> Outcome:
-    """Make the hosts, in a region that is written down before anything is made there."""
-    file = None if dry_run else _region_file(params)
-    new = file is not None and not file.exists()
-    wanted = _declaration(params, dry_run=dry_run)
-    if file and new:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(file, f"{params['region']}\n", mode=0o644)
-    try:
-        return present(client, wanted, dry_run=dry_run)
-    except RefusedError:
-        if file and new:
-            file.unlink()
-        raise
+    """Make the hosts, in a region that is written down before anything is made there, and only then."""
+
+    def note_region() -> None:
+        file = _region_file(params)
+        if file and not file.exists():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomic(file, f"{params['region']}\n", mode=0o644)
+
+    return present(client, _declaration(params, dry_run=dry_run), dry_run=dry_run, before=note_region)
 
 
 def _know(folder: Path, outcome: Outcome) -> None:

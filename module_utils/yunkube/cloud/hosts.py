@@ -34,16 +34,24 @@ class Outcome:
 
 
 def present(
-    client: Client, wanted: Declaration, *, dry_run: bool = False, sleep: Callable[[float], None] = time.sleep
+    client: Client,
+    wanted: Declaration,
+    *,
+    dry_run: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    before: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Make what is missing. RefusedError with all faults before the first write, HostsError and CloudError after it."""
+    """Make what is missing. RefusedError with all faults before the first write, HostsError and CloudError after it.
+
+    `before` is called once nothing is refused any more, before the first write; not in a dry run.
+    """
     if found := list(declaration.faults(wanted)):
         raise RefusedError(found)
     work = Work(client, wanted, look(client, wanted.owner, wanted.vpc_id), dry_run, sleep)
     _let_stop(work)
     if eips.settle(work):
         work.there = look(client, wanted.owner, wanted.vpc_id)
-    return _carry_out(work)
+    return _carry_out(work, before)
 
 
 def _let_stop(work: Work) -> None:
@@ -60,7 +68,7 @@ def _let_stop(work: Work) -> None:
         until(settled, STOP_SECONDS, work.sleep)
 
 
-def _carry_out(work: Work) -> Outcome:
+def _carry_out(work: Work, before: Callable[[], None]) -> Outcome:
     wanted, there, client = work.wanted, work.there, work.client
     names = {host.name for host in there.hosts}
     missing = [wanted.types[role] for name, role in wanted.hosts.items() if name not in names]
@@ -83,6 +91,8 @@ def _carry_out(work: Work) -> Outcome:
     outcome = Outcome(changes=work.changes, warnings=warnings)
     if missing:
         outcome.per_hour, outcome.cost = market.cost(client, wanted, Counter(missing))
+    if not work.dry_run:
+        before()
     if not wanted.routed_pods:
         routes.delete_all(work)
     net = Network(work)
