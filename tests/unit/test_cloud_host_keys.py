@@ -113,3 +113,18 @@ def test_the_way_in_is_made_once_and_in_the_clusters_folder_alone(tmp_path: Path
     assert keygen("-y", "-f", private).split()[:2] == public.split()[:2]
     with pytest.raises(FileNotFoundError):
         host_keys.client_key(tmp_path / "elsewhere/id.pub", folder)
+
+
+def test_the_public_half_that_a_killed_run_did_not_write_is_made_of_the_private_one(tmp_path: Path) -> None:
+    file = tmp_path / "ssh/id_ecdsa.pub"
+    public = host_keys.client_key(file, file.parent)
+    private = file.with_suffix("").read_text()
+    file.unlink()
+    assert host_keys.client_key(file, file.parent, dry_run=True) == public
+    assert not file.exists()
+    assert host_keys.client_key(file, file.parent) == public
+    assert (file.read_text().strip(), file.with_suffix("").read_text()) == (public, private)
+    file.unlink()
+    file.with_suffix("").write_text("nothing\n")
+    with pytest.raises(host_keys.HostKeyError, match="is not an SSH key that can be read"):
+        host_keys.client_key(file, file.parent)

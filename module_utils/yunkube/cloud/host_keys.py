@@ -46,19 +46,29 @@ class HostKey:
 def client_key(file: Path, folder: Path, *, dry_run: bool = False) -> str:
     """Return the public half of the key with which this machine gets into hosts, from its file.
 
-    In the cluster's own folder a pair is made where neither half is there: ECDSA, for Alibaba Cloud takes no ed25519
-    into key pairs. A dry run writes nothing.
+    In the cluster's own folder a pair is made: ECDSA, for Alibaba Cloud takes no ed25519 into key pairs. Of a private
+    half that is there alone, as a killed run leaves it, the public one is made. A dry run writes nothing.
     """
     private = file.with_suffix("")
-    if file.parent != folder or file.suffix != ".pub" or file.exists() or private.exists():
+    if file.parent != folder or file.suffix != ".pub" or file.exists():
         return file.read_text(encoding="utf-8").strip()
-    key = ec.generate_private_key(ec.SECP256R1())
+    there = private.exists()
+    key = _private_key(private) if there else ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
     if not dry_run:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(private, _openssh(key), mode=0o600)
+        if not there:
+            write_atomic(private, _openssh(key), mode=0o600)
         write_atomic(file, f"{public}\n", mode=0o644)
     return public
+
+
+def _private_key(file: Path) -> Any:
+    try:
+        return serialization.load_ssh_private_key(file.read_bytes(), password=None)
+    except (ValueError, TypeError) as error:  # of another form, or with a passphrase
+        remedy = f"write its public half to {file}.pub, or remove it where no host was made with it"
+        raise HostKeyError(f"{file}: is not an SSH key that can be read: {remedy}") from error
 
 
 def ensure(folder: Path, name: str) -> HostKey:
