@@ -165,12 +165,11 @@ class Source:
 
     def _paths(self) -> Iterator[Path]:
         if self.path.is_dir():
-            found = sorted(self.path.rglob("*"))
-            yield from (path for path in found if not _is_hidden(path.relative_to(self.path)))
+            yield from inventory_files.below(self.path)
             return
         yield self.path
         for folder in FOLDERS:
-            yield from sorted((self.path.parent / folder).rglob("*"))
+            yield from inventory_files.below(self.path.parent / folder)
 
 
 def cache_folder() -> Path:
@@ -196,10 +195,6 @@ def shown(path: Path) -> str:
     """Return a path as a person at this shell would type it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def reason_of(said: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ansible.module_utils.yunkube.control import yaml_reader
-from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, Entry
+from ansible.module_utils.yunkube.control.inventory_files import OPAQUE, Entry, below
 from ansible.module_utils.yunkube.control.shapes import is_template
 
 from deployer.errors import DeployError
@@ -105,7 +105,7 @@ class Theirs:
     def _encrypted(self) -> Iterator[Path]:
         folder = self.file if self.file.is_dir() else self.file.parent
         places = [folder] if self.file.is_dir() else [folder / "group_vars", folder / "host_vars"]
-        for file in sorted({self.file, *(inner for place in places for inner in place.rglob("*"))}):
+        for file in sorted({self.file, *(inner for place in places for inner in below(place))}):
             if file.is_file():
                 with file.open("rb") as stream:
                     if stream.read(len(_ENCRYPTED)) == _ENCRYPTED:

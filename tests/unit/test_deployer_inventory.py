@@ -94,6 +94,22 @@ def test_ansible_is_asked_again_only_when_a_file_changed(tmp_path: Path, monkeyp
     assert find_cluster(str(folder), {}).name == "later"
 
 
+@pytest.mark.parametrize(
+    ("link", "given"), [("group_vars", "."), ("group_vars/all", "hosts.yml"), ("group_vars/all/shared", ".")]
+)
+def test_ansible_is_asked_again_when_a_file_in_a_linked_folder_changed(tmp_path: Path, link: str, given: str) -> None:
+    folder = write(tmp_path / "mine", YAML)
+    place = folder / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "shared")
+    file = tmp_path / "shared" / "/".join(["all", "a.yml"][len(place.relative_to(folder).parts) > 1 :])
+    write(file.parent, {file.name: f"{PRODUCTION}x_token: canary-77\n"})
+    cluster = find_cluster(str(folder / given), {})
+    assert (cluster.name, cluster.secrets) == ("prod", ("canary-77",))
+    file.write_text(PRODUCTION.replace("prod", "later"))
+    assert find_cluster(str(folder / given), {}).name == "later"
+
+
 @pytest.mark.parametrize("damage", ["", "{}", "[]", '{"files": 1, "answer": {}}'])
 def test_a_damaged_note_is_ignored(tmp_path: Path, damage: str) -> None:
     folder = write(tmp_path / "mine", {**YAML, "group_vars/all/a.yml": PRODUCTION})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.control import spec_check
 from ansible.module_utils.yunkube.control.cluster_rules import Cluster
-from ansible.module_utils.yunkube.control.inventory_files import read
+from ansible.module_utils.yunkube.control.inventory_files import below, read
 from checkout import play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,3 +278,15 @@ def test_files_of_variables_for_unknown_hosts_are_reported(tmp_path: Path) -> No
         "host_vars/mastre1.yml is not read, as there is neither a host nor a group mastre1; did you mean master1?",
         "group_vars/node/x.yml is not read, as there is neither a host nor a group node; name it after one",
     ]
+
+
+def test_folders_behind_links_are_walked_and_a_circle_of_them_once(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/a.yml").touch()
+    (tmp_path / "shared/circle").symlink_to(tmp_path / "shared")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/.hidden").symlink_to(tmp_path / "shared")
+    (tmp_path / "mine/all").symlink_to(tmp_path / "shared")
+    found = [str(path.relative_to(tmp_path)) for path in below(tmp_path / "mine")]
+    assert found == ["mine/all", "mine/all/a.yml", "mine/all/circle"]
+    assert list(below(tmp_path / "nowhere")) == []

@@ -113,6 +113,19 @@ def _hosts_files(path: Path) -> Iterator[Path]:
         yield path
 
 
+def below(folder: Path, around: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield what is in a folder and in those below it, by links as well, as Ansible reads it: without hidden names.
+
+    A circle is walked once: `around` are the folders that lead to this one.
+    """
+    real = folder.resolve()
+    if real in around or not folder.is_dir():
+        return
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        yield path
+        yield from below(path, (*around, real))
+
+
 def load(file: Path) -> Any:
     """Return a YAML file's content."""
     return yaml.load(file.read_text(encoding="utf-8"), Loader=TaggedLoader)  # noqa: S506 - a safe loader's child
@@ -142,7 +155,7 @@ def _variable_files(directory: Path, inventory: Inventory) -> Iterator[tuple[str
     for scope, paths in found.items():
         first, *others = (paths[suffix] for suffix in _EXTENSIONS if suffix in paths)
         inventory.shadowed += [(other, first) for other in others]
-        inner = sorted(file for file in first.rglob("*") if file.is_file() and _is_variable_file(file))
+        inner = sorted(file for file in below(first) if file.is_file() and _is_variable_file(file))
         yield scope, inner if first.is_dir() else [first]
 
 
