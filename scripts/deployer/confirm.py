@@ -9,14 +9,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.yunkube.control.commands import command
+from ansible.module_utils.yunkube.control.redact import Redactor
+
 from deployer.arguments import Request
 from deployer.cluster import ROOT, Cluster
 from deployer.commands import PLAYS
-from deployer.errors import DeployError, Exit
+from deployer.errors import DeployError
+from deployer.happenings import Failure
 from deployer.kubectl import environment_of
+from deployer.passwords import vault_problem
 from deployer.progress import Progress
 from deployer.run import Run, run_playbook
-from deployer.stop import Stop
+from deployer.session import exit_code, said
+from deployer.stop import Reason, Stop
 
 SYSTEM = ("kube-system", "kube-flannel", "kube-public", "kube-node-lease")
 MOST = 12  # names in a line
@@ -70,10 +76,11 @@ def questions(request: Request, changes: Mapping[str, Sequence[str]]) -> Iterato
 
 def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
     """Run the playbook in check mode; return what it would do to each host. What would stop it is raised."""
-    progress, stop = Progress(), Stop(request.timeout)
+    progress, stop = Progress(typed=lambda words: command(words, request.inventory)), Stop(request.timeout)
+    redactor = Redactor((*request.passwords.values, *cluster.secrets))
 
     def handle(event: dict[str, Any]) -> None:
-        for _ in progress.feed(event):
+        for _ in progress.feed(redactor.tree(event)):
             pass
 
     run = Run(
@@ -90,14 +97,30 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
     )
     with stop.on_signals():
         status = run_playbook(run, handle, stop, lambda: None)
-    if progress.failures or status != "successful":
-        reasons = [
-            "\n".join(map(str, failure.faults)) or f"{failure.host}: {failure.message}" for failure in progress.failures
-        ]
-        unreachable = any(failure.unreachable for failure in progress.failures)
-        message = "\n".join(reasons or progress.errors) or "the check of the hosts did not finish"
-        raise DeployError(message, "Nothing was changed.", Exit.UNREACHABLE if unreachable else Exit.FAILED)
+    for _ in progress.abort() if not progress.finished else ():
+        pass
+    if error := why_stopped(status, stop.reason, request, progress, cluster):
+        raise error
     return progress.changes
+
+
+def why_stopped(
+    status: str, reason: Reason, request: Request, progress: Progress, cluster: Cluster
+) -> DeployError | None:
+    """Return why there is nothing to ask about, with the exit code that the run itself would have; None if there is."""
+    if not reason and not progress.failures and status == "successful":
+        return None
+    if reason:
+        message = "the check of the hosts was " + ("interrupted" if reason == "interrupted" else "stopped by --timeout")
+    elif not (message := vault_problem(said(progress), cluster.encrypted)):
+        told = ["\n".join(map(str, failure.faults)) or _in_a_line(failure) for failure in progress.failures]
+        message = "\n".join(told or progress.errors) or "the check of the hosts did not finish"
+    return DeployError(message, "Nothing was changed.", exit_code(status, reason, progress, PLAYS[request.verb]))
+
+
+def _in_a_line(failure: Failure) -> str:
+    said = f"{failure.host}: {failure.message}"
+    return f"{said}; {failure.remedy}" if failure.remedy else said
 
 
 def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, pods: Sequence[Any] | None) -> list[str]:

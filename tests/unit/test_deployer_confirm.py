@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 from deployer.arguments import parse
-from deployer.confirm import MOST, questions
+from deployer.cluster import Cluster
+from deployer.confirm import MOST, questions, why_stopped
+from deployer.inventory import Source
+from deployer.progress import Progress
+from deployer.stop import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = {
@@ -66,3 +70,50 @@ def test_a_look_that_fails_asks_nothing(tmp_path: Path) -> None:
     assert "--dead names node9" in text
     assert "Nothing was changed." in text
     assert "[y/N]" not in text
+
+
+def event(name: str, **result: object) -> dict[str, object]:
+    return {"event": name, "event_data": {"host": "node1", "task": "Look", "res": result}}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "events", "code", "words"),
+    [
+        ("canceled", "interrupted", (), 130, "the check of the hosts was interrupted"),
+        ("canceled", "timeout", (), 124, "the check of the hosts was stopped by --timeout"),
+        ("failed", "", (event("runner_on_failed", msg="no", kind="config"),), 2, "node1: no"),
+        ("failed", "", (event("runner_on_failed", msg="no", remedy="do it"),), 3, "node1: no; do it"),
+        (
+            "failed",
+            "",
+            (event("runner_on_unreachable", msg="Connection refused"),),
+            4,
+            "Connection refused); start sshd",
+        ),
+        (
+            "failed",
+            "",
+            (event("runner_on_failed", msg="Attempting to decrypt but no vault secrets found"),),
+            2,
+            "add --ask-vault-pass",
+        ),
+        ("failed", "", ({"event": "error", "stdout": "[ERROR]: no such inventory"},), 2, "no such inventory"),
+        ("successful", "", (), None, ""),
+    ],
+)
+def test_a_look_that_stops_ends_as_the_run_would(
+    tmp_path: Path,
+    status: str,
+    reason: Reason,
+    events: tuple[dict[str, object], ...],
+    code: int | None,
+    words: str,
+) -> None:
+    progress = Progress()
+    for one in events:
+        list(progress.feed(one))
+    list(progress.abort())
+    cluster = Cluster("t", Source(tmp_path), tmp_path)
+    error = why_stopped(status, reason, parse(["down"]), progress, cluster)
+    assert (error and int(error.code)) == code
+    assert error is None or (words in error.message and error.hint == "Nothing was changed."), error.message
