@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import subprocess
@@ -109,6 +110,14 @@ def test_every_setting_of_the_table_is_one_of_ansible() -> None:
     known += "".join(path.read_text(encoding="utf-8") for path in (ANSIBLE / "plugins").rglob("*.py"))
     for name in NOT_OF_THE_SHELL:
         assert name in known
+
+
+def test_every_place_that_the_configuration_names_is_the_projects_own() -> None:
+    configuration = configparser.ConfigParser()
+    configuration.read(ROOT / "ansible.cfg")
+    places = {f"ANSIBLE_{key.upper()}" for key, value in configuration["defaults"].items() if (ROOT / value).is_dir()}
+    assert {"ANSIBLE_LIBRARY", "ANSIBLE_CALLBACK_PLUGINS"} <= places
+    assert places - {*NOT_OF_THE_SHELL} == set()
 
 
 @pytest.mark.parametrize(
