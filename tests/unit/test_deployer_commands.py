@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.yunkube.control import commands as words
 from deployer.arguments import make_parser, parse
+from deployer.cluster import Cluster
 from deployer.commands import COMMANDS, GROUPS, NAMES, PLAYS, file_of
 from deployer.commands.base import Direct, Play
-from deployer.errors import DeployError
+from deployer.errors import DeployError, Exit
+from deployer.inventory import Source
+from deployer.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYER = ROOT / "scripts/deployer"
@@ -159,3 +162,13 @@ def test_the_parser_of_one_verb_is_a_part_of_that_of_all() -> None:
     for name in PLAYS:
         part = helps(make_parser(name.partition(" ")[0]))
         assert part[f"deploy.py {name}"] == whole[f"deploy.py {name}"]
+
+
+def test_a_removal_that_had_begun_is_not_said_to_have_changed_nothing(tmp_path: Path) -> None:
+    progress, cluster = Progress(), Cluster("t", Source(tmp_path), tmp_path)
+    advice = PLAYS["remove"].advice
+    assert advice(Exit.UNREACHABLE, parse(["remove", "a"]), progress, cluster).startswith("Nothing was changed.")
+    result = {"changed": True, "changes": ["evict the pods of a"]}
+    list(progress.feed({"event": "runner_on_ok", "event_data": {"host": "localhost", "res": result}}))
+    words = advice(Exit.UNREACHABLE, parse(["remove", "a"]), progress, cluster)
+    assert words.startswith("The removal has begun, and continues with the same command. ")

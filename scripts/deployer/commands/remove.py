@@ -31,13 +31,16 @@ def adapt(options: dict[str, Any], variables: dict[str, Any]) -> None:
     variables["node_leaving"] = list(options["hosts"])
 
 
-def advice(code: Exit, request: Request, _progress: Progress, cluster: Cluster) -> str:
+def advice(code: Exit, request: Request, progress: Progress, cluster: Cluster) -> str:
     """Say what is left to do by hand."""
     from deployer.errors import Exit
 
     hosts = ", ".join(request.hosts)
     if code == Exit.UNREACHABLE:
-        return "Nothing was changed. To remove a permanently lost host, use --dead."
+        changed = (
+            "The removal has begun, and continues with the same command" if progress.changes else "Nothing was changed"
+        )
+        return f"{changed}. To remove a permanently lost host, use --dead."
     if code != Exit.OK:
         return ""
     text = f"Take {hosts} out of {request.inventory} now; otherwise the next `up` adds them again."
