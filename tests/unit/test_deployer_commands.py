@@ -164,6 +164,21 @@ def test_the_parser_of_one_verb_is_a_part_of_that_of_all() -> None:
         assert part[f"deploy.py {name}"] == whole[f"deploy.py {name}"]
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "0", "1e300"])
+@pytest.mark.parametrize("words", [("up", "--timeout"), ("remove", "a", "--drain-timeout")])
+def test_a_time_is_one_that_a_clock_can_wait_for(
+    words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([*words[:-1], f"{words[-1]}={text}"])
+    assert ended.value.code == 2
+    assert f"invalid number of seconds value: '{text}'" in capsys.readouterr().err
+
+
+def test_a_part_of_a_second_is_not_no_time() -> None:
+    assert parse(["remove", "a", "--drain-timeout=0.5"]).extra_vars["node_drain_timeout_seconds"] == 1
+
+
 def test_a_removal_that_had_begun_is_not_said_to_have_changed_nothing(tmp_path: Path) -> None:
     progress, cluster = Progress(), Cluster("t", Source(tmp_path), tmp_path)
     advice = PLAYS["remove"].advice

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.progress import Progress
     from deployer.views.summary import Printer
 
+MOST = 1e9  # seconds that an option takes: a clock counts no further
 WHOLE = "this command always applies to the whole cluster: omit --limit"
 
 
@@ -38,14 +39,14 @@ def option(*names: str, completed_by: str = "", variable: str = "", alternative:
 def seconds(text: str) -> float:
     """Read a time."""
     number = float(text)
-    if number <= 0:
+    if not 0 < number < MOST:  # neither is nan
         raise ValueError
     return number
 
 
 def whole_seconds(text: str) -> int:
-    """Read a time for a role that takes whole numbers."""
-    return int(seconds(text))
+    """Read a time for a role that takes whole numbers; less than one second is one."""
+    return max(1, int(seconds(text)))
 
 
 # argparse says: invalid number of seconds value
