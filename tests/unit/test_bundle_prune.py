@@ -141,6 +141,14 @@ def test_downloads_and_folders_of_rebuilds_go_and_locks_stay(cache: Path, two: t
     assert not list(cache.glob("rebuild-*"))
 
 
+def test_the_lock_of_an_upload_is_not_unfinished_work(cache: Path, two: tuple[Path, Path]) -> None:
+    lock = two[0].with_name(f".{two[0].name}.upload.lock")
+    lock.touch()
+    assert prune.plan(cache, []).unfinished == []
+    prune.remove(cache, [], [])
+    assert lock.exists()
+
+
 def test_what_a_removed_result_shares_with_a_download_is_freed(cache: Path, two: tuple[Path, Path]) -> None:
     result = next(cost.results[0] for cost in prune.plan(cache, []).costs if cost.bundle.folder == two[1])
     (cache / "downloads").mkdir()
@@ -176,7 +184,15 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("what", ["a run", "locks/.0123456789abcdef.lock", "store/.coredns-1.lock"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a run",
+        "locks/.0123456789abcdef.lock",
+        "store/.coredns-1.lock",
+        "bundles/.0123456789abcdef.upload.lock",
+    ],
+)
 def test_nothing_goes_while_something_is_built_or_taken(cache: Path, two: tuple[Path, Path], what: str) -> None:
     with in_use(cache) if what == "a run" else held(cache / what), pytest.raises(prune.BusyError) as caught:
         prune.remove(cache, [], [two[1].name])

@@ -78,7 +78,7 @@ def plan(cache: Path, states: t.Iterable[Path], agreed: t.Collection[str] | None
         alone = sum(size for inode, size in owned[bundle.name].items() if inode not in elsewhere)
         size = sum(owned[bundle.name].values())
         costs.append(Cost(bundle, parts[bundle.name], size, alone, bundle.name in gone))
-    unfinished = [path for path in (cache / "bundles").glob("*") if not (path / "manifest.json").exists()]
+    unfinished = [path for path in (cache / "bundles").glob("[!.]*") if not (path / "manifest.json").exists()]
     for pattern in ("store/.*.part", "downloads/[!.]*", "rebuild-*"):
         unfinished += cache.glob(pattern)
     kept = set(other).union(*(owned[bundle.name] for bundle in found if bundle.name not in gone))
@@ -116,9 +116,10 @@ def alone(cache: Path) -> t.Iterator[None]:
     """Have the cache exclusively: no run takes bundles from it, builds or serves, and none begins meanwhile."""
     with (cache / PRUNE_LOCK).open("a") as stream:
         _take(stream, "a run builds a bundle, or a command imports or reads one")
-        for path in (path for folder in ("locks", "store", "downloads") for path in cache.glob(f"{folder}/.*.lock")):
-            with path.open("a") as lock:
-                _take(lock, f"a build holds {path}")
+        for folder in ("locks", "store", "downloads", "bundles"):
+            for path in cache.glob(f"{folder}/.*.lock"):
+                with path.open("a") as lock:
+                    _take(lock, f"{'an upload' if folder == 'bundles' else 'a build'} holds {path}")
         for place in cache.glob("serve/*"):
             _refuse_served(place)
         yield
