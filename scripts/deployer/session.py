@@ -64,7 +64,7 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
     request = with_passwords(request)
     check_space(cluster.state_dir)
     with contextlib.ExitStack() as stack:
-        if (verb.exclusive or request.fix) and not (verb.check or request.dry_run):
+        if may_change(verb, request):
             try:
                 stack.enter_context(state_lock.held(cluster.state_dir, verb.name))
             except state_lock.HeldError as error:
@@ -82,6 +82,11 @@ def run_verb(request: Request, cluster: Cluster, root: Path = ROOT) -> Exit:
                 return Exit.USAGE
         agreed = replace(request, extra_vars={**request.extra_vars, "web_service_prune_ask": False})
         return _run(agreed, cluster, verb, root, log)
+
+
+def may_change(verb: Play, request: Request) -> bool:
+    """Say whether a run may change something."""
+    return (verb.exclusive or request.fix) and not (verb.check or request.dry_run)
 
 
 class RemovalsFound(Exception):  # noqa: N818 - no error, a question
@@ -133,7 +138,11 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
     bundle = progress_file()
     asking = sys.stdin.isatty() and not request.json
     view = make_view(
-        request.json, request.verbosity > 0, lambda: read_progress(bundle), quiet=verb.reports and not request.fix
+        request.json,
+        request.verbosity > 0,
+        lambda: read_progress(bundle),
+        quiet=verb.reports and not request.fix,
+        lasting=may_change(verb, request),
     )
 
     full: list[str] = []

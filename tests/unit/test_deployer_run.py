@@ -75,6 +75,21 @@ def test_a_watch_looks_again_until_it_is_interrupted(checkout: Path, tmp_path: P
     assert len(list((tmp_path / "state" / "logs").iterdir())) == 1
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["plain", "JSON"])
+def test_a_reader_that_leaves_ends_no_change_half_done(
+    checkout: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    shutil.copy(PLAYBOOKS / "works.yml", checkout / "site.yml")
+    with start(checkout, "up", *options, "-e", f"x_file={tmp_path / 'written'}") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=PATIENCE)
+    assert (process.returncode, errors, (tmp_path / "written").exists()) == (0, "", True)
+
+
 def test_an_interval_without_a_watch_is_refused(deploy: Deploy) -> None:
     assert deploy("works", "status", "--interval", "3").returncode == 2
 

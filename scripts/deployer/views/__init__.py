@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TextIO
 
 from deployer.happenings import BundleProgress, Happening, Message, Waiting
@@ -50,8 +51,49 @@ class NoticesView:
         """Nothing stays open."""
 
 
-def make_view(json: bool, verbose: bool, read_bundle: ReadBundle, *, quiet: bool = False) -> View:
-    """Choose the view that fits what stdout is; only notices where it is `quiet` and not verbose."""
+class LastingView:
+    """Another view, of a run that goes on where its reader leaves: a change is not left half done."""
+
+    def __init__(self, view: View) -> None:
+        """Show what the other view does."""
+        self._view, self.shows_stages = view, view.shows_stages
+
+    def show(self, happening: Happening) -> None:
+        """Show it, if anybody reads."""
+        with _read_or_not():
+            self._view.show(happening)
+
+    def tick(self, running: tuple[str, ...], /) -> None:
+        """Show what moves, if anybody reads."""
+        with _read_or_not():
+            self._view.tick(running)
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+        self._view.close()
+
+
+@contextlib.contextmanager
+def _read_or_not() -> Iterator[None]:
+    """Let all further output go nowhere once nobody reads it."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_view(
+    json: bool, verbose: bool, read_bundle: ReadBundle, *, quiet: bool = False, lasting: bool = False
+) -> View:
+    """Choose the view that fits what stdout is; only notices where it is `quiet` and not verbose.
+
+    A `lasting` one goes on where its reader leaves.
+    """
+    view = _chosen(json, verbose, read_bundle, quiet=quiet)
+    return LastingView(view) if lasting else view
+
+
+def _chosen(json: bool, verbose: bool, read_bundle: ReadBundle, *, quiet: bool) -> View:
     if json:
         from deployer.views.jsonlines import JsonView  # noqa: PLC0415 - only what is used
 

@@ -27,7 +27,7 @@ class JsonView:
         self._bundle: tuple[str, int, int, int] = ("", 0, 0, 0)
 
     def show(self, happening: Happening) -> None:
-        """Write it; a reader who left does not stop the run."""
+        """Write it."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         elapsed = round(time.monotonic() - self._began, 3)
         line = {"type": type_name(type(happening)), "time": now, "elapsed": elapsed, **asdict(happening)}
