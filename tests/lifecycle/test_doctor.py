@@ -121,7 +121,7 @@ def test_a_fault_is_found_first_and_fixed(lab: Lab, injection: Injection, say: C
         if injection.allow:
             left = lab.deploy("doctor", "--fix", "--dry-run")
             assert left.summary["doctor"]["repaired"] == []
-        healthy = lab.deploy("doctor", "--fix", "--only", injection.fault, *allowed, seconds=400)
+        healthy = lab.deploy("doctor", "--fix", "--only", injection.fault, *allowed)
         repaired = healthy.summary["doctor"]["repaired"]
         assert [key.split()[0] for key in repaired] == [injection.fault], healthy.errors
         assert not {*repaired} & {one["key"] for one in findings(healthy)}
@@ -142,7 +142,7 @@ def test_a_kubelet_gets_its_configuration_back_with_the_patches_of_its_host(lab:
     assert "maxPods: 66" in there
     injection.break_it(lab)
     until(lab, lambda answer: ids(answer)[:1] == [injection.fault])
-    repaired = lab.deploy("doctor", "--fix", seconds=400)
+    repaired = lab.deploy("doctor", "--fix")
     assert repaired.code == 0, (findings(repaired), repaired.errors)
     assert lab.run("node1", "cat /var/lib/kubelet/config.yaml") == there
 
@@ -158,7 +158,7 @@ def test_two_faults_at_once_are_both_named_and_repaired(lab: Lab, both: tuple[In
         }
 
     until(lab, named)
-    repaired = lab.deploy("doctor", "--fix", seconds=400)
+    repaired = lab.deploy("doctor", "--fix")
     assert (repaired.code, findings(repaired)) == (0, []), repaired.errors
 
 
@@ -171,7 +171,7 @@ def test_faults_in_different_places_are_all_found_at_once(lab: Lab, faults: tupl
         if injection.by_hand:
             injection.by_hand(lab)
     if any(not injection.by_hand for injection in faults):
-        repaired = lab.deploy("doctor", "--fix", seconds=400)
+        repaired = lab.deploy("doctor", "--fix")
         assert repaired.code == 0, (findings(repaired), repaired.errors)
     until(lab, lambda answer: answer.code == 0 and not findings(answer))
 
@@ -193,7 +193,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(lab: Lab) -> None:
 def test_without_the_api_a_certificate_is_renewed_as_the_cluster_was_made(lab: Lab) -> None:
     signed("master1", f"{PKI}/apiserver.crt", -1)(lab)
     until(lab, lambda answer: ids(answer)[:1] == ["api-certificate-expired"])
-    repaired = lab.deploy("doctor", "--fix", "--only", "api-certificate-expired", seconds=400)
+    repaired = lab.deploy("doctor", "--fix", "--only", "api-certificate-expired")
     assert repaired.code == 0, (findings(repaired), repaired.errors)
     renewed = x509.load_pem_x509_certificate(lab.run("master1", f"cat {PKI}/apiserver.crt").encode())
     key = renewed.public_key()

@@ -46,7 +46,7 @@ def test_a_master_that_is_down_keeps_no_other_from_joining(lab: Lab) -> None:
     lab.declare(3, 0)
     lab.make_hosts()
     lab.run("master2", "systemctl stop ssh")
-    result = lab.deploy("up", seconds=400)
+    result = lab.deploy("up")
     assert result.code == 3, result.errors  # the proof of the cluster misses master2
     assert "node master2: not in the cluster" in result.errors
     assert [failure["host"] for failure in result.failures if failure["unreachable"]] == ["master2"]
@@ -74,13 +74,13 @@ def test_a_bare_master_makes_no_second_cluster(lab: Lab) -> None:
 def test_it_joins_as_a_further_master_also_after_a_join_that_was_cut_short(lab: Lab) -> None:
     cut = "until [ -e /etc/kubernetes/kubelet.conf ]; do sleep 0.01; done; pkill -KILL -x kubeadm"
     lab.run("master2", f"systemd-run -q sh -c '{cut}'")
-    result = lab.deploy("up", seconds=400)
+    result = lab.deploy("up")
     assert result.code == 3, result.errors
     assert set(nodes(lab)) == {"master1", "master3"}
     # Marking is what kubeadm does last: as if master3 had been cut short there.
     lab.kubectl("label", "node", "master3", "node-role.kubernetes.io/control-plane-")
     lab.kubectl("taint", "node", "master3", "node-role.kubernetes.io/control-plane-")
-    result = lab.deploy("up", seconds=400)
+    result = lab.deploy("up")
     assert result.code == 0, result.errors
     assert masters(lab) == members(lab) == {"master1", "master2", "master3"}
     assert "control-plane" in lab.kubectl("get", "node", "master3", "--output=jsonpath={.spec.taints}")
@@ -106,7 +106,7 @@ def test_a_dead_master_leaves_while_the_others_have_a_quorum(lab: Lab) -> None:
     assert set(nodes(lab)) == {"master1", "master2"}
     docker("rm", "--force", "--volumes", "yunkube-masters-master3")
     lab.make_hosts()
-    again = lab.deploy("up", seconds=400)
+    again = lab.deploy("up")
     assert again.code == 0, again.errors
     assert members(lab) == {"master1", "master2", "master3"}
 

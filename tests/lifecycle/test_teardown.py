@@ -90,7 +90,7 @@ OWN_UNITS = ("own-etcd", "own-web", "own-pods")
 
 def deploy(lab: Lab, verb: str, *options: str, **variables: str) -> Result:
     """Run a verb on hosts that are there, whoever made them."""
-    return lab.deploy(verb, *options, "-e", "cluster_provider=existing", seconds=240, **variables)
+    return lab.deploy(verb, *options, "-e", "cluster_provider=existing", seconds=600, **variables)
 
 
 def down(lab: Lab, *options: str, **variables: str) -> Result:
@@ -124,7 +124,7 @@ def typed(lab: Lab, answers: str, verb: str, *options: str) -> tuple[int, str]:
     os.write(leader, answers.encode())
     try:
         done = subprocess.run(
-            [*argv, *options], stdin=follower, capture_output=True, text=True, check=False, timeout=240
+            [*argv, *options], stdin=follower, capture_output=True, text=True, check=False, timeout=600
         )
     finally:
         os.close(leader)

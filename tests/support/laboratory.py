@@ -157,7 +157,7 @@ class Lab:
         extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
         return [str(ROOT / "scripts/deploy.py"), *verb.split(), "-i", str(self.inventory), "--json", *extra]
 
-    def deploy(self, verb: str, *options: str, seconds: int = 240, **variables: str) -> Result:
+    def deploy(self, verb: str, *options: str, seconds: int = 600, **variables: str) -> Result:
         """Run deploy.py to its end."""
         argv = [*self.argv(verb, **variables), *options]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds)
