@@ -163,8 +163,10 @@ def commands_in_prose(source: str) -> Iterator[int]:
                 node for node in ast.walk(function) if isinstance(node, ast.Constant) and node.value != documentation
             ]
             named = any(isinstance(text.value, str) and VERB.search(text.value) for text in texts)
-            given = {node.arg for node in ast.walk(function) if isinstance(node, ast.keyword)} & {"command", "commands"}
-            if named and not given:
+            given: set[object] = {node.arg for node in ast.walk(function) if isinstance(node, ast.keyword)}
+            keys = [key for node in ast.walk(function) if isinstance(node, ast.Dict) for key in node.keys]
+            given |= {key.value for key in keys if isinstance(key, ast.Constant)}
+            if named and not given & {"command", "commands"}:
                 yield function.lineno
 
 
@@ -181,4 +183,6 @@ def test_a_command_in_prose_alone_is_found() -> None:
     alone = 'def f() -> Fault:\n    return Fault("x", "y", "run `up -v`{})'
     assert list(commands_in_prose(alone.format('"'))) == [1]
     assert not list(commands_in_prose(alone.format('", commands=("up -v",)')))
+    assert not list(commands_in_prose('def f() -> Json:\n    return {"msg": "run `up -v`", "commands": ["up -v"]}'))
+    assert list(commands_in_prose('def f() -> Json:\n    return {"msg": "run `up -v`"}')) == [1]
     assert not list(commands_in_prose('def f() -> None:\n    """As `up` does."""'))
