@@ -31,7 +31,9 @@ def main(argv: Sequence[str]) -> int:
             print(f"           {printable(error.hint)}", file=sys.stderr)
         return error.code
     except BrokenPipeError:  # whoever read our output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from deployer.views import discard_output  # noqa: PLC0415 - rarely needed
+
+        discard_output()
         return Exit.INTERRUPTED
     except KeyboardInterrupt:  # before or after the run, which has its own handler
         return Exit.INTERRUPTED
