@@ -105,6 +105,15 @@ def test_an_unreachable_api_is_reported_with_what_the_host_knows(
     assert "kubelet is not running" in kube_status.what_the_host_knows(tmp_path)
 
 
+def test_a_damaged_kubeconfig_is_named_and_not_called_a_silent_api(cluster: ApiServer, tmp_path: Path) -> None:
+    admin = tmp_path / "etc/kubernetes/admin.conf"
+    admin.write_text(cluster.kubeconfig.partition("    client-key-data")[0])
+    status = kube_status.read_status(tmp_path, WANTED, NOW)
+    assert not kube_status.is_healthy(status)
+    detail = status["api"]["detail"]
+    assert detail == f"{admin} cannot be used: the kubeconfig has no client-key; restore it from a backup"
+
+
 def test_a_bare_host_has_no_control_plane(tmp_path: Path) -> None:
     status = kube_status.read_status(tmp_path, WANTED, NOW)
     assert "there is no control plane on this host yet" in status["api"]["detail"]

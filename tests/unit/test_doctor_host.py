@@ -15,6 +15,7 @@ from ansible.module_utils.yunkube.doctor import collect_host, containers, probes
 from ansible.module_utils.yunkube.doctor.facts import HostFacts
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
 from ansible.module_utils.yunkube.doctor.saved_filter import read, save_all
+from fake_kube_api import copy_certificates, kubeconfig
 
 OPEN = "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n-A INPUT -j KUBE-FIREWALL\nCOMMIT\n"
 SHUT = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n"
@@ -151,6 +152,19 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
         "FLANNEL_MTU": "1450",
     }
     assert collect_host.nameservers(tmp_path, "/etc/resolv.conf") == ["127.0.0.53"]
+
+
+def test_a_damaged_kubeconfig_does_not_hide_the_other_certificates(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/kubernetes"
+    folder.mkdir(parents=True)
+    (folder / "admin.conf").write_text("apiVersion: v1\n")
+    (folder / "scheduler.conf").write_bytes(b"\xff")
+    copy_certificates(tmp_path)
+    (folder / "controller-manager.conf").write_text(kubeconfig(tmp_path, "https://10.0.0.1:6443"))
+    found = collect_host.certificates(tmp_path)
+    assert "the kubeconfig has no server" in found["/etc/kubernetes/admin.conf"]["problem"]
+    assert "it is no text" in found["/etc/kubernetes/scheduler.conf"]["problem"]
+    assert found["/etc/kubernetes/controller-manager.conf"]["ends"] > time.time()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube.kube import api as kube_api
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig, read_kubeconfig
 from fake_kube_api import FakeKubeApi, kubeconfig, make_certificates
 from kube_api_server import ApiServer
@@ -206,3 +208,43 @@ def test_half_a_kubeconfig_says_what_it_lacks(tmp_path: Path) -> None:
         parse_kubeconfig("clusters:\n- cluster:\n    server: https://10.0.0.1:6443\n")
     with pytest.raises(KubeError, match="not a master yet"):
         read_kubeconfig(str(tmp_path / "none"))
+
+
+def lines_of(text: str) -> str:
+    """Return a kubeconfig as a disk leaves it that has lost a page: zero bytes."""
+    return text[:300] + "\0" * 600 + text[900:]
+
+
+DAMAGE: dict[str, t.Callable[[str], str]] = {
+    **{f"the first {part} of 20 parts": lambda text, part=part: text[: len(text) * part // 20] for part in range(20)},  # type: ignore[misc]
+    "a page of zero bytes": lines_of,
+    "another key": lambda text: text.replace("client-key-data: LS0t", "client-key-data: AAAA"),
+    "no base64": lambda text: re.sub("client-certificate-data: .*", "client-certificate-data: abcde", text),
+    "another CA": lambda text: re.sub("authority-data: .*", "authority-data: AAAA", text),
+    "a CA that is no text": lambda text: re.sub("authority-data: .*", "authority-data: //79", text),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_kubeconfig_is_one_error_with_its_path_and_what_to_do(
+    fake: FakeKubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = tmp_path / "admin.conf"
+    monkeypatch.setattr(kube_api, "ADMIN_CONF", str(path))
+    path.write_text(DAMAGE[how](fake.kubeconfig))
+    with pytest.raises(KubeError) as caught:
+        KubeApi.from_file(str(path))
+    said = str(caught.value)
+    assert said.startswith(f"{path} cannot be used: ")
+    assert said.endswith(
+        "; restore it from a backup, or move it away and see docs/faults/kubeconfig-missing.md, which writes it again"
+    )
+    assert "\n" not in said
+    assert caught.value.reason == kube_api.DAMAGED
+    assert "LS0t" not in said, "a key"
+
+
+def test_a_kubeconfig_of_binary_data_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "kubelet.conf").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(KubeError, match=r"kubelet.conf cannot be used: it is no text; restore it from a backup$"):
+        KubeApi.from_file(str(tmp_path / "kubelet.conf"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.kube import bootstrap_tokens, control_plane, kubeadm
-from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import DAMAGED, KubeApi, KubeError, parse_kubeconfig
 from fake_kube_api import FakeKubeApi
 
 ENDPOINT = "10.0.0.1:6443"
@@ -106,6 +106,26 @@ def test_a_control_plane_with_an_expired_certificate_is_neither_foreign_nor_made
     monkeypatch.setattr(init, "_ask", ask)
     with pytest.raises(ValueError, match=r"certificate: .*expired.*'commands': \['doctor'\]"):
         init.run()
+
+
+def test_a_damaged_kubeconfig_ends_the_run_however_it_is_found_out(tmp_path: Path) -> None:
+    def ask() -> tuple[str, ...]:
+        raise KubeError("/etc/kubernetes/admin.conf cannot be used: no key; restore it", reason=DAMAGED)
+
+    def end(**result: t.Any) -> t.NoReturn:
+        raise ValueError(result["msg"])
+
+    host(tmp_path, "etc/kubernetes/admin.conf", "var/lib/kubelet/config.yaml", *manifests())
+    module = types.SimpleNamespace(params={"endpoint": ENDPOINT}, fail_json=end)
+    init = control_plane.Init(t.cast("t.Any", module))
+    init.root = tmp_path
+    init._ask = ask  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"^/etc/kubernetes/admin.conf cannot be used: no key; restore it$"):
+        init.look()
+    path = tmp_path / "etc/kubernetes/admin.conf"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(ValueError, match=rf"^{path} cannot be used: the kubeconfig has no [\w-]+; restore it"):
+        init.look()
 
 
 def objection(others: dict[str, bool | None], recorded: str = "", *, answers: bool = False) -> str:

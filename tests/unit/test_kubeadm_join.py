@@ -58,6 +58,11 @@ def test_the_api_says_whose_node_a_host_is(joined: Path, ask: t.Callable[[], obj
     assert kube_join.look(joined, ENDPOINT, ask).state == state
 
 
+def test_a_damaged_kubeconfig_is_not_taken_for_a_silent_api(joined: Path) -> None:
+    with pytest.raises(KubeError, match="GET node: no"):
+        kube_join.look(joined, ENDPOINT, answer(0, "Damaged"))
+
+
 def test_a_node_whose_certificate_has_expired_is_not_called_another_clusters(joined: Path) -> None:
     conf, pem = joined / "etc/kubernetes/kubelet.conf", joined / "var/lib/kubelet/pki/kubelet-client-current.pem"
     conf.write_text(conf.read_text().replace("client-certificate-data: eA==", f"client-certificate: {pem}"))

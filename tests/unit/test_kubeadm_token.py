@@ -123,7 +123,14 @@ def test_a_host_that_is_no_master_is_told(failing: Fail) -> None:
 
 
 def test_a_kubeconfig_that_is_broken_is_told(failing: Fail) -> None:
-    assert "the kubeconfig has no server" in failing("apiVersion: v1\n")
+    assert "admin.conf cannot be used: the kubeconfig has no server; restore it" in failing("apiVersion: v1\n")
+
+
+def test_the_pin_of_a_damaged_kubeconfig_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap_tokens, "ADMIN_CONF", str(tmp_path / "admin.conf"))
+    (tmp_path / "admin.conf").write_text("apiVersion: v1\n")
+    with pytest.raises(KubeError, match=r"admin.conf cannot be used: the kubeconfig has no server; restore it"):
+        bootstrap_tokens.ca_pin()
 
 
 def test_an_api_that_is_down_is_told(failing: Fail, server: ApiServer) -> None:

@@ -206,10 +206,13 @@ def certificates(root: Path) -> dict[str, Json]:
     own = root / "var/lib/kubelet/pki/kubelet-client-current.pem"
     if own.exists():
         texts[f"/{own.relative_to(root)}"] = text(own)
+    found: dict[str, Json] = {}
     for name in ("admin.conf", "controller-manager.conf", "scheduler.conf"):
         if (folder / name).exists():
-            texts[f"/etc/kubernetes/{name}"] = read_kubeconfig(str(folder / name)).certificate.decode()
-    found: dict[str, Json] = {}
+            try:
+                texts[f"/etc/kubernetes/{name}"] = read_kubeconfig(str(folder / name)).certificate.decode()
+            except (KubeError, ValueError) as error:
+                found[f"/etc/kubernetes/{name}"] = {"problem": str(error)}
     for name, pem in texts.items():
         try:
             read = read_certificate(pem)

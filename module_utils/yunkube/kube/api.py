@@ -45,6 +45,7 @@ _FIELD = re.compile(
 # Reasons of an error: a server that another CA signed, and one of ours whose certificate is of no use.
 OTHER_CLUSTER, CERTIFICATE = "OtherCluster", "Certificate"
 NO_MASTER = "NoMaster"  # there is no kubeconfig
+DAMAGED = "Damaged"  # there is one, which cannot be used
 # OpenSSL's codes for a certificate that our CA signed: not valid yet, expired, without the host's name or address.
 _OF_NO_USE = (9, 10, 62, 64)
 
@@ -61,7 +62,7 @@ class KubeError(Exception):
     @property
     def silent(self) -> bool:
         """True when nobody answered, so that asking again may help."""
-        return self.status == 0
+        return self.status == 0 and self.reason != DAMAGED
 
 
 class Kubeconfig(t.NamedTuple):
@@ -78,38 +79,61 @@ def parse_kubeconfig(text: str) -> Kubeconfig:
     fields = dict(reversed(_FIELD.findall(text)))
 
     def content(name: str) -> bytes:
-        if f"{name}-data" in fields:
+        if f"{name}-data" not in fields:
+            return Path(fields[name]).read_bytes()
+        try:
             return base64.b64decode(fields[f"{name}-data"])
-        return Path(fields[name]).read_bytes()
+        except ValueError as error:
+            raise KubeError(f"{name}-data of the kubeconfig is not base64: {error}", reason=DAMAGED) from error
 
     try:
         return Kubeconfig(
             fields["server"], content("certificate-authority"), content("client-certificate"), content("client-key")
         )
     except KeyError as error:
-        raise KubeError(f"the kubeconfig has no {error.args[0]}") from error
+        raise KubeError(f"the kubeconfig has no {error.args[0]}", reason=DAMAGED) from error
     except OSError as error:
-        raise KubeError(f"the kubeconfig names {error.filename}, which cannot be read: {error.strerror}") from error
+        message = f"the kubeconfig names {error.filename}, which cannot be read: {error.strerror}"
+        raise KubeError(message, reason=DAMAGED) from error
 
 
 def read_kubeconfig(path: str = ADMIN_CONF) -> Kubeconfig:
     """Read a kubeconfig file."""
-    try:
+    with _errors_of(path):
         return parse_kubeconfig(Path(path).read_text())
+
+
+@contextlib.contextmanager
+def _errors_of(path: str) -> t.Iterator[None]:
+    """Let errors of what a kubeconfig file holds say which file it is, and what to do."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise KubeError(f"{path} does not exist: this host is not a master yet", reason=NO_MASTER) from error
     except OSError as error:
         raise KubeError(f"{path} cannot be read: {error.strerror}") from error
+    except (KubeError, UnicodeDecodeError) as error:
+        why = "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        remedy = "restore it from a backup"
+        if path == ADMIN_CONF:
+            remedy += ", or move it away and see docs/faults/kubeconfig-missing.md, which writes it again"
+        raise KubeError(f"{path} cannot be used: {why}; {remedy}", reason=DAMAGED) from error
 
 
 def _client_context(config: Kubeconfig) -> ssl.SSLContext:
     """Trust the cluster's CA alone and show the client certificate; the key never touches a disk."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=config.ca.decode())
+    try:
+        context.load_verify_locations(cadata=config.ca.decode())
+    except (ssl.SSLError, ValueError) as error:
+        raise KubeError("the kubeconfig's CA certificate does not parse", reason=DAMAGED) from error
     memory = os.memfd_create("client")
     try:
         os.write(memory, config.certificate + b"\n" + config.key)
         context.load_cert_chain(f"/proc/self/fd/{memory}")
+    except ssl.SSLError as error:
+        message = "the kubeconfig's client certificate and key do not parse, or are of two pairs"
+        raise KubeError(message, reason=DAMAGED) from error
     finally:
         os.close(memory)
     return context
@@ -129,7 +153,9 @@ class KubeApi:
     @classmethod
     def from_file(cls, path: str = ADMIN_CONF, timeout: float = 10) -> KubeApi:
         """Use the kubeconfig at `path`."""
-        return cls(read_kubeconfig(path), timeout)
+        config = read_kubeconfig(path)
+        with _errors_of(path):
+            return cls(config, timeout)
 
     def get(self, path: str, **query: str) -> Json:
         """Read an object or a list."""

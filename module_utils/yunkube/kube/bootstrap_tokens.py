@@ -9,11 +9,10 @@ import secrets
 import string
 import time
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm
-from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, Json, KubeApi, KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
 if t.TYPE_CHECKING:
@@ -125,7 +124,7 @@ def minted(api: KubeApi, hosts: t.Sequence[str], ttl: int) -> t.Iterator[dict[st
 
 def ca_pin() -> str:
     """Return the hash of the cluster's CA, by which a joining host knows it."""
-    return read_certificate(parse_kubeconfig(Path(ADMIN_CONF).read_text()).ca.decode()).pin
+    return read_certificate(read_kubeconfig(ADMIN_CONF).ca.decode()).pin
 
 
 def revoke(module: AnsibleModule, api: KubeApi) -> list[str]:

@@ -15,6 +15,7 @@ from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm, unverified
 from ansible.module_utils.yunkube.kube.api import (
     CERTIFICATE,
+    DAMAGED,
     OTHER_CLUSTER,
     Json,
     KubeApi,
@@ -73,6 +74,8 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], tuple[str, ...]], *, kub
     try:
         missing = ask()
     except KubeError as error:
+        if error.reason == DAMAGED:
+            raise
         if error.reason in (OTHER_CLUSTER, CERTIFICATE):
             return Found("foreign" if error.reason == OTHER_CLUSTER else "rejected", str(error))
         if error.status == 401:  # by an API server of ours: its certificate was verified
@@ -171,8 +174,8 @@ class Init:
         """See what is on the host now."""
         try:
             found = look(self.root, self.options["endpoint"], self._ask, kubelet_runs=kubeadm.kubelet_active())
-        except KubeError as error:  # admin.conf is there and says nothing
-            self.module.fail_json(msg=f"/etc/kubernetes/admin.conf: {error}")
+        except KubeError as error:  # admin.conf is there and cannot be used
+            self.module.fail_json(msg=str(error))
         if found.state == "foreign":
             remedy = "correct the inventory, or take the host out of the other cluster first"
             fault = Fault("other cluster", found.detail, remedy)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.kube import join_paths, kubeadm
 from ansible.module_utils.yunkube.kube.api import (
+    DAMAGED,
     OTHER_CLUSTER,
     Json,
     KubeApi,
@@ -55,6 +56,8 @@ def look(root: Path, endpoint: str, ask: t.Callable[[], object], *, master: bool
     try:
         node = t.cast("Json", ask())
     except KubeError as error:
+        if error.reason == DAMAGED:
+            raise
         if error.status == 401 and (ended := _expired(root, conf)):
             return Found("expired", ended, EXPIRED)
         if error.reason == OTHER_CLUSTER or error.status == 401:
@@ -138,7 +141,7 @@ class Join:
         try:
             found = look(self.root, self.options["endpoint"], self._ask, master=self.options["master"])
         except KubeError as error:
-            self.module.fail_json(msg=f"/{KUBELET_CONF}: {error}")
+            self.module.fail_json(msg=str(error))
         if found.state == "foreign":
             self._refuse(Fault("other cluster", found.detail, found.remedy))
         if found.state == "expired":

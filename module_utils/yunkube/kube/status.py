@@ -105,8 +105,10 @@ def read_status(root: Path, wanted: Wanted, now: dt.datetime) -> Json:
             pods = api.items("/api/v1/pods")
         status["api"] = {"answers": True, "server": api.server, "version": version, "detail": ""}
     except KubeError as error:
-        hint = what_the_host_knows(root) if error.silent else "it answers, but is not healthy"
-        status["api"] = {"answers": False, "server": "", "version": "", "detail": f"{error}; {hint}"}
+        hint = "; it answers, but is not healthy" if error.status else ""
+        if error.silent:
+            hint = f"; {what_the_host_knows(root)}"
+        status["api"] = {"answers": False, "server": "", "version": "", "detail": f"{error}{hint}"}
     else:
         there = {node["metadata"]["name"]: node for node in seen.nodes}
         names = dict.fromkeys([*wanted.nodes, *there])
