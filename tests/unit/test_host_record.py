@@ -55,6 +55,25 @@ def test_every_difference_is_a_line_of_its_own() -> None:
     ]  # fmt: skip
 
 
+def test_a_package_that_left_its_configuration_files_is_not_installed() -> None:
+    before = record(packages={"a": "1"}, config_files={"b": "1"})
+    assert told(before, record(packages={"a": "1"}, config_files={"b": "2"})) == []  # a newer one was there meanwhile
+    assert told(before, record(packages={"a": "1"}, config_files={})) == []  # its files are compared one by one
+    assert told(before, record(packages={"a": "1", "b": "1"}, config_files={})) == ["package b is left"]
+    assert told(before, record(packages={}, config_files={"a": "1", "b": "1"})) == ["package a is gone"]
+    new = record(packages={"a": "1"}, config_files={"b": "1", "c": "1"})
+    assert told(before, new) == ["package c is left"]
+    old = record(packages={"a": "1", "b": "1"})  # by an earlier release, which did not distinguish them
+    assert told(old, record(packages={"a": "1"}, config_files={"b": "1"})) == []
+
+
+def test_packages_are_told_from_configuration_files() -> None:
+    listing = "installed a 1\nconfig-files b 2\nnot-installed c \nunpacked d 1:3 4\n"
+    assert host_state.packages(lambda _argv: listing) == ({"a": "1", "d": "1:3 4"}, {"b": "2"})
+    rpm = "installed a 1-1\n"
+    assert host_state.packages(lambda argv: rpm if argv[0] == "rpm" else "") == ({"a": "1-1"}, {})
+
+
 def resolver(port: int) -> list[str]:
     """Return the packet filter of a container on a network of Docker's, as its resolver has it after each start."""
     saved = f"""*nat

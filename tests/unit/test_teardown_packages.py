@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 import types
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.dpkg_lock import package_turn
 from ansible.module_utils.yunkube.teardown import host
 
@@ -58,7 +60,7 @@ def remove(monkeypatch: pytest.MonkeyPatch, folder: Path, seconds: float) -> lis
 
     torn = host.Host.__new__(host.Host)
     torn.module = t.cast("t.Any", types.SimpleNamespace(run_command=run_command))
-    torn.packages = ["conntrack"]
+    torn.packages, torn.record = ["conntrack"], {"packages": {}}
     torn._remove_packages()
     return calls
 
@@ -71,6 +73,65 @@ def test_packages_are_removed_when_another_program_is_done(
     assert argv == ["dpkg", "--force-unsafe-io", "--purge", "conntrack"]
     assert locked
     assert other.wait(10) == 0
+
+
+def package(folder: Path, name: str, depends: str = "") -> Path:
+    """Make a Debian package that has one configuration file."""
+    tree = folder / name
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "etc").mkdir()
+    control = f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+    (tree / "DEBIAN/control").write_text(control + (f"Depends: {depends}\n" if depends else ""))
+    (tree / "DEBIAN/conffiles").write_text(f"/etc/{name}.conf\n")
+    (tree / f"etc/{name}.conf").write_text("mine\n")
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, f"{tree}.deb"], check=True, capture_output=True)
+    return Path(f"{tree}.deb")
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="no dpkg")
+def test_a_package_is_again_what_it_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, admin = tmp_path / "root", tmp_path / "root/var/lib/dpkg"
+    for name in ("info", "updates", "triggers"):
+        (admin / name).mkdir(parents=True)
+    for name in ("status", "available"):
+        (admin / name).touch()
+    force = ["--force-not-root", "--force-bad-path", f"--root={root}", f"--log={tmp_path}/log"]
+
+    def run_command(argv: t.Sequence[str], **_environment: t.Any) -> tuple[int, str, str]:
+        options = force if argv[0] == "dpkg" else [f"--admindir={admin}"]
+        done = subprocess.run([argv[0], *options, *argv[1:]], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def run(argv: t.Sequence[str]) -> str:
+        return run_command(argv)[1] if argv[0] == "dpkg-query" else ""
+
+    was, new, needs, stays = (package(tmp_path, *args) for args in (("was",), ("new", "was"), ("needs",), ("stays",)))
+    assert run_command(["dpkg", "--install", str(was), str(stays)])[0] == 0
+    assert run_command(["dpkg", "--remove", "was"])[0] == 0
+    packages, config_files = host_state.packages(run)
+    record = {"packages": packages, "config_files": config_files}
+    assert run_command(["dpkg", "--install", str(was), str(new), str(needs)])[0] == 0
+    monkeypatch.setattr(host, "package_turn", functools.partial(package_turn, lock=tmp_path / "lock"))
+    torn = host.Host.__new__(host.Host)
+    torn.module, torn.run_quietly, torn.record = (
+        t.cast("t.Any", types.SimpleNamespace(run_command=run_command)),
+        run,
+        record,
+    )
+    torn.changes = {"packages": ["was", "new", "needs", "stays"]}
+    torn.packages = torn._packages()
+    assert torn.packages == ["was", "new", "needs"]
+    torn._remove_packages()
+    assert host_state.packages(run) == ({"stays": "1"}, {"was": "1"})
+    assert sorted(path.name for path in (root / "etc").iterdir()) == ["stays.conf", "was.conf"]
+    assert torn._packages() == []
+    # One that a killed teardown had removed, but not its configuration files.
+    run_command(["dpkg", "--install", str(was), str(new)])
+    run_command(["dpkg", "--remove", "was", "new"])
+    torn.packages = torn._packages()
+    assert torn.packages == ["new"]
+    torn._remove_packages()
+    assert host_state.packages(run) == ({"stays": "1"}, {"was": "1"})
 
 
 def test_who_never_ends_is_named(

@@ -76,11 +76,13 @@ VOLATILE_MOUNTS = ("/dev*", "/proc*", "/sys*", "/run/credentials*", "/run/user*"
 
 def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -> Json:
     """Return the host's current state."""
+    installed, config_files = packages(run)
     return {
         "cluster": cluster,
         "cluster_id": cluster_id,
         "trees": [list(tree) for tree in ALL_TREES],
-        "packages": packages(run),
+        "packages": installed,
+        "config_files": config_files,
         "units": units(run),
         "failed": sorted(line.split()[0] for line in run(["systemctl", "list-units", *PLAIN, "--failed"]).splitlines()),
         "sysctls": sysctls(root / "proc/sys"),
@@ -110,12 +112,13 @@ def runner(module: AnsibleModule) -> Run:
     return run
 
 
-def packages(run: Run) -> dict[str, str]:
-    """Return the version of every package that is installed."""
+def packages(run: Run) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the versions of packages that are installed, and of those that left their configuration files."""
     debian = run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n"])
     listing = debian or run(["rpm", "--query", "--all", "--queryformat", "installed %{NAME} %{VERSION}-%{RELEASE}\n"])
-    rows = (line.split(" ", 2) for line in listing.splitlines())
-    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] != "not-installed"}
+    rows = [row for line in listing.splitlines() if len(row := line.split(" ", 2)) == 3 and row[0] != "not-installed"]
+    installed = {name: version for state, name, version in rows if state != "config-files"}
+    return installed, {name: version for _, name, version in rows if name not in installed}
 
 
 def units(run: Run) -> dict[str, str]:
@@ -255,7 +258,7 @@ def about(path: Path, contents: bool) -> str:
 
 def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], accept: t.Sequence[str]) -> list[str]:
     """Return in words how the host differs from its record; `accept` holds patterns of lines that are known."""
-    lines = [*_pairs("package", before, after, "packages"), *_pairs("unit", before, after, "units")]
+    lines = [*_packages(before, after), *_pairs("unit", before, after, "units")]
     lines += [f"unit {name} failed" for name in after["failed"] if name not in before["failed"]]
     shared = [*shared_sysctls, *(FOLLOWING if matches(FORWARD, shared_sysctls) else ())]
     lines += [
@@ -277,6 +280,17 @@ def differences(before: Json, after: Json, shared_sysctls: t.Sequence[str], acce
     files_now = {name: state for name, state in after["files"].items() if is_recorded(Path(name), trees)}
     lines += _pairs("file", before, {"files": files_now}, "files")
     return [line for line in lines if not matches(line, (*PASSING, *accept))]
+
+
+def _packages(before: Json, after: Json) -> list[str]:
+    """Compare packages; of those that left configuration files, only new ones count: the files are compared anyway."""
+    left = {
+        name: version
+        for name, version in after.get("config_files", {}).items()
+        # Records of earlier releases hold these among the others.
+        if "config_files" not in before or name not in {**before["config_files"], **before["packages"]}
+    }
+    return _pairs("package", before, {"packages": {**left, **after["packages"]}}, "packages")
 
 
 def _pairs(what: str, before: Json, after: Json, key: str) -> list[str]:

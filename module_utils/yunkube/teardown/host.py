@@ -266,19 +266,30 @@ class Host:
         """Return the packages that came with the cluster and are still there."""
         if self.record is None or not self.changes["packages"]:
             return []
-        now = host_state.packages(self.run_quietly)
-        return [name for name in self.changes["packages"] if name in now and name not in self.record["packages"]]
+        installed, left = host_state.packages(self.run_quietly)
+        new = [name for name in self.changes["packages"] if name not in self.record["packages"]]
+        return [name for name in new if name in installed or (name in left and name not in self._config_files())]
+
+    def _config_files(self) -> dict[str, str]:
+        """Return the packages that had been removed before the cluster came, all but their configuration files."""
+        found: dict[str, str] = (self.record or {}).get("config_files", {})
+        return found
 
     def _remove_packages(self) -> None:
         """Remove them; what something else needs by now stays, and the audit says so."""
         if not self.packages:
             return
         if shutil.which("dpkg"):
-            argv = ["dpkg", "--force-unsafe-io", "--purge", *self.packages]
+            purged = [name for name in self.packages if name not in self._config_files()]
+            steps = [("--purge", purged)] if purged else []
+            if purged != self.packages:  # first, as others may need one that is purged
+                steps.insert(0, ("--remove", self.packages))
             environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "DPKG_FRONTEND_LOCKED": "1"}
             try:
                 with package_turn([]):
-                    self.module.run_command(argv, environ_update=environment)
+                    for step, names in steps:
+                        argv = ["dpkg", "--force-unsafe-io", step, *names]
+                        self.module.run_command(argv, environ_update=environment)
             except PackagesBusy as error:
                 raise TeardownError(str(error)) from error
         else:
