@@ -98,16 +98,18 @@ def main() -> None:
     module = AnsibleModule(argument_spec={**bootstrap_tokens.TOKEN_SPEC, **identity.OPTIONS}, supports_check_mode=True)
     identity.refuse_another(module)
     host_lock.take(module)
-    hosts = module.params["hosts"]
+    hosts, absent = module.params["hosts"], module.params["state"] == "absent"
     minting = [f"create a token for {host}" for host in hosts]
-    if module.check_mode:
+    if absent and not any(module.params["token_ids"]):  # a check created none
+        module.exit_json(changed=False, changes=[])
+    if module.check_mode and not absent:
         empty = {host: {"token": "", "token_id": ""} for host in hosts}
         module.exit_json(
             changed=True, changes=minting, tokens=empty, ca_cert_hash="", certificate_key="", blocked={}, masters={}
         )
     try:
         with KubeApi.from_file() as api:
-            if module.params["state"] == "absent":
+            if absent:
                 changes = bootstrap_tokens.revoke(module, api)
                 module.exit_json(changed=bool(changes), changes=changes)
             joining = module.params["masters"]

@@ -112,6 +112,37 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return reason
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_tokens_are_revoked_and_a_check_says_which_would_be(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: bool
+) -> None:
+    monkeypatch.setattr(KubeApi, "from_file", lambda: KubeApi(parse_kubeconfig(server.kubeconfig), 3))
+    monkeypatch.setattr(run_lock, "FOLDER", tmp_path / "lock")
+    for token in ("aaaaaa", "bbbbbb"):
+        server.put(f"{bootstrap_tokens.SECRETS}/bootstrap-token-{token}", type=bootstrap_tokens.TYPE)
+
+    def revoke(*tokens: str) -> dict[str, t.Any]:
+        options = {"hosts": ["node1"], "state": "absent", "token_ids": tokens, "_ansible_check_mode": check}
+        result = real_module.run(kubeadm_token.main, options, monkeypatch, capsys)[1]
+        return {key: value for key, value in result.items() if key not in ("invocation", "failed")}
+
+    assert revoke("aaaaaa", "zzzzzz") == {"changed": True, "changes": ["revoke the tokens of node1"]}
+    assert tokens_in(server) == [
+        f"bootstrap-token-{token}" for token in (("aaaaaa", "bbbbbb") if check else ("bbbbbb",))
+    ]
+    assert revoke("zzzzzz") == {"changed": False, "changes": []}
+
+
+def test_tokens_that_a_check_did_not_create_need_no_api(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(KubeApi, "from_file", lambda: pytest.fail("there is no cluster yet"))
+    monkeypatch.setattr(run_lock, "FOLDER", tmp_path / "lock")
+    options = {"hosts": ["node1"], "state": "absent", "token_ids": [""], "_ansible_check_mode": True}
+    result = real_module.run(kubeadm_token.main, options, monkeypatch, capsys)[1]
+    assert (result["changed"], result["changes"]) == (False, [])
+
+
 def program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let there be a kubeadm, which is not run."""
     find = "ansible.module_utils.basic.AnsibleModule.get_bin_path"

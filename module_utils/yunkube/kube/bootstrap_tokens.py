@@ -128,6 +128,7 @@ def ca_pin() -> str:
 
 
 def revoke(module: AnsibleModule, api: KubeApi) -> list[str]:
-    """Revoke tokens, and return what was done."""
-    gone = [token for token in module.params["token_ids"] if api.delete(f"{SECRETS}/bootstrap-token-{token}")]
+    """Revoke tokens, and return what was done, or in check mode would be."""
+    revoked: t.Callable[[str], object] = api.find if module.check_mode else api.delete
+    gone = [token for token in module.params["token_ids"] if token and revoked(f"{SECRETS}/bootstrap-token-{token}")]
     return [f"revoke the tokens of {', '.join(module.params['hosts'])}"] if gone else []
