@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
 from ansible.module_utils.yunkube.web import deploy as web_deploy
 from ansible.module_utils.yunkube.web import rollout as web_rollout
+from ansible.module_utils.yunkube.web.ownership import kept_in_words
 from ansible.module_utils.yunkube.web.service import OPTIONS
 from fake_controllers import Controllers
 from fake_kube_api import FakeKubeApi
@@ -151,6 +152,34 @@ def test_data_is_removed_on_request(fake: FakeKubeApi) -> None:
     assert sorted(run.in_words()) == sorted(f"remove {name}" for name in KEPT)
     assert run.kept == []
     assert set(fake.objects) == before
+
+
+def test_a_namespace_that_holds_others_objects_stays_known_and_goes_once_they_are_gone(fake: FakeKubeApi) -> None:
+    deploy(fake, DATA)
+    other = "/api/v1/namespaces/shops/configmaps/other"
+    fake.put(other, data={"a": "1"})
+    for dry_run in (True, False, False):
+        run = deploy(fake, prune="data", dry_run=dry_run)
+        assert run.kept == ["Namespace shops"]
+        assert "remove Namespace shops" not in run.in_words()
+    assert other in fake.objects
+    assert recorded(fake) == {"Namespace shops"}
+    assert deploy(fake).kept == ["Namespace shops"]
+    del fake.objects[other]
+    run = deploy(fake, prune="data")
+    assert (run.in_words(), run.kept) == (["remove Namespace shops"], [])
+    assert web_deploy.RECORD_PATH not in fake.objects
+
+
+def test_what_stays_is_said_with_what_would_remove_it() -> None:
+    assert kept_in_words(["a"], "services") == (
+        "kept although no longer declared: object a; to remove: web apply --prune-data"
+    )
+    assert kept_in_words(["a"], "keep") == "kept although no longer declared: object a; to remove: web apply"
+    assert kept_in_words(["Namespace shops"], "data") == (
+        "kept although no longer declared: object Namespace shops; "
+        "remove what others have there first, then: web apply --prune-data"
+    )
 
 
 def test_a_namespace_is_others_by_a_kind_without_its_groups_preferred_version() -> None:

@@ -199,7 +199,6 @@ class Deploy:
     def run(self, timeout: float) -> None:
         """Do it all."""
         declared = [reference(item.manifest) for item in self._items]
-        stays = [*declared, *map(reference, self._staying)]
         known = {key_of(entry) for entry in declared}
         self._write([*declared, *(entry for entry in self._applied if key_of(entry) not in known)])
         services = [manifest for manifest in self._gone if manifest["kind"] == "Service"]
@@ -221,7 +220,7 @@ class Deploy:
             self._remove_namespace(manifest)
         for manifest in self._staying:
             self._label(manifest)
-        self._write(stays, last=True)
+        self._write([*declared, *map(reference, self._staying)], last=True)
 
     def _to_answer(self) -> list[Json]:
         """Return the declared services that this run changed, with pods that run."""
@@ -350,13 +349,16 @@ class Deploy:
             time.sleep(web_rollout.PAUSE)
 
     def _remove_namespace(self, manifest: Json) -> None:
-        """Remove a namespace that we made, unless others use it."""
+        """Remove a namespace that we made, unless others use it: then it stays, and in the record."""
         name = manifest["metadata"]["name"]
         found = self.api.find(f"/api/v1/namespaces/{name}")
-        if found is not None and self._ownership.owns(found, manifest) and not self._others_in(name):
-            path = self._remove(manifest)
-            if not self.dry_run:
-                self._wait_until_gone([path])
+        if found is None or not self._ownership.owns(found, manifest):
+            return
+        if self._others_in(name):
+            self._staying.append(manifest)
+            self.kept.append(kube_objects.name_of(manifest))
+        elif (path := self._remove(manifest)) and not self.dry_run:
+            self._wait_until_gone([path])
 
     def _others_in(self, space: str) -> list[str]:
         """Return what a namespace holds beside what belongs to it, to another object, or to what is being removed."""

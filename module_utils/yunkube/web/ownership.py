@@ -58,9 +58,13 @@ def is_old(record: Json | None) -> bool:
 
 
 def kept_in_words(names: list[str], prune: str) -> str:
-    """Say what is no longer declared and stays, and what would remove it."""
-    option = " --prune-data" if prune == "services" else ""
-    return f"kept although no longer declared: {counted(names, 'object')}; to remove: web apply{option}"
+    """Say what is no longer declared and stays, and what would remove it; `data` leaves namespaces that others use."""
+    steps = {
+        "keep": "to remove: web apply",
+        "services": "to remove: web apply --prune-data",
+        "data": "remove what others have there first, then: web apply --prune-data",
+    }
+    return f"kept although no longer declared: {counted(names, 'object')}; {steps[prune]}"
 
 
 class Ownership:
