@@ -24,6 +24,8 @@ def judged(
     holder: str = "m1",
     endpoint: str = "lb:6443",
     members: tuple[str, ...] = (),
+    healthy: tuple[str, ...] = (),
+    open_ports: tuple[tuple[str, int], ...] = (("10.0.0.1", 2222),),
 ) -> list[str]:
     """Return the faults of a removal from a cluster of masters and three nodes, one of them not in the inventory."""
     options = {
@@ -31,8 +33,9 @@ def judged(
         "control_plane_host": holder, "dead": dead, "cluster": "ours", "endpoint": endpoint,
     }  # fmt: skip
     nodes: dict[str, dict[str, t.Any]] = {**dict.fromkeys(masters, MASTER), **dict.fromkeys(("n1", "n2", "gone"), NODE)}
-    theirs = {name: Member("1", name, ("10.0.0.1",), ()) for name in members}
-    found = faults(options, nodes, lambda address, port: up and (address, port) == ("10.0.0.1", 2222), theirs)
+    theirs = {name: Member("1", name, ("10.0.0.7",), (f"https://{name}:2379",)) for name in members}
+    well = [f"https://{name}:2379" for name in healthy]
+    found = faults(options, nodes, lambda *place: up and place in open_ports, theirs, well)
     return [f"{fault.host}: {fault.check}" for fault in found]
 
 
@@ -57,6 +60,20 @@ def test_a_member_of_etcd_may_leave_without_a_node() -> None:
 def test_a_dead_host_may_have_left_the_inventory_and_a_live_one_is_not_dead() -> None:
     assert judged("gone", dead=True) == []
     assert judged("n1", dead=True, up=True) == ["n1: alive"]
+
+
+@pytest.mark.parametrize("port", [22, 2380])
+def test_a_member_of_etcd_without_a_node_is_not_dead_where_its_host_answers(port: int) -> None:
+    gone = {"masters": ("m1",), "members": ("m9",), "dead": True}
+    assert judged("m9", **gone, up=True, open_ports=(("10.0.0.7", port),)) == ["m9: alive"]  # type: ignore[arg-type]
+    assert judged("m9", **gone, up=True, open_ports=(("10.0.0.8", port),)) == []  # type: ignore[arg-type]
+
+
+def test_a_member_of_etcd_that_is_healthy_is_not_dead() -> None:
+    assert judged("m9", masters=("m1",), members=("m9",), dead=True, healthy=("m9",)) == ["m9: alive"]
+    assert judged("m2", members=("m2",), dead=True, healthy=("m2",)) == ["m2: alive"]
+    assert judged("m2", members=("m2",), dead=True, healthy=("m1",)) == []
+    assert judged("m2", members=("m2",), healthy=("m2",)) == []
 
 
 def test_the_host_of_the_endpoint_stays_whoever_is_asked() -> None:
@@ -96,7 +113,9 @@ class Etcd:
         self.asked.append(f"remove {member.name}")
 
 
-def leaving(monkeypatch: pytest.MonkeyPatch, there: Etcd, *names: str, check_mode: bool = False) -> list[str]:
+def leaving(
+    monkeypatch: pytest.MonkeyPatch, there: Etcd, *names: str, check_mode: bool = False, dead: bool = False
+) -> list[str]:
     """Return what is done before masters are reset, which have no pods left."""
     monkeypatch.setattr(etcd, "MANIFEST", Path(__file__))  # etcd runs on this host
     monkeypatch.setattr(Removal, "_drain", lambda *_: [])
@@ -106,8 +125,9 @@ def leaving(monkeypatch: pytest.MonkeyPatch, there: Etcd, *names: str, check_mod
     removal.nodes = dict.fromkeys(("m1", "m2", "m3"), MASTER)
     removal.options = {
         "hosts": names, "state": "drained", "addresses": dict.fromkeys(("m1", "m2", "m3"), ""), "ports": {},
-        "control_plane_host": "m1", "dead": False, "cluster": "ours", "endpoint": "lb:6443",
+        "control_plane_host": "m1", "dead": dead, "cluster": "ours", "endpoint": "lb:6443",
     }  # fmt: skip
+    monkeypatch.setattr("ansible.module_utils.yunkube.kube.removal.answers", lambda *_: False)
     return removal.run()
 
 
@@ -127,6 +147,14 @@ def test_a_plan_removes_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Etcd()
     assert "remove the etcd member m2" in leaving(monkeypatch, there, "m2", check_mode=True)
     assert there.asked == []
+
+
+def test_a_dead_master_is_not_removed_while_its_etcd_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Etcd()
+    with pytest.raises(ValueError, match=r"m2: alive: is not dead: its member of etcd is healthy; remove it without"):
+        leaving(monkeypatch, there, "m2", dead=True)
+    assert there.asked == []
+    assert "remove the etcd member m2" in leaving(monkeypatch, Etcd("m2"), "m2", dead=True)
 
 
 def test_a_master_that_etcd_needs_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, is_master
@@ -25,8 +26,12 @@ def faults(
     nodes: t.Mapping[str, Json],
     answers: t.Callable[[str, int], bool],
     members: t.Mapping[str, etcd.Member],
+    healthy: t.Container[str] = (),
 ) -> list[Fault]:
-    """Return why hosts must not go, all of them at once; `nodes` are those of the API, by name, as are `members`."""
+    """Return why hosts must not go, all of them at once.
+
+    `nodes` are those of the API, by name, as are `members` of etcd; `healthy` are etcd's endpoints that answer.
+    """
     found: list[Fault] = []
     leaving = [host.lower() for host in options["hosts"]]
     there = {*nodes, *members}
@@ -50,13 +55,30 @@ def faults(
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
             found.append(Fault("no node", f"is not a node of {options['cluster']}", f"there are: {names}", host))
-        elif options["dead"]:
-            address, port = place_of(host, options, nodes.get(host.lower(), {}))
-            if answers(address, port):
-                remedy = "remove it without --dead, so that nothing is left on it"
-                message = f"is not dead: it answers at {address}:{port}"
-                found.append(Fault("alive", message, remedy, host, commands=(f"remove {host}",)))
+        elif options["dead"] and (
+            why := alive(host, options, nodes.get(host.lower(), {}), answers, members.get(host.lower()), healthy)
+        ):
+            remedy = "remove it without --dead, so that nothing is left on it"
+            found.append(Fault("alive", f"is not dead: {why}", remedy, host, commands=(f"remove {host}",)))
     return found
+
+
+def alive(
+    host: str,
+    options: Json,
+    node: Json,
+    answers: t.Callable[[str, int], bool],
+    member: etcd.Member | None,
+    healthy: t.Container[str],
+) -> str:
+    """Return what shows that a host is not dead: its member of etcd, or that it answers; empty if nothing does."""
+    if member and etcd.is_healthy(member, healthy):
+        return "its member of etcd is healthy"
+    places = [place_of(host, options, node)]
+    if member and not node:  # all that is known of where it is
+        ports = (int(options["ports"].get(host, 22)), constants.ETCD_PORTS[1])
+        places += [(peer, port) for peer in member.peers for port in ports]
+    return next((f"it answers at {address}:{port}" for address, port in places if answers(address, port)), "")
 
 
 def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
@@ -67,6 +89,8 @@ def place_of(host: str, options: Json, node: Json) -> tuple[str, int]:
 
 def answers(address: str, port: int, seconds: float = scaled(3)) -> bool:
     """Say whether something listens there, as SSH does."""
+    if not address:
+        return False  # nothing is known, while an empty address would be this host's own
     with contextlib.suppress(OSError), socket.create_connection((address, port), seconds):
         return True
     return False
@@ -102,7 +126,8 @@ class Removal:
             return self._delete(names)
         members = self._members()
         theirs = self._theirs(members)
-        self._refuse(faults(self.options, self.nodes, answers, theirs), CONFIG)
+        self.healthy = self.etcd.healthy(members) if theirs else set()
+        self._refuse(faults(self.options, self.nodes, answers, theirs, self.healthy), CONFIG)
         leaving = self._in_order(members, theirs)
         return self._drain([name for name in names if name in self.nodes]) + self._leave(leaving)
 
@@ -160,7 +185,6 @@ class Removal:
         """Return the leaving members in the order in which they go; refuse what would cost etcd its quorum."""
         if not theirs:
             return []
-        self.healthy = self.etcd.healthy(members)
         if message := etcd.objection(members, self.healthy, list(theirs.values())):
             remedy = "start the other masters again, or first remove those that are gone for good, with --dead"
             self._refuse([Fault("etcd's quorum", message, remedy, joined(list(theirs)))], CONFIG)
