@@ -105,13 +105,15 @@ def test_a_bundle_is_uploaded_once(cloud: FakeOss, upload: t.Callable[..., Json]
     assert actions(cloud) == ["ListObjects", "GetObject"]
 
 
-def test_a_plan_says_how_much_and_writes_nothing(cloud: FakeOss, upload: t.Callable[..., Json]) -> None:
+def test_a_plan_says_how_much_and_writes_nothing(cloud: FakeOss, upload: t.Callable[..., Json], manifest: Path) -> None:
+    before = sorted(manifest.parents[2].rglob("*"))
     told = upload(_ansible_check_mode=True, _ansible_diff=True)
     assert told["changed"]
     assert told["changes"] == [f"upload 3 files of the bundle to oss://shop-bundles/yunkube {MEGABYTES}"]
     assert set(actions(cloud)) == {"ListObjects"}
     assert cloud.buckets["shop-bundles"] == {}
     assert [line.split()[0] for line in told["diff"]["after"].splitlines()] != []
+    assert sorted(manifest.parents[2].rglob("*")) == before
 
 
 def test_a_plan_without_a_bundle_sends_no_request(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import typing as t
@@ -31,12 +32,12 @@ class Uploaded(t.NamedTuple):
     bucket: str
 
 
-def sums(bundle: Path, files: t.Iterable[Path]) -> dict[str, str]:
-    """Return the MD5 of each file; they are kept beside the bundle, whose files never change."""
+def sums(bundle: Path, files: t.Iterable[Path], *, keep: bool) -> dict[str, str]:
+    """Return the MD5 of each file; with `keep` they are kept beside the bundle, whose files never change."""
     kept = bundle / "md5.json"
     known: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
     found = {path.name: known.get(path.name) or md5_of(path) for path in files}
-    if found != known:
+    if keep and found != known:
         write_atomic(kept, json.dumps(found))
     return found
 
@@ -80,12 +81,14 @@ def bring_objects(module: AnsibleModule) -> Uploaded:
 
 def _bring(module: AnsibleModule, bucket: Bucket, bundle: Path, names: t.Mapping[str, str]) -> Uploaded:
     files = sorted(bundle / "files" / digest for digest in names)
-    with locked(bundle.with_name(f".{bundle.name}.upload.lock"), UPLOAD_SECONDS):
-        md5 = sums(bundle, files)
+    check = module.check_mode  # it writes nothing, not even a lock
+    lock = bundle.with_name(f".{bundle.name}.upload.lock")
+    with contextlib.nullcontext() if check else locked(lock, UPLOAD_SECONDS):
+        md5 = sums(bundle, files, keep=not check)
         wanted = missing(bucket, files, md5)
         size = sum(path.stat().st_size for path in wanted)
         changes = [f"upload {len(wanted)} files of the bundle to {bucket.name} ({size >> 20} MB)"] if wanted else []
-        if not module.check_mode:
+        if not check:
             if wanted:
                 upload(bucket, wanted, md5, names, Path(module.params["cache"]) / "progress.json")
                 if left := missing(bucket, wanted, md5):
