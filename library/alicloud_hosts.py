@@ -157,6 +157,7 @@ calls: {description: How many calls to the API were made, returned: success, typ
 """
 
 import os
+import sys
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.cloud import credentials
@@ -177,9 +178,11 @@ def main() -> None:
         module.fail_json(
             msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
         )
-    client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
     try:
+        client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
         result = bring(params, client, dry_run=module.check_mode, warn=module.warn)
+    except ModuleNotFoundError as error:
+        module.fail_json(msg=f"{error.name} is not installed for {sys.executable}: run ./scripts/setup", changes=[])
     except RefusedError as refused:
         module.fail_json(**refused.report.as_failure())
     except RemainsError as error:

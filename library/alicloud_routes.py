@@ -99,11 +99,10 @@ def main() -> None:
         module.fail_json(msg="nodes is empty, so every route would be deleted: use state absent for that", changes=[])
     try:
         client = Client(params["region"], lambda: credentials.find(os.environ), params["endpoints"], params["ca"])
+        routes = Routes(client, params["cluster"], params["cluster_id"])
+        plan, found = bring(routes, params, dry_run=module.check_mode)
     except ModuleNotFoundError as error:
         module.fail_json(msg=f"{error.name} is not installed for {sys.executable}: run ./scripts/setup", changes=[])
-    routes = Routes(client, params["cluster"], params["cluster_id"])
-    try:
-        plan, found = bring(routes, params, dry_run=module.check_mode)
     except RoutesError as error:
         report = replace(error.report, kind="") if routes.changes else error.report
         module.fail_json(**report.as_failure(), changes=routes.changes)

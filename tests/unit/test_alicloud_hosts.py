@@ -124,6 +124,21 @@ def test_a_machine_without_the_clusters_id_does_not_mistake_its_hosts_for_an_emp
     assert quick.left() == before
 
 
+@pytest.mark.parametrize("missing", ["footmark", "aliyunsdkcore"])
+def test_without_a_library_it_says_what_to_install(account: Account, tmp_path: Path, missing: str) -> None:
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError('gone', name={missing!r})\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport runpy, ansible.module_utils\n"
+    program += f"ansible.module_utils.__path__.append({str(ROOT / 'module_utils')!r})\n"
+    program += f"runpy.run_path({str(ROOT / 'library/alicloud_hosts.py')!r}, run_name='__main__')\n"
+    env = {"ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET, "PATH": os.environ["PATH"]}
+    data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments(account, tmp_path)})
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, input=data, capture_output=True, text=True, check=False, env=env)
+    told = json.loads(done.stdout)
+    assert told["failed"]
+    assert told["msg"] == f"{missing} is not installed for {sys.executable}: run ./scripts/setup"
+
+
 def test_a_cluster_is_not_left_behind_in_another_region(
     quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
