@@ -171,6 +171,26 @@ def test_a_region_in_which_nothing_was_made_can_be_corrected(
     assert result.get("changed"), result
 
 
+@pytest.mark.parametrize(("action", "stays"), [("CreateVpc", False), ("CreateSecurityGroup", True)])
+def test_a_region_whose_first_write_is_refused_can_be_corrected(
+    quick: Account,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    action: str,
+    stays: bool,
+) -> None:
+    given = arguments(quick, tmp_path)
+    quick.failing[action] = [RefusedError(403, "Forbidden.RAM")]
+    _, result = run(alicloud_hosts.main, {**given, "region": "cn-beijing"}, monkeypatch, capsys)
+    assert "Forbidden.RAM" in result["msg"]
+    _, result = run(alicloud_hosts.main, given, monkeypatch, capsys)
+    if stays:
+        assert "this cluster is in cn-beijing" in result["msg"]
+    else:
+        assert result.get("changed"), result
+
+
 def test_hosts_that_the_account_does_not_know_are_not_forgotten_silently(
     quick: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

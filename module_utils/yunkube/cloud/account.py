@@ -11,7 +11,8 @@ from typing import Any
 from ansible.module_utils.yunkube.cloud import host_keys, reach
 from ansible.module_utils.yunkube.cloud.client import Client
 from ansible.module_utils.yunkube.cloud.declaration import ID_TAG, QUOTA, Declaration, Owner
-from ansible.module_utils.yunkube.cloud.existing import of_other_ids
+from ansible.module_utils.yunkube.cloud.errors import CloudError
+from ansible.module_utils.yunkube.cloud.existing import Existing, look, of_other_ids
 from ansible.module_utils.yunkube.cloud.hosts import Outcome, present
 from ansible.module_utils.yunkube.cloud.listing import nothing, rows
 from ansible.module_utils.yunkube.cloud.removal import Removal, absent
@@ -149,14 +150,31 @@ def _make(params: Mapping[str, Any], client: Client, *, dry_run: bool, warn: Cal
 
 def _present(params: Mapping[str, Any], client: Client, *, dry_run: bool) -> Outcome:
     """Make the hosts, in a region that is written down before anything is made there, and only then."""
+    noted: list[Path] = []
+    wanted = _declaration(params, dry_run=dry_run)
 
     def note_region() -> None:
         file = _region_file(params)
         if file and not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(file, f"{params['region']}\n", mode=0o644)
+            noted.append(file)
 
-    return present(client, _declaration(params, dry_run=dry_run), dry_run=dry_run, before=note_region)
+    try:
+        return present(client, wanted, dry_run=dry_run, before=note_region)
+    except CloudError as error:
+        # Where no answer came, something may have been made that the account does not list yet.
+        if noted and error.request_id and _has_nothing(client, wanted.owner):
+            noted[0].unlink()
+        raise
+
+
+def _has_nothing(client: Client, owner: Owner) -> bool:
+    """Say whether the account certainly has nothing of the cluster."""
+    try:
+        return look(client, owner) == Existing()
+    except CloudError:
+        return False
 
 
 def _know(folder: Path, outcome: Outcome) -> None:
