@@ -156,6 +156,44 @@ def test_export_and_import_as_a_person_types_them(
     assert "not verified: " in said.err
 
 
+@pytest.mark.parametrize(
+    ("programs", "key", "words"),
+    [
+        (("gpg",), "minisign.key", "minisign is not installed on this machine; on Debian: apt-get install minisign"),
+        ((), "0123456789ABCDEF", "gpg is not installed on this machine; on Debian: apt-get install gnupg"),
+        (("gpg",), "none", "is no secret key file of minisign; for GnuPG, give the key's fingerprint"),
+        (("gpg",), "0123456789ABCDEF", "GnuPG has no secret key 0123456789ABCDEF"),
+    ],
+)
+def test_an_export_that_cannot_be_signed_is_refused_before_the_first_byte(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    programs: tuple[str, ...],
+    key: str,
+    words: str,
+) -> None:
+    make_bundle(cache, tmp_path)
+    (tmp_path / "minisign.key").write_text("untrusted comment: a secret key\n")
+    (tmp_path / "none").write_text("no key")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "gnupg").mkdir(mode=0o700)
+    for program in programs:
+        if found := shutil.which(program):
+            (tmp_path / "bin" / program).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("GNUPGHOME", str(tmp_path / "gnupg"))
+    out = tmp_path / "out.tar.zst"
+    given = str(tmp_path / key) if (tmp_path / key).exists() else key
+    assert main(["bundle", "export", str(out), "--sign", given]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Nothing was written." in said
+    assert "exporting" not in said
+    assert not list(tmp_path.glob("out.tar.zst*"))
+
+
 def test_import_says_where_up_would_not_find_the_bundle(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,23 +15,37 @@ class SignatureError(Exception):
     """A file was not signed, or is not what was signed; the message says why."""
 
 
-def sign(path: Path, key: str) -> Path:
-    """Sign a file with minisign's secret key file, or a key of GnuPG by its name; return the signature's path."""
+def signer(key: str) -> str:
+    """Return the program that signs with minisign's secret key file, or with a key of GnuPG by its name.
+
+    SignatureError if there is no such key, or if its program is not installed.
+    """
     file = Path(key).expanduser()
     if file.is_file():
         if not file.read_text(errors="replace").startswith(MINISIGN):
             raise SignatureError(f"{key} is no secret key file of minisign; for GnuPG, give the key's fingerprint")
+        return _program("minisign")
+    program = _program("gpg")
+    done = subprocess.run([program, "--batch", "--list-secret-keys", "--", key], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise SignatureError(f"GnuPG has no secret key {key}, and no file has this name: see gpg --list-secret-keys")
+    return program
+
+
+def sign(path: Path, key: str) -> Path:
+    """Sign a file with minisign's secret key file, or a key of GnuPG by its name; return the signature's path."""
+    file, program = Path(key).expanduser(), signer(key)
+    if file.is_file():
         signature = path.with_name(f"{path.name}.minisig")
-        argv = [_program("minisign"), "-S", "-s", str(file), "-m", str(path), "-x", str(signature)]
+        argv = [program, "-S", "-s", str(file), "-m", str(path), "-x", str(signature)]
     else:
         signature = path.with_name(f"{path.name}.sig")
         signature.unlink(missing_ok=True)
-        argv = [_program("gpg"), "--local-user", key, "--output", str(signature), "--detach-sign", str(path)]
+        argv = [program, "--local-user", key, "--output", str(signature), "--detach-sign", str(path)]
     # stderr stays the terminal, where minisign asks for the key's password.
     done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
     if done.returncode != 0 or not signature.exists():
-        program = Path(argv[0]).name
-        reason = f"{program} exited with code {done.returncode}; what it printed says why"
+        reason = f"{Path(program).name} exited with code {done.returncode}; what it printed says why"
         raise SignatureError(f"{path.name} could not be signed with {key}: {reason}")
     return signature
 

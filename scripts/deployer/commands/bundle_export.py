@@ -39,6 +39,11 @@ def export(request: Request) -> int:
     out, key = Path(request.options["file"]).expanduser(), request.options["sign"]
     if out.exists():
         raise DeployError(f"{out} exists", "delete it, or choose another name")
+    if key:
+        try:
+            signature.signer(key)
+        except (signature.SignatureError, OSError) as error:
+            raise DeployError(str(error), "Nothing was written.") from None
     try:
         with in_use(cache()):
             found = bundles.chosen(request.options["bundle"])
