@@ -7,17 +7,22 @@ import os
 import subprocess
 import sys
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.yunkube.host.service import (
     Start,
     _is_after,
+    bring_service,
     changed_after,
     needed_actions,
     parse_show,
     started_at,
 )
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 ENABLED = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
 
@@ -74,3 +79,47 @@ def test_a_file_put_in_place_counts_whatever_its_own_date(tmp_path: Path) -> Non
     put = path.stat().st_ctime
     assert changed_after([str(path), str(tmp_path / "gone")], Start(put - 1, put - 1)) == [str(path)]
     assert changed_after([str(path)], Start(put + 1, put + 1)) == []
+
+
+class Module:
+    """A host on which systemd has read a unit file once, and reads it again when it is told to."""
+
+    def __init__(self, unit: Path, *, check_mode: bool) -> None:
+        """Let systemd know the unit file that is there."""
+        self.unit, self.check_mode = unit, check_mode
+        self.read = self._text()
+
+    def _text(self) -> str:
+        return self.unit.read_text() if self.unit.exists() else ""
+
+    def get_bin_path(self, name: str, **_more: t.Any) -> str:
+        """Find it."""
+        return name
+
+    def run_command(self, argv: list[str], **_more: t.Any) -> tuple[int, str, str]:
+        """Answer as systemctl does."""
+        if argv[1] == "daemon-reload":
+            self.read = self._text()
+        load = "loaded" if self.read else "not-found"
+        reload = "yes" if self.read and self.read != self._text() else "no"
+        return 0, f"LoadState={load}\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload={reload}\n", ""
+
+
+@pytest.mark.parametrize("former", ["", "[Unit]\nDescription=old\n", "[Unit]\n"])
+@pytest.mark.parametrize("place", ["app.service", "app.service.d/10.conf"])
+def test_a_check_names_what_the_run_then_does(tmp_path: Path, former: str, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    if former:
+        path.write_text(former)
+    file = {"path": str(path), "content": "[Unit]\n", "mode": "0644", "restart": False, "secret": False}
+    service = {"name": "app.service", "files": [file], "programs": [], "start_condition": None}
+
+    def changes(check_mode: bool) -> list[str]:
+        module = t.cast("AnsibleModule", Module(path, check_mode=check_mode))
+        return bring_service(module, service, []).changes
+
+    said = changes(check_mode=True)
+    assert said == changes(check_mode=False)
+    assert ("reload systemd's units" in said) == (former == "[Unit]\nDescription=old\n")
+    assert changes(check_mode=True) == []

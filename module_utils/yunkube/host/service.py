@@ -66,6 +66,11 @@ def _is_after(changed: float, start: Start) -> bool:
     return changed > (start.noted if changed > time.time() else start.real)
 
 
+def is_of_unit(path: str, name: str) -> bool:
+    """Say whether a file is of the unit's definition: its unit file, or a part of it in a folder of its own."""
+    return name in (Path(path).name, Path(path).parent.name.removesuffix(".d"))
+
+
 def needed_actions(unit: t.Mapping[str, str], *, stale: bool, may_start: bool) -> list[str]:
     """Return what to ask of systemd, in order."""
     actions = []
@@ -138,9 +143,12 @@ def bring_service(module: AnsibleModule, service: t.Mapping[str, t.Any], changed
         module.fail_json(msg=f"{error.filename}: {error.strerror}")
     systemd = Systemd(module, service["name"])
     unit = systemd.show()
-    if unit.get("LoadState") == "not-found" and not module.check_mode:  # systemd has not read the new unit yet
-        systemd.do("daemon-reload")
-        unit = systemd.show()
+    if unit.get("LoadState") == "not-found":  # systemd has not read the new unit yet
+        if not module.check_mode:
+            systemd.do("daemon-reload")
+            unit = systemd.show()
+    elif any(is_of_unit(path, service["name"]) for path in written):
+        unit["NeedDaemonReload"] = "yes"  # in check mode systemd cannot know it yet
     read_at_start = [file["path"] for file in service["files"] if file["restart"]] + service["programs"]
     stale = changed_after(read_at_start, started_at(unit))
     stale += {*read_at_start} & {*written, *changed_paths}
