@@ -84,6 +84,7 @@ def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -
         "packages": installed,
         "config_files": config_files,
         "units": units(run),
+        "active": sorted(line.split()[0] for line in run(["systemctl", "list-units", *PLAIN, *RUNNING]).splitlines()),
         "failed": sorted(line.split()[0] for line in run(["systemctl", "list-units", *PLAIN, "--failed"]).splitlines()),
         "sysctls": sysctls(root / "proc/sys"),
         "modules": sorted(line.split()[0] for line in _text(root / "proc/modules").splitlines()),
@@ -98,6 +99,7 @@ def take(run: Run, cluster: str, cluster_id: str = "", root: Path = Path("/")) -
     }
 
 
+RUNNING = ("--type=service", "--state=active")
 PLAIN = ("--no-legend", "--no-pager", "--plain")
 
 

@@ -166,10 +166,17 @@ class Host:
         self.firewall = host_state.firewall(self.run_quietly)
         self._remove_packages()
         self._run("systemctl", "daemon-reload")
-        enabled = [name for name in self.services if self.record and self.record["units"].get(name) == "enabled"]
-        for name in enabled:  # a unit of the host's own that ours replaced
-            self._run("systemctl", "enable", name)
+        self._bring_services_back()
+
+    def _bring_services_back(self) -> None:
+        """Enable and start units of the host's own that ours replaced, those that were enabled, and ran, before."""
         self.module.run_command(["systemctl", "reset-failed", *self.services])
+        record = self.record or {"units": {}}
+        for name in self.services:
+            if record["units"].get(name) == "enabled":
+                self._run("systemctl", "enable", name)
+            if name in record.get("active", ()):
+                self.module.run_command(["systemctl", "start", name])  # the audit names one that fails
 
     def audit(self) -> list[str]:
         """Return how the host differs from its record."""
