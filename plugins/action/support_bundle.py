@@ -53,13 +53,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _, given = self.validate_argument_spec(spec)
         given = json.loads(json.dumps(given, default=str))
 
-        known = {key: value for key, value in (task_vars or {}).items() if key not in SKIPPED}
-        redact = Redactor(secret_values(json.loads(json.dumps(known, default=str)))).text
+        redact = Redactor(secrets_of(task_vars or {})).text
         path = Path(given["path"]).expanduser()
         files = contents(given["hosts"], given["lines"], given["name"], redact)
         write(path, files)
         size = f"{path.stat().st_size / 2**20:.1f} MiB"
         return {"changed": True, "changes": [f"write {path}, {size}, {len(files)} files"], "path": str(path)}
+
+
+def secrets_of(task_vars: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """Return the secrets among the variables of all hosts: what one of them says may name another one's."""
+    hosts = task_vars.get("hostvars") or ()
+    known = [task_vars, *(hosts.raw_get(host) for host in hosts)]  # as written: no template is evaluated for this
+    kept = [{key: value for key, value in one.items() if key not in SKIPPED} for one in known]
+    return secret_values(json.loads(json.dumps({"": kept}, default=str)))
 
 
 def contents(

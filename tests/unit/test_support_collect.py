@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 import typing as t
 from pathlib import Path
@@ -14,6 +16,7 @@ from ansible.module_utils.yunkube.doctor import support
 from fake_kube_api import FakeKubeApi
 from load_plugin import load_plugin
 
+ROOT = Path(__file__).resolve().parents[2]
 plugin = load_plugin("action/support_bundle")
 CANARY = "canary-4711-canary"
 TOKEN = "abcdef.0123456789abcdef"
@@ -132,3 +135,24 @@ def test_the_archive_is_the_owners_alone_and_follows_no_link_that_waits_for_it(t
     with pytest.raises(AttributeError):
         plugin.write(path, {"index.html": None})
     assert sorted(one.name for one in path.parent.iterdir()) == [".b.tar.gz.part", "b.tar.gz"]
+
+
+def test_secrets_of_every_hosts_variables_are_taken_out(tmp_path: Path) -> None:
+    inventory = {
+        "all": {
+            "hosts": {"a": {}, "b": {"registry_password": f"b-{CANARY}"}},
+            "children": {"others": {"hosts": {"c": {}}, "vars": {"api_token": f"c-{CANARY}"}}},
+        }
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps(inventory))
+    parts = {host: {"parts": {"log": f"{host} said b-{CANARY} and c-{CANARY}\n"}} for host in ("a", "b")}
+    call = {"hosts": parts, "lines": [f"c-{CANARY}"], "name": "lab", "path": str(tmp_path / "out.tar.gz")}
+    play = [{"hosts": "a", "gather_facts": False, "tasks": [{"support_bundle": call, "run_once": True}]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{tmp_path}/hosts.json", "-c", "local"]
+    done = subprocess.run([*argv, f"{tmp_path}/play.yml"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(tmp_path / "out.tar.gz") as archive:
+        texts = [t.cast("t.IO[bytes]", archive.extractfile(entry)).read().decode() for entry in archive]
+    assert "a said [redacted] and [redacted]" in "".join(texts)
+    assert CANARY not in "".join(texts)
