@@ -11,6 +11,8 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"  # containerd's own default
 CRI_ENDPOINT = f"unix://{CONTAINERD_SOCKET}"
+# Label of the containers of kube-system's pods: somebody's pod may have a container named etcd, too.
+OF_SYSTEM = "io.kubernetes.pod.namespace=kube-system"
 
 EXPIRES_SOON_SECONDS = 30 * 86400  # a certificate that ends within it is worth a warning, and is renewed where we may
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor import repairs
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.kube.etcd import Etcd, EtcdError, Member, objection
@@ -166,4 +167,4 @@ def test_a_repair_stops_no_pods_own_etcd(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     repairs.restart_part(Work(), "etcd")  # type: ignore[arg-type]
-    assert asked[0][-2:] == ("--label", etcd.OF_SYSTEM)
+    assert asked[0][-2:] == ("--label", constants.OF_SYSTEM)

@@ -11,6 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor import certificates
 from ansible.module_utils.yunkube.doctor.containers import SOCKET, answers
 from ansible.module_utils.yunkube.doctor.facts import Json
@@ -22,7 +23,6 @@ from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.settings import Settings
 from ansible.module_utils.yunkube.kube import kubelet_file
 from ansible.module_utils.yunkube.kube.api import CERTIFICATE, OTHER_CLUSTER, KubeApi, KubeError, instant
-from ansible.module_utils.yunkube.kube.etcd import OF_SYSTEM
 from ansible.module_utils.yunkube.kube.health import condition
 from ansible.module_utils.yunkube.kube.x509 import read_certificate
 
@@ -227,7 +227,9 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
 def restart_part(work: Work, part: str) -> None:
     """Let a part of the control plane start again, and wait until it is well."""
     if work.note(f"restart {part}"):
-        for container in work.run(*CRICTL, "ps", "--quiet", "--name", f"^{part}$", "--label", OF_SYSTEM).split():
+        for container in work.run(
+            *CRICTL, "ps", "--quiet", "--name", f"^{part}$", "--label", constants.OF_SYSTEM
+        ).split():
             work.run(*CRICTL, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)

@@ -18,7 +18,6 @@ DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
 SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
 PKI = "/etc/kubernetes/pki/etcd"
 TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
-OF_SYSTEM = "io.kubernetes.pod.namespace=kube-system"  # a pod of somebody's may have a container named etcd, too
 PATIENCE = scaled(60.0)  # seconds for a member to leave and the others to be healthy
 
 Run = t.Callable[[list[str]], tuple[int, str, str]]
@@ -161,7 +160,9 @@ class Etcd:
         return out
 
     def _argv(self, *words: str, endpoints: str = f"https://127.0.0.1:{constants.ETCD_PORTS[0]}") -> list[str]:
-        _, container, _ = self._run([*self._crictl, "ps", "--quiet", "--name", "^etcd$", "--label", OF_SYSTEM])
+        _, container, _ = self._run(
+            [*self._crictl, "ps", "--quiet", "--name", "^etcd$", "--label", constants.OF_SYSTEM]
+        )
         if not container.strip():
             raise EtcdError("no container of etcd runs on this host")
         files = [f"--{key}={PKI}/{name}" for key, name in TLS]

@@ -11,7 +11,6 @@ from pathlib import Path
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, instant, read_kubeconfig
-from ansible.module_utils.yunkube.kube.etcd import OF_SYSTEM
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
     address_of,
@@ -76,7 +75,7 @@ def what_the_host_knows(root: Path) -> str:
         "--name",
         "^(kube-apiserver|etcd)$",
         "--label",
-        OF_SYSTEM,
+        constants.OF_SYSTEM,
         "--output",
         "table",
     ]
