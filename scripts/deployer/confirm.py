@@ -16,13 +16,13 @@ from deployer.arguments import Request
 from deployer.cluster import ROOT, Cluster
 from deployer.commands import PLAYS
 from deployer.errors import DeployError
-from deployer.happenings import Failure
 from deployer.kubectl import environment_of
 from deployer.passwords import vault_problem
 from deployer.progress import Progress
 from deployer.run import Run, run_playbook
 from deployer.session import exit_code, said
 from deployer.stop import Reason, Stop
+from deployer.views.summary import failure_lines
 
 SYSTEM = ("kube-system", "kube-flannel", "kube-public", "kube-node-lease")
 MOST = 12  # names in a line
@@ -113,14 +113,9 @@ def why_stopped(
     if reason:
         message = "the check of the hosts was " + ("interrupted" if reason == "interrupted" else "stopped by --timeout")
     elif not (message := vault_problem(said(progress), cluster.encrypted)):
-        told = ["\n".join(map(str, failure.faults)) or _in_a_line(failure) for failure in progress.failures]
+        told = [line for failure in progress.failures for line in failure_lines(failure)]
         message = "\n".join(told or progress.errors) or "the check of the hosts did not finish"
     return DeployError(message, "Nothing was changed.", exit_code(status, reason, progress, PLAYS[request.verb]))
-
-
-def _in_a_line(failure: Failure) -> str:
-    said = f"{failure.host}: {failure.message}"
-    return f"{said}; {failure.remedy}" if failure.remedy else said
 
 
 def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, pods: Sequence[Any] | None) -> list[str]:

@@ -81,14 +81,14 @@ def event(name: str, **result: object) -> dict[str, object]:
     [
         ("canceled", "interrupted", (), 130, "the check of the hosts was interrupted"),
         ("canceled", "timeout", (), 124, "the check of the hosts was stopped by --timeout"),
-        ("failed", "", (event("runner_on_failed", msg="no", kind="config"),), 2, "node1: no"),
-        ("failed", "", (event("runner_on_failed", msg="no", remedy="do it"),), 3, "node1: no; do it"),
+        ("failed", "", (event("runner_on_failed", msg="no", kind="config"),), 2, "node1: Look failed\n  at      "),
+        ("failed", "", (event("runner_on_failed", msg="no", remedy="do it"),), 3, "\n  cause   no\n  remedy  do it"),
         (
             "failed",
             "",
             (event("runner_on_unreachable", msg="Connection refused"),),
             4,
-            "Connection refused); start sshd",
+            "Connection refused)\n  remedy  start sshd",
         ),
         (
             "failed",
@@ -96,6 +96,13 @@ def event(name: str, **result: object) -> dict[str, object]:
             (event("runner_on_failed", msg="Attempting to decrypt but no vault secrets found"),),
             2,
             "add --ask-vault-pass",
+        ),
+        (
+            "failed",
+            "",
+            (event("runner_on_failed", msg="x", faults=[{"where": "a", "message": "b", "remedy": "c"}]),),
+            3,
+            "Look: 1 to fix\n  b; c",
         ),
         ("failed", "", ({"event": "error", "stdout": "[ERROR]: no such inventory"},), 2, "no such inventory"),
         ("successful", "", (), None, ""),
