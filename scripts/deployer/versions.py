@@ -5,28 +5,27 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.yunkube.build import cached_bundles
 from ansible.module_utils.yunkube.control.inventory_files import load
 from ansible.module_utils.yunkube.control.locks import file_of, locked_releases, numbers
 
-from deployer.cluster import DEFAULT_STATE_DIR
 from deployer.errors import DeployError
 from deployer.inventory import read_yaml, shown
 
 DEFAULTS = "roles/cluster/defaults/main.yml"
-STATES = Path(DEFAULT_STATE_DIR).parent
 # Which other versions work with an API server, in minor releases: https://kubernetes.io/releases/version-skew-policy/
 SKEW = {"kubelet": (-3, 0), "kubectl": (-1, 1)}
 
 
-def versions(root: Path, states: Path, today: dt.date) -> dict[str, Any]:
+def versions(root: Path, cache: Path, states: Iterable[Path], today: dt.date) -> dict[str, Any]:
     """Return what there is to know of each release that has a lock, oldest first, and which is the default."""
     default = str((load(root / DEFAULTS) or {}).get("cluster_kubernetes_version", ""))
-    used = clusters(states)
+    used = clusters(cache, states)
     found = []
     for release in locked_releases(root / "components"):
         file = file_of(root / "components", release)
@@ -69,14 +68,14 @@ def skew(release: str, oldest: int, newest: int) -> dict[str, str]:
     return {"oldest": f"{major}.{minor + oldest}", "newest": f"{major}.{minor + newest}"}
 
 
-def clusters(states: Path) -> dict[str, list[str]]:
+def clusters(cache: Path, states: Iterable[Path]) -> dict[str, list[str]]:
     """Return the clusters of this machine by the release of the bundle that their state directory links to."""
     found: dict[str, list[str]] = {}
-    for state in sorted(path.parent for path in states.glob("*/id")):
+    for link in sorted(cached_bundles.clusters(cache, states), key=lambda link: (link.parent.name, link)):
         try:
-            manifest = json.loads(((state / "bin").resolve().parent / "manifest.json").read_text(encoding="utf-8"))
+            manifest = json.loads((link.resolve().parent / "manifest.json").read_text(encoding="utf-8"))
             release = str(manifest["kubernetes"])
         except (OSError, ValueError, KeyError, TypeError):  # its bundle is not in the cache any more
             release = "unknown"
-        found.setdefault(release, []).append(state.name)
+        found.setdefault(release, []).append(link.parent.name)
     return found

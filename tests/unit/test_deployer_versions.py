@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.yunkube.build import cached_bundles
 from ansible.module_utils.yunkube.control.locks import file_of
 from deployer.arguments import parse
 from deployer.cli import dispatch
+from deployer.cluster import DEFAULT_STATE_DIR
 from deployer.commands.versions import in_words
 from deployer.errors import DeployError
-from deployer.versions import DEFAULTS, STATES, versions
+from deployer.versions import DEFAULTS, versions
 from lock_files import COMPONENTS, RELEASE, RELEASES
 
 TODAY = dt.date(2026, 11, 30)
@@ -54,7 +56,7 @@ def give(root: Path, name: str, release: str = "", *, made: bool = True) -> None
 
 def told(root: Path, today: dt.date = TODAY) -> dict[str, Any]:
     """Return what is found."""
-    return versions(root, root / "states", today)
+    return versions(root, root / "cache", sorted((root / "states").glob("*")), today)
 
 
 def test_releases_come_in_the_order_of_their_numbers(root: Path) -> None:
@@ -138,4 +140,25 @@ def test_the_projects_own_locks_are_shown(capsys: pytest.CaptureFixture[str]) ->
 
 def test_states_are_looked_for_where_a_role_puts_them() -> None:
     defaults = yaml.safe_load((COMPONENTS.parent / DEFAULTS).read_text())
-    assert defaults["cluster_state_dir"] == f"{STATES}/{{{{ cluster_name }}}}"
+    assert defaults["cluster_state_dir"] == f"{Path(DEFAULT_STATE_DIR).parent}/{{{{ cluster_name }}}}"
+
+
+def test_a_cluster_that_runs_have_noted_is_found_wherever_its_state_is(root: Path) -> None:
+    give(root, "lab", "1.9.10")
+    (root / "elsewhere").mkdir()
+    (root / "states/lab").rename(root / "elsewhere/prod")
+    assert told(root)["releases"][1]["clusters"] == []
+    cached_bundles.remember(root / "cache", root / "elsewhere/prod/bin", ["lab"])
+    assert told(root)["releases"][1]["clusters"] == ["prod"]
+    assert cached_bundles.users(root / "cache") == {"lab": ["prod"]}
+
+
+def test_the_verb_asks_where_the_bundles_verbs_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give(root, "lab", RELEASE)
+    monkeypatch.setattr("deployer.bundles.states", lambda: [root / "states/lab"])
+    monkeypatch.setattr("deployer.bundle.cache", lambda: root / "cache")
+    assert dispatch(parse(["versions", "--json"])) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["kubernetes"]: one["clusters"] for one in found["releases"]}[RELEASE] == ["lab"]

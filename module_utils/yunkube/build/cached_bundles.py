@@ -98,25 +98,30 @@ def remember(cache: Path, programs_link: Path, bundles: t.Iterable[str]) -> None
             write_atomic(path, text)
 
 
-def users(cache: Path, states: t.Iterable[Path] = ()) -> dict[str, list[str]]:
-    """Return the clusters that use a bundle, by its name: state directories that have a cluster's id.
+def clusters(cache: Path, states: t.Iterable[Path] = ()) -> dict[Path, set[str]]:
+    """Return the clusters of this machine by their links to a bundle's programs, with the bundles that runs noted.
 
-    They are those that runs have noted, and `states`, which may be older than these notes.
+    They are those that runs have noted, and `states`, which may be older than these notes: state directories that have
+    a cluster's id.
     """
-    used: dict[str, set[str]] = {}
     links = {state / "bin": set[str]() for state in states}
     for note in sorted((cache / USERS).glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(note.read_text())
             links.setdefault(Path(told["programs"]), set()).update(map(str, told["bundles"]))
-    for link, names in links.items():
-        if (link.parent / "id").exists():
-            target = link.resolve().parent
-            if link.is_symlink() and target.parent == (cache / "bundles").resolve():
-                names.add(target.name)
-            for name in names:
-                used.setdefault(name, set()).add(link.parent.name)
-    return {name: sorted(clusters) for name, clusters in used.items()}
+    return {link: names for link, names in links.items() if (link.parent / "id").exists()}
+
+
+def users(cache: Path, states: t.Iterable[Path] = ()) -> dict[str, list[str]]:
+    """Return the names of the clusters that use a bundle, by its name."""
+    used: dict[str, set[str]] = {}
+    for link, names in clusters(cache, states).items():
+        target = link.resolve().parent
+        if link.is_symlink() and target.parent == (cache / "bundles").resolve():
+            names.add(target.name)
+        for name in names:
+            used.setdefault(name, set()).add(link.parent.name)
+    return {name: sorted(found) for name, found in used.items()}
 
 
 # -- what there is ---------------------------------------------------------------------------------

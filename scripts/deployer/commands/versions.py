@@ -32,10 +32,12 @@ def show(request: Request) -> int:
     import datetime as dt
     import json
 
+    from deployer import bundles
+    from deployer.bundle import cache
     from deployer.cluster import ROOT
-    from deployer.versions import STATES, versions
+    from deployer.versions import versions
 
-    told = versions(ROOT, STATES.expanduser(), dt.datetime.now(dt.UTC).date())
+    told = versions(ROOT, cache(), bundles.states(), dt.datetime.now(dt.UTC).date())
     if request.json:
         print(json.dumps(told))
     else:
