@@ -64,6 +64,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: "What was (or would be) done to which host and why", returned: always, type: list, elements: str}
+pending:
+  description: Hosts that cannot answer before the changes are made; in check mode only.
+  returned: success
+  type: list
+  elements: str
 faults:
   description: Why hosts are refused, in the form that docs/events.md describes.
   returned: failure
@@ -102,13 +107,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        changes = bring_hosts(module)
+        brought = bring_hosts(module)
     except RefusedError as refused:
         module.fail_json(**refused.report.as_failure())
     except DockerError as error:
         module.fail_json(msg=f"Docker: {error}", kind="preflight")
-    diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}
-    module.exit_json(changed=bool(changes), changes=changes, diff=diff)
+    diff = {"before": "", "after": "".join(f"{change}\n" for change in brought.changes)}
+    module.exit_json(changed=bool(brought.changes), **brought._asdict(), diff=diff)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,7 @@ class Summary:
     kept: tuple[str, ...] = ()  # objects of the cluster that are no longer declared and stay
     doctor: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
+    pending: tuple[str, ...] = ()  # hosts that a plan could not look at, as they have to be created or started first
 
 
 Happening = (

@@ -56,6 +56,7 @@ class Progress:
         self.changes: dict[str, tuple[str, ...]] = {}  # what each host's tasks did or would do, in words
         self.drift: dict[str, tuple[str, ...]] = {}  # in which ways each host is not as declared
         self.kept: tuple[str, ...] = ()  # objects of the cluster that are no longer declared and stay
+        self.pending: tuple[str, ...] = ()  # hosts that a check cannot reach, as `up` would create or start them
         self.running: tuple[str, ...] = ()
         self.unknown_hosts: list[str] = []
         self.unmatched: list[str] = []  # patterns of plays that no host matched
@@ -116,6 +117,8 @@ class Progress:
                 # Provisional: a rescue may follow, and only the closing stats tell.
                 yield self._result(data, "failed")
                 yield self._fail(str(data.get("host", "")), failure_of(data, printed, self._typed))
+            case "runner_on_unreachable" if str(data.get("delegate") or data.get("host", "")) in self.pending:
+                yield self._result(data, "skipped")
             case "runner_on_unreachable":
                 yield self._result(data, "unreachable")
                 yield self._fail(str(data.get("host", "")), unreachable_of(data, printed, self._refused))
@@ -164,7 +167,10 @@ class Progress:
         self._answers.setdefault(str(data.get("task_uuid", "")).partition("_")[0], set()).add(host)
         self._stage_changed += outcome == "changed"
         result = data.get("res") or {}
-        self.reached |= outcome != "unreachable" and (host != "localhost" or "_ansible_delegated_vars" in result)
+        if isinstance(pending := result.get("pending"), list):
+            self.pending = tuple(map(str, pending))
+        answered = outcome != "unreachable" and host not in self.pending
+        self.reached |= answered and (host != "localhost" or "_ansible_delegated_vars" in result)
         if isinstance(table := result.get("table"), list):
             self.table += [row for row in table if isinstance(row, Mapping)]
         if isinstance(status := result.get("status"), Mapping) and "nodes" in status:
@@ -201,6 +207,8 @@ class Progress:
             if host in counts["failed"] or host in counts["unreachable"]
         }
         self.failures = merged(failed.values())
+        for host in counts["unreachable"].keys() - self._last.keys():  # it, or the one that it asked, is pending
+            hosts[host] = replace(hosts[host], unreachable=0)
         for host, failure in failed.items():
             if failure.origin:  # it is well; the one that it asked is not
                 hosts[host] = replace(hosts[host], unreachable=0)

@@ -213,6 +213,7 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
         next=next_step(request, verb, code),
         kept=progress.kept,
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
+        pending=progress.pending,
     )
     log.line(f"exit code {int(code)} after {summary.seconds}s")
     _report(request, view, summary, advice(code, stop.reason, request, progress, cluster))
@@ -258,7 +259,8 @@ def exit_code(status: str, reason: Reason, progress: Progress, verb: Play) -> Ex
     if progress.failures:  # "try again later" must not hide a host that is half done
         unreachable = all(failure.unreachable for failure in progress.failures)
         return Exit.UNREACHABLE if unreachable else Exit.FAILED
-    if status == "successful":
+    # Ansible fails where a host is unreachable that has to be created or started first.
+    if status == "successful" or (progress.finished and progress.pending):
         if progress.doctor.get("reached") == 0:
             return Exit.UNREACHABLE
         report = getattr(progress, verb.report)

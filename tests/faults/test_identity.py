@@ -98,6 +98,28 @@ def test_a_lost_state_directory_is_attached_again(lab: Lab, hosts: list[str], tm
 
 
 @pytest.mark.usefixtures("hosts")  # with which an engine runs
+def test_a_plan_before_the_first_up_names_the_hosts_and_creates_none(tmp_path: Path) -> None:
+    planned = Lab.at(tmp_path / "planned", "planned", "10.118.0")
+    planned.clear()
+    result = planned.deploy("plan", cluster_provider="docker")
+    planned.clear()
+    assert result.code == 5, result.errors
+    assert result.summary["pending"] == ["master1", "node1"]
+    assert "create host master1" in result.summary["plan"]["localhost"]
+    assert docker("ps", "--all", "--quiet", "--filter", "label=yunkube.cluster=planned") == ""
+
+
+def test_a_plan_looks_at_the_hosts_that_run(lab: Lab, hosts: list[str]) -> None:
+    docker("stop", "--time", "5", CONTAINERS[1])
+    result = lab.deploy("plan")
+    lab.make_hosts()
+    assert result.code == 5, result.errors
+    assert result.summary["pending"] == ["node1"]
+    assert "run kubeadm init 1.37.2" in result.summary["plan"]["master1"]
+    assert hosts
+
+
+@pytest.mark.usefixtures("hosts")  # with which an engine runs
 def test_a_network_that_lost_its_hosts_and_its_state_goes(tmp_path: Path) -> None:
     orphan = Lab.at(tmp_path / "orphan", "orphan", "10.118.0")
     orphan.clear()

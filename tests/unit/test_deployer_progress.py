@@ -230,3 +230,38 @@ def test_every_object_that_stays_is_kept_for_the_summary() -> None:
     result = {"event": "runner_on_ok", "event_data": {"host": "m", "task": "x", "res": {"kept": names}}}
     progress, _ = fold([result])
     assert progress.kept == tuple(names)
+
+
+def of_host(kind: str, host: str, **result: Any) -> dict[str, Any]:
+    return {"event": kind, "event_data": {"host": host, "task": "Check the hosts", "res": result}}
+
+
+def ended(*unreachable: str) -> dict[str, Any]:
+    names = dict.fromkeys(["localhost", *unreachable], 1)
+    dark = dict.fromkeys(unreachable, 1)
+    return {"event": "playbook_on_stats", "event_data": {"processed": names, "changed": {"localhost": 1}, "dark": dark}}
+
+
+def test_a_host_that_a_plan_would_create_first_is_not_called_unreachable() -> None:
+    off = of_host("runner_on_unreachable", "node1", msg="No route to host")
+    look = changed("localhost", "Check what the hosts lack", changes=["create host node1"], pending=["node1"])
+    progress, happenings = fold([look, off, ended("node1")])
+    assert [item for item in happenings if isinstance(item, Failure)] == []
+    assert (progress.failures, progress.pending, progress.reached) == ((), ("node1",), False)
+    assert progress.hosts["node1"].unreachable == 0
+    assert exit_code("failed", "", progress, PLAYS["plan"]) == Exit.CHANGES
+
+
+def test_a_host_that_does_not_answer_and_is_not_to_be_created_is_unreachable() -> None:
+    look = changed("localhost", "Check what the hosts lack", changes=["create host node1"], pending=["node1"])
+    off = of_host("runner_on_unreachable", "node2", msg="No route to host")
+    progress, _ = fold([look, off, ended("node2")])
+    assert [failure.host for failure in progress.failures] == ["node2"]
+    assert exit_code("failed", "", progress, PLAYS["plan"]) == Exit.UNREACHABLE
+
+
+def test_a_host_that_was_created_is_no_longer_pending() -> None:
+    look = changed("localhost", "Check what the hosts lack", changes=["create host node1"], pending=["node1"])
+    made = changed("localhost", "Create the hosts", changes=["create host node1"], pending=[])
+    progress, _ = fold([look, made, of_host("runner_on_unreachable", "node1", msg="No route to host"), ended("node1")])
+    assert exit_code("failed", "", progress, PLAYS["up"]) == Exit.UNREACHABLE

@@ -56,6 +56,12 @@ def test_a_plan_with_nothing_to_do_says_so(capsys: pytest.CaptureFixture[str]) -
     assert "No changes." in printed(capsys, verb="plan")
 
 
+def test_a_plan_says_which_hosts_it_could_not_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    words = {"localhost": ("create host node2",)}
+    out = printed(capsys, verb="plan", exit_code=5, plan=words, pending=("node2",))
+    assert "\nnode2: not checked, as it has to be created or started first\n" in out
+
+
 def test_a_status_in_order_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, verb="status", status=STATUS, plan={"master1": (), "node1": ()})
     assert "API   https://10.0.0.1:6443, 1.37.2" in out

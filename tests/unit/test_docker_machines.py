@@ -54,6 +54,7 @@ def plan(
 
 def test_a_host_that_is_as_it_should_be_is_left_alone() -> None:
     assert not plan(found()).changes
+    assert plan(found()).is_up
 
 
 def test_a_missing_host_is_made_and_started() -> None:
@@ -65,7 +66,7 @@ def test_a_missing_host_is_made_and_started() -> None:
 )
 def test_a_host_that_does_not_run_is_started(state: dict[str, t.Any], word: str) -> None:
     step = plan(found(State=state))
-    assert (step.start, step.create) == (word, False)
+    assert (step.start, step.create, step.is_up) == (word, False, False)
     assert str(step) == "start host node1"
 
 

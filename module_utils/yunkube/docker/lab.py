@@ -234,8 +234,15 @@ def loss_faults(steps: t.Iterable[Step], others: t.Iterable[str], rebuild: str, 
     ]
 
 
-def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> list[str]:
-    """Make network and hosts as they should be, and return what that took."""
+class Brought(t.NamedTuple):
+    """What became of network and hosts."""
+
+    changes: list[str]
+    pending: t.Sequence[str] = ()  # hosts that cannot answer, as the changes were not made
+
+
+def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> Brought:
+    """Make network and hosts as they should be."""
     table = routes(Path("/proc/net/route").read_text())
     faults = name_clashes(lab.cluster, module.params["hosts"], lab.containers, lab.networks)
     faults += subnet_clashes(lab.cluster, subnet, lab.networks, table)
@@ -269,7 +276,8 @@ def present(module: AnsibleModule, lab: Lab, subnet: ipaddress.IPv4Network) -> l
         if warning := inotify_warning(limit, further + len(machines)):
             module.warn(warning)
     made = [f"create network {network_name(lab.cluster)}, {subnet}"] if make_network else []
-    return [*made, *(str(step) for step in steps if step.changes)]
+    pending = [step.host for step in steps if not step.is_up] if module.check_mode else []
+    return Brought([*made, *(str(step) for step in steps if step.changes)], pending)
 
 
 def image_fault(host: str, images: Images) -> Fault:
@@ -309,8 +317,8 @@ def checked_subnet(text: str, hosts: t.Mapping[str, str]) -> ipaddress.IPv4Netwo
     return subnet
 
 
-def bring_hosts(module: AnsibleModule) -> list[str]:
-    """Make hosts and network as asked for, or remove them, and return what that took."""
+def bring_hosts(module: AnsibleModule) -> Brought:
+    """Make hosts and network as asked for, or remove them."""
     params = module.params
     wanted = params["state"] == "present"
     subnet = checked_subnet(params["subnet"], params["hosts"]) if wanted else None
@@ -320,10 +328,11 @@ def bring_hosts(module: AnsibleModule) -> list[str]:
         if subnet and not module.check_mode:
             raise
         # A check before the engine is installed; or nothing to remove, as no engine is here.
-        return [str(Step(name, create=True)) for name in params["hosts"]] if subnet else []
+        hosts = list(params["hosts"]) if subnet else []
+        return Brought([str(Step(name, create=True)) for name in hosts], hosts)
     lab = Lab(engine, params["cluster"], params["cluster_id"], params["ssh_dir"])
     if wanted and not params["cluster_id"] and not module.check_mode:
         module.fail_json(
             msg="cluster_id is empty: hosts are created after the cluster's id (roles/cluster, identity.yml)"
         )
-    return present(module, lab, subnet) if subnet else absent(module, lab)
+    return present(module, lab, subnet) if subnet else Brought(absent(module, lab))

@@ -79,6 +79,11 @@ class Step:
         """Whether there is something to do."""
         return self.create or self.connect or bool(self.update) or self.rekey or bool(self.start)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the host can answer before the step is taken."""
+        return not (self.create or self.connect or self.rekey or self.start)
+
     def __str__(self) -> str:
         """Say it in one line."""
         if self.create:

@@ -30,6 +30,10 @@ def render(out: Printer, summary: Summary) -> None:
         out.line(", ".join(hosts))
         for word in words:
             out.line(f"  would {word}")
+    if summary.pending:
+        out.line("")
+        them = "it has" if len(summary.pending) == 1 else "they have"
+        out.line(f"{', '.join(summary.pending)}: not checked, as {them} to be created or started first")
     if summary.exit_code == Exit.OK:
         out.line("")
         out.line("No changes.")
