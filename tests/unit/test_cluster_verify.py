@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 from ansible.module_utils.yunkube.kube import probe as kube_probe
 from ansible.module_utils.yunkube.kube import verify as kube_verify
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, parse_kubeconfig
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, parse_kubeconfig
 from ansible.module_utils.yunkube.kube.health import Problem, Seen, Wanted
 from ansible.module_utils.yunkube.kube.probe import Pod, Question, Row
 from kube_api_server import ApiServer
@@ -74,7 +74,7 @@ def test_the_probes_and_their_namespace_go_away_also_after_a_failure(server: Api
     during: list[str] = []
 
     def fail() -> None:
-        with kube_probe.probes(api, ["node1"], "probe:1") as namespace:
+        with kube_probe.probes(api, ["node1"], "probe:1", 10) as namespace:
             during.append(namespace)
             assert namespace.startswith("yunkube-verify-")
             assert server.names(f"/api/v1/namespaces/{namespace}/pods") == ["probe-node1"]
@@ -86,13 +86,58 @@ def test_the_probes_and_their_namespace_go_away_also_after_a_failure(server: Api
     assert ending(server) == {"yunkube-verify-old", *during}
 
 
+class _WithoutAccount:
+    """An API whose admission misses the namespace's account until a time on a clock of its own."""
+
+    def __init__(self, comes_at: float) -> None:
+        self.now, self.comes_at = 0.0, comes_at
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def items(self, _path: str, **_query: str) -> list[Json]:
+        return []
+
+    def delete(self, _path: str) -> None:
+        pass
+
+    def post(self, path: str, _body: Json) -> None:
+        if path.endswith("/pods") and self.now < self.comes_at:
+            raise KubeError(
+                'pods "p" is forbidden: error looking up service account: serviceaccount "default" not found', 403
+            )
+
+
+@pytest.mark.parametrize("comes_at", [20, 29])  # a new holder of the lease waits 15 s, and must begin then
+def test_after_a_restart_the_probes_wait_for_the_controller_manager(
+    comes_at: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = _WithoutAccount(comes_at)
+    monkeypatch.setattr(kube_probe, "time", api)
+    with kube_probe.probes(t.cast("t.Any", api), ["node1"], "probe:1", 30):
+        assert api.now >= comes_at
+
+
+def test_a_controller_manager_that_does_not_work_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = _WithoutAccount(31)
+    monkeypatch.setattr(kube_probe, "time", api)
+    with (
+        pytest.raises(KubeError, match="no service account after 30 s: the controller manager"),
+        kube_probe.probes(t.cast("t.Any", api), ["node1"], "probe:1", 30),
+    ):
+        pass
+
+
 def test_a_probe_that_does_not_start_says_why(server: ApiServer, api: KubeApi) -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no route to host"}}
     container = {"name": "probe", "image": "probe:1", "imageID": "", "ready": False, "restartCount": 0}
     ready = {"podIP": "10.244.0.5", "conditions": [{"type": "Ready", "status": "True"}]}
     states: Json = {"master1": ready, "node1": {"containerStatuses": [{**container, "state": waiting}]}}
     addresses = {"master1": "10.0.0.11", "node1": "10.0.0.21"}
-    with kube_probe.probes(api, sorted(addresses), "probe:1") as namespace:
+    with kube_probe.probes(api, sorted(addresses), "probe:1", 10) as namespace:
         for name, status in states.items():
             server.set_status(f"/api/v1/namespaces/{namespace}/pods/probe-{name}", status)
         pods, rows = kube_probe.wait_for_pods(api, namespace, addresses, 0.2)

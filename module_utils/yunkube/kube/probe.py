@@ -101,8 +101,11 @@ def pod_manifest(namespace: str, node: str, image: str) -> Json:
 
 
 @contextlib.contextmanager
-def probes(api: KubeApi, nodes: t.Sequence[str], image: str) -> t.Iterator[str]:
-    """Run a probe on every node, in a namespace that goes away whatever happens; yield its name."""
+def probes(api: KubeApi, nodes: t.Sequence[str], image: str, seconds: float) -> t.Iterator[str]:
+    """Run a probe on every node, in a namespace that goes away whatever happens; yield its name.
+
+    The namespace may take up to `seconds` to get the account that every pod runs as.
+    """
     chosen = ",".join(f"{key}={value}" for key, value in LABELS.items())
     for stale in api.items("/api/v1/namespaces", labelSelector=chosen):  # of a run that was killed
         api.delete(f"/api/v1/namespaces/{stale['metadata']['name']}")
@@ -111,22 +114,30 @@ def probes(api: KubeApi, nodes: t.Sequence[str], image: str) -> t.Iterator[str]:
     try:
         api.post(f"/api/v1/namespaces/{namespace}/services", service_manifest(namespace))
         for node in nodes:
-            _create_pod(api, namespace, pod_manifest(namespace, node, image))
+            _create_pod(api, namespace, pod_manifest(namespace, node, image), seconds)
         yield namespace
     finally:
         api.delete(f"/api/v1/namespaces/{namespace}")
 
 
-def _create_pod(api: KubeApi, namespace: str, manifest: Json) -> None:
-    """Create a pod, as soon as the new namespace has the account that every pod runs as."""
-    deadline = time.monotonic() + scaled(10)
+def _create_pod(api: KubeApi, namespace: str, manifest: Json, seconds: float) -> None:
+    """Create a pod, as soon as the new namespace has its account.
+
+    The controller manager creates that. After a restart of its host it first waits until the lease expires that it had
+    before: 15 s, times cluster_slow_factor.
+    """
+    deadline = time.monotonic() + seconds
     while True:
         try:
             api.post(f"/api/v1/namespaces/{namespace}/pods", manifest)
             return
         except KubeError as error:
-            if error.status != 403 or "serviceaccount" not in str(error) or time.monotonic() > deadline:
+            if error.status != 403 or "serviceaccount" not in str(error):
                 raise
+            if time.monotonic() > deadline:
+                message = f"the namespace {namespace} has no service account after {seconds:g} s: "
+                message += "the controller manager, which creates it, is not running or does not get its lease"
+                raise KubeError(message, error.status) from error
             time.sleep(0.05)
 
 

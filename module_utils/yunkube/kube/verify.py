@@ -77,7 +77,7 @@ def as_lines(rows: list[Row]) -> list[str]:
 def prove(api: KubeApi, seen: Seen, options: dict[str, t.Any]) -> list[Row]:
     """Check with a probe on every node what only a pod can tell."""
     addresses = {node["metadata"]["name"]: address_of(node) for node in seen.nodes}
-    with probes(api, sorted(addresses), options["image"]) as namespace:
+    with probes(api, sorted(addresses), options["image"], options["probe_timeout"]) as namespace:
         pods, rows = wait_for_pods(api, namespace, addresses, options["probe_timeout"])
         service = api.get(f"/api/v1/namespaces/{namespace}/services/probe")["spec"]
         asked = questions(
