@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -124,3 +125,27 @@ def test_leases_of_the_control_plane_last_as_long_as_slow_hosts_need(release: st
         given = {one["name"]: one["value"] for one in cluster[part]["extraArgs"]}
         assert given["leader-elect-lease-duration"] == "75s"
         assert given["leader-elect-renew-deadline"] == "50s"
+
+
+@pytest.mark.parametrize("factor", [1, 5])
+def test_the_kubelet_waits_for_a_slow_control_plane_before_it_restarts_it(
+    release: str, factor: int, tmp_path: Path
+) -> None:
+    derived = Derived(VALUES | {"cluster_slow_factor": factor}, cluster=("cluster_kubeadm_patches", "__cluster_probes"))
+    patches = json.loads(derived.text("{{ cluster_kubeadm_patches | to_json }}"))
+    (tmp_path / "patches").mkdir()
+    for target, patch in patches.items():
+        (tmp_path / f"patches/{target}.json").write_text(json.dumps(patch))
+    documents = list(yaml.safe_load_all(written(release, "master/templates/kubeadm.yaml.j2")))
+    [init] = [one for one in documents if one["kind"] == "InitConfiguration"]
+    init["patches"] = {"directory": "/patches"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump_all(documents))
+    for phase in (("control-plane", "all"), ("etcd", "local")):
+        kubeadm(release, "init", "phase", *phase, "--config=/config.yaml", f"--rootfs={tmp_path}")
+    manifests = [*(tmp_path / "etc/kubernetes/manifests").glob("*.yaml")]
+    assert {path.stem for path in manifests} == set(patches) - {"corednsdeployment"}
+    for path in manifests:
+        [container] = yaml.safe_load(path.read_text())["spec"]["containers"]
+        startup, liveness = container["startupProbe"], container["livenessProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] == 240 * factor, path
+        assert liveness["periodSeconds"] * liveness["failureThreshold"] == 80 * factor, path
