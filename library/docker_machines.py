@@ -107,13 +107,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        brought = bring_hosts(module)
+        changes, pending = bring_hosts(module)
     except RefusedError as refused:
         module.fail_json(**refused.report.as_failure())
     except DockerError as error:
         module.fail_json(msg=f"Docker: {error}", kind="preflight")
-    diff = {"before": "", "after": "".join(f"{change}\n" for change in brought.changes)}
-    module.exit_json(changed=bool(brought.changes), **brought._asdict(), diff=diff)
+    diff = {"before": "", "after": "".join(f"{change}\n" for change in changes)}
+    module.exit_json(changed=bool(changes), changes=changes, pending=list(pending), diff=diff)
 
 
 if __name__ == "__main__":

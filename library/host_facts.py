@@ -10,6 +10,12 @@ short_description: Gather the few facts that the roles read, under Ansible's own
 description:
   - A facts module (C(ansible_facts_modules)) in place of M(ansible.builtin.setup), which takes several times as long to
     find hundreds of facts that nothing here uses.
+options:
+  pending:
+    description: Hosts that have to be created or started first. In check mode they are unreachable, without a try.
+    type: list
+    elements: str
+    default: []
 author: [The maintainers]
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}
@@ -17,6 +23,7 @@ attributes:
 EXAMPLES = r"""
 - name: Gather the facts that the roles read
   host_facts:
+    pending: [node2]
 """
 RETURN = r"""
 ansible_facts:
@@ -42,7 +49,8 @@ from ansible.module_utils.yunkube.host.os_release import distribution, parse_os_
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    options = {"pending": {"type": "list", "elements": "str", "default": []}}  # the action's
+    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     if sys.version_info < constants.OLDEST_PYTHON:  # Ansible itself accepts 3.8
         module.fail_json(f"Python {sys.version.split()[0]} is too old: {constants.PYTHON_NEEDED}")
     facts: dict[str, t.Any] = dict(distribution(parse_os_release(Path("/etc/os-release").read_text())))

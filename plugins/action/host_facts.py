@@ -27,6 +27,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; ask the host's shell about its Python if that was not possible."""
         super().run(tmp, task_vars)
+        host = (task_vars or {}).get("inventory_hostname")
+        if self._task.check_mode and host in self._task.args.get("pending", ()):
+            # Nobody tries to connect to it; as one that is unreachable, it takes no part in what follows.
+            return {"changed": False, "unreachable": True, "msg": f"{host} has to be created or started first"}
         result: dict[str, t.Any] = self._execute_module(module_args=dict(self._task.args), task_vars=task_vars)
         if result.get("failed"):
             python = self._python(task_vars)

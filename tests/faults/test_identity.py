@@ -102,10 +102,12 @@ def test_a_plan_before_the_first_up_names_the_hosts_and_creates_none(tmp_path: P
     planned = Lab.at(tmp_path / "planned", "planned", "10.118.0")
     planned.clear()
     result = planned.deploy("plan", cluster_provider="docker")
+    log = Path(result.summary["log"]).read_text()
     planned.clear()
     assert result.code == 5, result.errors
     assert result.summary["pending"] == ["master1", "node1"]
     assert "create host master1" in result.summary["plan"]["localhost"]
+    assert "master1 has to be created or started first" in log, "else somebody tried to connect to it"
     assert docker("ps", "--all", "--quiet", "--filter", "label=yunkube.cluster=planned") == ""
 
 

@@ -48,8 +48,9 @@ def booted(lab: Lab, wire: str, factory: pytest.TempPathFactory, *hosts: str) ->
         machines = {}
         for host in hosts:
             # kubeadm asks for two processors of a master; one more that is emulated costs all of them time.
-            size = {"memory_mb": 3072} if host == "master1" else {"memory_mb": 2048, "processors": 1}
-            machine = Machine(host, f"{lab.network}.{HOSTS[host]}", lab.gateway, **size)
+            processors, memory = (2, 3072) if host == "master1" else (1, 2048)
+            address = f"{lab.network}.{HOSTS[host]}"
+            machine = Machine(host, address, lab.gateway, memory_mb=memory, processors=processors)
             machines[host] = stack.enter_context(running(machine, wire, factory.mktemp(host), IMAGE))
         for one in machines.values():
             one.wait()
