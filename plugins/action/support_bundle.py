@@ -63,7 +63,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 def secrets_of(task_vars: t.Mapping[str, t.Any]) -> tuple[str, ...]:
     """Return the secrets among the variables of all hosts: what one of them says may name another one's."""
-    hosts = task_vars.get("hostvars") or ()
+    hosts: t.Any = task_vars.get("hostvars") or ()
     known = [task_vars, *(hosts.raw_get(host) for host in hosts)]  # as written: no template is evaluated for this
     kept = [{key: value for key, value in one.items() if key not in SKIPPED} for one in known]
     return secret_values(json.loads(json.dumps({"": kept}, default=str)))
