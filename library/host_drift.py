@@ -92,6 +92,7 @@ options:
           secret: {description: Whether its text shows nowhere., type: bool, default: false}
       programs: {description: Other programs that the process consists of., type: list, elements: path, default: []}
       start_condition: {description: The service is started only where this path exists., type: path}
+      state: {description: Whether there is such a service., type: str, choices: [present, absent], default: present}
   node:
     description: The node's name, to read its labels and taints. The action plugin gives it.
     type: str

@@ -11,7 +11,7 @@ description:
   - Reads the host once and returns its faults, each with its remedy. It never fails because of them and changes
     nothing, so that the faults of all hosts can be reported together.
   - A host that is a member of the cluster already has proved that it can be; of its own it has no faults but another
-    processor than the inventory says, and ports that a registry would need.
+    processor than the inventory says, ports that a registry would need, and programs and a time zone that it lacks.
   - A member of any cluster without this cluster's record on it is refused, and so is a host with another's record.
     That is never ignored.
 author: [The maintainers]
@@ -49,6 +49,11 @@ options:
     description: Whether it is to join a cluster that runs, so that the API must answer it at the endpoint.
     type: bool
     default: false
+  programs:
+    description: "Programs that the host needs, each with the key of the inventory that needs it."
+    type: dict
+    default: {}
+  timezone: {description: "A time zone that the host needs to know, such as C(Europe/Berlin).", type: str, default: ""}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [Changes nothing in any mode.]}

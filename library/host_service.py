@@ -32,6 +32,11 @@ options:
     elements: path
     default: []
   start_condition: {description: The service is started only where this path exists., type: path}
+  state:
+    description: Whether there is such a service; C(absent) stops and disables it and removes its files.
+    type: str
+    choices: [present, absent]
+    default: present
 attributes:
   check_mode: {support: full, details: [A unit that does not exist yet would be enabled and started.]}
   diff_mode: {support: full}

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ def _run(request: Request, cluster: Cluster, verb: Play, root: Path, log: LogFil
         doctor=progress.doctor,
         dry_run=request.dry_run,
         log=str(log.path),
-        next=next_step(request, verb, code),
+        next=next_step(request, verb, code, progress.table),
         kept=progress.kept,
         plan=dict(sorted((progress.changes if verb.check else progress.drift).items())),
         pending=progress.pending,
@@ -332,7 +332,9 @@ def unknown_hosts(unknown: Sequence[str], inventory: str, known: Sequence[str]) 
     return "\n".join(lines)
 
 
-def next_step(request: Request, verb: Play, code: Exit) -> str:
+def next_step(request: Request, verb: Play, code: Exit, table: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the command to type next, with the inventory of this one."""
-    after = {Exit.OK: verb.next, Exit.CHANGES: verb.next_on_changes}.get(code, "")
+    after = {Exit.OK: verb.follow(table) if verb.follow else verb.next, Exit.CHANGES: verb.next_on_changes}.get(
+        code, ""
+    )
     return command(after, request.inventory) if after else ""

@@ -154,7 +154,7 @@ def running(folder: Path) -> Iterator[ApiServer]:
     copy_certificates(folder)
     key = folder / "tokens.key"
     subprocess.run(["openssl", "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", key], check=True)
-    clients, peers, port = _free_ports(3)
+    clients, peers, port = free_ports(3)
     at, peer = f"http://127.0.0.1:{clients}", f"http://127.0.0.1:{peers}"
     etcd = [
         found["etcd"], f"--data-dir={folder}/etcd", "--unsafe-no-fsync", f"--listen-client-urls={at}",
@@ -172,7 +172,7 @@ def running(folder: Path) -> Iterator[ApiServer]:
         # The first needs a controller that makes service accounts, the second a kubelet that reports.
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
     ]  # fmt: skip
-    with _started(folder, etcd), _started(folder, server) as process:
+    with started(folder, etcd), started(folder, server) as process:
         api = ApiServer(folder, clients, port)
         _wait(api, process, folder / "kube-apiserver.log")
         yield api
@@ -180,7 +180,7 @@ def running(folder: Path) -> Iterator[ApiServer]:
 
 
 @contextlib.contextmanager
-def _started(folder: Path, argv: list[t.Any]) -> Iterator[subprocess.Popen[bytes]]:
+def started(folder: Path, argv: list[t.Any]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program that ends with this process, also where that is killed."""
     with (folder / f"{argv[0].name}.log").open("wb") as log:
         process = subprocess.Popen(["setpriv", "--pdeathsig=KILL", *argv], cwd=folder, stdout=log, stderr=log)
@@ -205,7 +205,7 @@ def _wait(server: ApiServer, process: subprocess.Popen[bytes], log: Path) -> Non
             return
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         found = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in found:

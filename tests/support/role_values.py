@@ -27,6 +27,13 @@ def load_lookups() -> None:
     init_plugin_loader()
 
 
+def rendered(template: str, **values: Any) -> str:
+    """Return what a template comes to."""
+    load_lookups()
+    trusted = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
+    return str(Templar(DataLoader(), trusted).template(trust_as_template(template)))
+
+
 def as_templates(value: Any) -> Any:
     """Let Ansible take every text of a value for a template, as it does with those of a role."""
     if isinstance(value, dict):

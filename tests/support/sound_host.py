@@ -29,6 +29,8 @@ NEEDS: dict[str, t.Any] = {
     "kubelet_config": {},
     "kubeadm_ignores": [],
     "ignores": [],
+    "programs": {"openssl": "backup_certificate"},
+    "timezone": "Europe/Berlin",
     "cluster": "ours",
     "cluster_id": "0123456789abcdef",
 }
@@ -65,4 +67,6 @@ FIT = Host(
     ),
     resolver_file="/etc/resolv.conf",
     nameservers=("10.0.0.1",),
+    missing_programs=(),
+    has_timezone=True,
 )

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import kube_api_server
 import pytest
+from ansible.module_utils.yunkube.kube.etcd_snapshot import Ask, Programs
 from checkout import PLAYBOOKS, Deploy, Result, make_checkout, run
+from etcd_programs import in_one_folder, with_cluster
 from fake_alicloud import FakeCloud
 from fake_alicloud_account import Account
 from fake_alicloud_instances import open_account
@@ -87,3 +89,23 @@ def deploy(checkout: Path) -> Deploy:
         return run(checkout, *arguments, **more)
 
     return run_with
+
+
+@pytest.fixture
+def bundle() -> Programs:
+    """The bundle's own etcd, etcdctl and etcdutl."""
+    return in_one_folder()
+
+
+@pytest.fixture
+def ask(server: ApiServer, bundle: Programs) -> Ask:
+    """What asks the etcd of the API server, in which a cluster is."""
+    return with_cluster(server, bundle)
+
+
+@pytest.fixture
+def saved(ask: Ask, tmp_path: Path) -> Path:
+    """A snapshot of it."""
+    path = tmp_path / "prod-20261130T094500Z.db"
+    ask("snapshot", "save", str(path))
+    return path

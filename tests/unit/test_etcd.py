@@ -142,6 +142,22 @@ def test_a_snapshot_that_cannot_be_kept_is_an_error(folders: Path) -> None:
     assert not list((folders / "etcd").iterdir())
 
 
+def test_only_the_clusters_own_pods_are_looked_at() -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        asked.append(argv)
+        return 0, "abc\n", ""
+
+    Etcd(run, "crictl").container()
+    assert asked[0][asked[0].index("--label") + 1] == "io.kubernetes.pod.namespace=kube-system"
+
+
+def test_a_containerd_that_does_not_answer_is_not_taken_for_no_container() -> None:
+    with pytest.raises(EtcdError, match="start containerd"):
+        Etcd(lambda _argv: (1, "", "connection refused"), "crictl").container()
+
+
 def test_without_a_container_there_is_no_etcd() -> None:
     with pytest.raises(EtcdError, match="no container of etcd"):
         Etcd(lambda _argv: (0, "", ""), "crictl").members()

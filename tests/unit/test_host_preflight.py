@@ -60,6 +60,8 @@ def test_a_fit_host_has_no_fault_and_neither_has_what_a_killed_run_left() -> Non
         ({"architecture": "riscv64"}, "architecture", "is riscv64, which is not supported"),
         ({"cgroup_version": 1}, "cgroup", "cgroup v1"),
         ({"systemd": False}, "systemd", "not run by systemd"),
+        ({"missing_programs": ("openssl",)}, "program", "has no openssl, which backup_certificate needs"),
+        ({"has_timezone": False}, "timezone", "does not know the time zone Europe/Berlin of backup_schedule"),
         ({"has_node_ip": False}, "node_ip", "no address 10.0.0.11 at which"),
         ({"routes": (("tun0", ipaddress.IPv4Network("10.96.8.0/24")),)}, "cidr", "10.96.8.0/24 through tun0"),
     ],

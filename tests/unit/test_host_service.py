@@ -123,3 +123,61 @@ def test_a_check_names_what_the_run_then_does(tmp_path: Path, former: str, place
     assert said == changes(check_mode=False)
     assert ("reload systemd's units" in said) == (former == "[Unit]\nDescription=old\n")
     assert changes(check_mode=True) == []
+
+
+class Host:
+    """A module, and systemd as it is told."""
+
+    check_mode = False
+
+    def __init__(self, shown: str = "LoadState=loaded\nActiveState=active\n") -> None:
+        self.asked: list[str] = []
+        self.shown = shown
+
+    def get_bin_path(self, name: str, **_more: object) -> str:
+        """Find any program."""
+        return name
+
+    def run_command(self, argv: list[str], **_more: object) -> tuple[int, str, str]:
+        """Be a unit in a state."""
+        self.asked.append(" ".join(argv[1:2] + argv[-1:]))
+        return 0, self.shown, ""
+
+
+def test_a_service_that_is_no_longer_declared_goes_with_its_files(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("own.service", "own.timer", "never.crt")]
+    for path in paths[:2]:
+        path.write_text("text")
+    files = [{"path": str(path), "content": "", "restart": False} for path in paths]
+    service = {"name": "own.timer", "files": files, "programs": [], "start_condition": None, "state": "absent"}
+    host = Host()
+    host.check_mode = True
+    looked = bring_service(host, service, [])  # type: ignore[arg-type]
+    assert looked.changes == ["disable own.timer", f"remove {paths[0]}", f"remove {paths[1]}"]
+    assert (host.asked, paths[1].exists()) == ([], True)
+    assert [entry["before"] for entry in looked.diff] == ["text", "text"]
+    host.check_mode = False
+    assert bring_service(host, service, []).changes == looked.changes  # type: ignore[arg-type]
+    assert not paths[0].exists()
+    assert not paths[1].exists()
+    assert host.asked == ["show own.timer", "stop own.timer", "disable own.timer", "daemon-reload daemon-reload"]
+    assert bring_service(host, service, []).changes == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "asked"),
+    [
+        ("LoadState=bad-setting\nActiveState=inactive\n", ["disable own.timer"]),  # stop fails: "not loaded"
+        ("LoadState=bad-setting\nActiveState=active\n", ["stop own.timer", "disable own.timer"]),
+        ("LoadState=not-found\nActiveState=inactive\n", []),
+    ],
+)
+def test_a_unit_that_systemd_refuses_is_disabled_as_well(tmp_path: Path, shown: str, asked: list[str]) -> None:
+    path = tmp_path / "own.timer"
+    path.write_text("text")
+    files = [{"path": str(path), "content": "", "restart": False}]
+    service = {"name": "own.timer", "files": files, "programs": [], "start_condition": None, "state": "absent"}
+    host = Host(shown)
+    bring_service(host, service, [])  # type: ignore[arg-type]
+    assert host.asked == ["show own.timer", *asked, "daemon-reload daemon-reload"]
+    assert not path.exists()

@@ -12,6 +12,7 @@ from ansible.module_utils.yunkube.host import originals
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.kube import etcd
 from ansible.module_utils.yunkube.teardown import filters, host, paths, processes
+from teardown_host import Module, record_of
 
 PREFIXES = ["CNI-DN-", "CNI-HOSTPORT-", "FLANNEL-", "KUBE-"]
 SAVED = """\
@@ -323,35 +324,6 @@ def test_what_others_keep_in_our_containerd_is_reported(tmp_path: Path) -> None:
 
 
 # Whose a host is.
-
-ID = "0123456789abcdef"
-
-
-class Module:
-    """What a host is asked through: it has no programs."""
-
-    check_mode = True
-
-    def __init__(self, **params: Any) -> None:
-        """Take what the module was called with."""
-        lists = ("services", "paths", "links", "chain_prefixes", "nft_tables", "shared_sysctls", "accept")
-        self.params = {
-            "cluster": "ours",
-            "cluster_id": ID,
-            "adopt": False,
-            "force": False,
-            **{key: [] for key in lists},
-            **params,
-        }
-
-    def get_bin_path(self, _name: str) -> None:
-        """Return that there is none."""
-
-
-def record_of(cluster: str) -> host_state.Json:
-    """Return a record of a host with nothing on it."""
-    about = host_state.take(lambda _: "", cluster, ID, root=Path("/nowhere"))
-    return {**about, "sysctls": {}}
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from role_values import load_lookups
+from role_values import rendered
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 HOST_FILES = sorted(
@@ -38,13 +36,6 @@ MORE = {
     "environment": {"HTTPS_PROXY": "http://a\\b:1", "NAME": "{{ not_rendered }}"},
     "mirrors": ["https://mirror/v2/x", "https://other"],
 }
-
-
-def rendered(template: str, **values: Any) -> str:
-    """Return what a template comes to."""
-    load_lookups()
-    trusted = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
-    return str(Templar(DataLoader(), trusted).template(trust_as_template(template)))
 
 
 @pytest.mark.parametrize("file", HOST_FILES, ids=lambda file: file.name)

@@ -91,11 +91,13 @@ def test_no_playbook_switches_a_check_off() -> None:
 
 # Named for what they are to a user, not for a role: the kind of dashboard decides what every host gets, kubeadm marks
 # and patches nodes in both of its roles, and the inventory and several roles ask Alibaba Cloud, so the role `cluster`
-# has them; the role `web_service` takes a list of services.
+# has them; the role `web_service` takes a list of services; the preflight asks for what the timer of backups needs.
 FEATURES = {
     "alicloud_ca",
     "alicloud_endpoints",
     "alicloud_region",
+    "backup_certificate",
+    "backup_schedule",
     "dashboard_provider",
     "master_patches",
     "node_labels",
@@ -239,7 +241,11 @@ def test_what_is_compared_with_a_host_is_what_a_teardown_removes() -> None:
     compared |= set(re.findall(r"(?<![\w{}])/(?:etc|opt|run|usr/libexec|var)/[\w./-]*\w", named))
     assert len(compared) > 12
     assert {name for name in compared if not any(f"{name}/".startswith(f"{path}/") for path in paths | units)} == set()
-    assert {variables[f"{name}_service"]["name"] for name, variables in services.items()} == units
+    backup = content(ROOT / "roles/backup/vars/main.yml")
+    names = {variables[f"{name}_service"]["name"] for name, variables in services.items()}
+    assert names | {backup["backup_service"]["name"]} == units - {"yunkube-backup.service"}  # which the timer starts
+    written = {file["path"] for name in ("__backup_certificate", "__backup_files") for file in backup[name]}
+    assert written == set(backup["backup_on_host"]["configuration"])
 
 
 def test_a_teardown_reads_what_each_role_puts_on_a_host() -> None:
@@ -258,8 +264,8 @@ def test_no_task_file_is_empty() -> None:
 
 # What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
 OF_HOSTS = {
-    "ansible_host", "ansible_port", "cluster_architecture", "cluster_control_plane_host", "cluster_node_ip",
-    "docker_hosts_plan", "flannel_backend", "host_drift", "kubelet_configmap", "master_patches",
+    "ansible_host", "ansible_port", "ansible_user", "cluster_architecture", "cluster_control_plane_host",
+    "cluster_node_ip", "docker_hosts_plan", "flannel_backend", "host_drift", "kubelet_configmap", "master_patches",
     "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
 }  # fmt: skip
 READS = re.compile(

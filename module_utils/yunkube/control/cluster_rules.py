@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 from typing import Any
 
-from ansible.module_utils.yunkube.control import cloud_rules, locks, shapes
+from ansible.module_utils.yunkube.control import backup_rules, cloud_rules, locks, shapes
 from ansible.module_utils.yunkube.teardown.paths import is_system
 from ansible.module_utils.yunkube.web.ownership import RESERVED
 from ansible.module_utils.yunkube.words import closest, one_of
@@ -379,6 +379,7 @@ RULES: tuple[Callable[[Cluster], Iterator[Finding]], ...] = (
     dashboard,
     web_services,
     *cloud_rules.RULES,
+    *backup_rules.RULES,
     safety,
 )
 

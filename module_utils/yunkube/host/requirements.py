@@ -8,6 +8,7 @@ import ipaddress
 import os
 import platform
 import re
+import shutil
 import socket
 import time
 import typing as t
@@ -26,6 +27,8 @@ OWN_PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller", "kube-sc
 # Interfaces that are the cluster's own, left by a node that was here before.
 OWN_INTERFACES = ("cni", "flannel", "kube-", "veth", "lo")
 RESOLV_CONF, RESOLVED = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of systemd's services
+ZONES = "/usr/share/zoneinfo"  # where systemd looks
 # What a host has that is a member of a cluster.
 MEMBER = (Path("/etc/kubernetes/kubelet.conf"), Path("/etc/kubernetes/admin.conf"))
 # Boards whose maker did not fill in an id.
@@ -61,6 +64,8 @@ NEEDS_SPEC: dict[str, dict[str, t.Any]] = {
     "cluster_id": {"type": "str", "required": True},
     "endpoint": {"type": "str", "required": True},
     "joins": {"type": "bool", "default": False},
+    "programs": {"type": "dict", "default": {}},
+    "timezone": {"type": "str", "default": ""},
 }
 
 
@@ -95,6 +100,8 @@ class Host:
     routes: tuple[tuple[str, ipaddress.IPv4Network], ...]  # interface, destination
     resolver_file: str  # what the kubelet gives to pods, CoreDNS among them
     nameservers: tuple[str, ...]  # that it names
+    missing_programs: tuple[str, ...]
+    has_timezone: bool
 
 
 def check_system(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -217,8 +224,19 @@ def check_registry(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
             yield Fault("port", message, remedy)
 
 
-CHECKS = (check_system, check_architecture, check_kernel, check_size, check_clock, check_network)
-OF_MEMBERS = (check_architecture, check_registry)
+def check_backups(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
+    """Refuse a master that lacks what the timer of backups needs."""
+    for program in host.missing_programs:
+        key = needs["programs"][program]
+        yield Fault("program", f"has no {program}, which {key} needs", f"install {program}, or leave {key} empty")
+    if not host.has_timezone:
+        message = f"does not know the time zone {needs['timezone']} of backup_schedule"
+        remedy = "install its package tzdata, or write the time in UTC or in the host's own zone"
+        yield Fault("timezone", message, remedy)
+
+
+CHECKS = (check_system, check_architecture, check_kernel, check_size, check_clock, check_network, check_backups)
+OF_MEMBERS = (check_architecture, check_registry, check_backups)
 
 
 def check_owner(host: Host, needs: dict[str, t.Any]) -> t.Iterator[Fault]:
@@ -349,4 +367,6 @@ def read_host(needs: dict[str, t.Any], *, node: str, firewall: str) -> Host:
         routes=parse_routes(read_text("/proc/net/route")),
         resolver_file=resolver_file,
         nameservers=tuple(re.findall(r"(?m)^nameserver\s+(\S+)", read_text(resolver_file))),
+        missing_programs=tuple(name for name in needs["programs"] if not shutil.which(name, path=PATH)),
+        has_timezone=needs["timezone"] in ("", "UTC") or Path(ZONES, needs["timezone"]).is_file(),
     )

@@ -9,7 +9,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.host.files import FILES_SPEC, bring
+from ansible.module_utils.yunkube.host.files import FILES_SPEC, State, bring, differences, read_state
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -20,6 +20,7 @@ SERVICE_SPEC: dict[str, dict[str, t.Any]] = {
     "files": FILES_SPEC,
     "programs": {"type": "list", "elements": "path", "default": []},
     "start_condition": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ExecMainStartTimestamp", "MainPID")
@@ -133,6 +134,8 @@ class Outcome(t.NamedTuple):
 
 def bring_service(module: AnsibleModule, service: t.Mapping[str, t.Any], changed_paths: t.Iterable[str]) -> Outcome:
     """Compare, then write and ask systemd, unless the module only looks."""
+    if service.get("state") == "absent":
+        return _remove(module, service)
     condition = service["start_condition"]
     may_start = condition is None or Path(condition).exists()
     try:
@@ -157,3 +160,24 @@ def bring_service(module: AnsibleModule, service: t.Mapping[str, t.Any], changed
         for action in actions:
             systemd.do(action)
     return Outcome(in_words(written, actions, systemd.name), written, diff)
+
+
+def _remove(module: AnsibleModule, service: t.Mapping[str, t.Any]) -> Outcome:
+    """Stop a service that is no longer declared, and remove its files; without them, systemd is not asked."""
+    there = [Path(file["path"]) for file in service["files"] if Path(file["path"]).exists()]
+    if not there:
+        return Outcome([], [], [])
+    diff = [entry for path in there for entry in differences(str(path), read_state(path), State())[:1]]
+    if not module.check_mode:
+        systemd = Systemd(module, service["name"])
+        unit = systemd.show()
+        if unit.get("LoadState") != "not-found":
+            # One that was never right, with a time that systemd refuses, is enabled and cannot be stopped.
+            if unit.get("LoadState") == "loaded" or unit.get("ActiveState") in RUNNING:
+                systemd.do("stop")
+            systemd.do("disable")
+        for path in there:
+            path.unlink()
+        systemd.do("daemon-reload")
+    changes = [f"disable {service['name']}", *(f"remove {path}" for path in there)]
+    return Outcome(changes, [str(path) for path in there], diff)

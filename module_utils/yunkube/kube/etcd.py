@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import json
 import os
+import re
+import shutil
 import time
 import typing as t
 from pathlib import Path
@@ -18,7 +22,9 @@ DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
 SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
 PKI = "/etc/kubernetes/pki/etcd"
 TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
+METRICS = 2381  # where etcd shows its numbers to this host, as kubeadm has it
 PATIENCE = scaled(60.0)  # seconds for a member to leave and the others to be healthy
+REMEDY = "correct that on this host, and run the same command again"
 
 Run = t.Callable[[list[str]], tuple[int, str, str]]
 
@@ -35,6 +41,7 @@ class Member(t.NamedTuple):
     peers: tuple[str, ...]  # hosts of the peer URLs
     clients: tuple[str, ...]  # client URLs
     learner: bool = False
+    peer_urls: tuple[str, ...] = ()
 
 
 def parse_members(listing: str) -> list[Member]:
@@ -46,6 +53,7 @@ def parse_members(listing: str) -> list[Member]:
             tuple(urlsplit(url).hostname or "" for url in entry.get("peerURLs") or ()),
             tuple(entry.get("clientURLs") or ()),
             bool(entry.get("isLearner")),
+            tuple(entry.get("peerURLs") or ()),
         )
         for entry in json.loads(listing)["members"]
     ]
@@ -93,6 +101,25 @@ def objection(members: t.Sequence[Member], healthy: t.Container[str], leaving: t
     return ""
 
 
+def addresses(members: t.Iterable[Member]) -> dict[str, str]:
+    """Return the URLs at which the members reach each other, by name."""
+    return {member.name: ",".join(member.peer_urls) for member in members}
+
+
+def trouble(error: OSError, remedy: str = REMEDY) -> str:
+    """Say what this host refused, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{where}{error.strerror or error}; {'free some space there, then ' if full else ''}{remedy}"
+
+
+def refuse_full(folder: Path, needed: float, what: str) -> None:
+    """Raise where a file system has less room than needed."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise EtcdError(f"{folder} has {free >> 20} MB left, and {what} needs {int(needed) >> 20} MB: free some")
+
+
 def label(member: Member) -> str:
     """Return what a member is called in a message."""
     return member.name or f"the member at {', '.join(member.peers)} that never started"
@@ -110,11 +137,32 @@ class Etcd:
         """Return the members, as far as this host's own etcd knows: also without a quorum."""
         return parse_members(self._etcdctl("member", "list", "--consistency=s", "--write-out=json"))
 
+    def status(self) -> tuple[bool, int]:
+        """Say whether the members have a leader, and which revision this host's own has; also without a quorum."""
+        found = json.loads(self.ask("endpoint", "status", "--write-out=json"))[0]["Status"]
+        return bool(found.get("leader")), int(found["header"].get("revision") or 0)
+
     def healthy(self, members: t.Sequence[Member]) -> set[str]:
         """Return the endpoints that answer a proposal in time. All are silent where there is no quorum."""
         endpoints = ",".join(url for member in members for url in member.clients)
         _, out, _ = self._run(self._argv("endpoint", "health", "--write-out=json", endpoints=endpoints))
         return parse_health(out)
+
+    def ask(self, *words: str) -> str:
+        """Return what etcdctl says; it gives up after some seconds where there is no quorum."""
+        return self._etcdctl(*words, f"--command-timeout={scaled(5.0):g}s")
+
+    def leaderless(self, port: int = METRICS) -> bool:
+        """Say whether it runs without a leader, which a member says here that answers no client after its start."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(5))
+        try:
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse().read().decode(errors="replace")
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        return bool(re.search(r"(?m)^etcd_server_has_leader 0$", answer))
 
     def snapshot(self, why: str) -> Path:
         """Save a snapshot for root alone, and return where it is."""
@@ -128,7 +176,7 @@ class Etcd:
             written.chmod(0o600)
             _move(written, kept)
         except OSError as error:
-            raise EtcdError(f"the snapshot {kept} cannot be written: {error.strerror}") from error
+            raise EtcdError(f"the snapshot {kept} cannot be written: {error.strerror}; {REMEDY}") from error
         finally:
             for path in (written, DATA / f"{written.name}.part"):
                 path.unlink(missing_ok=True)
@@ -153,6 +201,13 @@ class Etcd:
                 raise EtcdError(f"etcd is not healthy {seconds:g} s after {label(member)} was removed: {trouble}")
             time.sleep(0.5)
 
+    def container(self) -> str:
+        """Return the container that runs; empty where none does."""
+        code, out, err = self._run([*self._crictl, "ps", "--quiet", "--name", "^etcd$", "--label", constants.OF_SYSTEM])
+        if code != 0:
+            raise EtcdError(f"containerd does not list its containers: {err.strip()[-300:]}; start containerd")
+        return out.split()[0] if out.strip() else ""
+
     def _etcdctl(self, *words: str) -> str:
         code, out, err = self._run(self._argv(*words))
         if code != 0:
@@ -160,14 +215,12 @@ class Etcd:
         return out
 
     def _argv(self, *words: str, endpoints: str = f"https://127.0.0.1:{constants.ETCD_PORTS[0]}") -> list[str]:
-        _, container, _ = self._run(
-            [*self._crictl, "ps", "--quiet", "--name", "^etcd$", "--label", constants.OF_SYSTEM]
-        )
-        if not container.strip():
+        container = self.container()
+        if not container:
             raise EtcdError("no container of etcd runs on this host")
         files = [f"--{key}={PKI}/{name}" for key, name in TLS]
         return [
-            *self._crictl, "exec", container.split()[0], "etcdctl", f"--endpoints={endpoints}", *files, *words
+            *self._crictl, "exec", container, "etcdctl", f"--endpoints={endpoints}", *files, *words
         ]  # fmt: skip
 
 

@@ -122,6 +122,8 @@ class Host:
         lines += [f"remove {path}" for path in self.left]
         lines += [f"restore {path}" for path in self.originals]
         lines += [f"delete the registry's images: {self.images}"] if self.images.size else []
+        lines += [f"end process {pid} of a rehearsal" for pid in sorted(self._rehearsing())]
+        lines += [f"unmount {point}" for point in self._rehearsed()]
         lines += self._snapshots()
         lines += [f"set {name} back to {value}" for name, value in self.sysctls.items()]
         lines += [f"remove package {name}" for name in self.packages]
@@ -144,8 +146,8 @@ class Host:
         if "kubelet.service" in self.services:
             self._run("systemctl", "disable", "--now", "kubelet.service")  # else it starts the pods again
         processes.end_pods()
-        for name in self.services:
-            self._run("systemctl", "disable", "--now", name)
+        self._end_services()
+        self._end_rehearsal()
         self._end_slices()
         for link in self.links:
             self._run("ip", "link", "delete", link)
@@ -204,6 +206,30 @@ class Host:
             if not is_closed(self.module, argv):
                 raise
 
+    def _end_services(self) -> None:
+        for name in self.services:
+            # One that systemd refuses to load, as for a wrong time, cannot be stopped unless it runs.
+            now = ["--now"] if self._is_up(name) else []
+            self._run("systemctl", "disable", *now, name)
+
+    @staticmethod
+    def _rehearsing() -> set[int]:
+        """Return the processes of a rehearsal of a backup that was killed."""
+        return processes.from_folder(host_state.FOLDER / paths.SNAPSHOTS)
+
+    def _rehearsed(self) -> list[str]:
+        """Return what a rehearsal of a backup that was killed left mounted; a disk of the host's own is not listed."""
+        folder = str(host_state.FOLDER / paths.SNAPSHOTS)
+        before = self.record["mounts"] if self.record else []
+        below = paths.mounts_below(self._known().points, [folder])
+        return [point for point in below if point != folder and point not in before]
+
+    def _end_rehearsal(self) -> None:
+        """End an etcd that a killed rehearsal left, which holds the image that is mounted there, and unmount that."""
+        processes.end(self._rehearsing())
+        for point in self._rehearsed():
+            self._run("umount", "--lazy", point)
+
     def _end_slices(self) -> None:
         """Let systemd forget the pods' slices, where it keeps them; the groups of others are gone by now."""
         if Path("/run/systemd/system").is_dir() and "ActiveState=active" in self._show("kubepods.slice"):
@@ -220,10 +246,13 @@ class Host:
         return paths.Known(self.record, paths.mount_points(Path("/proc/self/mounts").read_text()))
 
     def _snapshots(self) -> list[str]:
-        """Say which backups go: they hold every Secret of the cluster."""
-        folder = host_state.FOLDER / paths.SNAPSHOTS
-        count = len(list(folder.glob("*")))
-        return [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
+        """Say which backups go: they hold every Secret of the cluster. A disk of their own is left."""
+        lines = []
+        points = self._known().points
+        for folder in (host_state.FOLDER / paths.SNAPSHOTS, host_state.FOLDER / paths.BACKUPS):
+            count = len(list(folder.glob("*.db*"))) if str(folder) not in points else 0
+            lines += [f"delete {count} snapshot{'' if count == 1 else 's'} of etcd in {folder}"] if count else []
+        return lines
 
     def _networks(self) -> list[Path]:
         before = self.record["files"] if self.record else {}
@@ -324,6 +353,12 @@ class Host:
                 return False
             if "trees" in self.record and str(unit) in self.record["files"] and not originals.is_kept(unit):
                 return False
+        loaded = ("LoadState=loaded", "LoadState=bad-setting", "LoadState=error")
+        return any(state in shown for state in (*loaded, "ActiveState=active"))
+
+    def _is_up(self, name: str) -> bool:
+        """Whether the unit can be stopped."""
+        shown = self._show(name)
         return "LoadState=loaded" in shown or "ActiveState=active" in shown
 
     def _had_table(self, table: str) -> bool:

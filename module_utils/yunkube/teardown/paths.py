@@ -146,9 +146,11 @@ def remove(path: Path, known: Known) -> None:
 
 REGISTRY = "registry"
 SNAPSHOTS = "etcd-snapshots"
+BACKUPS = "backups"
 # Files that are written into it. The record is the last to go: as long as it is there, the same can be run again.
 OWN = (
-    host_state.CHANGES, "digests.json", "digests.part", "doctor", "images", "original", "packages", REGISTRY, SNAPSHOTS,
+    host_state.CHANGES, "digests.json", "digests.part", "doctor", "images", "original", "packages", BACKUPS, REGISTRY,
+    SNAPSHOTS,
 )  # fmt: skip
 
 

@@ -64,18 +64,33 @@ def members(groups: t.Iterable[Path]) -> set[int]:
     return found
 
 
-def end_pods() -> None:
-    """Kill what outlived kubelet and containerd, and remove the pods' control groups."""
-    groups = [path for pattern in ("kubepods*", "*/kubepods*") for path in Path("/sys/fs/cgroup").glob(pattern)]
-    processes = shims() | members(groups)
-    for process in processes:
+def from_folder(folder: Path, proc: Path = Path("/proc")) -> set[int]:
+    """Return the processes of this host whose program is below a folder; those in its containers are others'."""
+    found = set()
+    for process in proc.glob("[0-9]*"):
         try:
-            os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
+            program = (process / "exe").readlink()
+            if folder in program.parents and _namespaces(process) == _namespaces(proc / "1"):
+                found.add(int(process.name))
+        except OSError:  # ended meanwhile, or a thread of the kernel
             continue
+    return found
+
+
+def end(processes: t.Collection[int]) -> None:
+    """Kill processes, and wait until they have ended."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     deadline = time.monotonic() + scaled(5)
     while time.monotonic() < deadline and any(Path("/proc", str(process)).exists() for process in processes):
         time.sleep(0.05)
+
+
+def end_pods() -> None:
+    """Kill what outlived kubelet and containerd, and remove the pods' control groups."""
+    groups = [path for pattern in ("kubepods*", "*/kubepods*") for path in Path("/sys/fs/cgroup").glob(pattern)]
+    end(shims() | members(groups))
     for group in groups:
         for folder_name, _, _ in os.walk(group, topdown=False):
             try:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +109,8 @@ class Play(Command):
     playbook: str
     # What to type after a success, and after a run that found changes.
     next: str = ""
+    # The same by the rows of the run's table, in place of `next`.
+    follow: Callable[[Sequence[Mapping[str, Any]]], str] | None = None
     next_on_changes: str = ""
     check: bool = False
     # Reading verbs may run beside a run that changes things.
