@@ -7,6 +7,7 @@ There is no container runtime here: `crictl` is a script that runs the programs 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -24,8 +25,9 @@ CRICTL = r"""#!/bin/sh
 # Runs a program of etcd's image; the test's etcd has no certificates.
 shift 2  # --runtime-endpoint X
 case $1 in
-  ps) echo "$*" >{calls}; cat {containers} ;;
+  ps) echo "$*" >>{calls}; cat {containers} ;;
   exec)
+    echo "$*" >>{calls}
     program=$3; shift 3
     set -- "$@" --end
     while [ "$1" != --end ]; do
@@ -74,6 +76,7 @@ class Script:
             "cluster_cri_endpoint": "unix:///run/containerd/containerd.sock",
             "__backup_folder": str(self.backups),
             "__backup_crictl": str(self.crictl),
+            "__backup_decryptable": 1 << 30,
             "__backup_certificate_file": str(self.host / "own.crt"),
             **values,
         }
@@ -90,7 +93,7 @@ class Script:
 
     def names(self) -> list[str]:
         """Return what is in the folder of backups."""
-        return sorted(path.name for path in self.backups.glob("*")) if self.backups.exists() else []
+        return sorted(path.name for path in self.backups.glob("[!.]*")) if self.backups.exists() else []
 
     def put(self, *names: str) -> None:
         """Put files into it."""
@@ -124,7 +127,7 @@ def script(server: ApiServer, bundle: Programs, ask: Ask, tmp_path: Path) -> Scr
 def test_a_snapshot_is_saved_that_is_whole_and_roots_own(script: Script, bundle: Programs) -> None:
     done = script.run()
     assert (done.returncode, done.stderr) == (0, "")
-    (saved,) = script.backups.iterdir()
+    (saved,) = script.backups.glob("[!.]*")
     assert done.stdout.startswith(f"saved {saved}, ")
     assert saved.stat().st_mode & 0o777 == 0o600
     assert script.backups.stat().st_mode & 0o777 == 0o700
@@ -141,7 +144,7 @@ def test_with_a_certificate_only_its_key_opens_the_snapshot(script: Script) -> N
         check=True, capture_output=True,
     )  # fmt: skip
     assert script.run(backup_certificate="PEM").returncode == 0
-    (sealed,) = script.backups.iterdir()
+    (sealed,) = script.backups.glob("[!.]*")
     assert sealed.name.endswith("Z.db.cms")
     assert b"kube-system" not in sealed.read_bytes()
     argv = ["openssl", "cms", "-decrypt", "-inform", "DER", "-in", str(sealed), "-out", str(opened), "-inkey", str(key)]
@@ -238,6 +241,44 @@ def test_a_run_that_is_stopped_leaves_no_part(script: Script, sent: signal.Signa
         assert process.wait(60) == 143
     assert script.names() == sorted(OLD)
     assert list(script.etcd.iterdir()) == []
+
+
+def test_only_questions_have_a_time_limit(script: Script) -> None:
+    assert script.run().returncode == 0
+    limited = {"--command-timeout" in line for line in script.calls.read_text().splitlines() if "snapshot save" in line}
+    assert limited == {False}  # a large snapshot takes minutes
+    asked = [line for line in script.calls.read_text().splitlines() if "etcdctl" in line and "snapshot" not in line]
+    assert asked
+    assert all("--command-timeout" in line for line in asked)
+
+
+def test_an_etcd_that_was_lost_and_filled_again_replaces_no_backup(script: Script) -> None:
+    assert script.run().returncode == 0
+    (noted,) = script.backups.glob(".*")
+    assert noted.stat().st_mode & 0o777 == 0o600
+    revision = int(noted.read_text())
+    assert revision > 0
+    assert script.run().returncode == 0  # the same revision is no loss
+    before = script.names()
+    noted.write_text(f"{revision + 1000}\n")
+    done = script.run(backup_keep=1)
+    assert done.returncode == 1
+    assert re.search(rf"etcd is at revision \d+, and the last snapshot was at {revision + 1000}: ", done.stderr)
+    assert str(noted) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert script.names() == before
+    assert list(script.etcd.iterdir()) == []
+    noted.unlink()  # what the message says
+    assert script.run(backup_keep=1).returncode == 0
+    noted.write_text("no number\n")
+    script.run().check_returncode()
+
+
+def test_what_openssl_could_not_decrypt_is_not_encrypted(script: Script) -> None:
+    script.refused("openssl decrypts no more than 4096", backup_certificate="PEM", __backup_decryptable=4096)
+    for name in OLD:
+        (script.backups / name).unlink()
+    assert script.run(__backup_decryptable=4096).returncode == 0  # without a certificate it does not matter
 
 
 def test_a_run_that_hangs_is_ended() -> None:
