@@ -19,6 +19,10 @@ options:
   where: {description: What the rows call the place., type: str, default: ""}
   only: {description: "The name of one file, for C(begun) and C(kept); empty for all.", type: str, default: ""}
   state: {description: What to do, type: str, choices: [listed, noted, chosen, begun, kept], default: listed}
+  cluster:
+    description: A cluster's name. The newest is then one that C(backup) saved of it; a folder may hold those of others.
+    type: str
+    default: ""
   file: {description: "For state C(chosen), the path that is meant, by default the newest.", type: str, default: ""}
   notes: {description: "For state C(kept), what M(etcd_snapshot) noted.", type: dict, default: {}}
 attributes:
@@ -34,6 +38,7 @@ EXAMPLES = r"""
   backup_files:
     folder: ~/.local/state/yunkube/prod/backups
     state: chosen
+    cluster: prod
 """
 RETURN = r"""
 table:
@@ -45,7 +50,10 @@ table:
   elements: dict
 newest: {description: "The path of the newest that is not encrypted, empty without one.", returned: success, type: str}
 path: {description: "The backup, or the file in which the copy is to arrive.", returned: success, type: str}
-noted: {description: "What was noted of the newest or chosen one, or nothing.", returned: success, type: dict}
+noted:
+  description: What was noted of the chosen one, or of the newest that has notes; empty without any.
+  returned: success
+  type: dict
 incoming: {description: "A folder's name of this run's own, in state C(chosen).", returned: success, type: str}
 changes: {description: "What was (or would be) done.", returned: always, type: list, elements: str}
 """
@@ -66,6 +74,7 @@ def main() -> None:
             "where": {"type": "str", "default": ""},
             "only": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["listed", "noted", "chosen", "begun", "kept"], "default": "listed"},
+            "cluster": {"type": "str", "default": ""},
             "file": {"type": "str", "default": ""},
             "notes": {"type": "dict", "default": {}},
         },
@@ -83,11 +92,11 @@ def main() -> None:
             etcd_files.keep(path, options["notes"]) if act else None
             changes = [f"keep the backup {path}"]
         table = listing(folder, options["where"], time.time(), options["only"])
-        newest = next((row["path"] for row in table if not row["encrypted"]), "")
+        newest = next(iter(etcd_files.own(table, options["cluster"])), "")
         if state == "chosen":
             found = etcd_files.choose(options["file"], newest, folder)
-        elif state == "noted" and newest:
-            found = found._replace(notes=etcd_files.notes_of(Path(newest)))
+        elif state == "noted":
+            found = found._replace(notes=etcd_files.last_notes(table, options["cluster"]))
     except etcd.EtcdError as error:
         module.fail_json(msg=str(error), changes=changes)
     except OSError as error:

@@ -48,6 +48,24 @@ def test_the_newest_that_can_be_read_is_named(
     assert len(result["table"]) == 3
 
 
+def test_backups_of_other_clusters_in_the_folder_and_those_without_notes_do_not_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module("backup_files").main
+    for name, revision in ((OLD, 7), ("shop-20261215T023000Z.db", 9)):
+        (folder / name).write_bytes(b"x")
+        (folder / name).with_suffix(".json").write_text(json.dumps({"revision": revision}))
+    (folder / "prod-eu-20261216T023000Z.db").write_bytes(b"x")
+
+    def call(**options: str) -> dict[str, t.Any]:
+        return run_module(main, {"folder": str(folder), "cluster": "prod", **options}, monkeypatch, capsys)[1]
+
+    assert call(state="chosen")["path"] == str(folder / NEW)
+    assert call(state="noted")["noted"] == {"revision": 7, "name": OLD}
+    assert call(state="noted", cluster="none")["noted"] == {}
+    assert len(call()["table"]) == 5
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-5, "0 s"), (119, "119 s"), (120, "2 minutes"), (7200, "2 hours"), (200000, "2 days")]
 )

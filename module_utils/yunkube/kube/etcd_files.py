@@ -37,6 +37,18 @@ def choose(file: str, newest: str, where: Path) -> Chosen:
     return Chosen(path, read_notes(Path(path)), f"incoming-{secrets.token_hex(8)}")
 
 
+def own(table: t.Iterable[Json], cluster: str) -> list[str]:
+    """Return the paths of a listing that `backup` saved of a cluster, the newest first; of all without a name."""
+    mine = re.compile(rf"{re.escape(cluster)}-{STAMP}\.db" if cluster else r".+\.db")
+    return [str(row["path"]) for row in table if mine.fullmatch(str(row["target"]))]
+
+
+def last_notes(table: t.Iterable[Json], cluster: str) -> Json:
+    """Return what was noted of the newest of a cluster's backups that has notes, empty where none has."""
+    noted = (notes_of(Path(path)) for path in own(table, cluster))
+    return next((notes for notes in noted if "revision" in notes), {})
+
+
 def read_notes(path: Path) -> Json:
     """Return what was noted beside a backup, empty where nothing was; raise where that is no note of ours."""
     beside = path.with_suffix(".json")
