@@ -67,6 +67,10 @@ class Own(etcd.Etcd):
         """Ask it."""
         return self.asked(*words)
 
+    def ask_all(self, *words: str) -> str:
+        """Ask it."""
+        return self.asked(*words)
+
     def status(self) -> tuple[bool, int]:
         """Return its revision."""
         return True, int(json.loads(self.ask("get", "/", "--write-out=json"))["header"]["revision"])

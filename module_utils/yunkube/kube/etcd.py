@@ -152,6 +152,10 @@ class Etcd:
         """Return what etcdctl says; it gives up after some seconds where there is no quorum."""
         return self._etcdctl(*words, f"--command-timeout={scaled(5.0):g}s")
 
+    def ask_all(self, *words: str) -> str:
+        """Ask for what takes long in a large cluster."""
+        return self._etcdctl(*words, f"--command-timeout={PATIENCE:g}s")
+
     def leaderless(self, port: int = METRICS) -> bool:
         """Say whether it runs without a leader, which a member says here that answers no client after its start."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(5))

@@ -49,7 +49,7 @@ def save(
         digest = etcd_snapshot.refuse_damaged(path)
         status = programs.status(path)
         # Still there at the moment of the snapshot, as the API compacts what is five minutes old.
-        objects = etcd_snapshot.objects(own.ask, status["revision"])
+        objects = etcd_snapshot.objects(own.ask_all, status["revision"])
     except BaseException:
         path.unlink(missing_ok=True)
         raise
