@@ -161,6 +161,22 @@ def test_another_file_than_the_one_that_was_tested_is_refused(
     assert not restore.part.exists()
 
 
+def test_members_of_two_restores_of_one_file_do_not_take_each_other_for_their_own(
+    restore: Restore, members: dict[str, str], saved: Path, bundle: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[str] = []
+
+    def noting(argv: list[str]) -> tuple[int, str, str]:
+        tokens.extend(word for word in argv if word.startswith("--initial-cluster-token="))
+        return run(argv)
+
+    monkeypatch.setattr(bundle, "run", noting)
+    for revision in (HIGHER, HIGHER, HIGHER + 1):
+        restore.prepare(bundle, saved, members, revision=revision)
+    assert len(tokens) == 3
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
 def test_an_error_in_the_middle_says_what_runs_and_where_the_data_is(tmp_path: Path) -> None:
     data = tmp_path / "etcd"
     restore = Restore(lambda _argv: (1, "", "connection refused"), "crictl", data)
@@ -177,7 +193,26 @@ def test_an_error_in_the_middle_says_what_runs_and_where_the_data_is(tmp_path: P
         restore.swap(full)
     restore.swap(lambda: None)
     (kept,) = data.glob(f"{KEPT}*")
-    assert f"former data is in {kept}." in restore.state()
+    assert f"former data is in {kept}/member." in restore.state()
+    assert "etcd had no data before." in Restore(lambda _argv: NONE, "crictl", tmp_path / "none").state()
+
+
+def test_former_data_that_was_set_aside_is_found_where_the_new_data_could_not_be_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = Restore(lambda _argv: NONE, "crictl", tmp_path)
+    for folder in (tmp_path / "member", tmp_path / PART / "member"):
+        folder.mkdir(parents=True)
+    rename = Path.rename
+
+    def fail(source: Path, target: Path) -> Path:
+        if source.parent.name == PART:
+            raise OSError(errno.EIO, "Input/output error", str(source))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(etcd.EtcdError, match=rf"former data is in {tmp_path}/{KEPT}\w+/member\. Correct"):
+        restore.swap(lambda: None)
 
 
 def test_a_program_that_fails_is_quoted(bundle: Programs) -> None:

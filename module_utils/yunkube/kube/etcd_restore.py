@@ -73,11 +73,12 @@ class Restore:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         etcd.refuse_full(self.data, etcd_snapshot.room_for(path), "the restore")
         shutil.rmtree(self.part, ignore_errors=True)
-        # Without these three the list of members has the address http://localhost:2380, and no other master can join.
+        # Without the first three the member's address is http://localhost:2380, and no other master can join. The token
+        # is this run's, so that its members and those of an earlier restore never make one cluster.
         programs.call(
             "etcdutl", "snapshot", "restore", str(path), f"--data-dir={self.part}", f"--name={mine.name}",
             f"--initial-cluster={','.join(f'{name}={peer}' for name, peer in sorted(members.items()))}",
-            f"--initial-advertise-peer-urls={mine.peer}", f"--initial-cluster-token=restored-{digest[:16]}",
+            f"--initial-advertise-peer-urls={mine.peer}", f"--initial-cluster-token=restored-{revision}",
             f"--bump-revision={revision - saved}", "--mark-compacted",
         )  # fmt: skip
         return f"make the data of etcd from {path.name} in {self.part}"
@@ -112,12 +113,11 @@ class Restore:
     def state(self) -> str:
         """Say what runs on this host in the middle of a restore, where its data is and what to do."""
         kept = sorted(self.data.glob(f"{KEPT}*"))
-        restored = not (self.part / "member").is_dir()
-        where = kept[-1] if restored and kept else self.data / "member"
-        return (
-            "the kubelet and the control plane of this host are stopped or do not answer, and etcd's former data is "
-            f"in {where}. {AGAIN}; {BACK}"
-        )
+        untouched = (self.part / "member").is_dir() and (self.data / "member").is_dir()
+        where = self.data if untouched else kept[-1] if kept else None
+        former = f"etcd's former data is in {where}/member" if where else "etcd had no data before"
+        stopped = "the kubelet and the control plane of this host are stopped or do not answer"
+        return f"{stopped}, and {former}. {AGAIN}; {BACK}"
 
     def _stop_containers(self) -> None:
         call = [self.crictl, "--runtime-endpoint", constants.CRI_ENDPOINT]
