@@ -23,13 +23,18 @@ ELECTION = scaled(10.0)  # seconds for an etcd that has just started to answer, 
 GAP = 1_000_000_000  # revisions between what was and what comes
 # What API servers, controllers and kubelets write by themselves into an etcd that lost everything.
 BORN = (
-    "apiregistration.k8s.io/apiservices", "clusterrolebindings", "clusterroles", "configmaps", "csinodes",
-    "endpointslices", "events", "flowschemas", "ipaddresses", "leases", "masterleases", "minions", "namespaces",
-    "peerserverleases", "pods", "priorityclasses", "prioritylevelconfigurations", "ranges", "rolebindings", "roles",
-    "serviceaccounts", "servicecidrs", "services/endpoints", "services/specs",
+    "apiregistration.k8s.io/apiservices", "certificatesigningrequests", "clusterrolebindings", "clusterroles",
+    "clustertrustbundles", "configmaps", "csinodes", "endpointslices", "events", "flowschemas", "ipaddresses", "leases",
+    "masterleases", "minions", "namespaces", "peerserverleases", "pods", "priorityclasses",
+    "prioritylevelconfigurations", "ranges", "rolebindings", "roles", "serviceaccounts", "servicecidrs",
+    "services/endpoints", "services/specs",
 )  # fmt: skip
 MADE = ("/registry/configmaps/kube-system/kubeadm-config",)  # by `kubeadm init`, which a lost etcd has not seen again
-STATIC = "/registry/pods/kube-system/"  # the kubelet shows its static pods there
+# Of these resources, that is what they write: the kubelet its static pods, controllers the API server's authority.
+ONLY = {
+    "clustertrustbundles": "/registry/clustertrustbundles/kubernetes.io:kube-apiserver-serving:",
+    "pods": "/registry/pods/kube-system/",
+}
 INCOMING = re.compile(r"incoming(-[0-9a-f]{16})?")  # the folder of a copy that a run brought
 LOST = ("absent", "leaderless", "empty")
 
@@ -116,7 +121,7 @@ def written(keys: t.Iterable[str]) -> str:
     """Return a key that somebody made, and that no control plane makes by itself; empty where there is none."""
     for key in filter(None, keys):
         resource = etcd_snapshot.resource_of(key) if key.startswith(etcd_snapshot.REGISTRY) else ""
-        if key in MADE or resource not in BORN or (resource == "pods" and not key.startswith(STATIC)):
+        if key in MADE or resource not in BORN or not key.startswith(ONLY.get(resource, "")):
             return key
     return ""
 
