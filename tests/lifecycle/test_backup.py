@@ -49,13 +49,17 @@ def backups(lab: Lab) -> list[Path]:
     return sorted((lab.state / "backups").glob("*.db"), reverse=True)
 
 
-def members(lab: Lab) -> list[dict[str, Any]]:
-    """Return the members of etcd."""
+def etcdctl(lab: Lab, command: str) -> str:
+    """Return what etcd says on master1."""
     crictl = "crictl --runtime-endpoint unix:///run/containerd/containerd.sock"
     pki = "/etc/kubernetes/pki/etcd"
-    etcdctl = f"etcdctl --cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key"
-    command = f"{crictl} exec $({crictl} ps --quiet --name '^etcd$') {etcdctl} member list --write-out=json"
-    found: list[dict[str, Any]] = json.loads(lab.run("master1", command))["members"]
+    files = f"--cacert={pki}/ca.crt --cert={pki}/healthcheck-client.crt --key={pki}/healthcheck-client.key"
+    return lab.run("master1", f"{crictl} exec $({crictl} ps --quiet --name '^etcd$') etcdctl {files} {command}")
+
+
+def members(lab: Lab) -> list[dict[str, Any]]:
+    """Return the members of etcd."""
+    found: list[dict[str, Any]] = json.loads(etcdctl(lab, "member list --write-out=json"))["members"]
     return sorted(found, key=lambda member: str(member["name"]))
 
 
@@ -216,6 +220,10 @@ def test_lost_data_comes_back_and_nodes_with_it(lab: Lab) -> None:
     empty = lab.deploy("backup")  # a new etcd, which kubeadm's manifest makes where there is no data
     assert empty.code == 3, empty.errors
     assert backups(lab) == [file]
+    # What the controller manager writes as soon as it leads again is no cluster either.
+    while "kube-apiserver-serving" not in etcdctl(lab, "get /registry/clustertrustbundles/ --prefix --keys-only"):
+        assert time.monotonic() < deadline + 120
+        time.sleep(1)
     restored = lab.deploy("restore", str(file), "--yes")
     assert restored.code == 0, restored.errors
     assert uids(lab) == before
