@@ -99,7 +99,7 @@ def test_a_lost_state_directory_is_attached_again(lab: Lab, hosts: list[str], tm
 
 @pytest.mark.usefixtures("hosts")  # with which an engine runs
 def test_a_plan_before_the_first_up_names_the_hosts_and_creates_none(tmp_path: Path) -> None:
-    planned = Lab.at(tmp_path / "planned", "planned", "10.118.0")
+    planned = Lab.at(tmp_path / "planned", "planned", "10.121.0")
     planned.clear()
     result = planned.deploy("plan", cluster_provider="docker")
     log = Path(result.summary["log"]).read_text()
