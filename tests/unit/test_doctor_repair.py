@@ -192,9 +192,13 @@ def test_dns_is_scaled_and_a_node_uncordoned(fake: FakeKubeApi) -> None:
 
 @pytest.fixture
 def leaders(fake: FakeKubeApi) -> FakeKubeApi:
-    """Give scheduler and controller manager a leader."""
-    for name in repairs.LEADERS:
-        fake.put(f"{repairs.LEASES}/{name}", spec={"renewTime": dt.datetime.now(dt.UTC).isoformat()})
+    """Give scheduler and controller manager a leader, which renews its lease all the time."""
+
+    def lead(_request: str) -> None:
+        for name in repairs.LEADERS:
+            fake.put(f"{repairs.LEASES}/{name}", spec={"renewTime": dt.datetime.now(dt.UTC).isoformat()})
+
+    fake.asked = lead
     return fake
 
 
@@ -329,6 +333,20 @@ def test_who_would_not_see_a_new_certificate_starts_again(tmp_path: Path, cluste
     one = renew(Conf(path, answers={"crictl": "abc\n"}))
     assert one.changes[1] == "restart kube-scheduler"
     assert ran(one)[-1].endswith("--timeout 30s stop --timeout 5 abc")
+
+
+def test_a_leader_counts_only_if_it_was_heard_of_after_the_restart(
+    tmp_path: Path, cluster: FakeKubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease of the process that was stopped looks fresh for some seconds."""
+    cluster.asked = lambda _request: None
+    for name in repairs.LEADERS:
+        cluster.put(f"{repairs.LEASES}/{name}", spec={"renewTime": dt.datetime.now(dt.UTC).isoformat()})
+    assert (tmp_path / "admin.conf").exists()
+    repairs.leaders_lead(work())
+    monkeypatch.setattr("ansible.module_utils.yunkube.doctor.repair_work.scaled", lambda _seconds: 0.1)
+    with pytest.raises(RepairError, match="has no leader"):
+        repairs.leaders_lead(work(), dt.datetime.now(dt.UTC))
 
 
 def test_renewing_before_expiry_restarts_nothing(tmp_path: Path, cluster: FakeKubeApi) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shlex
@@ -189,16 +190,17 @@ def set_cgroup_driver(work: Work, _target: str, driver: str) -> None:
 
 
 # What kubeadm calls a certificate, and which component must restart to read it: the API server and etcd reload a new
-# file by themselves. The API server takes minutes over its kubelet client's, too long once that has expired.
+# file by themselves. The API server takes minutes over its kubelet client's, too long if that expires meanwhile.
 RENEWALS = {
     "apiserver.crt": ("apiserver", ""),
-    "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver if expired"),
+    "apiserver-kubelet-client.crt": ("apiserver-kubelet-client", "kube-apiserver if ending"),
     "apiserver-etcd-client.crt": ("apiserver-etcd-client", ""),
     "front-proxy-client.crt": ("front-proxy-client", ""),
     "server.crt": ("etcd-server", ""),
     "peer.crt": ("etcd-peer", ""),
     "healthcheck-client.crt": ("etcd-healthcheck-client", ""),
     "admin.conf": ("admin.conf", ""),
+    "super-admin.conf": ("super-admin.conf", ""),
     "controller-manager.conf": ("controller-manager.conf", "kube-controller-manager"),
     "scheduler.conf": ("scheduler.conf", "kube-scheduler"),
 }
@@ -207,21 +209,22 @@ AUTHORITIES = {
     "front-proxy-client.crt": "front-proxy-ca.crt",
     **dict.fromkeys(("apiserver-etcd-client.crt", "server.crt", "peer.crt", "healthcheck-client.crt"), "etcd/ca.crt"),
 }
+RELOAD = dt.timedelta(minutes=10)  # the API server reads the files of its clients every five minutes
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
 def renew_certificate(work: Work, _target: str, path: str) -> None:
     """Let the cluster's own CA sign a new certificate; restart only what would not reload it."""
     name, part = RENEWALS[Path(path).name]
-    if part.endswith(" if expired"):
-        expired = read_certificate(Path(path).read_text()).not_after < now()
-        part = part.removesuffix(" if expired") if expired else ""
+    if part.endswith(" if ending"):
+        ending = read_certificate(Path(path).read_text()).not_after < now() + RELOAD
+        part = part.removesuffix(" if ending") if ending else ""
     work.keep(Path(path), Path(path).with_suffix(".key"))
     if work.note(f"renew {path}"):
         by_kubeadm(work, Path(path), "certs", "renew", name)
     if part:
         restart_part(work, part)
-    leaders_lead(work)
+    leaders_lead(work, now() if part in LEADERS else None)
 
 
 def restart_part(work: Work, part: str) -> None:
@@ -235,10 +238,14 @@ def restart_part(work: Work, part: str) -> None:
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)
 
 
-def leaders_lead(work: Work) -> None:
-    """Wait until the components that elect a leader have one."""
+def leaders_lead(work: Work, since: dt.datetime | None = None) -> None:
+    """Wait until the components that elect a leader have one, which was heard of since then: by default just now."""
     with KubeApi.from_file(str(ADMIN_CONF), timeout=5) as api:
-        work.wait(lambda: all(_leads(api, name) for name in LEADERS), f"{' or '.join(LEADERS)} has no leader", 120)
+        work.wait(
+            lambda: all(_leads(api, name, since or now() - HEARD) for name in LEADERS),
+            f"{' or '.join(LEADERS)} has no leader",
+            120,
+        )
 
 
 def by_kubeadm(work: Work, path: Path, *words: str) -> None:
@@ -261,12 +268,12 @@ def by_kubeadm(work: Work, path: Path, *words: str) -> None:
 
 
 LEADERS = ("kube-controller-manager", "kube-scheduler")
+HEARD = dt.timedelta(seconds=10)  # since a leader was heard of that leads
 
 
-def _leads(api: KubeApi, name: str) -> bool:
-    """Say whether a component of the control plane has renewed its lease just now."""
-    renewed = instant(api.get(f"{LEASES}/{name}")["spec"]["renewTime"])
-    return (now() - renewed).total_seconds() < 10
+def _leads(api: KubeApi, name: str, since: dt.datetime) -> bool:
+    """Say whether a component of the control plane has renewed its lease since then."""
+    return instant(api.get(f"{LEASES}/{name}")["spec"]["renewTime"]) > since
 
 
 def write_admin_conf(work: Work, _target: str) -> None:
