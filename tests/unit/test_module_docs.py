@@ -38,8 +38,8 @@ NEVER = {"host_drift": {"changes", "journal"}}
 VERBS = {
     "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure", "Gather",
     "Give", "Install", "Join", "Keep", "List", "Look", "Merge", "Open", "Read", "Record", "Refuse", "Remove", "Restart",
-    "Renew", "Restore", "Return", "Revoke", "Run", "Save", "See", "Set", "Start", "Take", "Turn", "Update", "Upload",
-    "Verify", "Write",
+    "Restore", "Return", "Revoke", "Run", "Save", "See", "Set",
+    "Start", "Take", "Turn", "Update", "Upload", "Verify", "Write",
 }  # fmt: skip
 
 
