@@ -98,7 +98,7 @@ def main() -> None:
         elif state == "noted":
             found = found._replace(notes=etcd_files.last_notes(table, options["cluster"]))
     except etcd.EtcdError as error:
-        module.fail_json(msg=str(error), changes=changes)
+        module.fail_json(msg=str(error), changes=changes, commands=error.commands)
     except OSError as error:
         module.fail_json(msg=etcd.trouble(error), changes=changes)
     where = found.path or (str(etcd_files.part_of(path)) if state == "begun" else str(path))

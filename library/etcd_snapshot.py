@@ -69,7 +69,7 @@ def main() -> None:
         with etcd_rehearsal.ready(module.run_command, ctr, etcd.SNAPSHOTS) as programs:
             path, notes = etcd_backup.save(own, programs, module.params["cluster_id"], module.params["newest"])
     except etcd.EtcdError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), commands=error.commands)
     except OSError as error:
         module.fail_json(msg=etcd.trouble(error))
     module.exit_json(changed=True, changes=[etcd_backup.in_words(notes)], path=str(path), notes=notes)

@@ -38,7 +38,7 @@ def schedule(cluster: Cluster) -> Iterator[Finding]:
     elif certificate and (why := _objection(certificate, now)):
         yield "backup_certificate", why, "write one certificate in PEM, as docs/backup.md makes it"
     if certificate and not when:
-        remedy = "set backup_schedule, too; `backup` writes to the control machine, and does not encrypt"
+        remedy = "set backup_schedule, too; what is saved on the control machine is not encrypted"
         yield "backup_certificate", "has no use without backup_schedule", remedy
 
 

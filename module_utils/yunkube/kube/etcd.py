@@ -30,7 +30,12 @@ Run = t.Callable[[list[str]], tuple[int, str, str]]
 
 
 class EtcdError(Exception):
-    """etcd did not do what it was asked; the message says what."""
+    """etcd did not do what it was asked; the message says what, and `commands` are those that it names."""
+
+    def __init__(self, message: str, commands: t.Sequence[str] = ()) -> None:
+        """Say what happened."""
+        super().__init__(message)
+        self.commands = tuple(commands)
 
 
 class Member(t.NamedTuple):

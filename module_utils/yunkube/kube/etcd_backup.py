@@ -41,9 +41,11 @@ def save(
     if why := healthy(own, static.name):
         raise etcd.EtcdError(why)
     if why := etcd_snapshot.objection(etcd_snapshot.cluster_of(own.ask), cluster_id, ""):
-        raise etcd.EtcdError(f"what etcd holds {why}: its data was lost or replaced; bring it back with `restore FILE`")
+        message = f"what etcd holds {why}: its data was lost or replaced; bring it back with `restore FILE`"
+        raise etcd.EtcdError(message, commands=("restore FILE",))
     if why := older(own.status()[1], cluster_id, newest or {}):
-        raise etcd.EtcdError(why)
+        remedy = "Bring it back with `restore FILE`, or keep what is there: `backup --to` a new folder"
+        raise etcd.EtcdError(f"{why}. {remedy}", commands=("restore FILE", "backup --to FOLDER"))
     path = own.snapshot("backup")
     try:
         digest = etcd_snapshot.refuse_damaged(path)
@@ -65,7 +67,7 @@ def older(revision: int, cluster_id: str, newest: Json) -> str:
         return ""
     return (
         f"etcd is at revision {revision}, and the newest backup {newest.get('name', '')} at {before}: etcd lost its "
-        "data and was filled again. Bring it back with `restore FILE`, or keep it: `backup --to` a new folder"
+        "data and was filled again"
     )
 
 

@@ -33,7 +33,9 @@ def choose(file: str, newest: str, where: Path) -> Chosen:
     """Return the backup that is meant: a file, or the newest."""
     path = file or newest
     if not path:
-        raise EtcdError(f"there is no backup in {where}: save one first (`backup`), or name a file")
+        raise EtcdError(
+            f"there is no backup in {where}: save one first (`backup`), or name a file", commands=("backup",)
+        )
     return Chosen(path, read_notes(Path(path)), f"incoming-{secrets.token_hex(8)}")
 
 
@@ -82,7 +84,7 @@ def _is(value: object, kind: type) -> bool:
 
 
 def _wrong(what: str) -> str:
-    return f"is {what}, not what `backup` writes beside a backup; move it away to use the backup without it"
+    return f"is {what}, not the notes that are saved beside a backup; move it away to use the backup without it"
 
 
 def part_of(path: Path) -> Path:
@@ -106,7 +108,7 @@ def keep(path: Path, notes: Json) -> None:
     """Give a whole copy its name, after its notes; raise where it is not what was saved."""
     part = part_of(path)
     if etcd_snapshot.refuse_damaged(part) != notes["sha256"]:
-        raise EtcdError(f"{part} is not what was saved on the host: run `backup` again")
+        raise EtcdError(f"{part} is not what was saved on the host: run `backup` again", commands=("backup",))
     write_atomic(path.with_suffix(".json"), json.dumps(notes, indent=4, sort_keys=True) + "\n", 0o600)
     part.chmod(0o600)
     with part.open("rb") as stream:
