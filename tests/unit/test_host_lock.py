@@ -26,6 +26,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "library"
 ON_THE_CONTROL_MACHINE = {
     "alicloud_hosts",
     "alicloud_routes",
+    "backup_files",  # on masters it only lists
     "bundle_build",
     "bundle_upload",
     "cluster_config",
@@ -41,6 +42,7 @@ ONLY_READ = {
     "cluster_values",
     "doctor_cluster",
     "doctor_host",
+    "etcd_member",
     "host_drift",
     "host_facts",
     "pod_cidrs",

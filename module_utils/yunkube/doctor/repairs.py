@@ -268,7 +268,7 @@ def by_kubeadm(work: Work, path: Path, *words: str) -> None:
 
 
 LEADERS = ("kube-controller-manager", "kube-scheduler")
-HEARD = dt.timedelta(seconds=10)  # since a leader was heard of that leads
+HEARD = dt.timedelta(seconds=scaled(10))  # since a leader was heard of that leads
 
 
 def _leads(api: KubeApi, name: str, since: dt.datetime) -> bool:
