@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -290,9 +291,11 @@ def orderly_end() -> t.Iterator[None]:
 @contextlib.contextmanager
 def mounted(run: Run, ctr: str, image: str, folder: Path) -> t.Iterator[Programs]:
     """Mount etcd's image, which this host has also while no container of it runs, in a folder of this project's."""
-    at = folder / "image"
     call = [ctr, "--namespace", "k8s.io", "images"]
-    _unmount(run, call, at)  # of a run that was killed
+    for left in folder.glob("image*"):  # of a run that was killed
+        _unmount(run, call, left)
+    # containerd may still know a mount by its folder a moment after it was taken away, and refuses that folder then.
+    at = folder / f"image-{secrets.token_hex(4)}"
     at.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         code, out, err = run([*call, "mount", image, str(at)])
