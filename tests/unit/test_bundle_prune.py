@@ -69,6 +69,29 @@ def test_what_a_bundle_costs_counts_a_file_once(cache: Path, two: tuple[Path, Pa
     assert {cost.bundle.name: cost.alone < cost.size for cost in after.costs} == {used.name: True, unused.name: True}
 
 
+def test_what_a_build_beside_it_removes_meanwhile_costs_nothing(
+    cache: Path, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = prune.plan(cache, [])
+    going = [cache / "store/.tool-1.part/go", two[1] / "going"]
+    for folder in going:
+        (folder / "inner").mkdir(parents=True)
+        (folder / "file").write_text("a part of a result")
+    look = os.scandir
+
+    def scandir(path: str | Path | int) -> Any:
+        for folder in going:
+            if path in (folder, str(folder)):
+                shutil.rmtree(folder)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    plan = prune.plan(cache, [])
+    assert not any(folder.exists() for folder in going)
+    assert plan.freed == before.freed
+    assert [cost.size for cost in plan.costs] == [cost.size for cost in before.costs]
+
+
 def test_what_nobody_uses_goes_with_its_results_and_its_link(cache: Path, two: tuple[Path, Path]) -> None:
     used, unused = two
     results = {cost.bundle.name: cost.results for cost in prune.plan(cache, []).costs}

@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.build.architectures import NATIVE
-from ansible.module_utils.yunkube.build.store import digest_file, results_of
+from ansible.module_utils.yunkube.build.store import digest_file, files_below, results_of
 from ansible.module_utils.yunkube.host.atomic_file import write_atomic
 from ansible.module_utils.yunkube.result import Fault
 
@@ -130,7 +130,7 @@ def users(cache: Path, states: t.Iterable[Path] = ()) -> dict[str, list[str]]:
 def inodes(folder: Path) -> dict[int, int]:
     """Return the size of each file under a folder, or that a link there leads to, by its inode."""
     found = {}
-    for path in folder.rglob("*"):
+    for path in files_below(folder):
         with contextlib.suppress(OSError):  # a link to nothing, or just deleted
             if path.is_file():
                 about = path.stat()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.build import server
 from ansible.module_utils.yunkube.build.cached_bundles import PRUNE_LOCK, RESULTS, USERS, Bundle, bundles
-from ansible.module_utils.yunkube.build.store import discard
+from ansible.module_utils.yunkube.build.store import discard, files_below
 from ansible.module_utils.yunkube.host.file_lock import LockError, locked
 
 Inodes = dict[int, int]  # size of each file by its inode, which counts a file once however many names it has
@@ -100,7 +100,7 @@ def _results(bundle: Bundle, store: t.Mapping[str, Path], inodes: t.Mapping[Path
 def _inodes(folder: Path) -> Inodes:
     """Return the files of a folder, or a file itself."""
     found = {}
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *files_below(folder)):
         with contextlib.suppress(OSError):
             about = path.lstat()
             if not path.is_dir() and not path.is_symlink():

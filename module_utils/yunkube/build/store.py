@@ -38,6 +38,13 @@ def digest_tree(folder: Path) -> str:
     return total.hexdigest()
 
 
+def files_below(folder: Path) -> t.Iterator[Path]:
+    """Return all files under a folder, however deep; what is removed meanwhile is passed over."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent, name)
+
+
 class Store:
     """Folders of results under one root."""
 
