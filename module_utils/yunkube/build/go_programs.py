@@ -76,9 +76,9 @@ class Compiled:
         """Expect packages of these sizes."""
         self._left, self._all, self._tell = dict(sizes), sum(sizes.values()), tell
 
-    def said(self, line: str) -> None:
-        """Note a line of its output, which may be the name of a package whose compiling starts."""
-        if self._left.pop(line, 0):
+    def said(self, lines: t.Iterable[str]) -> None:
+        """Note lines of its output, among which are the names of packages whose compiling starts."""
+        if sum(self._left.pop(line, 0) for line in lines):
             self._tell(1 - sum(self._left.values()) / self._all)
 
 

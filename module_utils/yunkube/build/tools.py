@@ -98,7 +98,7 @@ class Tools:
         cwd: Path | None = None,
         env: t.Mapping[str, str] | None = None,
         tries: int = 1,
-        said: t.Callable[[str], None] | None = None,
+        said: t.Callable[[list[str]], None] | None = None,
     ) -> None:
         """Run a program that must succeed, and more than once where the network may fail; hand its lines to `said`."""
         log = self.cache / "logs" / f"build-{what.replace(' ', '-')}.log"
@@ -147,8 +147,11 @@ class Tools:
 
 
 @contextlib.contextmanager
-def followed(log: Path, said: t.Callable[[str], None], every: float = 1.0) -> t.Iterator[None]:
-    """Hand each line that is added to a file over while the block runs, within `every` seconds."""
+def followed(log: Path, said: t.Callable[[list[str]], None], every: float = 1.0) -> t.Iterator[None]:
+    """Hand over what is added to a file while the block runs: every so many seconds, all lines that are new.
+
+    All at once, so that a reader that takes long, as one that writes to a busy disk, does not fall behind.
+    """
     ended = threading.Event()
 
     def read(stream: t.TextIO) -> None:
@@ -156,8 +159,8 @@ def followed(log: Path, said: t.Callable[[str], None], every: float = 1.0) -> t.
         while True:
             last = ended.wait(every)
             *lines, rest = (rest + stream.read()).split("\n")
-            for line in lines:
-                said(line)
+            if lines:
+                said(lines)
             if last:
                 return
 
