@@ -74,6 +74,8 @@ PARTS = {
 }
 # What only --full runs: where processors are emulated, it needs a machine that does nothing else.
 SLOW = ("machines cluster", "machines variants", "machines embedded")
+# What the labs of these roles and of Debian 12 prove as well: it runs with --full, and if its group is named.
+REPEATED = ("molecule dashboard", "molecule registry", "molecule web_service", "lifecycle teardown_debian13")
 # Parts run side by side: what fails soonest first, then the longest. Two cores carry no third lab, and 128 inotify
 # instances no more than eight hosts at once. What needs no hosts runs behind them, with what the labs leave of the
 # cores: in a session of its own, as niceness counts within one, and each run of Ansible has its own (sched(7)).
@@ -82,7 +84,7 @@ BEHIND = "3"  # half the weight; with much less, time limits of their own run ou
 LONGEST = (
     "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "faults", "lifecycle masters", "lifecycle cloud",
     "lifecycle teardown", "lifecycle dashboard", "lifecycle resume", "lifecycle nodes", "lifecycle backup",
-    "lifecycle status", "lifecycle offline", "lifecycle ssh", "lifecycle teardown_debian13", "lifecycle oldest_python",
+    "lifecycle status", "lifecycle offline", "lifecycle ssh", "lifecycle oldest_python", "lifecycle teardown_debian13",
     "machines node",  # an emulated machine takes precedence over the lab beside it: Molecule's are short
 )  # fmt: skip
 
@@ -191,6 +193,12 @@ def in_order(chosen: list[str]) -> list[Part]:
     return sorted((part for name in chosen for part in PARTS[name]), key=lambda part: order.get(part.name, len(order)))
 
 
+def left(chosen: list[Part], *, full: bool, named: bool) -> list[Part]:
+    """Return the parts that are to run; `named` are groups that somebody asked for."""
+    omitted = () if full else SLOW if named else SLOW + REPEATED
+    return [part for part in chosen if part.name not in omitted]
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="tests/run", description="Prove the project.", allow_abbrev=False)
@@ -203,7 +211,7 @@ def main() -> int:
     started = time.monotonic()
     # Some of what only --full has restarts Docker's engine, and with it the hosts of others.
     outcomes = Suite(options.full).all_of(
-        [part for part in chosen if options.full or part.name not in SLOW], alone=options.full
+        left(chosen, full=options.full, named=bool(options.parts)), alone=options.full
     )
     failed = sum(outcome.failed for outcome in outcomes)
     seconds = time.monotonic() - started

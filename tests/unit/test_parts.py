@@ -59,3 +59,13 @@ def test_an_interrupt_ends_what_has_a_session_of_its_own(parts: Any, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         suite.all_of([parts.Part("lab", (), 30), *rest], alone=False)
     assert [process.returncode for process in suite._behind] == [-signal.SIGINT]
+
+
+def test_what_is_left_out_is_there_and_runs_in_full(parts: Any) -> None:
+    chosen = parts.in_order(list(parts.PARTS))
+    names = {part.name for part in chosen}
+    omitted = {*parts.SLOW, *parts.REPEATED}
+    assert omitted | {*parts.LONGEST} <= names, "a part that was renamed would run unnoticed, or out of its order"
+    assert parts.left(chosen, full=True, named=False) == chosen
+    assert names - {part.name for part in parts.left(chosen, full=False, named=False)} == omitted
+    assert names - {part.name for part in parts.left(chosen, full=False, named=True)} == {*parts.SLOW}
