@@ -60,6 +60,7 @@ from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
 from ansible.module_utils.yunkube.kube.api import KubeError
+from ansible.module_utils.yunkube.kube.etcd import EtcdError
 from ansible.module_utils.yunkube.kube.kubelet_file import PATCHES_SPEC
 
 
@@ -85,7 +86,7 @@ def main() -> None:
         module.fail_json(msg=f"unknown repair {options['repair']}; known are {', '.join(REPAIRS)}")
     try:
         repair(work, options["target"], **options["arguments"])
-    except (RepairError, KubeError, OSError) as error:
+    except (RepairError, KubeError, EtcdError, OSError) as error:
         module.fail_json(msg=f"repair of {options['id']}: {error}", changes=work.changes, backup=work.backup)
     module.exit_json(
         changed=bool(work.changes),

@@ -306,3 +306,13 @@ def _public_ip(facts: Facts) -> None:
 def _mac(facts: Facts) -> None:
     facts.cluster.node("node1")["vtep"] = "02:00:00:00:00:99"
     node(facts).links["flannel.1"]["mac"] = "02:00:00:00:00:01"
+
+
+@changes("etcd-fragmented")
+def _holes(facts: Facts) -> None:
+    master(facts).etcd |= {"size": 1900.0 * 2**20, "used": 200.0 * 2**20, "quota": 2048.0 * 2**20}
+
+
+@changes("etcd-nearly-full")
+def _data(facts: Facts) -> None:
+    master(facts).etcd |= {"size": 1900.0 * 2**20, "used": 1800.0 * 2**20, "quota": 2048.0 * 2**20}

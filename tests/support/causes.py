@@ -394,7 +394,23 @@ HOSTS = (
     Injection("flannel-address-wrong", kubectl("annotate", "node", "node1", "--overwrite", FLANNEL_ADDRESS)),
     Injection("flannel-mac-wrong", kubectl("annotate", "node", "node1", "--overwrite", BACKEND)),
 )
-# Those in which a controller waits for long: YUNKUBE_FULL=1 alone has them.
-LONG = (Injection("rollout-backs-off", webhook_that_went),)
+# A quota below that of etcd itself, and former values up to it. The manifest keeps it: etcd has room enough afterwards.
+FILL = """
+sed 's/^    - etcd$/&\\n    - --quota-backend-bytes=67108864/' /etc/kubernetes/manifests/etcd.yaml > /root/etcd.yaml
+mv /root/etcd.yaml /etc/kubernetes/manifests/
+until curl -sf http://127.0.0.1:2381/metrics | grep -q '^etcd_server_quota_backend_bytes 6.71'; do sleep 1; done
+until curl -skf https://127.0.0.1:6443/readyz; do sleep 1; done
+pki=/etc/kubernetes/pki/etcd
+head -c 1000000 /dev/zero | tr '\\0' x > /root/value
+crictl='crictl --runtime-endpoint unix:///run/containerd/containerd.sock'
+etcd=$($crictl ps --quiet --name '^etcd$')
+for _ in $(seq 200); do
+    $crictl exec -i $etcd etcdctl --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt \\
+        --key $pki/healthcheck-client.key put yunkube-fill < /root/value || exit 0
+done
+exit 1
+"""
+# Those in which a controller waits for long, or nothing can be written: YUNKUBE_FULL=1 alone has them.
+LONG = (Injection("rollout-backs-off", webhook_that_went), Injection("etcd-no-space", on("master1", FILL)))
 ROUNDS = {"users": USERS, "cluster": CLUSTER}
 CAUSES = (*OBJECTS, *ADDONS, *HOSTS, *USERS, *CLUSTER)

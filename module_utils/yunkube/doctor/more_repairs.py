@@ -9,7 +9,7 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.doctor import addons, repairs
+from ansible.module_utils.yunkube.doctor import addons, etcd_repairs, repairs
 from ansible.module_utils.yunkube.doctor.collect_objects import other_role, unchangeable
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
@@ -235,20 +235,24 @@ def free_addresses(work: Work, _target: str, folder: str) -> None:
         raise RepairError(f"every address in {folder} belongs to a container that exists or was just made")
 
 
-REPAIRS: dict[str, t.Callable[..., None]] = repairs.REPAIRS | {
-    repair.__name__: repair
-    for repair in (
-        restart_rollout,
-        ignore_webhook,
-        restore_objects,
-        restore_corefile,
-        take_away,
-        reload_units,
-        set_hostname,
-        set_server,
-        link_certificate,
-        write_public_key,
-        make_certificate,
-        free_addresses,
-    )
-}
+REPAIRS: dict[str, t.Callable[..., None]] = (
+    repairs.REPAIRS
+    | etcd_repairs.REPAIRS
+    | {
+        repair.__name__: repair
+        for repair in (
+            restart_rollout,
+            ignore_webhook,
+            restore_objects,
+            restore_corefile,
+            take_away,
+            reload_units,
+            set_hostname,
+            set_server,
+            link_certificate,
+            write_public_key,
+            make_certificate,
+            free_addresses,
+        )
+    }
+)

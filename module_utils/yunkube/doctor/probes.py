@@ -20,11 +20,12 @@ PROBES = {
     "kube-proxy": "http://127.0.0.1:10256/healthz",
     "flanneld": "http://127.0.0.1:8081/readyz",
 }
+ETCD_NUMBERS = "http://127.0.0.1:2381"  # of this host's member, as kubeadm has it
 MASTER_PROBES = {
     "kube-apiserver": f"https://127.0.0.1:{constants.API_PORT}/livez",
     "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
     "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
-    "etcd": "http://127.0.0.1:2381/health",
+    "etcd": f"{ETCD_NUMBERS}/health",
 }
 SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buckets that it counts in
 
@@ -63,12 +64,12 @@ def probe(url: str) -> str:
 
 
 def etcd() -> Json:
-    """Return etcd's alarm and the share of its slow writes, from its metrics."""
+    """Return etcd's alarm, the share of its slow writes, and how full its file is, in bytes, from its metrics."""
     handler = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     told = {}
     for name in ("health", "metrics"):
         try:
-            with handler.open(f"http://127.0.0.1:2381/{name}", timeout=PATIENCE) as answer:
+            with handler.open(f"{ETCD_NUMBERS}/{name}", timeout=PATIENCE) as answer:
                 told[name] = answer.read().decode()
         except urllib.error.HTTPError as error:
             told[name] = error.read().decode(errors="replace")
@@ -78,6 +79,7 @@ def etcd() -> Json:
     bucket = r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\}'
     counts = dict(re.findall(bucket + number, told["metrics"], re.MULTILINE))
     size = re.search("^etcd_mvcc_db_total_size_in_bytes" + number, told["metrics"], re.MULTILINE)
+    used = re.search("^etcd_mvcc_db_total_size_in_use_in_bytes" + number, told["metrics"], re.MULTILINE)
     quota = re.search("^etcd_server_quota_backend_bytes" + number, told["metrics"], re.MULTILINE)
     total, quick = float(counts.get("+Inf", 0)), float(counts.get(str(SLOW), 0))
     return {
@@ -85,5 +87,6 @@ def etcd() -> Json:
         "fsyncs": total,
         "slow": round((total - quick) / total, 4) if total else 0.0,
         "size": float(size[1]) if size else 0,
+        "used": float(used[1]) if used else 0,
         "quota": float(quota[1]) if quota else 0,
     }

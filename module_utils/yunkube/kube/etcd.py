@@ -22,6 +22,7 @@ DATA = Path("/var/lib/etcd")  # mounted into the container at the same place
 SNAPSHOTS = Path("/var/lib/yunkube/etcd-snapshots")
 PKI = "/etc/kubernetes/pki/etcd"
 TLS = (("cacert", "ca.crt"), ("cert", "healthcheck-client.crt"), ("key", "healthcheck-client.key"))
+OWN = f"https://127.0.0.1:{constants.ETCD_PORTS[0]}"  # where this host's own member answers
 METRICS = 2381  # where etcd shows its numbers to this host, as kubeadm has it
 PATIENCE = scaled(60.0)  # seconds for a member to leave and the others to be healthy
 REMEDY = "correct that on this host, and run the same command again"
@@ -161,6 +162,10 @@ class Etcd:
         """Ask for what takes long in a large cluster."""
         return self._etcdctl(*words, f"--command-timeout={PATIENCE:g}s")
 
+    def ask_at(self, endpoint: str, *words: str) -> str:
+        """Return what etcdctl says of the member that answers at a client URL."""
+        return self._etcdctl(*words, endpoints=endpoint)
+
     def leaderless(self, port: int = METRICS) -> bool:
         """Say whether it runs without a leader, which a member says here that answers no client after its start."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(5))
@@ -217,13 +222,13 @@ class Etcd:
             raise EtcdError(f"containerd does not list its containers: {err.strip()[-300:]}; start containerd")
         return out.split()[0] if out.strip() else ""
 
-    def _etcdctl(self, *words: str) -> str:
-        code, out, err = self._run(self._argv(*words))
+    def _etcdctl(self, *words: str, endpoints: str = OWN) -> str:
+        code, out, err = self._run(self._argv(*words, endpoints=endpoints))
         if code != 0:
             raise EtcdError(f"etcdctl {' '.join(words[:2])}: {(err or out).strip()[-300:]}")
         return out
 
-    def _argv(self, *words: str, endpoints: str = f"https://127.0.0.1:{constants.ETCD_PORTS[0]}") -> list[str]:
+    def _argv(self, *words: str, endpoints: str = OWN) -> list[str]:
         container = self.container()
         if not container:
             raise EtcdError("no container of etcd runs on this host")

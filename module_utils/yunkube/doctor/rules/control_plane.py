@@ -20,6 +20,7 @@ from ansible.module_utils.yunkube.doctor.rules.consequences import (
 
 STARTING = 30  # seconds that a container may take before it answers
 SLOW = 0.05  # of etcd's writes took more than half a second
+NEARLY = 0.8  # of its quota
 FEW = 200  # writes, too few to judge a disk by
 API_CERTIFICATE = "/etc/kubernetes/pki/apiserver.crt"
 AUTHORITIES = ("/ca.crt", "front-proxy-ca.crt")
@@ -68,8 +69,52 @@ ETCD_NO_SPACE = Rule(
     proof=etcd_no_space,
     remedy="on {host}, with etcdctl: compact, defrag, then alarm disarm; raise --quota-backend-bytes if needed",
     severity="critical",
-    before=ALL_DOWN,
+    before=(*ALL_DOWN, "etcd-nearly-full"),
     scope="all",
+    repair="free_etcd_space",
+    safe=True,
+    weight=3,
+    link="https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota",
+)
+
+
+def etcd_fragmented(facts: Facts) -> t.Iterator[Hit]:
+    """Etcds whose file is nearly as large as it may be, and mostly empty."""
+    for host in facts.masters:
+        size, used, quota = (host.etcd.get(key, 0) for key in ("size", "used", "quota"))
+        if size < quota and size > NEARLY * quota and 0 < used < size / 2:
+            evidence = f"its database is {size / 2**20:.0f} MiB, {used / 2**20:.0f} MiB of it in use"
+            yield Hit(host.host, [evidence, f"its quota is {quota / 2**20:.0f} MiB"], "", {"member": host.host.lower()})
+
+
+ETCD_FRAGMENTED = Rule(
+    "etcd-fragmented",
+    title="etcd's database is mostly free space, and near its quota",
+    looks="Nothing yet. Above the quota etcd rejects all writes: `mvcc: database space exceeded`.",
+    proof=etcd_fragmented,
+    remedy="on {host}, with etcdctl: defrag; this etcd answers nobody until its file is written again",
+    severity="warning",
+    repair="defragment_etcd",
+    weight=3,
+    link="https://etcd.io/docs/v3.6/op-guide/maintenance/#defragmentation",
+)
+
+
+def etcd_nearly_full(facts: Facts) -> t.Iterator[Hit]:
+    """Etcds whose data is nearly as large as it may be."""
+    for host in facts.masters:
+        used, quota = host.etcd.get("used", 0), host.etcd.get("quota", 0)
+        if used > NEARLY * quota > 0:
+            yield Hit(host.host, [f"its data takes {used / 2**20:.0f} MiB of its quota of {quota / 2**20:.0f} MiB"])
+
+
+ETCD_NEARLY_FULL = Rule(
+    "etcd-nearly-full",
+    title="etcd's data has nearly reached its quota",
+    looks="Nothing yet. Above the quota etcd rejects all writes: `mvcc: database space exceeded`.",
+    proof=etcd_nearly_full,
+    remedy="delete objects that nobody needs, or set a higher quota-backend-bytes in etcd's manifest on each master",
+    severity="warning",
     link="https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota",
 )
 
