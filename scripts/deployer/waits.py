@@ -14,6 +14,7 @@ MOST = 300.0
 
 # What a module that may take long waits for, as it is said after "waiting for". Others are told by their task's name.
 AWAITED = {
+    "addon_certificates": "new pods of the addon, with the new certificate, to be ready",
     "alicloud_hosts": "the cloud to create instances, and their SSH servers to answer",
     "bundle_build": "programs and images to be downloaded or built",
     "bundle_install": "downloads from the control machine or cluster_bundle_url to arrive and be installed",
@@ -22,6 +23,7 @@ AWAITED = {
     "docker_machines": "the SSH servers of the new hosts to answer",
     "host_facts": "an SSH connection to open, then Python on the host to answer",
     "kube_apply": "the API server to accept the objects",
+    "kubeadm_certs": "new certificates to be in use, and the control plane to be healthy again",
     "kubeadm_init": "etcd and the API server to start (up to master_init_timeout)",
     "kubeadm_join": "the API server to answer and the kubelet to get its certificate (up to node_join_timeout)",
     "kubeadm_token": "the control plane to sign the new tokens",

@@ -13,7 +13,7 @@ from deployer.errors import DeployError
 from deployer.limits import with_localhost
 
 REPORTING = ("verify", "status", "doctor")
-WHOLE = ("verify", "status", "doctor", "web apply", "web rollback shop")
+WHOLE = ("verify", "status", "doctor", "certs renew", "web apply", "web rollback shop")
 
 
 @pytest.mark.parametrize("verb", [*REPORTING, "web apply"])
@@ -71,7 +71,7 @@ def test_ansible_runs_on_the_hosts_that_the_limit_names(deploy: Deploy, limit: s
     assert [line[0] for line in result.stdout.split("Unreachable\n")[1].splitlines()[: len(hosts)]] == list(hosts)
 
 
-@pytest.mark.parametrize("name", ["verify", "status", "doctor", "web_services", "web_rollback"])
+@pytest.mark.parametrize("name", ["verify", "status", "doctor", "web_services", "web_rollback", "certs_renew"])
 def test_a_playbook_about_the_whole_cluster_refuses_a_limit_of_ansible_playbook(name: str) -> None:
     argv = [
         str(ROOT / ".venv/bin/ansible-playbook"),

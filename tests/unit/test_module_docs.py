@@ -38,8 +38,8 @@ NEVER = {"host_drift": {"changes", "journal"}}
 VERBS = {
     "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure", "Gather",
     "Give", "Install", "Join", "Keep", "List", "Look", "Merge", "Open", "Read", "Record", "Refuse", "Remove", "Restart",
-    "Restore", "Return", "Revoke", "Run", "Save", "See", "Set",
-    "Start", "Take", "Turn", "Update", "Upload", "Verify", "Write",
+    "Renew", "Restore", "Return", "Revoke", "Run", "Save", "See", "Set", "Start", "Take", "Turn", "Update", "Upload",
+    "Verify", "Write",
 }  # fmt: skip
 
 

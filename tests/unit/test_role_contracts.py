@@ -265,7 +265,8 @@ def test_no_task_file_is_empty() -> None:
 # What may be read of another host: how it is reached, what the inventory says of it, results of modules there.
 OF_HOSTS = {
     "ansible_host", "ansible_port", "ansible_user", "cluster_architecture", "cluster_control_plane_host",
-    "cluster_node_ip", "docker_hosts_plan", "flannel_backend", "host_drift", "kubelet_configmap", "master_patches",
+    "cluster_node_ip", "docker_hosts_plan", "flannel_backend", "host_drift", "kubelet_configmap",
+    "master_certificates", "master_patches",
     "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
 }  # fmt: skip
 READS = re.compile(

@@ -7,7 +7,7 @@ import shlex
 
 DEFAULT_INVENTORY = "inventory/docker"
 # The first of two words, in scripts/deployer/commands.
-GROUPS = ("bundle", "cloud", "web")
+GROUPS = ("bundle", "certs", "cloud", "web")
 
 
 def command(words: str, inventory: str) -> str:

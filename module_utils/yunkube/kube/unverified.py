@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import ssl
 import typing as t
 
@@ -35,3 +36,18 @@ def get(endpoint: str, path: str, seconds: float) -> t.Any:
     if len(answer) == MOST:
         raise TooLongError(f"{endpoint}{path} answers {MOST} bytes or more")
     return json.loads(answer)
+
+
+def certificate(host: str, port: int, seconds: float, pair: tuple[str, str] | None = None) -> str:
+    """Return the certificate that a server shows, in PEM; `pair` is shown to one that asks for a client's.
+
+    Raises OSError where there is no answer in time.
+    """
+    accepting = context()
+    if pair:
+        accepting.load_cert_chain(*pair)
+    with (
+        socket.create_connection((host, port), seconds) as plain,
+        accepting.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")

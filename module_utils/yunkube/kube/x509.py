@@ -10,6 +10,8 @@ import ipaddress
 import re
 import typing as t
 
+# What is not much older than one that would be issued now is not due: else short-lived ones would be renewed each time.
+FRESH = 0.9
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _RSA = bytes.fromhex("2a864886f70d010101")  # 1.2.840.113549.1.1.1
 _CURVES = {  # of elliptic keys, by the object identifier of the curve
@@ -54,6 +56,11 @@ def read_certificate(pem: str) -> Certificate:
         return _certificate(base64.b64decode(found.group(1)))
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError("the certificate is cut short") from error
+
+
+def is_due(ends: dt.datetime, renewed: dt.datetime, within: dt.timedelta, moment: dt.datetime) -> bool:
+    """Say whether a certificate ends within this time, and one that is issued now would end noticeably later."""
+    return ends - moment <= within and ends - moment < (renewed - moment) * FRESH
 
 
 def node_of(pem: str) -> str:
