@@ -83,8 +83,9 @@ LABS = 2
 BEHIND = "3"  # half the weight; with much less, time limits of their own run out
 LONGEST = (
     "lifecycle doctor", "lifecycle web_services", "lifecycle plan", "faults", "lifecycle masters", "lifecycle cloud",
-    "lifecycle teardown", "lifecycle dashboard", "lifecycle resume", "lifecycle nodes", "lifecycle backup", "lifecycle certs",
-    "lifecycle status", "lifecycle offline", "lifecycle ssh", "lifecycle oldest_python", "lifecycle teardown_debian13",
+    "lifecycle teardown", "lifecycle dashboard", "lifecycle resume", "lifecycle nodes", "lifecycle backup",
+    "lifecycle certs", "lifecycle status", "lifecycle offline", "lifecycle ssh", "lifecycle oldest_python",
+    "lifecycle teardown_debian13",
     "machines node",  # an emulated machine takes precedence over the lab beside it: Molecule's are short
 )  # fmt: skip
 

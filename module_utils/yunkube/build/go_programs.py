@@ -24,6 +24,11 @@ LIMITS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
+# What compiling a package costs, in bytes of source: large files are tables and generated types, and imports are read,
+# too. With these, the share that is done differs at no moment of a build of Kubernetes 1.37.2 by more than 0.05
+# from that of the processor time (go build -debug-actiongraph); by bytes alone, by 0.25.
+MOST_SOURCE = 50_000
+PER_IMPORT = 8_000
 AT_ONCE = 2  # components that are built side by side, each with as many compilers as there are processors
 
 
@@ -47,7 +52,7 @@ class GoPrograms:
         except BuildError as error:
             raise BuildError(f"{error}; delete {self.tools.cache}/go/mod, then run again") from error
         tags = "-tags=" + ",".join(part.get("tags") or [])
-        share = Compiled(self._sizes(go, tags, part, folder, env), tell)
+        share = Compiled(self._costs(go, tags, part, folder, env), tell)
         argv = [go, "build", "-v", COMPILE, tags, "-ldflags=" + " ".join(map(_quoted, _link(part)))]
         last = {package.rsplit("/", 1)[1]: package for package in part["programs"].values() if "/" in package}
         if set(last) == set(part["programs"]):  # one call: what the programs share is compiled once
@@ -56,25 +61,26 @@ class GoPrograms:
         for program, package in part["programs"].items():
             self.tools.run([*argv, "-o", str(out / program), package], name, cwd=folder, env=env, said=share.said)
 
-    def _sizes(self, go: str, tags: str, part: Lock, folder: Path, env: t.Mapping[str, str]) -> dict[str, int]:
-        """Return the bytes of source, which compiling costs by, of each package that is new with this component."""
-        argv = [go, "list", "-deps", tags, "-json=ImportPath,Dir,GoFiles,CgoFiles", *part["programs"].values()]
-        sizes = {}
+    def _costs(self, go: str, tags: str, part: Lock, folder: Path, env: t.Mapping[str, str]) -> dict[str, int]:
+        """Return about what compiling costs of each package that is new with this component; see MOST_SOURCE."""
+        argv = [go, "list", "-deps", tags, "-json=ImportPath,Dir,GoFiles,CgoFiles,Imports", *part["programs"].values()]
+        costs = {}
         for package in _objects(self.tools.ask(argv, part["name"], cwd=folder, env=env)):
             directory = package.get("Dir", "")
             if directory not in self._met:
                 self._met.add(directory)
                 files = [*package.get("GoFiles", []), *package.get("CgoFiles", [])]
-                sizes[package["ImportPath"]] = sum(_size(Path(directory, file)) for file in files)
-        return sizes
+                source = min(MOST_SOURCE, sum(_size(Path(directory, file)) for file in files))
+                costs[package["ImportPath"]] = source + PER_IMPORT * len(package.get("Imports", []))
+        return costs
 
 
 class Compiled:
     """Adds up what `go build -v` names."""
 
-    def __init__(self, sizes: t.Mapping[str, int], tell: t.Callable[[float], None]) -> None:
-        """Expect packages of these sizes."""
-        self._left, self._all, self._tell = dict(sizes), sum(sizes.values()), tell
+    def __init__(self, costs: t.Mapping[str, int], tell: t.Callable[[float], None]) -> None:
+        """Expect packages that cost this much."""
+        self._left, self._all, self._tell = dict(costs), sum(costs.values()), tell
 
     def said(self, lines: t.Iterable[str]) -> None:
         """Note lines of its output, among which are the names of packages whose compiling starts."""
