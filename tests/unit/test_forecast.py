@@ -22,18 +22,21 @@ class Clock:
         return self.now
 
 
-def test_the_rest_takes_as_long_as_what_is_done_took_by_its_cost() -> None:
+def test_the_rest_takes_as_long_as_what_was_compiled_took_by_its_cost() -> None:
     clock = Clock()
     forecast = Forecast(clock)
     forecast.expect(["kubernetes", "etcd"])
     assert forecast.state() == {"percent": 0, "time_left": None}
+    whole, kubernetes = COSTS["kubernetes"] + COSTS["etcd"], COSTS["kubernetes"]
+    clock.now += 70  # everything is downloaded first
+    forecast.note("kubernetes", 0.1)
+    assert forecast.state() == {"percent": int(10 * kubernetes / whole), "time_left": None}
     clock.now += 100
     forecast.note("kubernetes", 0.5)
-    whole = COSTS["kubernetes"] + COSTS["etcd"]
-    done = COSTS["kubernetes"] / 2
-    assert forecast.state() == {"percent": int(100 * done / whole), "time_left": round((whole - done) * 100 / done)}
+    left = round((whole - 0.5 * kubernetes) * 100 / (0.4 * kubernetes))
+    assert forecast.state() == {"percent": int(50 * kubernetes / whole), "time_left": left}
     forecast.note("kubernetes", 0.2)  # what is done stays done
-    assert forecast.state()["percent"] == int(100 * done / whole)
+    assert forecast.state()["percent"] == int(50 * kubernetes / whole)
     forecast.end("kubernetes", 200.0)
     forecast.end("etcd", 30.0)
     assert forecast.state() == {"percent": 100, "time_left": 0}
@@ -43,13 +46,15 @@ def test_nothing_is_said_of_the_time_before_it_can_be_known() -> None:
     clock = Clock()
     forecast = Forecast(clock)
     forecast.expect(["kubernetes"])
-    forecast.note("kubernetes", 0.5)
+    forecast.note("kubernetes", 0.1)
     clock.now += 5
+    forecast.note("kubernetes", 0.2)
     assert forecast.state()["time_left"] is None, "too early"
     forecast = Forecast(clock)
     forecast.expect(["kubernetes"])
-    forecast.note("kubernetes", 0.01)
+    forecast.note("kubernetes", 0.1)
     clock.now += 500
+    forecast.note("kubernetes", 0.11)
     assert forecast.state()["time_left"] is None, "too little"
 
 
@@ -58,9 +63,10 @@ def test_what_a_build_before_left_does_not_make_this_machine_look_fast() -> None
     forecast = Forecast(clock)
     forecast.expect(["kubernetes", "some step"])
     forecast.end("kubernetes", 0.01)
-    clock.now += 60
     forecast.note("some step", 0.25)
-    assert forecast.state() == {"percent": 25, "time_left": 180}
+    clock.now += 60
+    forecast.note("some step", 0.5)
+    assert forecast.state() == {"percent": 50, "time_left": 120}
     assert OTHERS > 0
 
 
