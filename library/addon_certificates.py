@@ -63,7 +63,7 @@ faults:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube.addon_certificates import renew
+from ansible.module_utils.yunkube.kube.addon_certificates import NoCertificateError, renew
 from ansible.module_utils.yunkube.kube.api import ADMIN_CONF, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.objects import as_diff
 
@@ -89,6 +89,8 @@ def main() -> None:
     try:
         with KubeApi.from_file(module.params["kubeconfig"]) as api:
             renewed = renew(api, module.params, dry_run=module.check_mode)
+    except NoCertificateError as error:
+        module.fail_json(msg=str(error), remedy="run `up`, which makes it", commands=["up"])
     except KubeError as error:
         module.fail_json(msg=str(error), status=error.status)
     module.exit_json(

@@ -137,3 +137,14 @@ def test_no_key_and_no_password_is_in_the_result(
     assert "(hidden" in text
     assert "canary" not in text
     assert "PRIVATE KEY" not in text
+
+
+def test_a_secret_that_holds_something_else_is_reported_with_what_makes_it(
+    api: KubeApi, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.patch(TLS, {"data": {"tls.crt": "bm90aGluZw=="}})
+    (tmp_path / "admin.conf").write_text(server.kubeconfig)
+    given = {"secrets": WANTED, "kubeconfig": str(tmp_path / "admin.conf")}
+    _, result = real_module.run(addon_certificates.main, given, monkeypatch, capsys)
+    assert (result["failed"], result["msg"]) == (True, "Secret tls holds no certificate")
+    assert (result["remedy"], result["commands"]) == ("run `up`, which makes it", ["up"])

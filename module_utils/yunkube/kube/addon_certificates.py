@@ -22,6 +22,10 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
 ROLLOUT = 120  # seconds for new pods to be ready
 
 
+class NoCertificateError(KubeError):
+    """A Secret holds no certificate that could be renewed."""
+
+
 class Renewed(t.NamedTuple):
     """What was renewed, or would be: objects, what was done in words, and a row for each certificate."""
 
@@ -71,9 +75,7 @@ def _ends(secret: Json) -> dt.datetime:
     try:
         return read_certificate(read_data(secret)["tls.crt"]).not_after
     except (KeyError, ValueError) as error:
-        raise KubeError(
-            f"Secret {secret['metadata']['name']} holds no certificate: run `up`, which makes it"
-        ) from error
+        raise NoCertificateError(f"Secret {secret['metadata']['name']} holds no certificate") from error
 
 
 def signed(old: Json, by: secrets.Authority, common_name: str) -> Json:

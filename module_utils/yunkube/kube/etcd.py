@@ -222,19 +222,19 @@ class Etcd:
             raise EtcdError(f"containerd does not list its containers: {err.strip()[-300:]}; start containerd")
         return out.split()[0] if out.strip() else ""
 
-    def _etcdctl(self, *words: str, endpoints: str = OWN) -> str:
+    def _etcdctl(self, *words: str, endpoints: str = "") -> str:
         code, out, err = self._run(self._argv(*words, endpoints=endpoints))
         if code != 0:
             raise EtcdError(f"etcdctl {' '.join(words[:2])}: {(err or out).strip()[-300:]}")
         return out
 
-    def _argv(self, *words: str, endpoints: str = OWN) -> list[str]:
+    def _argv(self, *words: str, endpoints: str = "") -> list[str]:
         container = self.container()
         if not container:
             raise EtcdError("no container of etcd runs on this host")
         files = [f"--{key}={PKI}/{name}" for key, name in TLS]
         return [
-            *self._crictl, "exec", container, "etcdctl", f"--endpoints={endpoints}", *files, *words
+            *self._crictl, "exec", container, "etcdctl", f"--endpoints={endpoints or OWN}", *files, *words
         ]  # fmt: skip
 
 
