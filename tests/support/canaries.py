@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ansible.module_utils.yunkube.build.store import files_below
 from laboratory import docker
 
 ON_HOSTS = ("/etc", "/root", "/run", "/tmp", "/var/lib/yunkube", "/var/lib/kubelet", "/var/log")
@@ -44,11 +45,10 @@ class Canaries:
     def look_at_files(self, folders: Sequence[Path]) -> None:
         """Look into all files of folders on this machine, those that go meanwhile left aside."""
         for folder in folders:
-            for parent, _, names in os.walk(folder):  # Path.rglob fails where a folder disappears
-                for path in (Path(parent, name) for name in names):
-                    with contextlib.suppress(OSError):
-                        if path.is_file() and not path.is_symlink():
-                            self.check(str(path), path.read_bytes())
+            for path in files_below(folder):
+                with contextlib.suppress(OSError):
+                    if path.is_file() and not path.is_symlink():
+                        self.check(str(path), path.read_bytes())
 
     def look_at_arguments(self) -> None:
         """Look at what every process of this machine was started with, those in containers as well."""

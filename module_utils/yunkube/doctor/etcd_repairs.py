@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from ansible.module_utils.yunkube.doctor import probes
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
 from ansible.module_utils.yunkube.kube.etcd import Etcd
@@ -47,6 +45,3 @@ def _space(work: Work) -> EtcdSpace:
 def _defragment(work: Work, space: EtcdSpace, room: Room) -> None:
     if work.note(f"defragment etcd's database of {room.member.name}"):
         space.defragment(room.member)
-
-
-REPAIRS: dict[str, t.Callable[..., None]] = {repair.__name__: repair for repair in (free_etcd_space, defragment_etcd)}

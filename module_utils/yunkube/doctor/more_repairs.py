@@ -235,24 +235,22 @@ def free_addresses(work: Work, _target: str, folder: str) -> None:
         raise RepairError(f"every address in {folder} belongs to a container that exists or was just made")
 
 
-REPAIRS: dict[str, t.Callable[..., None]] = (
-    repairs.REPAIRS
-    | etcd_repairs.REPAIRS
-    | {
-        repair.__name__: repair
-        for repair in (
-            restart_rollout,
-            ignore_webhook,
-            restore_objects,
-            restore_corefile,
-            take_away,
-            reload_units,
-            set_hostname,
-            set_server,
-            link_certificate,
-            write_public_key,
-            make_certificate,
-            free_addresses,
-        )
-    }
-)
+REPAIRS: dict[str, t.Callable[..., None]] = repairs.REPAIRS | {
+    repair.__name__: repair
+    for repair in (
+        restart_rollout,
+        ignore_webhook,
+        restore_objects,
+        restore_corefile,
+        take_away,
+        reload_units,
+        set_hostname,
+        set_server,
+        link_certificate,
+        write_public_key,
+        make_certificate,
+        free_addresses,
+        etcd_repairs.free_etcd_space,
+        etcd_repairs.defragment_etcd,
+    )
+}

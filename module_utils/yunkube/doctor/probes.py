@@ -13,6 +13,7 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.read_host import PATIENCE
 from ansible.module_utils.yunkube.kube import unverified
+from ansible.module_utils.yunkube.kube.etcd import METRICS
 
 # The health endpoints: plain HTTP or, with a certificate of its own, TLS.
 PROBES = {
@@ -20,12 +21,17 @@ PROBES = {
     "kube-proxy": "http://127.0.0.1:10256/healthz",
     "flanneld": "http://127.0.0.1:8081/readyz",
 }
-ETCD_NUMBERS = "http://127.0.0.1:2381"  # of this host's member, as kubeadm has it
+ETCD_NUMBERS = f"http://127.0.0.1:{METRICS}"  # of this host's member
 MASTER_PROBES = {
     "kube-apiserver": f"https://127.0.0.1:{constants.API_PORT}/livez",
     "kube-controller-manager": f"https://127.0.0.1:{constants.CONTROLLER_MANAGER_PORT}/healthz",
     "kube-scheduler": f"https://127.0.0.1:{constants.SCHEDULER_PORT}/healthz",
     "etcd": f"{ETCD_NUMBERS}/health",
+}
+SIZES = {  # of etcd's file, of what is used in it, and its quota, in bytes
+    "size": "etcd_mvcc_db_total_size_in_bytes",
+    "used": "etcd_mvcc_db_total_size_in_use_in_bytes",
+    "quota": "etcd_server_quota_backend_bytes",
 }
 SLOW = 0.512  # seconds of an fsync that no etcd should wait for: one of the buckets that it counts in
 
@@ -78,15 +84,11 @@ def etcd() -> Json:
     number = r"\s+([\d.e+]+)$"
     bucket = r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\}'
     counts = dict(re.findall(bucket + number, told["metrics"], re.MULTILINE))
-    size = re.search("^etcd_mvcc_db_total_size_in_bytes" + number, told["metrics"], re.MULTILINE)
-    used = re.search("^etcd_mvcc_db_total_size_in_use_in_bytes" + number, told["metrics"], re.MULTILINE)
-    quota = re.search("^etcd_server_quota_backend_bytes" + number, told["metrics"], re.MULTILINE)
+    sizes = {name: re.search(f"^{metric}{number}", told["metrics"], re.MULTILINE) for name, metric in SIZES.items()}
     total, quick = float(counts.get("+Inf", 0)), float(counts.get(str(SLOW), 0))
     return {
         "health": told["health"].strip()[:200],
         "fsyncs": total,
         "slow": round((total - quick) / total, 4) if total else 0.0,
-        "size": float(size[1]) if size else 0,
-        "used": float(used[1]) if used else 0,
-        "quota": float(quota[1]) if quota else 0,
+        **{name: float(size[1]) if size else 0 for name, size in sizes.items()},
     }

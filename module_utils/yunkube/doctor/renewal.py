@@ -69,11 +69,6 @@ def authority_of(path: Path, root: Path) -> Path:
     return root / "pki" / repairs.AUTHORITIES.get(path.name, "ca.crt")
 
 
-def new_end(path: Path, root: Path, lifetime: dt.timedelta, moment: dt.datetime) -> dt.datetime:
-    """Return when a certificate ends that is issued now: never after its authority."""
-    return min(moment + lifetime, certificates.read(authority_of(path, root)).not_after)
-
-
 def as_line(row: Json) -> str:
     """Return what the table says of a certificate as text."""
     return f"{row['check']} of {row['target']}: {row['before']} days before, {row['after']} now"
@@ -220,8 +215,8 @@ class Renewal:
         ]
 
     def new_end(self, path: Path) -> dt.datetime:
-        """Return when a certificate ends that is issued now."""
-        return new_end(path, self.root, self.lifetime, now())
+        """Return when a certificate ends that is issued now: never after its authority."""
+        return min(now() + self.lifetime, certificates.read(authority_of(path, self.root)).not_after)
 
     def without_authority(self, due: list[Path]) -> list[Fault]:
         """Return a fault for each authority whose key is elsewhere: kubeadm would pass over what it signs."""
@@ -296,9 +291,7 @@ class Renewal:
 
     def started(self, part: str) -> float:
         """Return when the container of a static pod was created."""
-        listed = self.work.run(
-            *repairs.CRICTL, "ps", "--output", "json", "--name", f"^{part}$", "--label", constants.OF_SYSTEM
-        )
+        listed = repairs.containers_of(self.work, part, "--output", "json")
         return max((int(one["createdAt"]) / 1e9 for one in json.loads(listed)["containers"]), default=0.0)
 
     def wait_for_server(self, name: str) -> None:

@@ -230,12 +230,15 @@ def renew_certificate(work: Work, _target: str, path: str) -> None:
 def restart_part(work: Work, part: str) -> None:
     """Let a part of the control plane start again, and wait until it is well."""
     if work.note(f"restart {part}"):
-        for container in work.run(
-            *CRICTL, "ps", "--quiet", "--name", f"^{part}$", "--label", constants.OF_SYSTEM
-        ).split():
+        for container in containers_of(work, part, "--quiet").split():
             work.run(*CRICTL, "stop", "--timeout", "5", container)
         time.sleep(2)  # its old process may answer for a moment
         work.wait(lambda: probe(MASTER_PROBES[part]) == "ok", f"{part} is not healthy", 120)
+
+
+def containers_of(work: Work, part: str, *form: str) -> str:
+    """Return crictl's list, in the form that is asked for, of the running containers of a part of the control plane."""
+    return work.run(*CRICTL, "ps", *form, "--name", f"^{part}$", "--label", constants.OF_SYSTEM)
 
 
 def leaders_lead(work: Work, since: dt.datetime | None = None) -> None:

@@ -69,4 +69,4 @@ class EtcdSpace:
         self._etcd.ask("alarm", "disarm")
 
     def _at(self, member: Member, *words: str) -> str:
-        return self._etcd.ask_at(",".join(member.clients[:1]), *words)
+        return self._etcd.ask_at(member.clients[0], *words)
