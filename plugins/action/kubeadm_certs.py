@@ -7,12 +7,11 @@ import runpy
 import typing as t
 from pathlib import Path
 
-from ansible import constants
 from ansible.plugins.action import ActionBase
 
 runpy.run_path(str(Path(__file__).resolve().parents[1] / "rooms.py"))
 
-from ansible.module_utils.yunkube.control.turns import failed_before, note_failure
+from ansible.module_utils.yunkube.control.turns import in_turn
 
 NAME = Path(__file__).stem
 
@@ -28,15 +27,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if self._task.args.get("state") == "checked":
             result |= self._execute_module(task_vars=task_vars)
             return result
-        if host := failed_before(constants.DEFAULT_LOCAL_TMP, NAME):
-            reason = f"not tried, because {host} failed: its certificates are as they were"
-            remedy = f"correct what {host} reports, then run the same command again"
-            return result | {"failed": True, "msg": reason, "remedy": remedy}
-        failed = True  # also where the connection is lost: the module may still be at work there
-        try:
-            result |= self._execute_module(task_vars=task_vars)
-            failed = bool(result.get("failed"))
-        finally:
-            if failed:
-                note_failure(constants.DEFAULT_LOCAL_TMP, NAME, str((task_vars or {})["inventory_hostname"]))
-        return result
+        host, kept = str((task_vars or {})["inventory_hostname"]), "its certificates are"
+        return result | in_turn(NAME, host, kept, lambda: self._execute_module(task_vars=task_vars))

@@ -96,4 +96,4 @@ def test_one_that_is_not_well_or_does_not_answer_keeps_all_as_they_are(
 def test_after_one_that_failed_the_others_are_not_tried(tmp_path: Path) -> None:
     done, told = run(tmp_path, ("renewed m2",))
     assert done[3:] == ["renewed m1", "end m1", "renewed m2", "end m2"], told
-    assert "not tried, because m2 failed: its certificates are as they were" in told
+    assert "not tried, because m2 failed: its certificates are as before" in told

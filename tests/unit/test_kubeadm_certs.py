@@ -19,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.doctor import certificates, renewal, repairs
+from ansible.module_utils.yunkube.doctor import certificates, control_plane_health, renewal, repairs
 from ansible.module_utils.yunkube.doctor.renewal import Renewal
 from ansible.module_utils.yunkube.host import patience
 from ansible.module_utils.yunkube.kube import kubeadm
@@ -224,7 +224,7 @@ def master(tmp_path: Path, issued: Path, fake: FakeKubeApi, monkeypatch: pytest.
     monkeypatch.setattr("ansible.module_utils.yunkube.doctor.repair_work.KEPT", tmp_path / "kept")
     monkeypatch.setattr(renewal, "KUBERNETES", root)
     monkeypatch.setattr(renewal, "KUBELET", tmp_path / "kubelet.pem")
-    monkeypatch.setattr(renewal, "probe", lambda _url: "ok")
+    monkeypatch.setattr(control_plane_health, "probe", lambda _url: "ok")
     monkeypatch.setattr(repairs, "probe", lambda _url: "ok")
     monkeypatch.setattr(repairs, "KUBELET_CONF", str(root / "kubelet.conf"))
     monkeypatch.setattr(repairs, "ADMIN_CONF", root / "admin.conf")

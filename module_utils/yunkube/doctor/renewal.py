@@ -7,18 +7,16 @@ import datetime as dt
 import json
 import typing as t
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor import certificates, repairs
-from ansible.module_utils.yunkube.doctor.collect_host import options as options_of
-from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, probe
+from ansible.module_utils.yunkube.doctor.control_plane_health import DOCTOR, HEALTHY, SERVED, ControlPlane
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work, now
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube import kubeadm, unverified
-from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, read_kubeconfig
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.control_plane import kubeconfig_digest
-from ansible.module_utils.yunkube.kube.etcd import Etcd, EtcdError, is_healthy, member_of
+from ansible.module_utils.yunkube.kube.etcd import EtcdError
 from ansible.module_utils.yunkube.kube.x509 import is_due, read_certificate
 from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
 from ansible.module_utils.yunkube.words import joined
@@ -31,15 +29,7 @@ KUBELET = Path("/var/lib/kubelet/pki/kubelet-client-current.pem")
 CAS = ("pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt")
 ONLY_FIRST = "super-admin.conf"  # kubeadm writes it on the first master only, and people move it away
 RELOAD = 90  # seconds that a server may take to show a new certificate by itself: it looks every minute at the latest
-WELL = 60  # seconds for the control plane to be well again
-# Which certificates servers show, by the name of the static pod and the option of it that says where.
-SERVED = {
-    "pki/apiserver.crt": ("kube-apiserver", ""),
-    "pki/etcd/server.crt": ("etcd", "listen-client-urls"),
-    "pki/etcd/peer.crt": ("etcd", "listen-peer-urls"),
-}
 CLIENTS = {"kube-controller-manager": "controller-manager.conf", "kube-scheduler": "scheduler.conf"}
-DOCTOR = "`doctor` says why, and what to do about it"
 
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["checked", "renewed"], "default": "renewed"},
@@ -82,6 +72,7 @@ class Renewal:
         self.module, self.options = module, module.params
         self.work = Work(module, "certs-renew")
         self.root = KUBERNETES
+        self.control_plane = ControlPlane(self.work, self.options["node"], self.options["masters"], self.root)
         self.lifetime = dt.timedelta()
 
     def run(self) -> None:
@@ -98,8 +89,8 @@ class Renewal:
 
     def _run(self) -> None:
         renews = self.options["state"] == "renewed"
-        found = self.control_plane_faults(everyone=renews)
-        if any(self._manifest(name).exists() for name in kubeadm.COMPONENTS):
+        found = self.control_plane.faults(everyone=renews)
+        if any(self.control_plane.manifest(name).exists() for name in kubeadm.COMPONENTS):
             found += self.unreadable()
         due = [] if found else self.due()
         found += self.without_authority(due)
@@ -121,72 +112,6 @@ class Renewal:
             **({"backup": self.work.backup} if self.work.backup else {}),
             **({"diff": self.work.diff} if self.module._diff else {}),  # noqa: SLF001
         )
-
-    # Who must be well.
-
-    def control_plane_faults(self, *, everyone: bool) -> list[Fault]:
-        """Return why certificates must not be touched now; with `everyone`, the etcd of other masters counts, too."""
-        missing = [name for name in kubeadm.COMPONENTS if not self._manifest(name).exists()]
-        if len(missing) == len(kubeadm.COMPONENTS):
-            message = "this host has no control plane"
-            return [Fault("control plane", message, "`up` creates it; or correct the group masters", commands=("up",))]
-        if missing:
-            what = joined([str(self._manifest(name)) for name in missing])
-            return [Fault("control plane", f"{what} is missing", DOCTOR, commands=("doctor",))]
-        found = []
-        if not kubeadm.kubelet_active():
-            message = "does not run, and would not restart what has to read new certificates"
-            found.append(Fault("kubelet", message, DOCTOR, commands=("doctor",)))
-        if answer := self._api_problem():
-            # What the other parts say follows from it, or is the cause of it: the doctor tells which.
-            return [*found, Fault("kube-apiserver", answer, DOCTOR, commands=("doctor",))]
-        found += [
-            Fault(name, f"is not healthy: {answer}", DOCTOR, commands=("doctor",))
-            for name, url in MASTER_PROBES.items()
-            if name != "kube-apiserver" and (answer := probe(url)) != "ok"
-        ]
-        return [*found, *self._etcd_faults(everyone=everyone)]
-
-    def _manifest(self, name: str) -> Path:
-        return self.root / "manifests" / f"{name}.yaml"
-
-    def _options_of(self, name: str) -> dict[str, str]:
-        return options_of(self._manifest(name).read_text())
-
-    def _api_problem(self) -> str:
-        """Say why this master's own API server is not ready: asked as its kubelet, whose certificate renews itself."""
-        try:
-            host, port = self.listening("pki/apiserver.crt")[0]
-            config = read_kubeconfig(str(self.root / "kubelet.conf"))._replace(server=f"https://{host}:{port}")
-            with KubeApi(config, timeout=5) as api:
-                api.get("/readyz")
-        except KubeError as error:
-            return " ".join(str(error).split())
-        except OSError as error:
-            return f"cannot be asked: {error}"
-        return ""
-
-    def _etcd_faults(self, *, everyone: bool) -> list[Fault]:
-        etcd = Etcd(self.module.run_command, self.work.program("crictl"))
-        try:
-            members = etcd.members()
-            own = member_of(members, self.options["node"])
-            well = etcd.healthy(members if everyone else [own] if own else [])
-        except EtcdError as error:
-            return [Fault("etcd", str(error), DOCTOR, commands=("doctor",))]
-        if own is None:
-            return [Fault("etcd", f"{self.options['node']} is not a member", DOCTOR, commands=("doctor",))]
-        found = []
-        for one in members if everyone else [own]:
-            if not is_healthy(one, well) or one.learner:
-                problem = "has not caught up with the others yet" if one.learner else "is not healthy"
-                found.append(Fault("etcd", f"member {one.name or one.id} {problem}", DOCTOR, commands=("doctor",)))
-        known = self.options["masters"]
-        for one in members:
-            if known and one.name and one.name not in known:
-                message = f"master {one.name} is not in the inventory, and its certificates would not be renewed"
-                found.append(Fault("inventory", message, f"put its line back, or remove it: `remove {one.name}`"))
-        return found
 
     # Which certificates there are, and which are due.
 
@@ -272,15 +197,7 @@ class Renewal:
             if path.suffix == ".conf":
                 self.wait_for_login(path)
         if due:
-            self.wait_until_well()
-
-    def wait_until_well(self) -> None:
-        """Wait until nothing is wrong with the control plane, for the next master's turn."""
-        try:
-            problem = "the control plane is not healthy"
-            self.work.wait(lambda: not self.control_plane_faults(everyone=True), problem, WELL)
-        except RepairError as error:
-            raise RepairError(f"{error}: {Report(tuple(self.control_plane_faults(everyone=True)))}") from error
+            self.control_plane.wait()
 
     def finish_restarts(self) -> None:
         """Restart what still runs with a former kubeconfig, as after a run that was killed between both."""
@@ -312,19 +229,10 @@ class Renewal:
         try:
             return all(
                 read_certificate(unverified.certificate(host, port, scaled(5), pair)) == wanted
-                for host, port in self.listening(name)
+                for host, port in self.control_plane.listening(name)
             )
         except (OSError, ValueError):
             return False
-
-    def listening(self, name: str) -> list[tuple[str, int]]:
-        """Return where a certificate is shown."""
-        part, option = SERVED[name]
-        said = self._options_of(part)
-        if not option:
-            return [(said.get("advertise-address", "127.0.0.1"), int(said.get("secure-port", constants.API_PORT)))]
-        urls = [urlsplit(url) for url in said.get(option, "").split(",") if url]
-        return [(url.hostname or "", url.port or 0) for url in urls]
 
     def wait_for_login(self, path: Path) -> None:
         """Wait until the API accepts a new kubeconfig."""
@@ -333,4 +241,4 @@ class Renewal:
             with KubeApi.from_file(str(path), timeout=5) as api:
                 return bool(api.get("/version"))
 
-        self.work.wait(accepted, f"the API does not accept {path}", WELL)
+        self.work.wait(accepted, f"the API does not accept {path}", HEALTHY)
