@@ -47,6 +47,10 @@ options:
     type: list
     elements: str
     required: true
+  names:
+    description: Which of these entries, such as C(kubeadm). Without it all are picked. Taken by the action plugin.
+    type: list
+    elements: str
   distribution:
     description: Distribution of packages, such as C(debian12). Without it none are picked. Taken by the action plugin.
     type: str

@@ -42,11 +42,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result: dict[str, t.Any] = super().run(tmp, task_vars)
 
         args = dict(self._task.args)
-        store = args.pop("store", None)
+        store, names = args.pop("store", None), args.pop("names", None)
         try:
             chosen = take_choice(args, args.pop("distribution", ""), args.pop("kinds"))
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from error
+        chosen = [entry for entry in chosen if not names or entry["name"] in names]
         if not chosen:
             return result | {"changed": False, "changes": [], "paths": [], "chosen": 0, "bytes": 0}
         if str(args.get("url") or "").startswith("oss://") and not self._task.check_mode:

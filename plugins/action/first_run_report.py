@@ -48,12 +48,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             "declared": {"type": "dict", "required": True},
             "reports": {"type": "dict", "default": {}},
             "host": {"type": "str", "required": True},
+            "upgrades": {"type": "bool", "default": False},
         }
         _, arguments = self.validate_argument_spec(spec)
         arguments = json.loads(json.dumps(arguments))  # without Ansible's marks
         known, differences = verdict(arguments["reports"], arguments["host"])
         if not known and not arguments["reports"].get(arguments["host"]):
             known, differences = self._asked(arguments["declared"], task_vars)
+        if arguments["upgrades"]:  # judged by upgrade_plan
+            differences = [difference for difference in differences if difference[0] != first_run.RELEASE]
         if not differences:
             return {"changed": False, "known": known}
         return self._failure(differences, (task_vars or {}).get("ansible_inventory_sources") or [])
@@ -74,5 +77,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         faults = []
         for key, ours, theirs in differences:
             file, line = place(key.partition(".")[0], inventory, PROJECT)
-            faults.append(Fault(key, *in_words(Difference(key, ours, theirs)), file=file, line=line))
+            message, remedy, commands = in_words(Difference(key, ours, theirs))
+            faults.append(Fault(key, message, remedy, file=file, line=line, commands=commands))
         return {"failed": True, "changed": False, **failure(in_order(faults))}

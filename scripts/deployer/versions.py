@@ -14,6 +14,7 @@ from ansible.module_utils.yunkube.build import cached_bundles
 from ansible.module_utils.yunkube.control.inventory_files import load
 from ansible.module_utils.yunkube.control.locks import file_of, locked_releases, numbers
 
+from deployer.cluster import ROOT
 from deployer.errors import DeployError
 from deployer.inventory import read_yaml, shown
 
@@ -22,9 +23,14 @@ DEFAULTS = "roles/cluster/defaults/main.yml"
 SKEW = {"kubelet": (-3, 0), "kubectl": (-1, 1)}
 
 
+def default_release(root: Path = ROOT) -> str:
+    """Return the release of an inventory that names none."""
+    return str((load(root / DEFAULTS) or {}).get("cluster_kubernetes_version", ""))
+
+
 def versions(root: Path, cache: Path, states: Iterable[Path], today: dt.date) -> dict[str, Any]:
     """Return what there is to know of each release that has a lock, oldest first, and which is the default."""
-    default = str((load(root / DEFAULTS) or {}).get("cluster_kubernetes_version", ""))
+    default = default_release(root)
     used = clusters(cache, states)
     found = []
     for release in locked_releases(root / "components"):

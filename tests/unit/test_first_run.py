@@ -158,7 +158,8 @@ def test_the_cgroup_driver_is_that_of_the_kubelets() -> None:
 def test_the_api_of_another_cluster_is_named_and_nothing_else_is_compared() -> None:
     wanted = with_field("cluster_pod_cidr", "10.1.0.0/16")
     [one] = differences(wanted, {"cluster": RUNNING, "identity": {"name": "shop", "id": "2" * 16}})
-    message, remedy = in_words(one)
+    message, remedy, commands = in_words(one)
+    assert commands == ()
     assert message == f"the API that answers is that of the cluster shop (id {'2' * 16}), not of lab (id {'1' * 16})"
     assert "admin.conf" in remedy
     for fits in ({"name": "lab", "id": "1" * 16}, {"name": "", "id": ""}, {}):
@@ -171,11 +172,37 @@ def test_nothing_is_said_of_what_the_cluster_does_not_say() -> None:
 
 def test_words_name_both_values_and_what_to_write() -> None:
     [one] = differences(with_field("cluster_pod_cidr", "10.1.0.0/16"), {"cluster": RUNNING})
-    message, remedy = in_words(one)
+    message, remedy, commands = in_words(one)
+    assert commands == ()
     assert message.startswith("10.1.0.0/16 is declared and the running cluster has 10.244.0.0/16; ")
     assert remedy == "write `cluster_pod_cidr: 10.244.0.0/16`"
     [one] = differences(with_field("cluster_control_plane_endpoint", "m1:6443"), {"cluster": RUNNING})
     assert "cluster_control_plane_endpoint: 10.0.0.11:6443" in in_words(one)[1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "kubelet", "words", "command"),
+    [
+        ("v1.36.5", "v1.36.5", ["1.37.2 is declared and the running cluster has 1.36.5", "`upgrade`"], ("upgrade",)),
+        ("v1.37.2", "v1.36.5", ["a host has kubelet 1.36.5", "not finished", "`upgrade` continues"], ("upgrade",)),
+        (
+            "v1.38.0",
+            "v1.38.0",
+            ["is newer; a cluster is never downgraded", "write `cluster_kubernetes_version: 1.38.0`"],
+            (),
+        ),
+    ],
+)
+def test_another_release_is_a_matter_of_upgrade(
+    runs: str, kubelet: str, words: list[str], command: tuple[str, ...]
+) -> None:
+    running = RUNNING.replace("v1.37.2", runs)
+    assert runs in running
+    [one] = differences(declared(), {"cluster": running, "kubelet_version": kubelet})
+    assert one.key == "cluster_kubernetes_version"
+    *said, commands = in_words(one)
+    assert all(word in " ".join(said) for word in words), said
+    assert commands == command
 
 
 def test_every_key_of_the_list_is_an_input_of_a_role() -> None:

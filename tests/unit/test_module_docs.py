@@ -23,23 +23,25 @@ each_module = pytest.mark.parametrize("file", MODULES, ids=lambda file: file.ste
 
 # Options that a task gives and the action plugin of the module's name takes, as the module would refuse them.
 TAKEN = {
-    "bundle_install": {"manifest", "purposes", "kinds", "distribution", "store"},
+    "bundle_install": {"manifest", "purposes", "kinds", "names", "distribution", "store"},
     "host_drift": {"manifest", "purposes", "distribution", "declared"},
+    "node_upgrade": {"manifest", "purposes"},
     "web_services.services": {"manifests"},
 }
 # Options that the module requires and the action plugin gives, so a task does not.
-GIVEN: dict[str, dict[str, Any]] = {"bundle_install": {"files": []}, "host_drift": {"files": []}}
+GIVEN: dict[str, dict[str, Any]] = {"bundle_install": {"files": []}, "host_drift": {"files": []}, "node_upgrade": {}}
 # What Ansible itself knows of every result.
 RESULT = {"changed", "diff", "failed", "msg", "warnings"}
 # What a failure may have beside its message; see docs/events.md.
 FAILURE = {"commands", "kind", "remedy", "status"}
-# What code of the rooms would give that the module does not come to: host_drift only compares.
-NEVER = {"host_drift": {"changes", "journal"}}
+# What code of the rooms would give that the module does not come to: host_drift only compares, node_upgrade asks when
+# the kubelet started.
+NEVER = {"host_drift": {"changes", "journal"}, "node_upgrade": {"journal"}}
 VERBS = {
-    "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure", "Gather",
-    "Give", "Install", "Join", "Keep", "List", "Look", "Merge", "Open", "Read", "Record", "Refuse", "Remove", "Restart",
-    "Renew", "Restore", "Return", "Revoke", "Run", "Save", "See", "Set", "Start", "Take", "Turn", "Update", "Upload",
-    "Verify", "Write",
+    "Apply", "Build", "Check", "Claim", "Compare", "Create", "Delete", "Deploy", "Drain", "Enable", "Ensure",
+    "Gather", "Give", "Install", "Join", "Keep", "Let", "List", "Look", "Merge", "Open", "Plan", "Read", "Record",
+    "Refuse", "Remove", "Renew", "Restart", "Restore", "Return", "Revoke", "Run", "Save", "See", "Set", "Start",
+    "Take", "Turn", "Update", "Upgrade", "Upload", "Verify", "Write",
 }  # fmt: skip
 
 

@@ -267,7 +267,7 @@ OF_HOSTS = {
     "ansible_host", "ansible_port", "ansible_user", "cluster_architecture", "cluster_control_plane_host",
     "cluster_node_ip", "docker_hosts_plan", "flannel_backend", "host_drift", "kubelet_configmap",
     "master_certificates", "master_patches",
-    "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off",
+    "prepare_host_preflight", "__prepare_host_facts", "teardown_look", "teardown_off", "upgrade_plan", "upgrade_proved",
 }  # fmt: skip
 READS = re.compile(
     r"hostvars(?:\[\w+\]\.(\w+)|, \[?'(\w+)'|\) \| map\(attribute='(\w+)|\) \| selectattr\('(\w+)'"

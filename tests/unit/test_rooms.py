@@ -23,6 +23,7 @@ ON_HOSTS = {
     "kube": {"host", "teardown"},
     "web": {"host", "kube"},
     "doctor": {"host", "kube"},
+    "upgrade": {"host", "kube", "doctor"},
 }
 ON_THE_CONTROL_MACHINE = {
     "build": {"host"},

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from ansible.module_utils.yunkube.control.locks import numbers
 from ansible.module_utils.yunkube.control.values import Path, alike, at, leaves, shown
 from ansible.module_utils.yunkube.control.yaml_reader import load_generated
 from ansible.module_utils.yunkube.host import identity
 
 # Key of the inventory: the field of kubeadm's ClusterConfiguration that holds it.
 FIELDS: Final[Mapping[str, Path]] = {
-    "cluster_kubernetes_version": ("kubernetesVersion",),
+    "cluster_kubernetes_version": ("kubernetesVersion",),  # that an upgrade may change
     "cluster_pod_cidr": ("networking", "podSubnet"),
     "cluster_service_cidr": ("networking", "serviceSubnet"),
     "cluster_dns_domain": ("networking", "dnsDomain"),
@@ -25,6 +26,8 @@ FIELDS: Final[Mapping[str, Path]] = {
     "master_certificate_names": ("apiServer", "certSANs"),
     "master_key_algorithm": ("encryptionAlgorithm",),
 }
+RELEASE: Final = "cluster_kubernetes_version"
+KUBELET: Final = "kubelet "  # before its release, where that is what differs
 # Those that are held elsewhere, and by what they are compared.
 OTHERS: Final[Mapping[str, str]] = {
     "cluster_cgroup_driver": "ConfigMap kube-system/kubelet-config",
@@ -44,6 +47,14 @@ _NEVER_FILLED: Final[tuple[Path, ...]] = (
     *(("etcd", "local", field) for field in ("extraArgs", "extraEnvs", "serverCertSANs", "peerCertSANs")),
     ("featureGates",),
 )
+
+
+class Wording(NamedTuple):
+    """What a person is told of a difference."""
+
+    message: str
+    remedy: str
+    commands: tuple[str, ...] = ()  # that the remedy names
 
 
 class Difference(NamedTuple):
@@ -69,6 +80,7 @@ def differences(declared: Mapping[str, Any], running: Mapping[str, Any]) -> Iter
     cluster = load_generated(running.get("cluster"))
     if cluster:
         yield from _fields(declared, cluster)
+        yield from _kubelet(declared, cluster, str(running.get("kubelet_version") or ""))
         yield from _overlay("master_cluster_configuration", declared["overlay"], cluster)
         yield from _removed(declared["cluster"], cluster)
     proxy = load_generated(running.get("proxy"))
@@ -90,8 +102,15 @@ def _fields(declared: Mapping[str, Any], cluster: Any) -> Iterator[Difference]:
             if any(name not in theirs for name in ours[1:]) or any(name not in ours for name in theirs[1:]):
                 yield Difference(key, ours[1:], theirs[1:])
         elif ours != theirs:
-            prefix = "v" if key == "cluster_kubernetes_version" else ""
+            prefix = "v" if key == RELEASE else ""
             yield Difference(key, str(ours).removeprefix(prefix), str(theirs).removeprefix(prefix))
+
+
+def _kubelet(declared: Mapping[str, Any], cluster: Any, kubelet: str) -> Iterator[Difference]:
+    """Yield a host's kubelet of another release than its cluster, which an upgrade has not reached yet."""
+    wanted = at(declared["cluster"], FIELDS[RELEASE])
+    if kubelet and wanted == at(cluster, FIELDS[RELEASE]) != kubelet:
+        yield Difference(RELEASE, str(wanted).removeprefix("v"), f"{KUBELET}{kubelet.removeprefix('v')}")
 
 
 def _overlay(key: str, overlay: Any, running: Any) -> Iterator[Difference]:
@@ -117,9 +136,25 @@ def _removed(wanted: Any, cluster: Any) -> Iterator[Difference]:
             yield Difference(".".join(("master_cluster_configuration", *path)), ours or None, theirs)
 
 
-def in_words(difference: Difference) -> tuple[str, str]:
-    """Return message and remedy."""
+def in_words(difference: Difference) -> Wording:
+    """Say what differs, and what to do about it."""
     key, ours, theirs = difference
+    if key == RELEASE:
+        return _release_in_words(str(ours), str(theirs))
+    return Wording(*_in_words(key, ours, theirs))
+
+
+def _release_in_words(ours: str, theirs: str) -> Wording:
+    if theirs.startswith(KUBELET):
+        message = f"{ours} is declared, and a host has {theirs}: an upgrade is not finished"
+        return Wording(message, "`upgrade` continues with the hosts that are left", commands=("upgrade",))
+    message, write = f"{ours} is declared and the running cluster has {theirs}", f"write `{RELEASE}: {theirs}`"
+    if numbers(ours) < numbers(theirs):
+        return Wording(f"{message}, which is newer; a cluster is never downgraded", write)
+    return Wording(message, f"`upgrade` brings the cluster there; or {write}", commands=("upgrade",))
+
+
+def _in_words(key: str, ours: Any, theirs: Any) -> tuple[str, str]:
     if key == IDENTITY:
         return f"the API that answers is that of the cluster {theirs}, not of {ours}", WHOSE_API
     without = theirs is None or (not theirs and isinstance(theirs, list))

@@ -54,6 +54,7 @@ def values_of(
         "kubelet_declared": ((kubelet.get("metadata") or {}).get("annotations") or {}).get(DECLARED, ""),
         "kubelet_file": file.read_text(errors="replace") if file.exists() else "",
         "node": facts_of(itself) if itself else {},
+        "kubelet_version": str(itself.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")),
         "nodes": listed,
         "proxy": _data(proxy).get("config.conf", ""),
     }

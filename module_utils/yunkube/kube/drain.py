@@ -103,19 +103,28 @@ def refusals(said: str) -> list[tuple[str, str, str]]:
     return [(what, names.strip(), flag) for what, flag, names in _REFUSED.findall(said)]
 
 
-def cordon(*, on: bool) -> Json:
+def cordon(*, on: bool, mark: str = MARK) -> Json:
     """Return the patch with which a node takes no pods because of us, or takes them again."""
-    return {"metadata": {"annotations": {MARK: "" if on else None}}, "spec": {"unschedulable": True if on else None}}
+    return {"metadata": {"annotations": {mark: "" if on else None}}, "spec": {"unschedulable": True if on else None}}
 
 
 class Drain:
     """The draining of some nodes."""
 
     def __init__(
-        self, api: KubeApi, run: Run, nodes: t.Sequence[Json], *, force: bool, data: bool, seconds: float
+        self,
+        api: KubeApi,
+        run: Run,
+        nodes: t.Sequence[Json],
+        *,
+        force: bool,
+        data: bool,
+        seconds: float,
+        mark: str = MARK,
     ) -> None:
-        """See what runs on the nodes."""
+        """See what runs on the nodes; `mark` is the annotation of those that it cordons."""
         self.api, self._run, self.force, self.data, self.seconds = api, run, force, data, seconds
+        self._mark = mark
         self.nodes = {node["metadata"]["name"]: node for node in nodes}
         self.pods = {name: self._left(name) for name in self.nodes}
 
@@ -148,19 +157,19 @@ class Drain:
         ours = [name for name in names if self._takes_pods(name)]
         try:
             for name in ours:
-                self.api.patch(f"/api/v1/nodes/{name}", cordon(on=True))
+                self.api.patch(f"/api/v1/nodes/{name}", cordon(on=True, mark=self._mark))
             for name in names:
                 self._drain(name)
         except (DrainError, KubeError):
             for name in ours:
                 with contextlib.suppress(KubeError):
-                    self.api.patch(f"/api/v1/nodes/{name}", cordon(on=False))
+                    self.api.patch(f"/api/v1/nodes/{name}", cordon(on=False, mark=self._mark))
             raise
 
     def _takes_pods(self, name: str) -> bool:
-        """Say whether a node takes pods, or does not because a removal of ours was cut short."""
+        """Say whether a node takes pods, or does not because a run of ours was cut short."""
         node = self.api.get(f"/api/v1/nodes/{name}")
-        return not node["spec"].get("unschedulable") or MARK in (node["metadata"].get("annotations") or {})
+        return not node["spec"].get("unschedulable") or self._mark in (node["metadata"].get("annotations") or {})
 
     def _drain(self, name: str) -> None:
         code, out, err = self._kubectl(name, f"--timeout={self.seconds:g}s")

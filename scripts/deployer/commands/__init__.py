@@ -17,7 +17,7 @@ from deployer.commands.base import Command, Direct, Group, Play
 NAMES = (
     "up", "plan", "verify", "status", "doctor", "support-bundle", "add", "remove",
     "backup", "rehearse", "restore",
-    "certs", "certs renew",
+    "upgrade", "certs", "certs renew",
     "cloud", "cloud up", "cloud plan", "cloud status", "cloud down", "web", "web apply", "web rollback",
     "bundle", "bundle build", "bundle list", "bundle verify", "bundle export", "bundle import",
     "bundle prune", "bundle serve", "bundle sbom",

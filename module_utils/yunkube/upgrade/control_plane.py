@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kubeadm brings the control plane of one master to another release: first looked at, then run, then proved."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.yunkube.doctor.certificates import KUBERNETES
+from ansible.module_utils.yunkube.doctor.control_plane_health import ControlPlane
+from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
+from ansible.module_utils.yunkube.host.patience import scaled
+from ansible.module_utils.yunkube.kube import etcd, kubeadm
+from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
+from ansible.module_utils.yunkube.kube.control_plane import kubeconfig_digest
+from ansible.module_utils.yunkube.result import PREFLIGHT, Fault, Report
+from ansible.module_utils.yunkube.upgrade import plan
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "state": {"type": "str", "choices": ["checked", "upgraded"], "default": "upgraded"},
+    "version": {"type": "str", "required": True},
+    "node": {"type": "str", "required": True},
+    "first": {"type": "bool", "default": False},
+    "masters": {"type": "list", "elements": "str", "default": []},
+    "patches": {"type": "list", "elements": "dict", "default": []},
+    "timeouts": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 900},
+    "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+    "kubelet_declared": {"type": "str", "default": ""},
+    "kubeconfig_server": {"type": "str", "default": ""},
+}
+ROOM = 1.2  # times the size of etcd's data, of which kubeadm keeps a copy while it works
+HEALTHY = 120  # seconds for the control plane to be healthy after kubeadm ended
+# Where kubeadm keeps what it replaces, etcd's data among it, and what it was about to write.
+COPIES = ("kubeadm-backup-*", "kubeadm-upgraded-manifests*", "kubeadm-kubelet-config*")
+_IMAGE = re.compile(r"^\s*(?:- )?image: *(\S+)", re.MULTILINE)
+
+
+def configuration(options: Json) -> str:
+    """Return kubeadm's UpgradeConfiguration; JSON is YAML, too.
+
+    https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/#kubeadm-k8s-io-v1beta4-UpgradeConfiguration
+    """
+    common = {
+        "certificateRenewal": True,
+        "etcdUpgrade": True,
+        "ignorePreflightErrors": options["ignore_preflight_errors"],
+        "imagePullPolicy": "IfNotPresent",
+        "patches": {"directory": str(kubeadm.RUN / "patches")},
+    }
+    return json.dumps(
+        {
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "kind": "UpgradeConfiguration",
+            "apply": {**common, "kubernetesVersion": f"v{options['version']}"},
+            "node": common,
+            "timeouts": options["timeouts"],
+        }
+    )
+
+
+class Upgrade:
+    """The look at one master, and the upgrade of its control plane; it ends the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Read the options."""
+        self.module, self.options = module, module.params
+        self.root = KUBERNETES
+        self.data = etcd.DATA
+        self.work = Work(module, "upgrade")
+        self.control_plane = ControlPlane(self.work, self.options["node"], self.options["masters"], self.root)
+
+    def run(self) -> None:
+        """Refuse what is not healthy; upgrade what differs, and prove that it works."""
+        try:
+            self._run()
+        except (RepairError, KubeError, etcd.EtcdError, kubeadm.BusyError, OSError) as error:
+            remedy = "correct that, then run the same command again: it continues with what is left"
+            self.module.fail_json(msg=str(error), remedy=remedy)
+
+    def _run(self) -> None:
+        # An upgrade that was cut off leaves a control plane that kubeadm finishes, whatever is wrong with it.
+        left = self.left()
+        found = [] if left and self.begun() else self.control_plane.faults(everyone=True)
+        found += self.room() if left else []
+        if found:
+            self.module.fail_json(**Report(tuple(found), PREFLIGHT).as_failure())
+        if self.options["state"] == "checked":
+            self.module.exit_json(changed=False, changes=[], left=left)
+        changes = [f"upgrade the control plane to {self.options['version']}: {', '.join(left)}"] if left else []
+        if left and not self.module.check_mode:
+            self.upgrade()
+        self.module.exit_json(
+            changed=bool(changes),
+            changes=changes,
+            left=left,
+            kubeconfig_digest=kubeconfig_digest(self.root / "admin.conf", self.options["kubeconfig_server"]),
+        )
+
+    def left(self) -> list[str]:
+        """Return which parts have another release, by the manifests and, on the first master, by the cluster."""
+        version = self.options["version"]
+        left = [name for name in plan.PARTS if self.release_of(name) != version]
+        if self.options["first"] and not left:
+            with KubeApi.from_file(str(self.root / "admin.conf"), timeout=5) as api:
+                seen = plan.see_release(api)
+            left = [name for name, release in seen.items() if release != version]
+        return left
+
+    def begun(self) -> bool:
+        """Say whether an upgrade to this release was cut off: some parts have it."""
+        return any(self.release_of(name) == self.options["version"] for name in plan.PARTS)
+
+    def release_of(self, name: str) -> str:
+        """Return the release of a static pod's image; empty where there is no manifest."""
+        path = self.control_plane.manifest(name)
+        found = _IMAGE.search(path.read_text()) if path.exists() else None
+        return plan.tag_of(found[1]) if found else ""
+
+    def room(self) -> list[Fault]:
+        """Return a fault where kubeadm's copy of etcd's data would not fit."""
+        size = sum(path.stat().st_size for path in self.data.rglob("*") if path.is_file())
+        free = shutil.disk_usage(self.root).free
+        if free >= size * ROOM:
+            return []
+        message = (
+            f"{self.root} has {free >> 20} MiB left, and the copy of etcd's data needs {int(size * ROOM) >> 20} MiB"
+        )
+        return [Fault("disk", message, "free some space there")]
+
+    def upgrade(self) -> None:
+        """Run kubeadm, and wait until the control plane is healthy."""
+        program = self.work.program("kubeadm")
+        version = self.options["version"]
+        has = self.work.run("kubeadm", "version", "--output", "short").strip()
+        if has != f"v{version}":
+            raise RepairError(f"{program} is {has}, and only v{version} can do this")
+        words = ["upgrade", "apply", f"v{version}", "--yes"] if self.options["first"] else ["upgrade", "node"]
+        copies = self._copies()
+        with kubeadm.exclusive(scaled(60)) as lock:
+            kubeadm.write_patches(self.options["patches"])
+            outcome = kubeadm.run([program, *words], configuration(self.options), lock, self.options["timeout"])
+        if outcome.rc != 0:
+            failure = kubeadm.failure(" ".join(words[:2]), outcome, "cluster_slow_factor")
+            failure.setdefault("remedy", "correct that, then run the same command again: it continues where it stopped")
+            self.module.fail_json(**failure)
+        self.control_plane.wait(HEALTHY)
+        if left := self.left():
+            raise RepairError(f"kubeadm reported no error, but {', '.join(left)} did not change")
+        for path in self._copies() - copies:
+            shutil.rmtree(path, ignore_errors=True)
+        if self.options["first"]:
+            self._keep_declared()
+
+    def _copies(self) -> set[Path]:
+        return {path for pattern in COPIES for path in (self.root / "tmp").glob(pattern)}
+
+    def _keep_declared(self) -> None:
+        """Keep what the inventory declares of the kubelets beside what kubeadm wrote, as at the first run."""
+        with KubeApi.from_file(str(self.root / "admin.conf"), timeout=5) as api:
+            api.patch(KUBELET_CONFIGMAP, {"metadata": {"annotations": {DECLARED: self.options["kubelet_declared"]}}})
