@@ -78,6 +78,11 @@ def test_nothing_was_changed_is_said_of_the_check_only(tmp_path: Path) -> None:
     for task in CHECKS:
         assert said(tmp_path, failed=task, code=Exit.FAILED) == "Nothing was changed."
     assert said(tmp_path, failed="Drain the hosts", code=Exit.FAILED) == ""
-    files = ("roles/upgrade/tasks/plan.yml", "roles/master/tasks/upgrade_check.yml", "playbooks/tasks/first_run.yml")
+    files = (
+        "roles/upgrade/tasks/look.yml",
+        "roles/upgrade/tasks/plan.yml",
+        "roles/master/tasks/upgrade_check.yml",
+        "playbooks/tasks/first_run.yml",
+    )
     names = {task["name"] for file in files for task in yaml.safe_load((ROOT / file).read_text())}
     assert set(CHECKS) <= names

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -34,7 +36,8 @@ class Master:
         self.check_mode, self.params = False, dict[str, t.Any]()
         self.kubeadm = "v1.37.2"
         self.unhealthy: list[Fault] = []
-        self.waited = 0
+        self.asked: list[list[str]] = []  # of crictl
+        self.stopped: set[str] = set()  # static pods without a container
         (root / "manifests").mkdir()
         (root / "admin.conf").write_text(server.kubeconfig)
         self.write("1.36.5")
@@ -52,14 +55,19 @@ class Master:
         self.server.put("/api/v1/namespaces/kube-system/configmaps/kubelet-config", data={"kubelet": "a: b"})
         container = {"name": "kube-proxy", "image": f"registry.k8s.io/kube-proxy:v{release}"}
         template = {"metadata": {"labels": {"a": "b"}}, "spec": {**POD, "containers": [container]}}
-        self.server.put(plan.PROXY, spec={"selector": {"matchLabels": {"a": "b"}}, "template": template})
+        spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+        self.server.put(plan.PROXY, spec=spec, status={"observedGeneration": 9})  # on no node, as there is none
 
     def get_bin_path(self, name: str, **_more: t.Any) -> str:
         """Find every program."""
         return name
 
     def run_command(self, argv: list[str], **_more: t.Any) -> tuple[int, str, str]:
-        """Say kubeadm's release."""
+        """Say kubeadm's release, and which containers run."""
+        if argv[0] == "crictl":
+            self.asked.append(argv[1:])
+            part = argv[-3][1:-1] if argv[1] == "ps" else ""
+            return 0, "" if part in self.stopped else f"{part}\n", ""
         assert argv == ["kubeadm", "version", "--output", "short"]
         return 0, f"{self.kubeadm}\n", ""
 
@@ -100,6 +108,7 @@ def master(tmp_path: Path, server: ApiServer, ran: list[list[str]], monkeypatch:
     monkeypatch.setattr(kubeadm, "exclusive", lambda seconds: exclusive(seconds, tmp_path / "run"))
     monkeypatch.setattr(kubeadm, "write_patches", lambda patches: write_patches(patches, tmp_path / "run"))
     monkeypatch.setattr(kubeadm, "kubelet_active", lambda: True)
+    monkeypatch.setattr(control_plane, "ROLLED_OUT", 20)
 
     def run(argv: list[str], config: str, _lock: int, _seconds: float) -> kubeadm.Outcome:
         ran.append([*argv, config])
@@ -180,6 +189,62 @@ def test_a_failure_says_kubeadms_cause_and_keeps_its_copies(master: Master, monk
 def test_an_end_without_the_release_is_no_success(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubeadm, "run", lambda *_: kubeadm.Outcome(0, "", 1))
     assert "kubeadm reported no error, but kube-apiserver" in master.run()["msg"]
+
+
+def test_the_hosts_turn_comes_when_kube_proxy_is_replaced_everywhere(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = {"observedGeneration": 9, "desiredNumberScheduled": 2, "updatedNumberScheduled": 1, "numberReady": 2}
+    done_there = {**status, "updatedNumberScheduled": 2}
+    rolling = threading.Timer(1, lambda: master.server.set_status(plan.PROXY, done_there))
+    finish = master.finish
+
+    def finished(release: str) -> None:
+        finish(release)
+        master.server.set_status(plan.PROXY, status)
+        rolling.start()
+
+    monkeypatch.setattr(master, "finish", finished)
+    done = master.run()
+    assert done["failed"] is False, done
+    assert rolling.finished.is_set()
+    monkeypatch.setattr(control_plane, "ROLLED_OUT", 0.1)
+    master.write("1.36.5")
+    (master.root / "tmp").rmdir()
+    rolling = threading.Timer(60, bool)
+    assert "the addons of kubeadm are not rolled out" in master.run()["msg"]
+    rolling.cancel()
+
+
+@pytest.mark.parametrize("masters", [["m1"], ["m1", "m2", "m3"]])
+def test_the_only_api_server_is_stopped_when_nobody_can_use_it(
+    master: Master, masters: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once without etcd, and once when its manifest was replaced; others still serve where there are more."""
+    alone = len(masters) == 1
+
+    def stops(wanted: int) -> int:
+        deadline = time.monotonic() + 20 * alone
+        while (found := sum(argv[0] == "stop" for argv in master.asked)) < wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def run(*_arguments: t.Any) -> kubeadm.Outcome:
+        while alone and [argv[0] for argv in master.asked][-1:] != ["ps"]:
+            time.sleep(0.05)
+        master.stopped = {"etcd"}
+        assert stops(1) == alone
+        master.stopped = set()
+        master.write("1.37.2")
+        assert stops(2) == 2 * alone
+        master.finish("1.37.2")
+        return kubeadm.Outcome(0, "", 1)
+
+    monkeypatch.setattr(kubeadm, "run", run)
+    assert master.run(masters=masters)["failed"] is False
+    stopped = [argv for argv in master.asked if argv[0] == "stop"]
+    assert stopped == [["stop", "--timeout", "2", "kube-apiserver"]] * 2 * alone
+    assert bool(master.asked) == alone
 
 
 def test_check_mode_says_what_it_would_do(master: Master, ran: list[list[str]]) -> None:

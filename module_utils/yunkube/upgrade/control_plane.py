@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import threading
 import typing as t
 from pathlib import Path
 
+from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor.certificates import KUBERNETES
 from ansible.module_utils.yunkube.doctor.control_plane_health import ControlPlane
 from ansible.module_utils.yunkube.doctor.repair_work import RepairError, Work
 from ansible.module_utils.yunkube.host.patience import scaled
-from ansible.module_utils.yunkube.kube import etcd, kubeadm
+from ansible.module_utils.yunkube.kube import etcd, health, kubeadm
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.cluster_values import DECLARED, KUBELET_CONFIGMAP
 from ansible.module_utils.yunkube.kube.control_plane import kubeconfig_digest
@@ -37,6 +40,8 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "kubeconfig_server": {"type": "str", "default": ""},
 }
 ROOM = 1.2  # times the size of etcd's data, of which kubeadm keeps a copy while it works
+ADDONS = ("DaemonSet kube-system/kube-proxy", "Deployment kube-system/coredns")
+ROLLED_OUT = 180  # seconds for them to run everywhere
 HEALTHY = 120  # seconds for the control plane to be healthy after kubeadm ended
 # Where kubeadm keeps what it replaces, etcd's data among it, and what it was about to write.
 COPIES = ("kubeadm-backup-*", "kubeadm-upgraded-manifests*", "kubeadm-kubelet-config*")
@@ -114,6 +119,15 @@ class Upgrade:
             left = [name for name, release in seen.items() if release != version]
         return left
 
+    def rolling(self) -> list[str]:
+        """Return which addons that kubeadm has changed do not run everywhere; an addon may be turned off.
+
+        A node whose kube-proxy is being replaced goes on sending requests to pods that a drain has evicted.
+        """
+        with KubeApi.from_file(str(self.root / "admin.conf"), timeout=5) as api:
+            found = health.see(api, health.Wanted((), workloads=ADDONS)).workloads
+        return [name for name, addon in found.items() if addon and health.workload_problem(addon)]
+
     def begun(self) -> bool:
         """Say whether an upgrade to this release was cut off: some parts have it."""
         return any(self.release_of(name) == self.options["version"] for name in plan.PARTS)
@@ -144,7 +158,7 @@ class Upgrade:
             raise RepairError(f"{program} is {has}, and only v{version} can do this")
         words = ["upgrade", "apply", f"v{version}", "--yes"] if self.options["first"] else ["upgrade", "node"]
         copies = self._copies()
-        with kubeadm.exclusive(scaled(60)) as lock:
+        with kubeadm.exclusive(scaled(60)) as lock, self._unblocked():
             kubeadm.write_patches(self.options["patches"])
             outcome = kubeadm.run([program, *words], configuration(self.options), lock, self.options["timeout"])
         if outcome.rc != 0:
@@ -158,6 +172,44 @@ class Upgrade:
             shutil.rmtree(path, ignore_errors=True)
         if self.options["first"]:
             self._keep_declared()
+            self.work.wait(lambda: not self.rolling(), "the addons of kubeadm are not rolled out", ROLLED_OUT)
+
+    @contextlib.contextmanager
+    def _unblocked(self) -> t.Iterator[None]:
+        """Where there is one master, stop its API server when it is of no use to anybody, so that it is back sooner.
+
+        Without etcd it answers nothing for half a minute, and the kubelet waits for its answer about the mirror pod
+        before it starts the new etcd; if it does not run, the kubelet goes on, and starts it again. When its manifest
+        was replaced it takes no requests any more, and ends by itself only after the 30 seconds that a pod has.
+        """
+        ended = threading.Event()
+        thread = threading.Thread(target=self._stop_api_server, args=(ended,))
+        if len(self.options["masters"]) == 1:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if thread.ident:
+                thread.join()
+
+    def _stop_api_server(self, ended: threading.Event) -> None:
+        former: list[str] = []
+        etcd_seen = True
+        while not ended.wait(0.5):
+            replaced = self.release_of("kube-apiserver") == self.options["version"]
+            if replaced or (etcd_seen and not self._running("etcd")):
+                for container in former:
+                    self.work.module.run_command([self.work.program("crictl"), "stop", "--timeout", "2", container])
+                if replaced:
+                    return
+                etcd_seen = False
+            former = self._running("kube-apiserver")
+
+    def _running(self, name: str) -> list[str]:
+        """Return the containers that run of a static pod."""
+        argv = [self.work.program("crictl"), "ps", "--quiet", "--name", f"^{name}$", "--label", constants.OF_SYSTEM]
+        return str(self.work.module.run_command(argv)[1]).split()
 
     def _copies(self) -> set[Path]:
         return {path for pattern in COPIES for path in (self.root / "tmp").glob(pattern)}

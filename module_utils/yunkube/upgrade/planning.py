@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
+from ansible.module_utils.yunkube.kube.api import NO_MASTER, KubeApi, KubeError
 from ansible.module_utils.yunkube.result import PREFLIGHT, Report
 from ansible.module_utils.yunkube.upgrade import plan
 
@@ -47,7 +47,9 @@ def plan_upgrade(module: AnsibleModule) -> t.NoReturn:
             if found.due and not params["allow_removed_apis"]:
                 faults += plan.removed_faults(api, seen, options.version)
     except KubeError as error:
-        module.fail_json(msg=str(error))
+        if error.reason == NO_MASTER:
+            module.fail_json(msg=str(error), remedy="`up` creates the cluster", commands=("up",))
+        module.fail_json(msg=str(error), remedy="`doctor` says why, and what to do about it", commands=("doctor",))
     if faults:
         module.fail_json(**Report(tuple(faults), PREFLIGHT).as_failure())
     lines = plan.in_words(options, seen, found, params["batch"])

@@ -28,6 +28,7 @@ KEY = "cluster_kubernetes_version"
 # The tasks of the check, in which nothing is written.
 CHECKS = (
     "Compare the cluster with the release",
+    "Compare the cluster with the release and the bundle",
     "Check whether the control plane can be upgraded",
     "Refuse values that differ from those of the running cluster",
 )
