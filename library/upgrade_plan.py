@@ -58,6 +58,11 @@ hosts:
   type: list
   elements: str
 lines: {description: The plan as text, returned: success, type: list, elements: str}
+notices:
+  description: The same, which deploy.py shows, where O(drift) is known and so the plan is whole.
+  returned: success
+  type: list
+  elements: str
 faults:
   description: Why the upgrade must not begin, in the form that docs/events.md describes.
   returned: failure

@@ -74,7 +74,9 @@ PARTS = {
 }
 # What only --full runs: where processors are emulated, it needs a machine that does nothing else; or it builds the
 # programs of another release.
-SLOW = ("machines cluster", "machines variants", "machines embedded", "lifecycle upgrade")
+SLOW = (
+    "machines cluster", "machines variants", "machines embedded", "lifecycle upgrade", "lifecycle upgrade_masters",
+)  # fmt: skip
 # What the labs of these roles and of Debian 12 prove as well: it runs with --full, and if its group is named.
 REPEATED = ("molecule dashboard", "molecule registry", "molecule web_service", "lifecycle teardown_debian13")
 # Parts run side by side: what fails soonest first, then the longest. Two cores carry no third lab, and 128 inotify

@@ -8,6 +8,7 @@ install a host are the test's.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,28 @@ def test_after_one_that_cannot_be_reached_no_batch_begins(tmp_path: Path, batch:
     assert not [line for line in done if "n3" in line or "n4" in line], told
     assert "n1 : ok=" in told
     assert "unreachable=1" in told
+
+
+def test_hosts_go_in_the_order_of_the_plan_and_in_a_dry_run_none_does(tmp_path: Path) -> None:
+    nodes, masters = [f"n{number}" for number in range(9)], ["m1", "m2"]
+    found = {"masters": ["m2", "m1"], "hosts": ["m1", "m2", *reversed(nodes)]}
+    know = {"name": "Know the plan", "ansible.builtin.set_fact": {"upgrade_plan": found}, "check_mode": False}
+    plays: list[dict[str, Any]] = [{"hosts": "masters:nodes", "gather_facts": False, "tasks": [know]}]
+    say = [{"name": "Say it", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }}-turn"}}]
+    of_plan = [play for play in PLAYS.values() if "__plan" in play.get("vars", {})]
+    plays += [{**play, "become": False, "serial": 1, "tasks": say} for play in of_plan]
+    groups = {"masters": {"hosts": dict.fromkeys(masters)}, "nodes": {"hosts": dict.fromkeys(nodes)}}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": groups}}))
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump(plays))
+    argv = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "playbook.yml")]
+
+    def turns(*options: str) -> list[str]:
+        done = subprocess.run(
+            [*argv, *options], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return re.findall(r"(\w+)-turn", done.stdout)
+
+    images, snapshot, control_plane = found["hosts"], found["masters"], found["masters"]
+    assert turns() == [*images, *snapshot, *control_plane, *masters, *reversed(nodes)]
+    assert turns("--check") == []

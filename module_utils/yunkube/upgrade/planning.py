@@ -53,4 +53,11 @@ def plan_upgrade(module: AnsibleModule) -> t.NoReturn:
     if faults:
         module.fail_json(**Report(tuple(faults), PREFLIGHT).as_failure())
     lines = plan.in_words(options, seen, found, params["batch"])
-    module.exit_json(changed=False, masters=found.masters, hosts=found.hosts, lines=lines, **{"from": seen.version})
+    module.exit_json(
+        changed=False,
+        masters=found.masters,
+        hosts=found.hosts,
+        lines=lines,
+        notices=lines if params["drift"] else [],
+        **{"from": seen.version},
+    )
