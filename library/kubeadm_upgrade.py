@@ -12,7 +12,8 @@ description:
     certificates.
   - Before that, the control plane of this master and etcd on all masters must be healthy, and there must be room for
     the copy of etcd's data that kubeadm keeps while it works. Afterwards the module waits until they are healthy again.
-  - If the manifests have the release, and on the first master also what kubeadm writes last, nothing is done. A control
+  - If the manifests have the release, and what kubeadm writes last, nothing is done; kube-proxy and CoreDNS follow the
+    last master. A control
     plane of which only a part has the release is finished, whatever its health.
   - kubeadm itself puts back what it replaced where a part of the control plane does not start.
 author: [The maintainers]

@@ -33,6 +33,7 @@ Result = dict[str, Any]
 # Hosts that are there when one more comes. Ten of them use up the machine's inotify instances (128).
 ADDED_TO = (2, 5, 8)
 WEB_PORT = 31111
+FROM_TO = ("1.36.5", "1.37.2")  # the releases of an upgrade; both have a bundle
 JUDGED = 40  # seconds after which the doctor judges the network of hosts whose pods have just started
 
 
@@ -91,6 +92,24 @@ def doctor(repeat: int) -> Result:
         time.sleep(JUDGED)
         runs = [lab.deploy("doctor", inventory) for _ in range(repeat)]
     return {"doctor": spread([run.seconds for run in runs]), **_profile(runs)}
+
+
+def upgrade(repeat: int) -> Result:
+    """From the older release to the newer one, beside the `up` of the older, of a master and two nodes."""
+    older, newer = FROM_TO
+    pairs = [_upgrade(older, newer) for _ in range(repeat)]
+    return {
+        "up": spread([up.seconds for up, _ in pairs]),
+        "upgrade": spread([upgraded.seconds for _, upgraded in pairs]),
+        "ratio": spread([round(upgraded.seconds / up.seconds, 2) for up, upgraded in pairs]),
+        **_profile([upgraded for _, upgraded in pairs]),
+    }
+
+
+def _upgrade(older: str, newer: str) -> tuple[lab.Run, lab.Run]:
+    with lab.cluster(2) as inventory:
+        up = lab.deploy("up", inventory, "-e", f"cluster_kubernetes_version={older}")
+        return up, lab.deploy("upgrade", inventory, "--to", newer)
 
 
 def add(repeat: int) -> Result:
@@ -250,7 +269,7 @@ def machines(_repeat: int) -> Result:
 
 MEASURES = {
     each.__name__: each
-    for each in (tasks, noop, doctor, up, floor_http, scale, add, check, web, serve, build, machines)
+    for each in (tasks, noop, doctor, up, floor_http, scale, add, upgrade, check, web, serve, build, machines)
 }
 
 

@@ -106,6 +106,8 @@ FIGURES = (
     Figure("add", "`add` of a host to 8 (more do not fit on this machine)", "", _seconds("to_8")),
     Figure("add", "the last divided by the first", "≤ 1.2", _ratio, 1.2),
     Figure("add", "results of tasks on hosts that were there, added to 8", "0", _on_old_hosts, 0),
+    Figure("upgrade", "`upgrade` from 1.36.5 to 1.37.2, one master and two nodes", "", _seconds("upgrade")),
+    Figure("upgrade", "divided by the `up` that made them, pair by pair", "≤ 2.5", _ratio, 2.5),
     Figure("noop", "second `up`, nothing to do", "≤ 12 s, aim 6", _seconds("up"), 12),
     Figure("noop", "`plan`, nothing to do", "≤ 12 s, aim 6", _seconds("plan"), 12),
     Figure("noop", "changes that a second `up` and `plan` report, all hosts", "0", _changes, 0),

@@ -133,14 +133,23 @@ def test_the_first_master_applies_and_the_others_follow(master: Master, ran: lis
     assert len(ran) == 1
     master.write("1.36.5")
     (master.root / "tmp").rmdir()
-    assert master.run(first=False)["changed"] is True
+    assert master.run(first=False)["changed"] is True  # kube-proxy has the release
     assert ran[1][:-1] == ["kubeadm", "upgrade", "node"]
 
 
 def test_what_kubeadm_did_not_come_to_is_done_by_the_next_run(master: Master, ran: list[list[str]]) -> None:
     master.write("1.37.2")
     assert master.run(state="checked")["left"] == ["kubeadm-config", "kube-proxy"]
+    assert master.run(state="checked", first=False)["left"] == ["kube-proxy"]
+    # kubeadm leaves kube-proxy to the last master.
+    spec = {"nodeName": "m2", "containers": [{"name": "kube-apiserver", "image": "registry.k8s.io/x:v1.36.5"}]}
+    labels, mirror = {"component": "kube-apiserver"}, {"kubernetes.io/config.mirror": "x"}
+    of = {"apiVersion": "v1", "kind": "Node", "name": "m2", "uid": "1", "controller": True}
+    metadata = {"labels": labels, "annotations": mirror, "ownerReferences": [of]}
+    master.server.put("/api/v1/namespaces/kube-system/pods/kube-apiserver-m2", metadata=metadata, spec=spec)
+    assert master.run(state="checked")["left"] == ["kubeadm-config"]
     assert master.run(state="checked", first=False)["left"] == []
+    master.server.api.delete("/api/v1/namespaces/kube-system/pods/kube-apiserver-m2", gracePeriodSeconds=0)
     master.finish("1.37.2")
     master.write("1.36.5", "kube-scheduler")
     assert master.run(state="checked", first=False)["left"] == ["kube-scheduler"]

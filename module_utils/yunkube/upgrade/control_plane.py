@@ -110,14 +110,22 @@ class Upgrade:
         )
 
     def left(self) -> list[str]:
-        """Return which parts have another release, by the manifests and, on the first master, by the cluster."""
+        """Return which parts have another release, by the manifests, then by what kubeadm writes to the API.
+
+        The first master writes kubeadm-config, and the last one, when no other is behind, kube-proxy.
+        """
         version = self.options["version"]
-        left = [name for name in plan.PARTS if self.release_of(name) != version]
-        if self.options["first"] and not left:
-            with KubeApi.from_file(str(self.root / "admin.conf"), timeout=5) as api:
-                seen = plan.see_release(api)
-            left = [name for name, release in seen.items() if release != version]
-        return left
+        if left := [name for name in plan.PARTS if self.release_of(name) != version]:
+            return left
+        with KubeApi.from_file(str(self.root / "admin.conf"), timeout=5) as api:
+            written = plan.see_release(api)
+            others = plan.control_planes(api.items("/api/v1/namespaces/kube-system/pods"))
+        behind = any(has != {version} for node, has in others.items() if node != self.options["node"])
+        if not self.options["first"]:
+            del written["kubeadm-config"]
+        if behind:
+            written.pop("kube-proxy", None)
+        return [name for name, release in written.items() if release != version]
 
     def rolling(self) -> list[str]:
         """Return which addons that kubeadm has changed do not run everywhere; an addon may be turned off.
@@ -172,7 +180,7 @@ class Upgrade:
             shutil.rmtree(path, ignore_errors=True)
         if self.options["first"]:
             self._keep_declared()
-            self.work.wait(lambda: not self.rolling(), "the addons of kubeadm are not rolled out", ROLLED_OUT)
+        self.work.wait(lambda: not self.rolling(), "the addons of kubeadm are not rolled out", ROLLED_OUT)
 
     @contextlib.contextmanager
     def _unblocked(self) -> t.Iterator[None]:

@@ -45,7 +45,7 @@ class Seen(t.NamedTuple):
     """What the API says."""
 
     version: str  # that kubeadm brought the cluster to
-    proxy: str  # version of kube-proxy, which kubeadm brings last
+    proxy: str  # version of kube-proxy, which kubeadm brings last; where it is turned off, that of the cluster
     nodes: dict[str, Json]
     pods: list[Json]
     budgets: list[Json]
@@ -75,13 +75,15 @@ def minor(release: str) -> int:
 
 
 def see_release(api: KubeApi) -> dict[str, str]:
-    """Return what `kubeadm upgrade apply` writes after the control plane, in its order, each with its release."""
+    """Return what kubeadm writes after a control plane, each with its release: kube-proxy after the last one."""
     config = str((api.get(CONFIGMAP).get("data") or {}).get("ClusterConfiguration", ""))
     found = _VERSION.search(config)
     if not found:
         raise KubeError("ConfigMap kube-system/kubeadm-config names no kubernetesVersion, so kubeadm cannot upgrade")
-    proxy = api.find(PROXY) or {}
-    containers = proxy.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or []
+    proxy = api.find(PROXY)
+    if proxy is None:  # turned off
+        return {"kubeadm-config": found[1]}
+    containers = proxy["spec"]["template"]["spec"]["containers"]
     image = next((one["image"] for one in containers if one["name"] == "kube-proxy"), "")
     return {"kubeadm-config": found[1], "kube-proxy": tag_of(image)}
 
@@ -91,7 +93,7 @@ def see(api: KubeApi) -> Seen:
     release = see_release(api)
     return Seen(
         release["kubeadm-config"],
-        release["kube-proxy"],
+        release.get("kube-proxy", release["kubeadm-config"]),
         {node["metadata"]["name"]: node for node in api.items("/api/v1/nodes")},
         api.items("/api/v1/pods"),
         api.items("/apis/policy/v1/poddisruptionbudgets"),
