@@ -57,7 +57,8 @@ class Machine:
         (folder / "kubelet.conf").write_text(server.kubeconfig)
         monkeypatch.setattr(host_state, "FOLDER", folder / "state")
         monkeypatch.setattr(kubelet_file, "CONFIG", self.config)
-        monkeypatch.setattr(kubelet_file, "write", lambda *_: None)
+        monkeypatch.setattr(kubelet_file, "write", lambda *_: self.asked.append(["kubelet-config"]))
+        monkeypatch.setattr(kubeadm, "start_kubelet", self.start)
         monkeypatch.setattr(host, "KUBECONFIG", str(folder / "kubelet.conf"))
         monkeypatch.setattr(host, "STOPPED", 2)
         monkeypatch.setattr(kubeadm, "kubelet_active", lambda: self.program.read_text() != "bad")
@@ -71,6 +72,12 @@ class Machine:
         self.asked.append(argv[1:])
         self.report()
         return subprocess.CompletedProcess(argv, 0, "", "")
+
+    def start(self, *, again: bool) -> str:
+        """Start the kubelet again; it reports."""
+        self.asked.append(["start", str(again)])
+        self.report()
+        return ""
 
     def report(self) -> None:
         """Say what runs."""
@@ -118,9 +125,21 @@ def test_a_node_that_works_is_proved_and_its_former_programs_go(machine: Machine
     assert machine.run("kept")["changed"] is False
     assert sum(path.stat().st_nlink for path in host.folder().iterdir()) == 5  # a program costs no space
     machine.install("1.37.2")
-    assert machine.run("proved") == {"failed": False, "changed": False, "changes": []}
+    assert machine.run("proved") == {
+        "failed": False,
+        "changed": True,
+        "changes": [f"write {machine.config}", "restart kubelet"],
+    }
+    assert machine.asked == [["kubelet-config"], ["start", "True"]]
     assert machine.files == NEW
     assert not host.folder().exists()
+
+
+def test_a_kubelet_that_stays_gets_no_file_that_is_newer_than_it(machine: Machine) -> None:
+    """The next run would take it for one that lacks its configuration, and drain the host once more."""
+    machine.run("kept", version="1.36.5")
+    assert machine.run("proved", version="1.36.5") == {"failed": False, "changed": False, "changes": []}
+    assert machine.asked == []
 
 
 def test_one_that_does_not_work_gets_everything_back(machine: Machine) -> None:
@@ -131,7 +150,7 @@ def test_one_that_does_not_work_gets_everything_back(machine: Machine) -> None:
     assert failed["msg"] == "with 1.37.2: the kubelet does not stay up"
     back = machine.run("reverted", cause=failed["msg"], units=["containerd.service", "kubelet.service"])
     assert machine.files == OLD
-    assert machine.asked == [["daemon-reload"], ["restart", "containerd.service"], ["restart", "kubelet.service"]]
+    assert machine.asked[-3:] == [["daemon-reload"], ["restart", "containerd.service"], ["restart", "kubelet.service"]]
     assert back["summary"] == f"{failed['msg']}; the former programs are back: n1 works with 1.36.5 again"
     assert not back["failed"]
     assert machine.program.stat().st_mode & 0o777 == 0o755

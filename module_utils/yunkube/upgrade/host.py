@@ -12,7 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.host import files, originals
+from ansible.module_utils.yunkube.host import originals
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.atomic_file import make_parents, write_atomic
 from ansible.module_utils.yunkube.host.service import Systemd, started_at
@@ -89,6 +89,12 @@ def read(index: Path) -> Json:
         return {"version": "", "files": {}}
 
 
+def another_kubelet() -> bool:
+    """Say whether the kubelet was replaced since its program was kept."""
+    kept = {Path(name): copy for name, copy in read(folder() / INDEX)["files"].items() if Path(name).name == "kubelet"}
+    return any(copy and not path.samefile(folder() / copy) for path, copy in kept.items())
+
+
 def restore() -> list[str]:
     """Put the kept files back, and return those that differed."""
     changed = []
@@ -141,15 +147,17 @@ class Turn:
         self.module.exit_json(changed=bool(changes), changes=changes)
 
     def configure(self) -> list[str]:
-        """Let kubeadm write the kubelet's configuration as the cluster has it now; return what changed."""
-        before = files.read_state(kubelet_file.CONFIG)
+        """Let kubeadm write the configuration for another kubelet, and start that with it; return what was done.
+
+        kubeadm writes the file even if nothing in it changes, and a kubelet older than its file would count as stale.
+        """
+        if not another_kubelet():
+            return []
         program = self.module.get_bin_path("kubeadm", required=True, opt_dirs=["/usr/local/bin"])
         try:
             kubelet_file.write(program, self.options["patches"], self.seconds)
         except kubelet_file.WriteError as error:
             self.module.fail_json(**error.failure)
-        if files.read_state(kubelet_file.CONFIG).content == before.content:
-            return []
         if why := kubeadm.start_kubelet(again=True):
             self.module.fail_json(msg=why, kubelet_journal=kubeadm.kubelet_journal())
         return [f"write {kubelet_file.CONFIG}", "restart kubelet"]
