@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: node_upgrade
 short_description: Keep the programs of this host until the upgraded node works
 description:
-  - In state C(kept) the programs and files are kept in C(/var/lib/yunkube/upgrade), programs as links that cost no
-    space. A run that follows one that was cut off keeps what that one kept.
+  - In state C(kept) the programs that differ from the bundle's, and O(paths), are kept in C(/var/lib/yunkube/upgrade),
+    programs as links that cost no space. A run that follows one that was cut off keeps what that one kept.
   - In state C(proved) kubeadm writes the kubelet's configuration as the cluster has it, and the module waits until the
     node is Ready with the release and its own pods in O(namespaces) run. Then the copies go.
   - In state C(reverted) the kept files are put back, systemd restarts O(units), and the module says what came of it. It
@@ -20,9 +20,14 @@ options:
   node: {description: Name of this host's node, type: str, required: true}
   version: {description: "The release to reach, such as C(1.37.2)", type: str, required: true}
   paths:
-    description: Files to keep, beside the kubelet's configuration. The action plugin adds programs of the bundle.
+    description: Files to keep, beside the kubelet's configuration.
     type: list
     elements: path
+    default: []
+  files:
+    description: Programs of the bundle, as entries of its manifest. The action plugin picks them by O(purposes).
+    type: list
+    elements: dict
     default: []
   manifest: {description: "The bundle's manifest. Taken by the action plugin, on the control machine.", type: path}
   purposes:

@@ -21,7 +21,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     _supports_check_mode = True
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Replace the bundle by the paths of its programs."""
+        """Replace the bundle by the entries of its programs."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         if "manifest" in args:
@@ -29,6 +29,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 chosen = take_choice(args, "")
             except ManifestError as error:
                 raise AnsibleActionFail(str(error)) from error
-            args["paths"] = [*args.get("paths", []), *(entry["path"] for entry in chosen if "path" in entry)]
+            args["files"] = [entry for entry in chosen if "path" in entry]
         result |= self._execute_module(module_args=args, task_vars=task_vars)
         return result

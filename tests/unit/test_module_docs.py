@@ -29,7 +29,11 @@ TAKEN = {
     "web_services.services": {"manifests"},
 }
 # Options that the module requires and the action plugin gives, so a task does not.
-GIVEN: dict[str, dict[str, Any]] = {"bundle_install": {"files": []}, "host_drift": {"files": []}, "node_upgrade": {}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "bundle_install": {"files": []},
+    "host_drift": {"files": []},
+    "node_upgrade": {"files": []},
+}
 # What Ansible itself knows of every result.
 RESULT = {"changed", "diff", "failed", "msg", "warnings"}
 # What a failure may have beside its message; see docs/events.md.

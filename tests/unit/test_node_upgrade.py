@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import subprocess
 import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.yunkube.host import bundle_files
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 from ansible.module_utils.yunkube.upgrade import host
@@ -56,6 +58,7 @@ class Machine:
         self.config.write_text("old config")
         (folder / "kubelet.conf").write_text(server.kubeconfig)
         monkeypatch.setattr(host_state, "FOLDER", folder / "state")
+        monkeypatch.setattr(bundle_files, "STATE", folder / "state")
         monkeypatch.setattr(kubelet_file, "CONFIG", self.config)
         monkeypatch.setattr(kubelet_file, "write", lambda *_: self.asked.append(["kubelet-config"]))
         monkeypatch.setattr(kubeadm, "start_kubelet", self.start)
@@ -106,7 +109,10 @@ class Machine:
 
     def run(self, state: str, **more: t.Any) -> dict[str, t.Any]:
         """Run the module."""
-        paths = [str(path) for path in (self.program, self.unit, self.fresh)] if state == "kept" else []
+        paths = [str(path) for path in (self.unit, self.fresh)] if state == "kept" else []
+        files = [{"name": "kubelet", "kind": "kubernetes", "path": str(self.program), "size": 6, "mode": "0755",
+                  "sha256": hashlib.sha256(more.get("version", "1.37.2").encode()).hexdigest()}]  # fmt: skip
+        more = {"files": files} | more
         with pytest.raises(Ended) as ended:
             host.Turn(t.cast("t.Any", Module(state, paths, **more))).run()
         return t.cast("dict[str, t.Any]", ended.value.args[0])
@@ -137,9 +143,13 @@ def test_a_node_that_works_is_proved_and_its_former_programs_go(machine: Machine
 
 def test_a_kubelet_that_stays_gets_no_file_that_is_newer_than_it(machine: Machine) -> None:
     """The next run would take it for one that lacks its configuration, and drain the host once more."""
+    before = machine.program.stat()
     machine.run("kept", version="1.36.5")
     assert machine.run("proved", version="1.36.5") == {"failed": False, "changed": False, "changes": []}
     assert machine.asked == []
+    assert (
+        machine.program.stat().st_ctime_ns == before.st_ctime_ns
+    )  # a link would change it, and so its service is stale
 
 
 def test_one_that_does_not_work_gets_everything_back(machine: Machine) -> None:

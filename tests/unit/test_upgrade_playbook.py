@@ -33,6 +33,7 @@ UPGRADE = (
     "state",
     "node",
     "version",
+    "files",
     "paths",
     "units",
     "patches",

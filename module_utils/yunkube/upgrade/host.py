@@ -12,7 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible.module_utils.yunkube.host import originals
+from ansible.module_utils.yunkube.host import bundle_files, originals
 from ansible.module_utils.yunkube.host import state as host_state
 from ansible.module_utils.yunkube.host.atomic_file import make_parents, write_atomic
 from ansible.module_utils.yunkube.host.service import Systemd, started_at
@@ -34,6 +34,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "node": {"type": "str", "required": True},
     "version": {"type": "str", "required": True},
     "paths": {"type": "list", "elements": "path", "default": []},
+    "files": {"type": "list", "elements": "dict", "default": []},
     "units": {"type": "list", "elements": "str", "default": []},
     "patches": kubelet_file.PATCHES_SPEC,
     "namespaces": {"type": "list", "elements": "str", "default": []},
@@ -130,10 +131,18 @@ class Turn:
         """Keep what is about to be replaced."""
         if not self.module.check_mode:
             try:
-                keep([*self.options["paths"], str(kubelet_file.CONFIG)], self.options["version"])
+                keep([*self.replaced(), *self.options["paths"], str(kubelet_file.CONFIG)], self.options["version"])
             except OSError as error:
                 self.module.fail_json(msg=f"{error.filename}: {error.strerror}", remedy="make room, then run again")
         self.module.exit_json(changed=False, changes=[])
+
+    def replaced(self) -> list[str]:
+        """Return the programs that differ from the bundle's. Of others no link is made.
+
+        A link changes the time at which a file was changed last, by which a service is known to run a former program.
+        """
+        digests = bundle_files.Digests(bundle_files.STATE / "digests.json")
+        return [entry["path"] for entry in bundle_files.missing_programs(self.options["files"], digests)]
 
     def proved(self) -> None:
         """Give the kubelet the cluster's configuration, and wait until the node works with the new release."""
