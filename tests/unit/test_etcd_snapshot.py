@@ -116,9 +116,7 @@ def test_an_etcd_that_was_lost_and_filled_again_does_not_become_the_newest_backu
     newest = {**notes, "name": "prod-20261130T094500Z.db"}
     etcd_backup.save(own, bundle, ID, newest)[0].unlink()
     etcd_backup.save(own, bundle, ID, {**newest, "cluster_id": "f" * 16, "revision": 10**9})[0].unlink()
-    with pytest.raises(
-        etcd.EtcdError, match=rf"revision {notes['revision']}, and .*\.db at 1000000000: etcd lost its data"
-    ):
+    with pytest.raises(etcd.EtcdError, match=r"revision \d+, and .*\.db at 1000000000: etcd lost its data"):
         etcd_backup.save(own, bundle, ID, {**newest, "revision": 10**9})
     assert not list(own.folder.glob("*.db"))
 

@@ -94,7 +94,8 @@ def test_the_release_is_all_that_changes(project: Path) -> None:
     lock, base = lock_of(project, "1.36.10"), lock_of(project, "1.36.5")
     changed = {name for name, part in parts(lock).items() if part != parts(base)[name]}
     assert changed == {"kubernetes", "pause"}
-    assert {key for key in base if lock[key] != base[key]} == {"kubernetes", "components", "images"}
+    assert {key for key in base if lock[key] != base[key]} == {"kubernetes", "cluster_tested", "components", "images"}
+    assert (base["cluster_tested"], lock["cluster_tested"]) == (True, False)
     assert [path.name for path in new] == [
         f"kubernetes-1.36.10{suffix}" for suffix in ("", ".packages", ".arm64.packages", ".yml")
     ]
@@ -157,12 +158,14 @@ def test_every_other_line_stays_as_it_is(project: Path) -> None:
     gone, added = differences(project, "1.36.10")
     asked = "# the name that kubeadm 1.36 asks for;"
     assert gone == [
+        "cluster_tested: true # clusters of this release come up, pass verify and are upgraded in `make test-full`",
         "version: 3.10.2",
         f"- reference: registry.k8s.io/etcd:3.6.8-0 {asked} etcd inside is 3.6.16",
         f"- reference: registry.k8s.io/coredns/coredns:v1.14.2 {asked} coredns inside is 1.14.6",
         "- reference: registry.k8s.io/pause:3.10.2",
     ]
     assert added == [
+        "cluster_tested: false # no cluster of this release has been made yet",
         "version: 3.10.3",
         f"- reference: registry.k8s.io/etcd:3.6.9-0 {asked} etcd inside is 3.6.16",
         "- reference: registry.k8s.io/coredns/coredns:v1.14.6",
