@@ -3,7 +3,7 @@
 # ansible-core 2.19.14, seen 2026-12-01.
 # Most people expect of `groups['nodes'] | intersect(due)` that hosts stay in the order of the group: a play with `serial`
 # and these hosts would take them one after the other, as it does with the group itself.
-# They come in the order of a set, which Python chooses anew for each run, so two runs of one playbook begin with
+# They come in the order of a set, which differs from run to run of Python, so two runs of one playbook begin with
 # different hosts. `select('in', due)` keeps the order.
 # A provisioning project upgrades nodes in batches, stops at the first that fails, and says that later ones are untouched.
 set -euo pipefail

@@ -50,7 +50,7 @@ _NEVER_FILLED: Final[tuple[Path, ...]] = (
 
 
 class Wording(NamedTuple):
-    """What a person is told of a difference."""
+    """A difference as text."""
 
     message: str
     remedy: str

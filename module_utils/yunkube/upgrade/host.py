@@ -48,11 +48,11 @@ def folder() -> Path:
     return host_state.FOLDER / KEPT
 
 
-def keep(paths: t.Iterable[str], version: str) -> list[str]:
-    """Keep files before they are replaced on the way to a release, and return which; once, also for a run again."""
+def keep(paths: t.Iterable[str], version: str) -> None:
+    """Keep files before they are replaced on the way to a release; once, also for a run again."""
     index = folder() / INDEX
     if index.exists() and read(index)["version"] == version:
-        return []  # of this upgrade, which was cut off: what is there now may be the new
+        return  # of this upgrade, which was cut off: what is there now may be the new
     shutil.rmtree(folder(), ignore_errors=True)
     folder().mkdir(mode=0o700, parents=True)
     kept: dict[str, str] = {}
@@ -65,7 +65,6 @@ def keep(paths: t.Iterable[str], version: str) -> list[str]:
         elif not path.exists():
             kept[name] = ""  # and is to be absent again
     write_atomic(index, json.dumps({"version": version, "files": kept}), 0o600)
-    return [name for name, copy in kept.items() if copy]
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -204,7 +204,7 @@ def _node_faults(options: Options, seen: Seen) -> t.Iterator[Fault]:
 
 
 def _pod_faults(options: Options, seen: Seen, plan: Plan) -> t.Iterator[Fault]:
-    """Yield what the drain of the hosts would cost: pods that nothing replaces, data, and what keeps pods for ever."""
+    """Yield what a drain of the hosts would lose, pods or data, and the budgets that never allow it."""
     leaving = {host.lower() for host in plan.hosts}
     pods = [pod for pod in to_evict(seen.pods) if pod["spec"].get("nodeName") in leaving]
     for name in sorted(leaving):
