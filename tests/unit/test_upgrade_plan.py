@@ -7,6 +7,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.yunkube.kube.api import KubeError
+from ansible.module_utils.yunkube.kube.health import kubelet_of
 from ansible.module_utils.yunkube.upgrade import plan
 from ansible.module_utils.yunkube.upgrade.plan import Options, Plan, Removed, Seen, faults, in_words, make
 from kube_api_server import POD, ApiServer
@@ -215,7 +216,7 @@ def test_a_real_api_is_read(server: ApiServer) -> None:
     server.put("/api/v1/nodes/n1", status=node("n1")["status"])
     found = plan.see(server.api)
     assert (found.version, found.proxy) == ("1.36.5", "1.36.5")
-    assert plan.kubelet_of(found.nodes["n1"]) == "1.36.5"
+    assert kubelet_of(found.nodes["n1"]) == "1.36.5"
     assert "apiserver_request_total" in found.metrics
     # Who wrote an object by which version stands in the object itself.
     server.put("/api/v1/namespaces/default/configmaps/by-v1", data={"a": "b"})

@@ -89,6 +89,11 @@ def address_of(node: Json) -> str:
     return next((str(entry["address"]) for entry in addresses if entry["type"] == "InternalIP"), "")
 
 
+def kubelet_of(node: Json) -> str:
+    """Return the release of a node's kubelet."""
+    return str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")).removeprefix("v")
+
+
 def node_problem(node: Json | None, version: str = "") -> str:
     """Say why a node is not ready, or nothing."""
     if node is None:
@@ -96,7 +101,7 @@ def node_problem(node: Json | None, version: str = "") -> str:
     ready = condition(node, "Ready")
     if ready.get("status") != "True":
         return f"not ready: {_words(ready) or 'its kubelet has not reported yet'}"
-    runs = node["status"].get("nodeInfo", {}).get("kubeletVersion", "").removeprefix("v")
+    runs = kubelet_of(node)
     return f"runs kubelet {runs}, not {version}" if version and runs != version else ""
 
 

@@ -14,6 +14,7 @@ from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError, inst
 from ansible.module_utils.yunkube.kube.health import (
     Wanted,
     address_of,
+    kubelet_of,
     node_problem,
     pod_problem,
     see,
@@ -31,7 +32,6 @@ def node_row(node: Json | None, name: str, version: str, now: dt.datetime) -> Js
     if node is None:
         return {"name": name, "ready": False, "roles": [], "problem": node_problem(None)}
     problem = node_problem(node, version)
-    status = node["status"]
     labels = node["metadata"].get("labels") or {}
     made = instant(node["metadata"]["creationTimestamp"])
     return {
@@ -39,7 +39,7 @@ def node_row(node: Json | None, name: str, version: str, now: dt.datetime) -> Js
         "ready": not problem or not problem.startswith("not ready"),
         "cordoned": bool(node.get("spec", {}).get("unschedulable")),
         "roles": sorted(label.removeprefix(ROLE) for label in labels if label.startswith(ROLE)) or ["node"],
-        "version": status.get("nodeInfo", {}).get("kubeletVersion", "").removeprefix("v"),
+        "version": kubelet_of(node),
         "address": address_of(node),
         "age_days": round((now - made).total_seconds() / 86400, 1),
         "problem": problem,

@@ -19,9 +19,8 @@ from ansible.module_utils.yunkube.host.service import Systemd, started_at
 from ansible.module_utils.yunkube.kube import kubeadm, kubelet_file
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.drain import owner
-from ansible.module_utils.yunkube.kube.health import pod_problem
+from ansible.module_utils.yunkube.kube.health import kubelet_of, pod_problem
 from ansible.module_utils.yunkube.kube.kubelet_rollout import KUBECONFIG, STOPPED, problem
-from ansible.module_utils.yunkube.upgrade.plan import kubelet_of
 from ansible.module_utils.yunkube.words import joined
 
 if t.TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible.module_utils.yunkube.kube.api import Json, KubeApi, KubeError
 from ansible.module_utils.yunkube.kube.drain import DATA_FLAG, local_data, name_of, owner, to_evict
-from ansible.module_utils.yunkube.kube.health import node_problem
+from ansible.module_utils.yunkube.kube.health import kubelet_of, node_problem
 from ansible.module_utils.yunkube.result import Fault
 from ansible.module_utils.yunkube.words import counted, joined
 
@@ -105,11 +105,6 @@ def tag_of(image: str) -> str:
     """Return the release in an image's tag; empty where it has none."""
     found = _TAG.search(image.partition("@")[0])
     return found[1] if found else ""
-
-
-def kubelet_of(node: Json) -> str:
-    """Return the release of a node's kubelet."""
-    return str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")).removeprefix("v")
 
 
 def is_marked(node: Json) -> bool:
