@@ -284,6 +284,7 @@ def test_the_module_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"ActiveState": "active", "NRestarts": "0", "seconds": 1.0}, False),  # somebody has started it
         ({"ActiveState": "active", "NRestarts": "1", "seconds": 0.4}, True),  # about to fail for the second time
+        ({"ActiveState": "active", "NRestarts": "1", "seconds": 0.0}, True),  # this very moment
         ({"ActiveState": "active", "NRestarts": "1", "seconds": 30.0}, False),
         ({"ActiveState": "active", "NRestarts": "9", "seconds": 15.0}, True),
         ({"ActiveState": "active", "NRestarts": "9", "seconds": 25.0}, False),

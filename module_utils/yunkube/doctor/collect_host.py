@@ -132,7 +132,8 @@ def units() -> dict[str, Json]:
         unit: Json = dict(line.split("=", 1) for line in block.strip().splitlines() if "=" in line)
         if "Id" in unit:
             since = int(unit.pop(STARTED, "0") or 0) / 1e6
-            found[unit["Id"].removesuffix(".service")] = unit | {"seconds": round(uptime - since, 1) if since else 0}
+            active = {"seconds": round(uptime - since, 1)} if since else {}
+            found[unit["Id"].removesuffix(".service")] = unit | active
     return found
 
 

@@ -86,7 +86,7 @@ class HostFacts:
             return True
         if active == "activating":
             return again > 0
-        return active == "active" and again > 0 and float(found.get("seconds") or 60) < (10 if again == 1 else 20)
+        return active == "active" and again > 0 and float(found.get("seconds", 60)) < (10 if again == 1 else 20)
 
 
 @dataclasses.dataclass
