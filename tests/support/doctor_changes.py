@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts
@@ -21,6 +22,11 @@ def _unreachable(facts: Facts) -> None:
     facts.hosts[1] = HostFacts("node1", unreachable="ssh: connect to host 10.92.0.21 port 22: No route to host")
     not_ready(facts)
     break_pod(facts, "kube-proxy", "node1", "", unready=90)
+
+
+@changes("host-not-inspected")
+def _not_inspected(facts: Facts) -> None:
+    node(facts).unread = ["systemctl show did not end in 10 s"]
 
 
 @changes("clock-skew")
@@ -398,28 +404,16 @@ def _tainted(facts: Facts) -> None:
     users(facts, unplaced=unplaced, problem=f"not placed on a node: {unplaced}", node="")
 
 
-@changes("image-registry-tls")
-def _tls(facts: Facts) -> None:
-    message = "failed to do request: tls: failed to verify certificate: x509: certificate signed by unknown authority"
-    users(facts, reason="ImagePullBackOff", message=message, problem=message)
-
-
-@changes("image-registry-unreachable")
-def _registry(facts: Facts) -> None:
-    message = "failed to do request: Head https://r.example/v2: dial tcp: lookup r.example: no such host"
-    users(facts, reason="ErrImagePull", message=message, problem=message)
-
-
-@changes("image-access-denied")
-def _access(facts: Facts) -> None:
-    message = "pull access denied, repository does not exist or may require authorization"
-    users(facts, reason="ErrImagePull", message=message, problem=message)
-
-
-@changes("image-name-wrong")
-def _name(facts: Facts) -> None:
-    message = "r.example/shop/web:1: not found"
-    users(facts, reason="ErrImagePull", message=message, problem=message)
+PULLS = {
+    "image-registry-tls": "failed to do request: tls: failed to verify certificate: x509: certificate signed by "
+    "unknown authority",
+    "image-registry-unreachable": "failed to do request: Head https://r.example/v2: dial tcp: lookup r.example: no "
+    "such host",
+    "image-access-denied": "pull access denied, repository does not exist or may require authorization",
+    "image-name-wrong": "r.example/shop/web:1: not found",
+}
+for fault, message in PULLS.items():
+    changes(fault)(functools.partial(users, reason="ErrImagePull", message=message, problem=message))
 
 
 @changes("dns-loop")

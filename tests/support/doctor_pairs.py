@@ -19,6 +19,7 @@ TRIED = {
     "api-service-unreachable",
 }
 HIDDEN = {
+    "host-unreachable": {"host-not-inspected"},
     "host-not-joined": {
         "ip-forward-off",
         "sysctl-not-kept",

@@ -72,7 +72,7 @@ def container(host: HostFacts, name: str, **more: t.Any) -> None:
     found.update({"state": "exited", "attempt": 4, **more})
 
 
-Change = t.Callable[[Facts], None]
+Change = t.Callable[[Facts], object]
 CHANGES: dict[str, Change] = {}
 
 

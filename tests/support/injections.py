@@ -395,6 +395,12 @@ INJECTIONS = (
     ),
     Injection("host-unreachable", unreachable, on("node1", "systemctl start ssh")),
     Injection(
+        "host-not-inspected",
+        on("node1", "printf '#!/bin/sh\\nexec sleep 60\\n' > /usr/local/bin/ss; chmod 0755 /usr/local/bin/ss"),
+        on("node1", "rm /usr/local/bin/ss"),
+        settles=False,
+    ),
+    Injection(
         "pod-without-room",
         pod("large", resources={"requests": {"cpu": "1000"}}),
         no_pod("large"),

@@ -13,7 +13,8 @@ from pathlib import Path
 import doctor_host
 import pytest
 from ansible.module_utils.yunkube.doctor import collect_host, containers, probes, read_host
-from ansible.module_utils.yunkube.doctor.facts import HostFacts
+from ansible.module_utils.yunkube.doctor.diagnose import diagnose
+from ansible.module_utils.yunkube.doctor.facts import ClusterFacts, Facts, HostFacts
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
 from ansible.module_utils.yunkube.doctor.saved_filter import read, save_all
 from fake_kube_api import copy_certificates, kubeconfig
@@ -25,7 +26,7 @@ RUNC = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]"
 
 
 def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect_host, "run", lambda *_argv: "")
+    monkeypatch.setattr(collect_host, "output", lambda *_argv: "")
     monkeypatch.setattr(probes, "probe", lambda _url: "Connection refused")
     facts = collect_host.collect_host("node1", master=True, root=tmp_path)
     assert (facts.host, facts.joined, facts.socket) == ("node1", False, False)
@@ -35,10 +36,27 @@ def test_a_bare_host_is_looked_at_without_a_word(tmp_path: Path, monkeypatch: py
     assert facts.probes["kube-apiserver"] == "Connection refused"
 
 
-def test_a_program_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_host, "PATIENCE", 0.2)
-    assert read_host.run(sys.executable, "-c", "import time; time.sleep(120); print('too late')") == ""
-    assert read_host.run("no-such-program") == ""
+def test_a_program_that_hangs_is_stopped() -> None:
+    hangs = (sys.executable, "-c", "import time; time.sleep(120); print()")
+    assert read_host.run(*hangs, seconds=0.2) == ""
+    assert read_host.run("no-such-program", seconds=0.2) == ""
+    with pytest.raises(read_host.ProgramTimeoutError, match=r"^python -c import time; .* did not end in 0.2 s$"):
+        read_host.output(*hangs, seconds=0.2)
+    assert read_host.output("no-such-program") == ""
+
+
+def test_what_hangs_is_asked_once_for_all() -> None:
+    calls = []
+
+    def look() -> str:
+        calls.append("")
+        raise read_host.ProgramTimeoutError("x did not end in 1 s")
+
+    shared = read_host.once(look)
+    for _ in range(2):
+        with pytest.raises(read_host.ProgramTimeoutError):
+            shared()
+    assert calls == [""]
 
 
 PROGRAM = """#!/bin/sh
@@ -71,6 +89,35 @@ def test_a_look_asks_each_program_once(tmp_path: Path, monkeypatch: pytest.Monke
     made = sorted(line for line in calls.read_text().splitlines() if not line.startswith("nft"))
     addresses = ["ip -json -4 address show", "ip -json -4 route show"]
     assert made == [*addresses, "iptables --version", *sorted(["iptables-save -c", f"{other}-save -c"])]
+
+
+HANGS = {
+    "systemctl": "systemctl show",
+    "journalctl": "journalctl --unit",
+    "ip": "ip -json",
+    "ss": "ss -H",
+    "iptables": "iptables --version",
+    "iptables-save": "iptables-save -c",
+    "nft": "nft -j list tables",
+    "openssl": "openssl pkey",
+}
+
+
+@pytest.mark.parametrize("program", HANGS)
+def test_a_program_that_hangs_does_not_make_a_host_healthy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    programs(tmp_path, "nf_tables", monkeypatch)
+    (tmp_path / program).write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / program).chmod(0o755)
+    monkeypatch.setattr(read_host, "PROGRAM", 2.0)
+    target = {"kind": "api", "node": "", "name": "the API", "address": "127.0.0.1", "port": 1}
+    plan = {"address": "10.0.0.2", "peers": [], "targets": [target]}
+    facts = collect_host.collect_host("node1", master=True, plan=plan, root=tmp_path / "root")
+    assert facts.unread, program
+    assert all(line.startswith(HANGS[program]) and line.endswith(" did not end in 2 s") for line in facts.unread)
+    found = [one.id for one in diagnose(Facts([facts], ClusterFacts(), time.time()))]
+    assert "host-not-inspected" in found
 
 
 @pytest.mark.parametrize("kind", ["nf_tables", "legacy"])
@@ -245,7 +292,7 @@ def test_a_rule_is_undone_by_its_own_words() -> None:
 
 def test_the_journal_lists_each_error_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = 'I1125 21:27:00.1 9 a.go:1] fine\nE1125 21:27:00.1 9 a.go:2] "bad"\nE1125 21:27:01.2 9 a.go:2] "bad"\n'
-    monkeypatch.setattr(collect_host, "run", lambda *_argv: lines)
+    monkeypatch.setattr(collect_host, "output", lambda *_argv: lines)
     assert collect_host.errors("kubelet") == ['a.go:2] "bad"']
 
 
@@ -257,7 +304,7 @@ def test_a_unit_that_says_much_does_not_hide_its_newest_errors(monkeypatch: pyte
         limit = int(argv[argv.index("--lines") + 1])
         return "\n".join((journal[::-1] if "--reverse" in argv else journal)[:limit])
 
-    monkeypatch.setattr(collect_host, "run", journalctl)
+    monkeypatch.setattr(collect_host, "output", journalctl)
     assert collect_host.errors("kubelet") == [f'a.go:2] "bad {number}"' for number in range(988, 1000)]
 
 

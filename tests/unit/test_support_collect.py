@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_what_helps_is_gathered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support, "run", lambda *argv: f"{argv[0]} said\n")
+    monkeypatch.setattr(support, "output", lambda *argv: f"{argv[0]} said\n")
     parts = support.collect(root, master=True, limit=1000)
     assert parts["journal/kubelet.log"] == "journalctl said\n"
     assert parts["files/run/flannel/subnet.env"] == "FLANNEL_MTU=1450\n"
@@ -48,7 +48,7 @@ def test_what_helps_is_gathered(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_keys_kubeconfigs_and_users_logs_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support, "run", lambda *_argv: "")
+    monkeypatch.setattr(support, "output", lambda *_argv: "")
     names = " ".join(support.collect(root, master=False, limit=1000))
     assert "ca.key" not in names
     assert "admin.conf" not in names
@@ -94,7 +94,7 @@ def bundle(path: Path, hosts: dict[str, t.Any]) -> dict[str, str]:
 
 
 def test_no_secret_gets_into_the_archive(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support, "run", lambda *_argv: f"password={CANARY} {TOKEN}\n{KEY}")
+    monkeypatch.setattr(support, "output", lambda *_argv: f"password={CANARY} {TOKEN}\n{KEY}")
     parts = support.collect(root, master=False, limit=10000)
     assert CANARY in str(parts)
     path = tmp_path / "b/mine.tar.gz"

@@ -22,7 +22,7 @@ from ansible.module_utils.yunkube.doctor.data_plane import blocked, try_paths
 from ansible.module_utils.yunkube.doctor.facts import HostFacts, Json
 from ansible.module_utils.yunkube.doctor.packet_filter import closed_ports, kube_chains
 from ansible.module_utils.yunkube.doctor.probes import MASTER_PROBES, PROBES, etcd, probes, reach
-from ansible.module_utils.yunkube.doctor.read_host import once, run, subnet_env, text
+from ansible.module_utils.yunkube.doctor.read_host import ProgramTimeoutError, once, output, subnet_env, text
 from ansible.module_utils.yunkube.doctor.saved_filter import Saved, save_all
 from ansible.module_utils.yunkube.kube.api import KubeError, read_kubeconfig
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
@@ -61,10 +61,10 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
         "swaps": lambda: [line.split()[0] for line in text(root / "proc/swaps").splitlines()[1:]],
         "disks": lambda: disks(MOUNTS),
         "links": shown,
-        "routes": lambda: json.loads(run("ip", "-json", "-4", "route", "show") or "[]"),
+        "routes": lambda: json.loads(output("ip", "-json", "-4", "route", "show") or "[]"),
         "drops": lambda: drops(saved(), master=master),
         "kube_chains": lambda: kube_chains(saved()),
-        "listeners": lambda: listeners(run("ss", "-H", "-l", "-t", "-n", "-p")),
+        "listeners": lambda: listeners(output("ss", "-H", "-l", "-t", "-n", "-p")),
         "certificates": lambda: certificates(root),
         "runtime": lambda: runtime(root),
         "manifests": lambda: manifests(root) if master else {},
@@ -83,10 +83,11 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
     tasks |= collect_system.looks(root, server(root / "etc/kubernetes/kubelet.conf"), servers, master=master)
     with concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool:
         running = {name: pool.submit(task) for name, task in tasks.items()}
-        found = {name: _result(task) for name, task in running.items()}
+        slow: list[str] = []
+        found = {name: _result(task, slow) for name, task in running.items()}
     facts = HostFacts(host, master=master, kubelet=kubelet, now=time.time())
     alive, facts.containers, facts.images = found.pop("containers_and_images") or (False, None, None)
-    facts.socket = alive
+    facts.socket, facts.unread = alive, list(dict.fromkeys(slow))
     facts.paths, facts.pod_addresses = found.pop("tried") or ([], None)
     api = found.pop("api")
     for name, value in found.items():
@@ -100,10 +101,13 @@ def collect_host(host: str, *, master: bool, plan: Json | None = None, root: Pat
     return facts
 
 
-def _result(task: concurrent.futures.Future[t.Any]) -> t.Any:
-    """Return a collector's value; one that fails on a broken host must not fail the others."""
+def _result(task: concurrent.futures.Future[t.Any], slow: list[str]) -> t.Any:
+    """Return a collector's value; one that fails on a broken host must not fail the others. Note what hangs."""
     try:
         return task.result()
+    except ProgramTimeoutError as error:
+        slow.append(str(error))
+        return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, KubeError):
         return None
 
@@ -125,7 +129,7 @@ def modes(root: Path) -> dict[str, str]:
 
 def units() -> dict[str, Json]:
     """Return how systemd sees the two services."""
-    shown = run("systemctl", "show", f"--property={PROPERTIES}", *(f"{name}.service" for name in UNITS))
+    shown = output("systemctl", "show", f"--property={PROPERTIES}", *(f"{name}.service" for name in UNITS))
     uptime = time.clock_gettime(time.CLOCK_MONOTONIC)
     found = {}
     for block in shown.split("\n\n"):
@@ -141,7 +145,7 @@ def errors(unit: str) -> list[str]:
     """Return the newest of a unit's errors, each once and without its time; of the last minutes alone."""
     # Backwards: with --since, systemd before 254 counts the lines from there, and a verbose unit hides its end.
     window = ("--reverse", "--since", "-3min", "--lines", "300")
-    printed = run("journalctl", "--unit", unit, *window, "--no-pager", "--output", "cat")
+    printed = output("journalctl", "--unit", unit, *window, "--no-pager", "--output", "cat")
     chosen = [line for line in printed.splitlines() if re.match(r"[EF]\d{4} |.*level=(error|fatal)|.*(?i:error)", line)]
     short = [re.sub(r"^[EFWI]\d{4} [\d:.]+ +\d+ |time=\S+ ", "", line)[:400] for line in chosen]
     return list(dict.fromkeys(short))[:12][::-1]
@@ -169,7 +173,7 @@ def disks(mounts: t.Iterable[str]) -> list[Json]:
 def links() -> dict[str, Json]:
     """Return the network links but those of single pods: MTU, state, addresses."""
     found = {}
-    for link in json.loads(run("ip", "-json", "-4", "address", "show") or "[]"):
+    for link in json.loads(output("ip", "-json", "-4", "address", "show") or "[]"):
         if not link["ifname"].startswith("veth"):
             addresses = [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"]]
             up = "UP" in link["flags"]

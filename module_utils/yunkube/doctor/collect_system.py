@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.module_utils.yunkube.doctor.facts import Json
-from ansible.module_utils.yunkube.doctor.read_host import run, text
+from ansible.module_utils.yunkube.doctor.read_host import output, text
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.kube.kubeadm import COMPONENTS
 
@@ -97,7 +97,7 @@ def resolver(address: str) -> str:
 def service_account(root: Path) -> dict[str, str]:
     """Return digests of the public key that tokens are checked with, and of that which belongs to the signing key."""
     public = text(root / PKI / "sa.pub")
-    derived = _digest(run("openssl", "pkey", "-in", str(root / PKI / "sa.key"), "-pubout"))
+    derived = _digest(output("openssl", "pkey", "-in", str(root / PKI / "sa.key"), "-pubout"))
     # While keys are rotated the file has several.
     known = [_digest(one) for one in re.findall(r"-----BEGIN PUBLIC KEY-----.+?-----END", public, re.DOTALL)]
     return {"sa.pub": derived if derived in known else next(iter(known), ""), "sa.key": derived}
@@ -138,7 +138,7 @@ def proxied(server: str) -> dict[str, str]:
     host = urlsplit(server).hostname or ""
     found = {}
     for unit in ("kubelet",):
-        pid = run("systemctl", "show", "--property=MainPID", "--value", f"{unit}.service").strip()
+        pid = output("systemctl", "show", "--property=MainPID", "--value", f"{unit}.service").strip()
         if not pid or pid == "0" or not host:
             continue
         pairs = [line.partition("=") for line in text(Path("/proc") / pid / "environ").split("\0")]

@@ -23,7 +23,7 @@ def containers_and_images(root: Path) -> tuple[bool, list[Json] | None, list[str
     if not answers(root / SOCKET):
         return False, None, None
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q")
+        listing = pool.submit(run, "ctr", "--namespace", "k8s.io", "images", "ls", "-q", seconds=BUSY)
         endpoint = constants.CRI_ENDPOINT
         argv = ("crictl", "--runtime-endpoint", endpoint, "ps", "--all", "--output", "json")
         printed = run(*argv, seconds=BUSY)

@@ -20,8 +20,8 @@ from ansible.module_utils.yunkube import constants
 from ansible.module_utils.yunkube.doctor import nft_filter, saved_filter
 from ansible.module_utils.yunkube.doctor.facts import Json
 from ansible.module_utils.yunkube.doctor.packet_trace import FORWARD, IN, OUT, Packet, Table, dropped_by
-from ansible.module_utils.yunkube.doctor.read_host import run, text
-from ansible.module_utils.yunkube.doctor.saved_filter import LISTING, Saved
+from ansible.module_utils.yunkube.doctor.read_host import output, text
+from ansible.module_utils.yunkube.doctor.saved_filter import Saved
 from ansible.module_utils.yunkube.host.patience import scaled
 from ansible.module_utils.yunkube.host.reach import Target, look
 
@@ -180,7 +180,7 @@ def all_tables(saved: t.Mapping[str, t.Mapping[str, Saved]]) -> list[Table]:
         for table in saved_filter.tables_of(there, program)
     ]
     seen = {*(() if legacy else saved.get("iptables", ()))}
-    listed = json.loads(run("nft", "-j", "list", "tables", seconds=LISTING) or "{}").get("nftables", [])
+    listed = json.loads(output("nft", "-j", "list", "tables") or "{}").get("nftables", [])
     names = [(one["table"]["family"], one["table"]["name"]) for one in listed if "table" in one]
     chosen = [
         (family, name)
@@ -188,7 +188,7 @@ def all_tables(saved: t.Mapping[str, t.Mapping[str, Saved]]) -> list[Table]:
         if family in ("ip", "inet", "netdev") and not (family == "ip" and name in seen) and name != "kube-proxy"
     ]
     for family, name in chosen:
-        listing = json.loads(run("nft", "-j", "list", "table", family, name, seconds=LISTING) or "{}")
+        listing = json.loads(output("nft", "-j", "list", "table", family, name) or "{}")
         tables += nft_filter.tables_of(listing.get("nftables", []))
     return tables
 
@@ -198,6 +198,6 @@ def worded(rule: Json) -> Json:
     family, _, name = rule["table"].partition(" ")
     if not rule["undo"].startswith("nft") or not rule["rule"].startswith("handle "):
         return rule
-    printed = run("nft", "-a", "list", "table", family, name, seconds=LISTING)
+    printed = output("nft", "-a", "list", "table", family, name)
     found = re.search(rf"^\s*(\S.*?) # {rule['rule']}$", printed, re.MULTILINE)
     return {**rule, "rule": found[1] if found else rule["rule"]}

@@ -19,6 +19,7 @@ class HostFacts:
     unreachable: str = ""  # why there is nothing more
     now: float = 0.0
     seconds: float = 0.0  # what collecting took
+    unread: list[str] = dataclasses.field(default_factory=list)  # programs that hang, so that something is not known
     hostname: str = ""
     machine_id: str = ""
     modes: dict[str, str] = dataclasses.field(default_factory=dict)  # of files that matter, those that are there

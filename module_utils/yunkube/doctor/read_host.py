@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import subprocess
 import threading
@@ -11,14 +12,24 @@ from pathlib import Path
 
 from ansible.module_utils.yunkube.host.patience import scaled
 
-PATIENCE = scaled(1.5)  # seconds for any program or answer
+PATIENCE = scaled(1.5)  # seconds for an answer over the network, or on a socket
+PROGRAM = scaled(10.0)  # seconds for a program that lists what the host knows; where it is at work, or the list is long
 SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 Found = t.TypeVar("Found")
 
 
-def run(*argv: str, seconds: float = 0.0) -> str:
-    """Return what a program prints; nothing when it is not there, fails or takes longer than these or PATIENCE."""
+class ProgramTimeoutError(Exception):
+    """A program did not end in time, so that nothing is known of what it would list; the message names it."""
+
+
+def output(*argv: str, seconds: float = 0.0) -> str:
+    """Return what a program prints; nothing when it is not there or fails.
+
+    Raises ProgramTimeoutError when it takes longer than these seconds, or than PROGRAM: an answer that is missing is
+    not an empty one.
+    """
     environment = {**os.environ, "PATH": SEARCH, "LC_ALL": "C"}
+    allowed = seconds or PROGRAM
     try:
         done = subprocess.run(
             argv,
@@ -26,24 +37,40 @@ def run(*argv: str, seconds: float = 0.0) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=seconds or PATIENCE,
+            timeout=allowed,
             env=environment,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired as error:
+        raise ProgramTimeoutError(
+            f"{' '.join((Path(argv[0]).name, *argv[1:4]))} did not end in {allowed:g} s"
+        ) from error
+    except OSError:
         return ""
     return done.stdout if done.returncode == 0 else ""
 
 
+def run(*argv: str, seconds: float) -> str:
+    """Return what a program prints; nothing as well when it takes longer."""
+    try:
+        return output(*argv, seconds=seconds)
+    except ProgramTimeoutError:
+        return ""
+
+
 def once(look: t.Callable[[], Found]) -> t.Callable[[], Found]:
-    """Return a look that is taken once, when the first thread asks for it; others wait for what it finds."""
+    """Return a look that is taken once, when the first thread asks for it; others wait for what it finds or raises."""
     lock = threading.Lock()
-    found: list[Found] = []
+    taken: list[concurrent.futures.Future[Found]] = []
 
     def shared() -> Found:
         with lock:
-            if not found:
-                found.append(look())
-        return found[0]
+            if not taken:
+                taken.append(concurrent.futures.Future())
+                try:
+                    taken[0].set_result(look())
+                except Exception as error:  # raised below, for each who asks
+                    taken[0].set_exception(error)
+        return taken[0].result()
 
     return shared
 

@@ -9,10 +9,8 @@ import shlex
 import typing as t
 
 from ansible.module_utils.yunkube.doctor.packet_trace import Chain, Packet, Rule, Table, Verdict, is_in
-from ansible.module_utils.yunkube.doctor.read_host import run
-from ansible.module_utils.yunkube.host.patience import scaled
+from ansible.module_utils.yunkube.doctor.read_host import output
 
-LISTING = scaled(5.0)  # for rules: a host that is busy, or has thousands of Services, takes longer than for others
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NO_CONDITION = ("-m", "--comment", "--reject-with", "-A", "-j", "-g")
 VERDICTS = {"DROP": "drop", "REJECT": "drop", "ACCEPT": "accept", "RETURN": "return"}
@@ -43,11 +41,11 @@ def save_all() -> dict[str, dict[str, Saved]]:
 
     The first is the one that is `iptables`; where it does not say which it is, each is asked by its own name.
     """
-    version = run("iptables", "--version", seconds=LISTING)
+    version = output("iptables", "--version")
     own = "iptables" if version else "iptables-nft"
     programs = (own, "iptables-legacy" if not version or "nf_tables" in version else "iptables-nft")
     with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
-        printed = pool.map(lambda program: run(f"{program}-save", "-c", seconds=LISTING), programs)
+        printed = pool.map(lambda program: output(f"{program}-save", "-c"), programs)
         return dict(zip(programs, map(read, printed)))
 
 

@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.yunkube.doctor.collect_cluster import SYSTEM
-from ansible.module_utils.yunkube.doctor.read_host import run, text
+from ansible.module_utils.yunkube.doctor.read_host import ProgramTimeoutError, output, text
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 
 JOURNAL = ("journalctl", "--no-pager", "--output", "short-iso", "--lines", "3000", "--unit")
@@ -101,10 +101,18 @@ def objects(root: Path) -> dict[str, str]:
     return found
 
 
+def printed(argv: t.Sequence[str]) -> str:
+    """Return what a program prints, or that it hangs."""
+    try:
+        return output(*argv)
+    except ProgramTimeoutError as error:
+        return f"{error}\n"
+
+
 def collect(root: Path, *, master: bool, limit: int) -> dict[str, str]:
     """Return all parts that are not empty."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        said = dict(zip(COMMANDS, pool.map(lambda argv: run(*argv), COMMANDS.values())))
+        said = dict(zip(COMMANDS, pool.map(printed, COMMANDS.values())))
     files = {f"files/{path.relative_to(root)}": text(path) for name in FILES for path in sorted(root.glob(name))}
     parts: dict[str, str] = {**said, **files, **logs(root), **(objects(root) if master else {})}
     return {name: end_of(part, limit) for name, part in parts.items() if part.strip()}

@@ -42,6 +42,23 @@ HOST_UNREACHABLE = Rule(
 )
 
 
+def not_inspected(facts: Facts) -> t.Iterator[Hit]:
+    """Hosts on which a program hangs, so that nobody knows what it would have listed."""
+    for host in facts.reached:
+        if host.unread:
+            yield Hit(host.host, host.unread)
+
+
+HOST_NOT_INSPECTED = Rule(
+    "host-not-inspected",
+    title="The host was only inspected in part",
+    looks="A program that lists services, rules or addresses hangs; a fault that it would show is not reported.",
+    proof=not_inspected,
+    remedy="run the command on {host}, and see what it waits for (`ps`, `dmesg`); if the host was only busy: {command}",
+    call="doctor",
+)
+
+
 def clock_skew(facts: Facts) -> t.Iterator[Hit]:
     """Clocks that are far from the median of all, by more than what collecting took on the slowest host."""
     allowed = SKEW + max((host.seconds for host in facts.reached), default=0)
