@@ -11,6 +11,8 @@ description:
   - Runs on the control plane host and asks the API once, however many nodes there are.
   - Refuses a host that is a node already and is Ready; one whose join was interrupted may continue.
   - With O(identities), refuses a host that has the same machine-id, product_uuid or name as another node.
+  - With O(replaces) as well, refuses a host whose node is Ready on another machine; two machines of one name would
+    take turns in the API.
 author: [Yunkube]
 options:
   hosts: {description: Names of the hosts to add, type: list, elements: str, required: true}
@@ -20,6 +22,7 @@ options:
     description: What M(host_preflight) found, by host - C(machine_id), C(product_uuid), C(hostname).
     type: dict
     default: {}
+  replaces: {description: The hosts take the place of nodes of their names, type: bool, default: false}
   run: {description: The run that this belongs to; it holds its claim here., type: dict, default: {}}
 attributes:
   check_mode: {support: full, details: [It only reads.]}
@@ -57,7 +60,7 @@ faults:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.yunkube.host import identity
 from ansible.module_utils.yunkube.host import run_lock as host_lock
-from ansible.module_utils.yunkube.kube.admission import members, twins, unanswered
+from ansible.module_utils.yunkube.kube.admission import elsewhere, members, twins, unanswered
 from ansible.module_utils.yunkube.kube.api import KubeApi, KubeError
 from ansible.module_utils.yunkube.result import CONFIG, PREFLIGHT, Report
 
@@ -70,6 +73,7 @@ def main() -> None:
             "cluster": {"type": "str", "required": True},
             "cluster_id": {"type": "str"},
             "identities": {"type": "dict", "default": {}},
+            "replaces": {"type": "bool", "default": False},
             **host_lock.RUN_SPEC,
         },
         supports_check_mode=True,
@@ -83,6 +87,8 @@ def main() -> None:
         module.fail_json(**unanswered(error, cluster))
     identities = module.params["identities"]
     faults = twins(identities, nodes) if identities else members(module.params["hosts"], nodes, cluster)
+    if module.params["replaces"]:
+        faults += elsewhere(identities, nodes)
     if faults:
         module.fail_json(**Report(tuple(faults), PREFLIGHT if identities else CONFIG).as_failure())
     module.exit_json(changed=False, nodes=[node["metadata"]["name"] for node in nodes])

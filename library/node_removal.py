@@ -32,6 +32,7 @@ options:
     type: bool
     default: false
   dead: {description: The hosts are unreachable; they are deleted without being drained, type: bool, default: false}
+  gone: {description: Accept hosts that are not in the cluster any more, type: bool, default: false}
   timeout: {description: Seconds until the pods of one host must be evicted, type: int, default: 120}
   cluster: {description: The cluster's name, type: str, required: true}
   cluster_id: {description: "The cluster's id; with it a host of another cluster is refused", type: str}
@@ -96,6 +97,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "delete_emptydir_data": {"type": "bool", "default": False},
             "dead": {"type": "bool", "default": False},
+            "gone": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
             "cluster": {"type": "str", "required": True},
             "cluster_id": {"type": "str"},

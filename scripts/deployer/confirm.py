@@ -17,6 +17,7 @@ from deployer.cluster import ROOT, Cluster
 from deployer.commands import PLAYS
 from deployer.errors import DeployError
 from deployer.kubectl import environment_of
+from deployer.limits import with_localhost
 from deployer.passwords import vault_problem
 from deployer.progress import Progress
 from deployer.run import Run, run_playbook
@@ -93,6 +94,7 @@ def look(request: Request, cluster: Cluster) -> Mapping[str, Sequence[str]]:
         extra_vars=request.extra_vars,
         extra_files=request.extra_files,
         passwords=request.passwords,
+        limit=with_localhost(request.limit),
         check=True,
     )
     with stop.on_signals():
@@ -122,7 +124,10 @@ def consequences(request: Request, cluster: str, nodes: Sequence[Any] | None, po
     """Return what is about to happen, in lines; None is what the API did not answer."""
     if request.hosts:
         lines = [f"This removes {listed(request.hosts)} from the cluster {cluster}, and Kubernetes from it."]
-        running = [pod for pod in pods or [] if pod["spec"].get("nodeName") in request.hosts]
+        if after := PLAYS[request.verb].after_removal:
+            lines.append(after)
+        leaving = {host.lower() for host in request.hosts}  # as nodes are called
+        running = [pod for pod in pods or [] if pod["spec"].get("nodeName") in leaving]
         what = "Pods to be evicted or deleted"
     else:
         lines = [f"This removes the cluster {cluster} and everything that runs in it."]

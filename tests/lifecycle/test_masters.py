@@ -97,9 +97,15 @@ def test_what_would_cost_etcd_its_quorum_is_refused(lab: Lab) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("YUNKUBE_FULL"), reason="makes a master twice: tests/run --full")
-def test_a_dead_master_leaves_while_the_others_have_a_quorum(lab: Lab) -> None:
+def test_a_dead_master_is_replaced_or_leaves_while_the_others_have_a_quorum(lab: Lab) -> None:
     alive = lab.deploy("remove", "master3", "--yes")
     assert alive.code == 4, alive.errors
+    docker("rm", "--force", "--volumes", "yunkube-masters-master3")
+    lab.kubectl("wait", "--for=condition=Ready=Unknown", "--timeout=90s", "node/master3")
+    replaced = lab.deploy("replace", "master3", "--yes")
+    assert replaced.code == 0, replaced.errors
+    assert members(lab) == masters(lab) == {"master1", "master2", "master3"}
+    docker("stop", "--timeout", "1", "yunkube-masters-master3")
     dead = lab.deploy("remove", "master3", "--yes", "--dead")
     assert dead.code == 0, dead.errors
     assert members(lab) == {"master1", "master2"}
@@ -127,7 +133,7 @@ def test_a_master_that_was_reinstalled_leaves_and_one_without_a_node_after_it(la
     assert lab.containers() == {"yunkube-masters-master1"}
     folder, *files = lab.run("master1", f"stat --format %a {SNAPSHOTS} {SNAPSHOTS}/*").split()
     assert (folder, set(files)) == ("700", {"600"})
-    assert len(files) == (3 if os.environ.get("YUNKUBE_FULL") else 2)  # one for each member that left etcd
+    assert len(files) == (4 if os.environ.get("YUNKUBE_FULL") else 2)  # one for each member that left etcd
     lab.declare(1, 0)
     up = lab.deploy("up")
     assert (up.code, set(up.changed.values())) == (0, {0}), up.errors

@@ -39,6 +39,11 @@ def nodes(lab: Lab) -> dict[str, bool]:
     return {item["metadata"]["name"]: not item["spec"].get("unschedulable", False) for item in items}
 
 
+def machine_id(lab: Lab, node: str) -> str:
+    """Return the machine-id with which a node registered."""
+    return lab.kubectl("get", "node", node, "--output=jsonpath={.status.nodeInfo.machineID}")
+
+
 WORKER = "node-role.kubernetes.io/worker"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MARKS = f"""
@@ -181,6 +186,24 @@ def test_an_add_that_was_killed_goes_on_where_the_control_plane_reaches_the_host
     result = lab.deploy("add", "node2")
     assert result.code == 0, result.errors
     assert nodes(lab)["node2"]
+
+
+def test_another_machine_takes_the_place_of_a_host_also_where_a_run_was_killed(lab: Lab) -> None:
+    lab.run("node2", "cp -p /etc/machine-id /root; rm /etc/machine-id; systemd-machine-id-setup")
+    running = lab.deploy("replace", "node2", "--yes")
+    lab.run("node2", "cp -p /root/machine-id /etc")
+    assert running.code == 3, running.errors
+    assert f"its node is Ready on another machine, at {lab.network}.22" in running.faults
+    assert set(running.changed.values()) == {0}
+    assert nodes(lab) == {"master1": True, "node1": True, "node2": True}
+    former = machine_id(lab, "node2")
+    lab.kill_when(lambda: "node2" not in nodes(lab), verb=("replace", "node2", "--yes"))
+    result = lab.deploy("replace", "node2", "--yes")
+    assert result.code == 0, result.errors
+    assert nodes(lab) == {"master1": True, "node1": True, "node2": True}
+    assert machine_id(lab, "node2") not in ("", former)
+    up = lab.deploy("up")
+    assert (up.code, set(up.changed.values())) == (0, {0}), up.errors
 
 
 def test_a_dead_host_is_removed_only_as_such(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from deployer.arguments import parse
 from deployer.cluster import Cluster
-from deployer.confirm import MOST, questions, why_stopped
+from deployer.confirm import MOST, consequences, questions, why_stopped
 from deployer.inventory import Source
 from deployer.progress import Progress
 from deployer.stop import Reason
@@ -53,6 +53,18 @@ def typed(tmp_path: Path, answer: str, *options: str) -> tuple[int, str]:
         os.close(leader)
         os.close(follower)
     return done.returncode, done.stdout + done.stderr
+
+
+def test_it_is_said_what_goes_and_what_comes_then() -> None:
+    pods = [{"metadata": {"namespace": "shop", "name": "web-1"}, "spec": {"nodeName": "node1"}}]
+    removed = consequences(parse(["remove", "Node1"]), "t", [], pods)
+    assert removed == [
+        "This removes Node1 from the cluster t, and Kubernetes from it.",
+        "Pods to be evicted or deleted: shop/web-1",
+    ]
+    first, then, _ = consequences(parse(["replace", "Node1"]), "t", [], pods)
+    assert first == removed[0]
+    assert then == "Then the machines that the inventory has under these names are added."
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("n\n", True), ("y\n", False)])

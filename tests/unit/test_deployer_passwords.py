@@ -97,9 +97,13 @@ def test_a_missing_file_is_refused_before_anything_runs() -> None:
 
 @pytest.mark.parametrize("verb", PLAYS)
 def test_every_verb_takes_passwords(verb: str) -> None:
-    names = {"add": ["node1"], "remove": ["node1"], "restore": ["a.db", "--yes"], "web rollback": ["shop"]}.get(
-        verb, []
-    )
+    names = {
+        "add": ["node1"],
+        "remove": ["node1"],
+        "replace": ["node1"],
+        "restore": ["a.db", "--yes"],
+        "web rollback": ["shop"],
+    }.get(verb, [])
     request = parse(
         [*verb.split(), *names, "--ask-vault-pass", "--ask-become-pass", "-k", "--vault-password-file", "file"]
     )

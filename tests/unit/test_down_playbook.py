@@ -84,6 +84,13 @@ def test_remove_takes_no_limit(kubeconfig: Path) -> None:
     assert "without --limit" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("limit", [(), ("--limit", "n1,m1,localhost")])
+def test_replace_needs_its_hosts_as_its_limit(kubeconfig: Path, limit: tuple[str, ...]) -> None:
+    done = play(kubeconfig, "replace.yml", *limit, node_leaving=["n1"])
+    assert done.returncode == 2  # 4: it went on and tried to reach n1
+    assert "replace needs its hosts twice" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize("dead", [[], ["m1"]])
 def test_a_host_that_does_not_answer_stops_down_and_the_kubeconfig_stays(kubeconfig: Path, dead: list[str]) -> None:
     done = play(kubeconfig, "down.yml", teardown_dead=dead)

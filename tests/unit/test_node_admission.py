@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.yunkube.kube.admission import members, twins, unanswered
+from ansible.module_utils.yunkube.kube.admission import elsewhere, members, twins, unanswered
 from ansible.module_utils.yunkube.kube.api import KubeError
 
 NODES = [
@@ -39,3 +39,14 @@ def test_an_identity_of_another_node_is_refused_and_ones_own_is_not() -> None:
     assert [fault.check for fault in twins({"node3": same}, NODES)] == ["machine_id", "product_uuid"]
     assert twins({"node1": same}, NODES) == []
     assert twins({"node3": {"machine_id": "", "product_uuid": "", "hostname": ""}}, NODES) == []
+
+
+def test_a_host_is_not_replaced_while_its_node_is_ready_on_another_machine() -> None:
+    (fault,) = elsewhere({"Node1": {"machine_id": "bb"}}, NODES)
+    assert (fault.host, fault.check) == ("Node1", "former machine")
+    assert "with machine-id aa" in fault.message
+    assert fault.commands == ("remove Node1",)
+
+
+def test_the_same_machine_one_that_is_down_and_a_new_name_may_come() -> None:
+    assert elsewhere({"node1": {"machine_id": "aa"}, "node2": {"machine_id": "bb"}, "node3": {}}, NODES) == []

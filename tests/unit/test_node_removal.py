@@ -20,6 +20,7 @@ def judged(
     *hosts: str,
     masters: tuple[str, ...] = ("m1", "m2"),
     dead: bool = False,
+    gone: bool = False,
     up: bool = False,
     holder: str = "m1",
     endpoint: str = "lb:6443",
@@ -30,7 +31,7 @@ def judged(
     """Return the faults of a removal from a cluster of masters and three nodes, one of them not in the inventory."""
     options = {
         "hosts": hosts, "addresses": {"m1": "", "m2": "", "n1": "10.0.0.1", "n2": ""}, "ports": {"n1": 2222},
-        "control_plane_host": holder, "dead": dead, "cluster": "ours", "endpoint": endpoint,
+        "control_plane_host": holder, "dead": dead, "gone": gone, "cluster": "ours", "endpoint": endpoint,
     }  # fmt: skip
     nodes: dict[str, dict[str, t.Any]] = {**dict.fromkeys(masters, MASTER), **dict.fromkeys(("n1", "n2", "gone"), NODE)}
     theirs = {name: Member("1", name, ("10.0.0.7",), (f"https://{name}:2379",)) for name in members}
@@ -46,6 +47,11 @@ def test_a_node_and_a_further_master_may_leave() -> None:
 def test_all_that_must_not_leave_is_reported_at_once() -> None:
     assert judged("m1", "typo", "gone") == ["m1: control plane host", "typo: no node", "gone: inventory"]
     assert judged("m1", masters=("m1",)) == ["m1: last master"]
+
+
+def test_a_replacement_goes_on_where_the_node_is_gone() -> None:
+    assert judged("n3", "n1", gone=True) == []
+    assert judged("m1", "n3", gone=True) == ["m1: control plane host"]
 
 
 def test_a_member_of_etcd_may_leave_without_a_node() -> None:

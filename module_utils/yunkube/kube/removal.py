@@ -52,6 +52,8 @@ def faults(
             remedy = "put its line back, so that it can be reset, or, if it is gone for good, use --dead"
             dead = (f"remove --dead {host}",)
             found.append(Fault("inventory", "is not in the inventory", remedy, host, commands=dead))
+        elif host.lower() not in there and options["gone"]:
+            continue
         elif host.lower() not in there:
             names = ", ".join(sorted(nodes))
             found.append(Fault("no node", f"is not a node of {options['cluster']}", f"there are: {names}", host))

@@ -15,7 +15,7 @@ from deployer.commands.base import Command, Direct, Group, Play
 
 # In the order in which --help lists them.
 NAMES = (
-    "up", "plan", "verify", "status", "doctor", "support-bundle", "add", "remove",
+    "up", "plan", "verify", "status", "doctor", "support-bundle", "add", "remove", "replace",
     "backup", "rehearse", "restore",
     "upgrade", "certs", "certs renew",
     "cloud", "cloud up", "cloud plan", "cloud status", "cloud down", "web", "web apply", "web rollback",

@@ -130,6 +130,7 @@ class Play(Command):
     needs_inventory: bool = True
     # Whether it says what would go, and asks.
     asks: bool = False
+    after_removal: str = ""  # what the run does then, as the question says
     # What comes first: another request in place of this one, and an exit code that ends it.
     before: Callable[[Request, Cluster], tuple[Request, Exit]] | None = None
     # What comes after a success.

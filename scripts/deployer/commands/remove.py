@@ -55,37 +55,41 @@ def advice(code: Exit, request: Request, progress: Progress, cluster: Cluster) -
     return text
 
 
+DRAIN = (
+    YES,
+    option(
+        "--force",
+        variable="node_leave_force",
+        action="store_true",
+        help="delete unmanaged pods, ignore PodDisruptionBudgets, delete registry images",
+    ),
+    option(
+        "--delete-emptydir-data",
+        variable="node_leave_delete_emptydir_data",
+        action="store_true",
+        help="evict pods with data on the host: in emptyDir, hostPath or node-local volumes",
+    ),
+    option(
+        "--drain-timeout",
+        variable="node_drain_timeout_seconds",
+        metavar="SECONDS",
+        type=whole_seconds,
+        help="how long to wait for a host's pods to be evicted (120)",
+    ),
+)
+
 COMMAND = Play(
     name="remove",
     help="drain hosts, reset them, and remove them from the cluster",
     examples=EXAMPLES,
     options=(
         HOSTS,
-        YES,
-        option(
-            "--force",
-            variable="node_leave_force",
-            action="store_true",
-            help="delete unmanaged pods, ignore PodDisruptionBudgets, delete registry images",
-        ),
-        option(
-            "--delete-emptydir-data",
-            variable="node_leave_delete_emptydir_data",
-            action="store_true",
-            help="evict pods with data on the host: in emptyDir, hostPath or node-local volumes",
-        ),
+        *DRAIN,
         option(
             "--dead",
             variable="node_leave_dead",
             action="store_true",
             help="the hosts are permanently unreachable; nothing on them is cleaned up",
-        ),
-        option(
-            "--drain-timeout",
-            variable="node_drain_timeout_seconds",
-            metavar="SECONDS",
-            type=whole_seconds,
-            help="how long to wait for a host's pods to be evicted (120)",
         ),
     ),
     playbook="playbooks/remove.yml",
