@@ -147,6 +147,18 @@ def test_a_name_server_that_answers_anything_answers() -> None:
     assert collect_system.resolvers(["127.0.0.53", "::1"]) == {}
 
 
+@pytest.mark.parametrize(("listens", "said"), [(False, "refused"), (True, "no answer in ")])
+def test_a_refusal_that_gets_lost_is_known_from_tcp(listens: bool, said: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, socket.socket() as stream:
+        silent.bind(("127.0.0.9", 53))
+        stream.bind(("127.0.0.9", 53))
+        if listens:
+            stream.listen()
+        assert said in collect_system.resolver("127.0.0.9")
+        silent.setblocking(False)
+        assert [silent.recv(512) for _ in range(3)] == [collect_system.QUESTION] * 3  # one may have been lost
+
+
 def test_places_that_cannot_be_written_to_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "var/lib/kubelet").mkdir(parents=True)
     real = os.statvfs
