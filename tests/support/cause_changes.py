@@ -316,3 +316,13 @@ def _holes(facts: Facts) -> None:
 @changes("etcd-nearly-full")
 def _data(facts: Facts) -> None:
     master(facts).etcd |= {"size": 1900.0 * 2**20, "used": 1800.0 * 2**20, "quota": 2048.0 * 2**20}
+
+
+@changes("backup-failed")
+def _unsaved(facts: Facts) -> None:
+    master(facts).backup = {"timer": "active", "enabled": "enabled", "result": "exit-code", "said": "no space"}
+
+
+@changes("backup-timer-stopped")
+def _unscheduled(facts: Facts) -> None:
+    master(facts).backup = {"timer": "inactive", "enabled": "enabled", "result": "success"}

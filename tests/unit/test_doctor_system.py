@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.yunkube.doctor import collect_host, collect_system
+from ansible.module_utils.yunkube.doctor import collect_host, collect_system, read_host
 from ansible.module_utils.yunkube.doctor.diagnose import diagnose
 from doctor_record import healthy, node
 
@@ -206,3 +206,23 @@ def test_a_host_that_is_called_otherwise_on_purpose_is_no_fault() -> None:
     assert [one.id for one in diagnose(facts)] == ["hostname-changed"]
     node(facts).named_by_flag = True
     assert diagnose(facts) == []
+
+
+SYSTEMCTL = """#!/bin/sh
+printf 'Id=yunkube-backup.timer\\nActiveState=inactive\\nUnitFileState=disabled\\nResult=success\\n\\n'
+printf 'Id=yunkube-backup.service\\nActiveState=failed\\nUnitFileState=static\\nResult=%s\\n'
+"""
+
+
+@pytest.mark.parametrize(("result", "said"), [("exit-code", "no snapshot was saved: a reason"), ("success", "")])
+def test_the_schedule_of_backups_is_read_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str, said: str
+) -> None:
+    programs = {"systemctl": SYSTEMCTL % result, "journalctl": "#!/bin/sh\necho 'no snapshot was saved: a reason'\n"}
+    for name, text in programs.items():
+        put(tmp_path, f"bin/{name}", text, 0o755)
+    monkeypatch.setattr(read_host, "SEARCH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert collect_system.backup(tmp_path) == {}
+    put(tmp_path, "etc/systemd/system/yunkube-backup.timer")
+    expected = {"timer": "inactive", "enabled": "disabled", "result": result, "said": said}
+    assert collect_system.backup(tmp_path) == expected

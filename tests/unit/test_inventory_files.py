@@ -113,6 +113,7 @@ def test_every_verb_of_a_cluster_checks_that_there_is_one() -> None:
         "kubelets",
         "down",
         "remove",
+        "leave",
         "release",
         "cloud_status",
     }  # of site.yml; or about hosts by name; or what a run ends with that was checked

@@ -33,6 +33,7 @@ QUESTION = b"yk\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09localhost\x00\x00\x01
 RESOLVER_TRIES = 3  # a packet may be lost
 SOON = scaled(0.1)  # seconds for an answer to a packet, where the server's host has answered
 STEPS = 5  # of these before the next packet, where it has not
+BACKUP_UNITS = ("yunkube-backup.timer", "yunkube-backup.service")
 FORWARDING = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
 # Later folders win over earlier ones with a file of the same name; files are read in the order of their names.
 SYSCTL_FOLDERS = ("usr/lib/sysctl.d", "usr/local/lib/sysctl.d", "run/sysctl.d", "etc/sysctl.d")
@@ -53,6 +54,7 @@ def looks(root: Path, server: str, nameservers: t.Iterable[str], *, master: bool
         "addresses": lambda: addresses(root),
         "servers": lambda: servers(root),
         "named_by_flag": lambda: named_by_flag(root),
+        "backup": lambda: backup(root) if master else {},
     }
 
 
@@ -223,3 +225,22 @@ def servers(root: Path) -> dict[str, str]:
 def named_by_flag(root: Path) -> bool:
     """Say whether kubeadm told the kubelet its node's name, as it does where the host is called otherwise."""
     return "--hostname-override" in text(root / "var/lib/kubelet/kubeadm-flags.env")
+
+
+def backup(root: Path) -> dict[str, str]:
+    """Return the state of the timer of backups, how its last run ended, and what a failed one said; {} without it."""
+    timer, service = BACKUP_UNITS
+    if not (root / "etc/systemd/system" / timer).exists():
+        return {}
+    shown = output("systemctl", "show", "--property=Id,ActiveState,UnitFileState,Result", timer, service)
+    units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.split("\n\n")]
+    by_id = {unit.get("Id", "").strip(): unit for unit in units}
+    result = by_id.get(service, {}).get("Result", "")
+    # What the script wrote, without systemd's own lines about the unit.
+    last = ("journalctl", f"_SYSTEMD_UNIT={service}", "--lines", "1", "--no-pager", "--output", "cat")
+    return {
+        "timer": by_id.get(timer, {}).get("ActiveState", ""),
+        "enabled": by_id.get(timer, {}).get("UnitFileState", ""),
+        "result": result,
+        "said": output(*last).strip()[:400] if result not in ("success", "") else "",
+    }

@@ -62,6 +62,7 @@ class HostFacts:
     missing_keys: list[str] = dataclasses.field(default_factory=list)
     addresses: Json = dataclasses.field(default_factory=dict)  # of pods, as the CNI plugin notes them: folder, taken
     servers: dict[str, str] = dataclasses.field(default_factory=dict)  # kubeconfig -> where it finds the API
+    backup: dict[str, str] = dataclasses.field(default_factory=dict)  # of the schedule: timer, enabled, result, said
     named_by_flag: bool = False  # the kubelet is told the node's name, whatever the host is called
     kube_chains: dict[str, int] = dataclasses.field(default_factory=dict)  # packet filter -> chains of Kubernetes
 

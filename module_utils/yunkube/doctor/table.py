@@ -7,6 +7,7 @@ from ansible.module_utils.yunkube.doctor.rule import Rule, in_order
 from ansible.module_utils.yunkube.doctor.rules import (
     addons,
     admission,
+    backup,
     cloud,
     cni,
     containerd,
@@ -58,6 +59,7 @@ AREAS = (
     dns,
     services,
     data_plane,
+    backup,
     symptoms,
 )
 TABLE = in_order(rule for area in AREAS for rule in vars(area).values() if isinstance(rule, Rule))
