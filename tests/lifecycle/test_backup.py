@@ -126,7 +126,7 @@ def test_the_timers_backups_are_encrypted_and_the_last_are_kept(lab: Lab, keys: 
 
 def test_the_doctor_reports_a_backup_that_failed_and_a_timer_that_is_stopped(lab: Lab) -> None:
     noted = f"{FOLDER}/.backup-master1.revision"
-    lab.run("master1", f"cp {noted} /root; echo 999999999 > {noted}")
+    lab.run("master1", f"mv {noted} {noted}.kept; echo 999999999 > {noted}")
     lab.run("master1", "systemctl start yunkube-backup || true; systemctl disable --quiet --now yunkube-backup.timer")
     result = lab.deploy("doctor")
     found = {one["id"]: one["evidence"] for one in result.summary["doctor"]["findings"]}
@@ -134,7 +134,7 @@ def test_the_doctor_reports_a_backup_that_failed_and_a_timer_that_is_stopped(lab
     assert found["backup-failed"][0] == "the last run of yunkube-backup failed (exit-code)"
     assert found["backup-failed"][1].startswith("no snapshot was saved: ")
     assert found["backup-timer-stopped"] == ["yunkube-backup.timer is inactive and disabled"]
-    lab.run("master1", f"cp /root/.backup-master1.revision {noted}; systemctl start yunkube-backup")
+    lab.run("master1", f"mv {noted}.kept {noted}; systemctl start yunkube-backup")
     up = lab.deploy("up")
     assert (up.code, up.changed["node1"]) == (0, 0), up.errors
     healthy = lab.deploy("doctor")

@@ -40,7 +40,7 @@ def test_a_program_that_hangs_is_stopped() -> None:
     hangs = (sys.executable, "-c", "import time; time.sleep(120); print()")
     assert read_host.run(*hangs, seconds=0.2) == ""
     assert read_host.run("no-such-program", seconds=0.2) == ""
-    with pytest.raises(read_host.ProgramTimeoutError, match=r"^python -c import time; .* did not end in 0.2 s$"):
+    with pytest.raises(read_host.ProgramTimeoutError, match=r"^python\S* -c import time; .* did not end in 0.2 s$"):
         read_host.output(*hangs, seconds=0.2)
     assert read_host.output("no-such-program") == ""
 
